@@ -1,0 +1,50 @@
+"""Errors a user can mend: one sentence that says what is wrong, where, and what would do."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+__all__ = ["BadInputError", "BadSampleError", "install_excepthook", "user_error"]
+
+
+class BadInputError(ValueError):
+    """An argument, a file or a data set that cannot work; the message is one sentence for the person who gave it."""
+
+
+class BadSampleError(BadInputError):
+    """One sample (image, label, annotation) that cannot be used; the message names it."""
+
+
+def user_error(error: BaseException | None) -> BadInputError | KeyboardInterrupt | None:
+    """The error made for a user in a chain of causes (MONAI and ignite wrap what a configuration raises), if any."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, (BadInputError, KeyboardInterrupt)):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def install_excepthook() -> None:
+    """End a process that meets a :class:`BadInputError` with one line and exit status 2 (130 after Ctrl-C).
+
+    Bundles call this while their configuration is parsed, so that ``python -m monai.bundle run`` speaks as plainly
+    as ``monai-robust`` does. Every other exception keeps its traceback.
+    """
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        known = user_error(error)
+        if known is None:
+            previous(kind, error, traceback)
+            return
+        sys.stdout.flush()
+        if isinstance(known, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+        print(f"error: {known}", file=sys.stderr)
+        sys.exit(2)
+
+    sys.excepthook = hook
