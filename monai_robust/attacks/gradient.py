@@ -1,0 +1,267 @@
+"""Gradient attacks: FGSM, BIM and PGD are one loop with three sets of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Literal
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from monai_robust.attacks.guard import Mode, bare, untouched
+from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius, expand
+from monai_robust.errors import BadInputError
+from monai_robust.tasks import Classification, Task
+from monai_robust.tasks.base import Goal, total
+
+__all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack"]
+
+RandomStart = bool | Literal["ball", "sphere"]
+Precision = Literal["bfloat16", "float16"]
+
+
+class GradientAttack:
+    """Search a ball around each input, by steepest ascent, for the input that hurts a task most.
+
+    Each step ascends, projects to the ball, then clips to the bounds. Only the gradient with respect to the input is
+    computed, and the network is left exactly as it was found, also after an exception. Without a random start the
+    result is a function of its arguments; with one, of ``generator`` too.
+
+    Args:
+        norm: ``"l2"`` or ``"linf"``.
+        eps: radius of the ball in intensity units of the network's input; may be given with each call instead.
+        steps: number of gradient steps.
+        step_size: length of a step in intensity units; by default ``relative_step * eps / steps`` for each sample.
+        relative_step: what all steps together could travel, in radii.
+        random_start: ``False`` (start at the input), ``"ball"`` (``True`` is the same) or ``"sphere"``.
+        bounds: intensities allowed: ``(low, high)``, ``"per_image"`` or ``None``.
+        goal: ``"untargeted"`` (raise the loss), ``"least_likely"`` or a class index (lower the loss towards it).
+        task: what to hurt; classification by cross-entropy by default.
+        mode: run the network in ``"eval"`` or ``"train"`` mode (its batch statistics, then) or ``"keep"`` its mode.
+        precision: run the network under autocast to ``"bfloat16"`` or ``"float16"``; the perturbation stays in the
+            precision of the inputs.
+
+    Raises:
+        BadInputError: for an argument that cannot work.
+    """
+
+    _norm: ClassVar[str] = "l2"
+    _steps: ClassVar[int] = 20
+    _relative_step: ClassVar[float] = 2.5
+
+    def __init__(
+        self,
+        *,
+        norm: str | Norm | None = None,
+        eps: float | Tensor | None = None,
+        steps: int | None = None,
+        step_size: float | None = None,
+        relative_step: float | None = None,
+        random_start: RandomStart = False,
+        bounds: BoundsSpec = None,
+        goal: Goal = "untargeted",
+        task: Task | None = None,
+        mode: Mode = "eval",
+        precision: Precision | None = None,
+    ) -> None:
+        self.norm = as_norm(self._norm if norm is None else norm)
+        self.eps = eps if isinstance(eps, Tensor) or eps is None else float(as_radius(eps, 1, "cpu"))
+        self.steps = _positive("steps", self._steps if steps is None else steps, int)
+        self.step_size = None if step_size is None else _positive("step_size", step_size, float)
+        self.relative_step = _positive(
+            "relative_step", self._relative_step if relative_step is None else relative_step, float
+        )
+        self.random_start = _one_of("random_start", random_start, (False, True, "ball", "sphere"))
+        self.bounds = Bounds(bounds)
+        self.goal = _goal(goal)
+        self.task = task
+        self.mode = _one_of("mode", mode, ("eval", "train", "keep"))
+        self.precision = _one_of("precision", precision, (None, "bfloat16", "float16"))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(norm={self.norm.name!r}, eps={self.eps}, steps={self.steps}, "
+            f"step_size={self.step_size}, relative_step={self.relative_step}, random_start={self.random_start!r}, "
+            f"bounds={self.bounds.bounds}, goal={self.goal!r}, mode={self.mode!r}, precision={self.precision!r})"
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """The attack's numbers as primitives, for tables and reports."""
+        return {
+            "attack": type(self).__name__,
+            "norm": self.norm.name,
+            "steps": self.steps,
+            "step_size": self.step_size,
+            "relative_step": self.relative_step,
+            "random_start": self.random_start,
+            "bounds": list(self.bounds.bounds) if isinstance(self.bounds.bounds, tuple) else self.bounds.bounds,
+            "goal": self.goal,
+            "mode": self.mode,
+            "precision": self.precision,
+        }
+
+    def __call__(
+        self,
+        network: Callable[..., Any],
+        inputs: Tensor,
+        targets: Any,
+        eps: float | Tensor | None = None,
+        *,
+        task: Task | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Adversarial inputs, detached, of the shape, dtype, device and metadata of ``inputs``.
+
+        Args:
+            network: any callable ``inputs -> outputs``.
+            inputs: (B, C, *spatial), floating.
+            targets: whatever the task takes.
+            eps: radius: a number or a (B,) tensor; overrides the configured one.
+            task: overrides the configured task.
+            generator: source of the random start.
+        """
+        # An ordinary tensor even where the caller is in inference mode, whose tensors cannot enter a graph.
+        with torch.inference_mode(False), torch.enable_grad():
+            clean = _checked(inputs)
+            radius = as_radius(self._radius(eps), len(clean), clean.device)
+            self.bounds.check(clean)
+            chosen = task or self.task or Classification()
+            network = bare(network)
+            with untouched(network, self.mode):
+                adversarial = self._search(network, clean, targets, radius, chosen, generator)
+        if not isinstance(inputs, MetaTensor):
+            return adversarial
+        return MetaTensor(adversarial).copy_meta_from(inputs)
+
+    def _radius(self, eps: float | Tensor | None) -> float | Tensor:
+        chosen = self.eps if eps is None else eps
+        if chosen is None:
+            raise BadInputError(f"{type(self).__name__} has no radius: give eps to the attack or to the call")
+        return chosen
+
+    def _search(
+        self,
+        network: Callable[..., Any],
+        clean: Tensor,
+        targets: Any,
+        eps: Tensor,
+        task: Task,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        targets, sign = self._aim(network, clean, targets, task)
+        limits = self.bounds.limits(clean)
+        step = (
+            eps * (self.relative_step / self.steps) if self.step_size is None else torch.full_like(eps, self.step_size)
+        )
+        length = expand(sign * step, clean).to(clean.dtype)
+        adversarial = clean
+        if self.random_start:
+            surface = self.random_start == "sphere"
+            adversarial = _clip(clean + self.norm.sample(clean, eps, generator, surface=surface), limits)
+        for _ in range(self.steps):
+            gradient = self._gradient(network, adversarial, targets, task)
+            delta = adversarial - clean + length * self.norm.steepest(gradient)
+            adversarial = _clip(clean + self.norm.project(delta, eps), limits)
+        if not bool(torch.isfinite(adversarial).all()):
+            raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
+        return adversarial.detach()
+
+    def _aim(self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task) -> tuple[Any, Literal[1, -1]]:
+        if self.goal == "untargeted":
+            return targets, 1
+        with torch.no_grad(), self._autocast(clean):
+            outputs = task.forward(network, clean, targets)
+        return task.aim(outputs, targets, self.goal), -1
+
+    def _gradient(self, network: Callable[..., Any], adversarial: Tensor, targets: Any, task: Task) -> Tensor:
+        leaf = adversarial.detach().requires_grad_(True)
+        with self._autocast(leaf):
+            loss = total(task.terms(task.forward(network, leaf, targets), targets)).sum()
+            scale = _loss_scale(leaf.device)
+        if not loss.requires_grad:
+            raise BadInputError("the loss does not depend on the network's input, so there is nothing to attack")
+        (gradient,) = torch.autograd.grad(loss * scale if scale != 1.0 else loss, leaf)
+        return gradient
+
+    def _autocast(self, inputs: Tensor) -> AbstractContextManager[Any]:
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(inputs.device.type, dtype=getattr(torch, self.precision))
+
+
+class FGSM(GradientAttack):
+    """Fast gradient sign method: one step of the whole radius, L-inf by default (Goodfellow et al. 2014).
+
+    Papers: oncology-stability, Table S1; model-complexity, eq. 1.
+    """
+
+    _norm = "linf"
+    _steps = 1
+    _relative_step = 1.0
+
+
+class BIM(GradientAttack):
+    """Basic iterative method, also known as IFGSM: 10 steps of a tenth of the radius, L-inf by default.
+
+    Kurakin et al. 2016; oncology-stability, Table S1.
+    """
+
+    _norm = "linf"
+    _steps = 10
+    _relative_step = 1.0
+
+
+IFGSM = BIM
+
+
+class PGD(GradientAttack):
+    """Projected gradient descent (Madry et al. 2017): 20 steps of ``2.5 * eps / steps``, L2, from the input itself.
+
+    These defaults are the evaluation attack of rtda section 4.2 (7 steps in training), whose step size is that of
+    the toolbox it used.
+    """
+
+
+def _checked(inputs: Tensor) -> Tensor:
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.ndim < 2:
+        what = f"{inputs.dtype} {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise BadInputError(f"an attack takes floating inputs of shape (B, C, *spatial), not {what}")
+    clean = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).detach().clone()
+    if not bool(torch.isfinite(clean).all()):
+        bad = torch.nonzero(~torch.isfinite(clean).flatten(1).all(dim=1)).flatten().tolist()
+        raise BadInputError(f"the inputs of samples {bad} of the batch hold NaN or infinite values")
+    return clean
+
+
+def _loss_scale(device: torch.device) -> float:
+    """Float16 underflows where gradients are small; the steepest direction does not depend on the scale."""
+    half = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
+    return 1024.0 if half else 1.0
+
+
+def _clip(inputs: Tensor, limits: tuple[Tensor, Tensor] | None) -> Tensor:
+    return inputs if limits is None else torch.maximum(torch.minimum(inputs, limits[1]), limits[0])
+
+
+def _positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
+    number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    if not number or value <= 0 or kind(value) != value:
+        what = "a whole number of at least 1" if kind is int else "a positive number"
+        raise BadInputError(f"the attack's {name} is {value!r}; it must be {what}")
+    return kind(value)
+
+
+def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in choices):
+        raise BadInputError(f"the attack's {name} is {value!r}; it must be one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def _goal(goal: Goal) -> Goal:
+    index = isinstance(goal, int) and not isinstance(goal, bool) and goal >= 0
+    if not index and goal not in ("untargeted", "least_likely"):
+        raise BadInputError(f"the attack's goal is {goal!r}; it must be 'untargeted', 'least_likely' or a class index")
+    return goal

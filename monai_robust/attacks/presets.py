@@ -1,0 +1,46 @@
+"""The attacks of the papers, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai_robust.attacks.gradient import BIM, FGSM, PGD, GradientAttack
+from monai_robust.errors import BadInputError
+
+__all__ = ["PAPER_ATTACKS", "paper_attack"]
+
+_RTDA_TRAIN = {"norm": "l2", "steps": 7, "relative_step": 2.5}
+_RTDA_EVALUATION = {"norm": "l2", "steps": 20, "relative_step": 2.5}
+_COMPLEXITY = {"norm": "linf", "goal": "least_likely"}
+
+PAPER_ATTACKS: dict[str, tuple[type[GradientAttack], dict[str, Any]]] = {
+    # rtda, section 4.2; the step of 2.5 * eps / steps is that of the toolbox it used.
+    "rtda-xray-training": (PGD, {**_RTDA_TRAIN, "eps": 2.0}),
+    "rtda-mammogram-training": (PGD, {**_RTDA_TRAIN, "eps": 0.15}),
+    "rtda-pocus-training": (PGD, {**_RTDA_TRAIN, "eps": 0.3}),
+    "rtda-evaluation": (PGD, _RTDA_EVALUATION),
+    # robustaugmix-xray, sections III and III.A (evaluated at radii 1 to 5).
+    "robustaugmix-training": (PGD, {**_RTDA_TRAIN, "eps": 4.0}),
+    "robustaugmix-evaluation": (PGD, _RTDA_EVALUATION),
+    # oncology-stability, Table S1 (attacks) and Table S4 (training: 7 steps of eps / 4, one random start).
+    "oncology-fgsm": (FGSM, {"norm": "linf"}),
+    "oncology-bim": (BIM, {"norm": "linf", "steps": 10, "relative_step": 1.0}),
+    "oncology-pgd": (PGD, {"norm": "linf", "steps": 10, "relative_step": 2.5}),
+    "oncology-training": (PGD, {"norm": "linf", "steps": 7, "relative_step": 7 / 4, "random_start": "ball"}),
+    # model-complexity: least likely class, random start. That its radii are in units of 1/255, and its budget of
+    # 20 steps of eps / 10, are inferred, not printed.
+    "model-complexity-fgsm": (FGSM, _COMPLEXITY),
+    "model-complexity-pgd": (PGD, {**_COMPLEXITY, "steps": 20, "relative_step": 2.0, "random_start": "ball"}),
+}
+
+
+def paper_attack(name: str, **changes: Any) -> GradientAttack:
+    """The attack a paper used, by name, with keywords (``eps``, ``bounds``, ``task`` ...) changed or added.
+
+    Raises:
+        BadInputError: when no paper attack has that name.
+    """
+    if name not in PAPER_ATTACKS:
+        raise BadInputError(f"there is no paper attack {name!r}; there are {', '.join(PAPER_ATTACKS)}")
+    kind, keywords = PAPER_ATTACKS[name]
+    return kind(**{**keywords, **changes})

@@ -1,0 +1,92 @@
+"""What the two engine callables share with MONAI's own iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from monai_robust.attacks.threat import as_norm
+from monai_robust.tasks import Inferred, Task
+from monai_robust.tasks.classification import plain
+
+__all__ = ["Batch", "adversarial_view", "autocast", "infer_with", "map_tensors", "with_metadata"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One prepared batch: what ``prepare_batch`` returned, on the engine's device."""
+
+    inputs: Tensor
+    targets: Any
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] | None = None
+
+    @classmethod
+    def prepare(cls, engine: Any, batchdata: Any) -> Batch:
+        """Prepare ``batchdata`` as MONAI's supervised engines do."""
+        if batchdata is None:
+            raise ValueError("Must provide batch data for current iteration.")
+        prepared = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        return cls(*prepared)
+
+    @property
+    def has_arguments(self) -> bool:
+        """Whether the network takes more than the inputs; such arguments have the length of one batch."""
+        return bool(self.args) or bool(self.kwargs)
+
+
+def infer_with(engine: Any, batch: Batch) -> Callable[[Tensor, Callable[..., Any]], Any]:
+    """``(inputs, network) -> outputs`` through the engine's inferer, with the batch's extra arguments."""
+
+    def infer(inputs: Tensor, network: Callable[..., Any]) -> Any:
+        return engine.inferer(inputs, network, *batch.args, **(batch.kwargs or {}))
+
+    return infer
+
+
+def autocast(engine: Any) -> AbstractContextManager[Any]:
+    """The autocast context in which MONAI's engines run a network, if the engine has ``amp``."""
+    return torch.autocast("cuda", **engine.amp_kwargs) if engine.amp else nullcontext()
+
+
+def adversarial_view(
+    engine: Any, batch: Batch, attack: Callable[..., Tensor], task: Task, eps: float | Tensor | None
+) -> dict[str, Tensor]:
+    """What an attack makes of a batch, with the radius it was allowed and the size it used.
+
+    Returns:
+        ``adv_image`` (B, C, *spatial), ``eps`` (B,) where the attack has a radius, and ``adv_norm`` (B,).
+    """
+    with autocast(engine):
+        adversarial = attack(
+            engine.network, batch.inputs, batch.targets, eps, task=Inferred(task, infer_with(engine, batch))
+        )
+    output = {"adv_image": adversarial}
+    delta = plain(adversarial) - plain(batch.inputs)
+    radius = getattr(attack, "eps", None) if eps is None else eps
+    if radius is not None:
+        output["eps"] = torch.as_tensor(radius, dtype=torch.float32, device=delta.device).expand(len(delta)).clone()
+    output["adv_norm"] = as_norm(getattr(attack, "norm", "l2")).size(delta)
+    return output
+
+
+def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """``function`` of every tensor in dicts, lists and tuples of tensors."""
+    if isinstance(value, Mapping):
+        return {key: map_tensors(function, item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_tensors(function, item) for item in value)
+    return function(value)
+
+
+def with_metadata(value: Any, inputs: Tensor) -> Any:
+    """Outputs with the metadata of the inputs they belong to, as MetaTensor inputs would have given them."""
+    if not isinstance(inputs, MetaTensor):
+        return value
+    return map_tensors(lambda x: x if isinstance(x, MetaTensor) else MetaTensor(x).copy_meta_from(inputs), value)

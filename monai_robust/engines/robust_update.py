@@ -1,0 +1,189 @@
+"""A training iteration for MONAI's supervised trainer, by a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from monai.engines import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor
+
+from monai_robust.attacks import PGD
+from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, map_tensors, with_metadata
+from monai_robust.errors import BadInputError
+from monai_robust.recipes import Recipe, make_recipe
+from monai_robust.tasks import LossTask, Task
+from monai_robust.tasks.classification import plain
+from monai_robust.tasks.loss import batch_length
+from monai_robust.transforms.batch import apply_per_sample
+
+__all__ = ["RobustUpdate"]
+
+View = str | Callable[[Tensor], Tensor]
+
+
+class RobustUpdate:
+    """An ignite process function that trains by a recipe; hand it to any MONAI trainer as ``iteration_update``.
+
+    It fires MONAI's four iteration events once per iteration and keeps the trainer's ``inferer``, ``loss_function``,
+    ``prepare_batch``, ``amp``, ``accumulation_steps``, ``compile`` and ``optim_set_to_none``. The recipe ``erm`` ends
+    with the very weights of the trainer's own iteration.
+
+    ``engine.state.output`` holds MONAI's ``image``, ``label``, ``pred`` and ``loss``, where ``pred`` is the prediction
+    on the clean inputs (on the adversarial ones for a recipe without a clean view) and ``loss`` the recipe's total;
+    with an adversarial view also ``adv_image``, ``adv_pred``, ``eps`` (B,) and ``adv_norm`` (B,); and the loss terms
+    per sample of every supervised view, such as ``clean_loss`` and ``adv_loss``, (B,).
+
+    Args:
+        recipe: a recipe or the name of one, such as ``"rtda"``.
+        attack: makes the adversarial view, in evaluation mode unless the attack says otherwise.
+        weight: the recipe's lambda, where ``recipe`` is a name.
+        augmented: names of the augmented views, where ``recipe`` is a name (see ``make_recipe``).
+        views: what each augmented view is: a key of the batch, or a transform of one channel-first image that is
+            applied to every clean input. A numbered view (``aug1``) that is not listed is a fresh draw of ``aug``.
+        task: what the attack hurts; by default the trainer's own loss, sample by sample.
+        shared_forward: all views in one forward pass, so that BatchNorm sees one distribution of them all; ``False``
+            gives each view a pass, and BatchNorm statistics, of its own. A network that takes further arguments than
+            its inputs always gets separate passes.
+
+    Raises:
+        BadInputError: for an unknown recipe, a missing attack, or (when training starts) a view nobody defines.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe | str = "sat",
+        attack: Callable[..., Tensor] | None = None,
+        *,
+        weight: float | None = None,
+        augmented: list[str] | None = None,
+        views: Mapping[str, View] | None = None,
+        task: Task | None = None,
+        shared_forward: bool = True,
+    ) -> None:
+        if isinstance(recipe, str):
+            recipe = make_recipe(recipe, weight=weight, augmented=augmented)
+        elif weight is not None or augmented is not None:
+            raise BadInputError("`weight` and `augmented` belong to a recipe given by name; set them on the recipe")
+        if "adv" in recipe.views and attack is None:
+            raise BadInputError(
+                f"the recipe {recipe.name!r} has an adversarial view; give an attack, such as {PGD()!r}"
+            )
+        self.recipe = recipe
+        self.attack = attack
+        self.views = dict(views or {})
+        self.task = task
+        self.shared_forward = shared_forward
+
+    def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
+        batch = Batch.prepare(engine, batchdata)
+        task = self.task or LossTask(engine.loss_function)
+        output: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
+        engine.state.output = output
+        if "adv" in self.recipe.views:
+            assert self.attack is not None  # refused in the constructor
+            output |= adversarial_view(engine, batch, self.attack, task, None)
+            engine.state.output = output
+        inputs = self._inputs(batchdata, batch, output.get("adv_image"))
+
+        zero_grad, step, steps = _accumulation(engine)
+        engine.network.train()
+        if zero_grad:
+            engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
+        with autocast(engine):
+            outputs = self._forward(engine, batch, inputs)
+            output[Keys.PRED] = with_metadata(outputs.get("clean", outputs[self.recipe.views[0]]), batch.inputs)
+            if "adv" in outputs:
+                output["adv_pred"] = with_metadata(outputs["adv"], batch.inputs)
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            targets = plain(batch.targets) if engine.compile else batch.targets
+            output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function)
+            output |= self._terms(task, outputs, targets)
+            engine.state.output = output
+            engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        loss = output[Keys.LOSS] / steps if steps > 1 else output[Keys.LOSS]
+        scaler = engine.scaler if engine.amp else None
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        if step and scaler is None:
+            engine.optimizer.step()
+        elif step:
+            scaler.step(engine.optimizer)
+            scaler.update()
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    def _inputs(self, batchdata: Any, batch: Batch, adversarial: Tensor | None) -> dict[str, Tensor]:
+        """The network's inputs for each view of the recipe; views that are the same batch entry are one tensor."""
+        inputs: dict[str, Tensor] = {}
+        from_batch: dict[str, Tensor] = {}
+        for name in self.recipe.views:
+            if name == "clean":
+                inputs[name] = batch.inputs
+            elif name == "adv":
+                assert adversarial is not None
+                inputs[name] = adversarial
+            else:
+                source = self._source(name, batchdata)
+                if isinstance(source, str):
+                    device = batch.inputs.device
+                    inputs[name] = from_batch.setdefault(source, plain(batchdata[source]).to(device))
+                else:
+                    inputs[name] = apply_per_sample(source, plain(batch.inputs))
+        return inputs
+
+    def _source(self, name: str, batchdata: Any) -> View:
+        keys = batchdata if isinstance(batchdata, Mapping) else {}
+        base = name.rstrip("0123456789")
+        source = self.views.get(name, self.views.get(base))
+        if source is None and name in keys:
+            source = name
+        if source is None or (isinstance(source, str) and source not in keys):
+            what = f"the batch has no key {source!r}" if source is not None else "nothing defines it"
+            known = ", ".join(map(str, keys)) or "none, the batch is no dictionary"
+            raise BadInputError(
+                f"the recipe {self.recipe.name!r} needs the view {name!r}, but {what}; give views={{{base!r}: ...}}, a "
+                f"transform or one of the batch's keys: {known}"
+            )
+        return source
+
+    def _forward(self, engine: Any, batch: Batch, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+        infer = infer_with(engine, batch)
+        distinct: dict[int, Tensor] = {id(view): view for view in inputs.values()}
+        if engine.compile or len(distinct) > 1:
+            distinct = {key: plain(view) for key, view in distinct.items()}
+        if len(distinct) == 1 or not self.shared_forward or batch.has_arguments:
+            passes = {key: infer(view, engine.network) for key, view in distinct.items()}
+        else:
+            stacked = infer(torch.cat(tuple(distinct.values())), engine.network)
+            size = len(batch.inputs)
+            if batch_length(stacked) != size * len(distinct):
+                raise BadInputError(
+                    f"the network gave {batch_length(stacked)} outputs for {size * len(distinct)} inputs in one "
+                    "forward pass; use shared_forward=False"
+                )
+            passes = {
+                key: map_tensors(lambda x, first=index * size: x[first : first + size], stacked)
+                for index, key in enumerate(distinct)
+            }
+        return {name: passes[id(view)] for name, view in inputs.items()}
+
+    def _terms(self, task: Task, outputs: Mapping[str, Any], targets: Any) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return {
+                f"{view}_{name}": value.detach()
+                for view in self.recipe.supervised
+                for name, value in task.terms(outputs[view], targets).items()
+            }
+
+
+def _accumulation(engine: Any) -> tuple[bool, bool, int]:
+    """Whether to zero the gradients, whether to step, and over how many batches gradients are accumulated."""
+    steps = getattr(engine, "accumulation_steps", 1)
+    if steps == 1:
+        return True, True, 1
+    length = engine.state.epoch_length
+    position = engine.state.iteration - 1 if length is None else (engine.state.iteration - 1) % length
+    return position % steps == 0, (position + 1) % steps == 0 or position + 1 == length, steps

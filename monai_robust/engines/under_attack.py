@@ -1,0 +1,63 @@
+"""An evaluation iteration for MONAI's supervised evaluator, on adversarial inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from monai.engines import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor
+
+from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, with_metadata
+from monai_robust.errors import BadInputError
+from monai_robust.tasks import Classification, LossTask, Task
+from monai_robust.tasks.classification import plain
+
+__all__ = ["UnderAttack"]
+
+
+class UnderAttack:
+    """An ignite process function that evaluates under attack: every metric of the engine, on adversarial inputs.
+
+    Hand it to a MONAI evaluator as ``iteration_update``. ``engine.state.output`` holds the clean ``image``, ``label``,
+    the adversarial ``adv_image`` with ``eps`` (B,) and ``adv_norm`` (B,), and ``pred``, the prediction on it.
+
+    Args:
+        attack: makes the adversarial inputs; it needs labels.
+        loss: what the attack raises, ``(outputs, targets) -> loss``; an evaluator has none of its own.
+        task: in place of ``loss``. With neither, cross-entropy of (B, C) outputs; dense outputs are refused then.
+
+    Raises:
+        BadInputError: for both a loss and a task, or (when evaluation starts) for batches without labels.
+    """
+
+    def __init__(
+        self,
+        attack: Callable[..., Tensor],
+        *,
+        loss: Callable[..., Any] | None = None,
+        task: Task | None = None,
+    ) -> None:
+        if not callable(attack):
+            raise BadInputError(f"the attack is {attack!r}; it must be one, such as monai_robust.attacks.PGD(eps=1.0)")
+        if loss is not None and task is not None:
+            raise BadInputError("UnderAttack takes a loss or a task, not both")
+        self.attack = attack
+        self.task = task or (Classification() if loss is None else LossTask(loss))
+
+    def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
+        batch = Batch.prepare(engine, batchdata)
+        if batch.targets is None:
+            raise BadInputError("the evaluator's batches have no label, without which there is no loss to attack")
+        output: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
+        engine.state.output = output
+        output |= adversarial_view(engine, batch, self.attack, self.task, None)
+        adversarial = plain(output["adv_image"]) if engine.compile else output["adv_image"]
+        with engine.mode(engine.network), autocast(engine):
+            outputs = infer_with(engine, batch)(adversarial, engine.network)
+        output[Keys.PRED] = with_metadata(outputs, batch.inputs)
+        engine.state.output = output
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output

@@ -1,0 +1,94 @@
+"""Config overlays: YAML files that make any bundle train robustly, or be evaluated under attack.
+
+``python -m monai_robust.overlays`` rewrites the shipped recipe overlays from the table of recipes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai_robust.errors import BadInputError
+from monai_robust.recipes import RECIPES
+
+__all__ = ["overlay_names", "overlay_path", "render_attack", "render_recipe"]
+
+_FOLDER = Path(__file__).parent
+
+_RECIPE = """\
+# Trains a bundle by the recipe `{name}`: add this file to its --config_file list.
+# What is most worth changing, on the command line too (as in --robust#attack#eps 2.0):
+#   robust#attack#eps    radius of the attack, in intensity units of the network's input
+#   robust#weight        lambda of the recipe (null: the recipe's own)
+#   robust#views#aug     the augmented view: a transform of one channel-first image, or a key of the batch
+robust:
+  recipe: {name}
+  weight: null
+  augmented: null
+  attack:
+    _target_: monai_robust.attacks.PGD
+    norm: l2
+    eps: 1.0
+    steps: 7
+    bounds: per_image
+  views:
+    aug:
+      _target_: monai_robust.transforms.AugMix
+      operations: intensity
+      bounds: null
+  shared_forward: true
+  update:
+    _target_: monai_robust.engines.RobustUpdate
+    recipe: "@robust#recipe"
+    attack: "@robust#attack"
+    weight: "@robust#weight"
+    augmented: "@robust#augmented"
+    views: "@robust#views"
+    shared_forward: "@robust#shared_forward"
+{trainer}#iteration_update: "@robust#update"
+"""
+
+_ATTACK = """\
+# Evaluates a bundle under attack, with its own metrics: add this file to its --config_file list.
+#   robust_eval#attack#eps    radius of the attack, in intensity units of the network's input
+#   robust_eval#loss          what the attack raises; null is cross-entropy of (B, C) outputs, and dense outputs
+#                             (segmentation) need the bundle's loss, such as "@loss"
+robust_eval:
+  attack:
+    _target_: monai_robust.attacks.PGD
+    norm: l2
+    eps: 1.0
+    steps: 20
+    bounds: per_image
+  loss: {loss}
+  update:
+    _target_: monai_robust.engines.UnderAttack
+    attack: "@robust_eval#attack"
+    loss: "@robust_eval#loss"
+{evaluator}#iteration_update: "@robust_eval#update"
+"""
+
+
+def overlay_names() -> tuple[str, ...]:
+    """Names of the shipped overlays: one for each recipe, and ``attack``."""
+    return (*RECIPES, "attack")
+
+
+def overlay_path(name: str) -> Path:
+    """Path of a shipped overlay.
+
+    Raises:
+        BadInputError: when there is none of that name.
+    """
+    if name not in overlay_names():
+        raise BadInputError(f"there is no overlay {name!r}; there are {', '.join(overlay_names())}")
+    return _FOLDER / f"{name}.yaml"
+
+
+def render_recipe(name: str, trainer: str = "train#trainer") -> str:
+    """The overlay of a recipe for a bundle whose trainer has the id ``trainer``."""
+    return _RECIPE.format(name=name, trainer=trainer)
+
+
+def render_attack(evaluator: str = "validate#evaluator", loss: str | None = None) -> str:
+    """The attack overlay for a bundle whose evaluator has the id ``evaluator``; ``loss`` is a config reference."""
+    return _ATTACK.format(evaluator=evaluator, loss="null" if loss is None else f'"{loss}"')

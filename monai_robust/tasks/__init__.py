@@ -1,0 +1,10 @@
+"""What a network is trained for: per-sample loss terms and per-sample outcomes."""
+
+from __future__ import annotations
+
+from monai_robust.tasks.base import Task
+from monai_robust.tasks.classification import Classification
+from monai_robust.tasks.inferred import Inferred
+from monai_robust.tasks.loss import LossTask
+
+__all__ = ["Classification", "Inferred", "LossTask", "Task"]

@@ -1,0 +1,94 @@
+"""One class per image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from monai_robust.errors import BadInputError
+from monai_robust.tasks.base import Goal, Task
+
+__all__ = ["Classification", "class_indices", "plain"]
+
+
+def plain(value: Any) -> Any:
+    """A MetaTensor's tensor; metadata of a batch does not survive concatenation and chunking."""
+    return value.as_tensor() if hasattr(value, "as_tensor") else value
+
+
+def class_indices(targets: Any, classes: int) -> Tensor:
+    """Class indices, shape (B,), from indices (B,) or (B, 1) or from one-hot rows (B, C).
+
+    Raises:
+        BadInputError: for another shape, or an index that is not a class.
+    """
+    targets = plain(targets)
+    if targets.ndim == 2 and targets.shape[1] == classes and classes > 1:
+        return targets.argmax(dim=1)
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1:
+        raise BadInputError(
+            f"labels have shape {tuple(targets.shape)}; classification takes (B,), (B, 1) or one-hot (B, {classes})"
+        )
+    indices = targets.long()
+    if bool((indices < 0).any()) or bool((indices >= classes).any()):
+        wrong = int(indices[(indices < 0) | (indices >= classes)][0])
+        raise BadInputError(f"a label is {wrong}, but the network has outputs for classes 0 to {classes - 1}")
+    return indices
+
+
+class Classification(Task):
+    """Single-label classification by cross-entropy.
+
+    Outputs are logits (B, C); one logit (B, 1) stands for two classes. Targets are indices (B,), (B, 1) or one-hot
+    (B, C). The only loss term is ``cross_entropy``, without class weights: a weight would only rescale a sample's
+    own gradient.
+    """
+
+    name = "classification"
+    score_name = "accuracy"
+
+    def logits(self, outputs: Any) -> Tensor:
+        """Logits (B, C) with C at least 2.
+
+        Raises:
+            BadInputError: for dense outputs, which need a loss or another task.
+        """
+        outputs = plain(outputs)
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            what = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"type {type(outputs).__name__}"
+            raise BadInputError(
+                f"the network's outputs have {what}, but cross-entropy over classes takes (B, C); "
+                "give the attack a task, or UnderAttack a loss"
+            )
+        return torch.cat([torch.zeros_like(outputs), outputs], dim=1) if outputs.shape[1] == 1 else outputs
+
+    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        logits = self.logits(outputs)
+        indices = class_indices(targets, logits.shape[1])
+        return {"cross_entropy": F.cross_entropy(logits.float(), indices, reduction="none")}
+
+    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """``label``, ``prediction``, ``probability_0`` ... ``probability_{C-1}`` and ``score`` (1 where correct)."""
+        logits = self.logits(outputs)
+        label = class_indices(targets, logits.shape[1])
+        probabilities = logits.double().softmax(dim=1)
+        prediction = logits.argmax(dim=1)
+        columns = {"label": label, "prediction": prediction}
+        columns |= {f"probability_{index}": column for index, column in enumerate(probabilities.unbind(dim=1))}
+        return columns | {"score": (prediction == label).double()}
+
+    def aim(self, outputs: Any, targets: Any, goal: Goal) -> Tensor:
+        logits = self.logits(outputs)
+        if goal == "least_likely":
+            return logits.argmin(dim=1)
+        if isinstance(goal, bool) or not isinstance(goal, int) or not 0 <= goal < logits.shape[1]:
+            raise BadInputError(
+                f"the attack's goal is {goal!r}; for {logits.shape[1]} classes it must be 'untargeted', "
+                f"'least_likely' or a class from 0 to {logits.shape[1] - 1}"
+            )
+        return torch.full((len(logits),), goal, dtype=torch.long, device=logits.device)

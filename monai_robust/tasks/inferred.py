@@ -1,0 +1,38 @@
+"""A task whose network is run by an engine's inferer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from monai_robust.tasks.base import Goal, Task
+
+__all__ = ["Inferred"]
+
+
+class Inferred(Task):
+    """``task``, its network run as the engine runs it: through an inferer and its extra arguments.
+
+    Args:
+        task: what is attacked and written down.
+        inferer: ``(inputs, network) -> outputs``.
+    """
+
+    def __init__(self, task: Task, inferer: Callable[..., Any]) -> None:
+        self.task = task
+        self.inferer = inferer
+        self.name = task.name  # type: ignore[misc]
+
+    def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
+        return self.task.forward(lambda x: self.inferer(x, network), inputs, targets)
+
+    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        return self.task.terms(outputs, targets)
+
+    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        return self.task.outcomes(outputs, targets)
+
+    def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
+        return self.task.aim(outputs, targets, goal)

@@ -1,0 +1,102 @@
+"""Any supervised loss as a task: enough to attack, and to train robustly, a pipeline nobody described to us."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monai_robust.errors import BadInputError
+from monai_robust.tasks.base import Goal, Task
+from monai_robust.tasks.classification import Classification, plain
+
+__all__ = ["LossTask", "batch_length", "sample_slice"]
+
+
+def sample_slice(value: Any, index: int) -> Any:
+    """Sample ``index`` of a batch, kept as a batch of one: tensors, and dicts, lists and tuples of them."""
+    if isinstance(value, Tensor):
+        return value[index : index + 1]
+    if isinstance(value, Mapping):
+        return {key: sample_slice(item, index) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) and item.ndim for item in value):
+        return type(value)(sample_slice(item, index) for item in value)
+    if isinstance(value, (list, tuple)):
+        return value[index : index + 1]
+    return value
+
+
+def batch_length(outputs: Any) -> int:
+    """Number of samples in the outputs of a network."""
+    first = outputs
+    while not isinstance(first, Tensor):
+        first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
+    return len(first)
+
+
+class LossTask(Task):
+    """Attack what a pipeline is trained with: its own ``loss_function``.
+
+    Args:
+        loss: ``(outputs, targets) -> scalar | (B,) | dict of either``. A loss without a per-sample form is evaluated
+            sample by sample, as if each sample were a batch of its own: the loss is cheap, the network is not.
+    """
+
+    name = "loss"
+
+    def __init__(self, loss: Callable[..., Any]) -> None:
+        if not callable(loss):
+            raise BadInputError(f"the loss is {loss!r}; it must be a callable (outputs, targets) -> loss")
+        self.loss = loss
+
+    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        outputs = _plain_tree(outputs)
+        targets = _plain_tree(targets)
+        loss = _without_reduction(self.loss, outputs)
+        if loss is not None:
+            return {"loss": loss(outputs, targets)}
+        size = batch_length(outputs)
+        samples = [_named(self.loss(sample_slice(outputs, i), sample_slice(targets, i))) for i in range(size)]
+        return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
+        aimed = Classification().aim(outputs, targets, goal)
+        targets = plain(targets)
+        if targets.ndim == 1:
+            return aimed
+        if targets.shape[1] == 1:
+            return aimed[:, None].to(targets.dtype)
+        return torch.nn.functional.one_hot(aimed, targets.shape[1]).to(targets.dtype)
+
+
+def _plain_tree(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain_tree(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain_tree(item) for item in value)
+    return plain(value)
+
+
+def _without_reduction(loss: Callable[..., Any], outputs: Any) -> Callable[..., Any] | None:
+    """Unweighted cross-entropy on (B, C) has an exact per-sample form; with weights they cancel sample by sample."""
+    exact = (
+        type(loss) is nn.CrossEntropyLoss
+        and loss.weight is None
+        and loss.reduction == "mean"
+        and isinstance(outputs, Tensor)
+        and outputs.ndim == 2
+    )
+    if not exact:
+        return None
+    unreduced = copy.copy(loss)
+    unreduced.reduction = "none"  # type: ignore[attr-defined]
+    return unreduced
+
+
+def _named(loss: Any) -> dict[str, Tensor]:
+    if isinstance(loss, Mapping):
+        return {str(name): value.mean() for name, value in loss.items()}
+    return {"loss": loss.mean()}
