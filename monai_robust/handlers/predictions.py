@@ -1,0 +1,50 @@
+"""Class probabilities of every image an evaluator sees, in one CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ignite.engine import Engine, Events
+
+from monai_robust.tasks import Classification
+
+__all__ = ["PredictionsCSV"]
+
+
+class PredictionsCSV:
+    """Write ``file, prediction, probability_<class>...``, one row an image, when an evaluation has ended.
+
+    Args:
+        path: the CSV file.
+        classes: names of the classes, in the order of the network's outputs.
+        key: what the batch calls its samples.
+    """
+
+    def __init__(self, path: str | Path, classes: Sequence[str], key: str = "sample_id") -> None:
+        self.path = Path(path)
+        self.classes = list(classes)
+        self.key = key
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def start(self, engine: Engine) -> None:
+        self.rows = []
+
+    def collect(self, engine: Engine) -> None:
+        probabilities = Classification().logits(engine.state.output["pred"]).float().softmax(dim=1).cpu()
+        for name, row in zip(engine.state.batch[self.key], probabilities.tolist(), strict=True):
+            columns = {f"probability_{label}": value for label, value in zip(self.classes, row, strict=True)}
+            prediction = self.classes[max(range(len(row)), key=row.__getitem__)]
+            self.rows.append({"file": name, "prediction": prediction, **columns})
+
+    def write(self, engine: Engine) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(self.rows).to_csv(self.path, index=False)
+        print(f"{len(self.rows)} predictions in {self.path}")

@@ -1,0 +1,31 @@
+"""Metrics that MONAI lacks: a pure function for each, and a class for MONAI's engines."""
+
+from __future__ import annotations
+
+from monai_robust.metrics.accuracy import AdversarialAccuracy, adversarial_accuracy
+from monai_robust.metrics.brier import BrierScore, brier_per_sample, brier_score
+from monai_robust.metrics.calibration import (
+    ExpectedCalibrationError,
+    ReliabilityBins,
+    RMSCalibrationError,
+    expected_calibration_error,
+    reliability_bins,
+    rms_calibration_error,
+)
+from monai_robust.metrics.entropy import PredictiveEntropy, predictive_entropy
+
+__all__ = [
+    "AdversarialAccuracy",
+    "BrierScore",
+    "ExpectedCalibrationError",
+    "PredictiveEntropy",
+    "RMSCalibrationError",
+    "ReliabilityBins",
+    "adversarial_accuracy",
+    "brier_per_sample",
+    "brier_score",
+    "expected_calibration_error",
+    "predictive_entropy",
+    "reliability_bins",
+    "rms_calibration_error",
+]

@@ -1,0 +1,38 @@
+"""Transforms that MONAI lacks, in its manner, and the corruptions that an evaluation measures under."""
+
+from __future__ import annotations
+
+from monai_robust.transforms.augmix import AugMix, AugMixd
+from monai_robust.transforms.batch import apply_per_sample
+from monai_robust.transforms.contrast_shift import ContrastShift, ContrastShiftd, RandContrastShift, RandContrastShiftd
+from monai_robust.transforms.corruptions import (
+    CORRUPTIONS,
+    Corruption,
+    GaussianCorruption,
+    HighContrast,
+    LowContrast,
+    SaltAndPepperCorruption,
+    SpeckleCorruption,
+    corruption,
+)
+from monai_robust.transforms.operations import OPERATION_SETS, AugMixOperation
+
+__all__ = [
+    "CORRUPTIONS",
+    "OPERATION_SETS",
+    "AugMix",
+    "AugMixOperation",
+    "AugMixd",
+    "ContrastShift",
+    "ContrastShiftd",
+    "Corruption",
+    "GaussianCorruption",
+    "HighContrast",
+    "LowContrast",
+    "RandContrastShift",
+    "RandContrastShiftd",
+    "SaltAndPepperCorruption",
+    "SpeckleCorruption",
+    "apply_per_sample",
+    "corruption",
+]

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from torch import nn
+
+matplotlib.use("Agg")
+torch.set_num_threads(1)  # tiny tensors: a second thread only waits
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PUBLIC_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs an accelerator"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture
+def public_data() -> Path:
+    if not PUBLIC_DATA.is_dir():
+        pytest.skip("the public data sets are not beside this checkout")
+    return PUBLIC_DATA
+
+
+class TinyNet(nn.Module):
+    """Two convolutions with BatchNorm and dropout: all the state that an attack must leave alone."""
+
+    def __init__(self, classes: int = 3, channels: int = 1, dims: int = 2, dense: bool = False) -> None:
+        super().__init__()
+        conv = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        norm = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dims]
+        self.features = nn.Sequential(
+            conv(channels, 6, 3, padding=1), norm(6), nn.SiLU(), conv(6, 6, 3, padding=1), norm(6), nn.SiLU()
+        )
+        self.dropout = nn.Dropout(0.2)
+        self.head = conv(6, classes, 1)
+        self.dense = dense
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.head(self.dropout(self.features(x)))
+        return out if self.dense else out.flatten(2).mean(dim=2)
+
+
+@pytest.fixture
+def network() -> TinyNet:
+    torch.manual_seed(1)
+    return TinyNet()
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    inputs = 0.1 + 0.8 * torch.rand(6, 1, 10, 12, generator=generator)
+    return inputs, torch.tensor([0, 1, 2, 2, 1, 0])
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a child process that should not fight with its siblings over two cores."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", **extra}

@@ -1,0 +1,143 @@
+"""Corruptions: moments of the noise, determinism, range and registry."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.transforms import CORRUPTIONS, ContrastShift, corruption
+
+SEVERITIES = {"gaussian": 0.1, "speckle": 0.5, "salt_and_pepper": 0.3, "contrast_high": 2.0, "contrast_low": 0.4}
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def clipped_normal_moments(mean: float, variance: float) -> tuple[float, float]:
+    """Mean and variance of N(mean, variance) clipped to [0, 1], by summing over a fine grid."""
+    x = np.linspace(mean - 12 * math.sqrt(variance), mean + 12 * math.sqrt(variance), 400_001)
+    density = np.exp(-((x - mean) ** 2) / (2 * variance))
+    density /= density.sum()
+    clipped = x.clip(0, 1)
+    first = (clipped * density).sum()
+    return float(first), float((clipped**2 * density).sum() - first**2)
+
+
+@pytest.mark.parametrize("variance", [0.0025, 0.1, 1.0])
+def test_gaussian_noise_has_the_stated_variance_before_clipping(variance: float) -> None:
+    noisy = corruption("gaussian", variance)(torch.full((1, 300, 300), 0.4)).numpy()
+    mean, spread = clipped_normal_moments(0.4, variance)
+    assert noisy.mean() == pytest.approx(mean, abs=0.006)
+    assert noisy.var() == pytest.approx(spread, rel=0.02)
+
+
+@pytest.mark.parametrize("level", [0.2, 0.7])
+def test_speckle_is_noise_in_proportion_to_the_image(level: float) -> None:
+    noisy = corruption("speckle", 0.1)(torch.full((1, 300, 300), level)).numpy()
+    mean, spread = clipped_normal_moments(level, 0.1 * level**2)
+    assert noisy.mean() == pytest.approx(mean, abs=0.004)
+    assert noisy.var() == pytest.approx(spread, rel=0.02)
+
+
+def test_speckle_leaves_black_black() -> None:
+    assert corruption("speckle", 1.0)(torch.zeros(1, 20, 20)).abs().max() == 0
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.6, 1.0])
+def test_salt_and_pepper_replace_the_stated_share_half_by_each(amount: float) -> None:
+    x = torch.full((1, 300, 300), 0.4)
+    noisy = corruption("salt_and_pepper", amount)(x)
+    assert (noisy == 1).float().mean().item() == pytest.approx(amount / 2, abs=0.006)
+    assert (noisy == 0).float().mean().item() == pytest.approx(amount / 2, abs=0.006)
+    assert torch.equal(noisy[(noisy != 0) & (noisy != 1)], x[(noisy != 0) & (noisy != 1)])
+
+
+def test_contrast_corruptions_are_contrast_shifts() -> None:
+    x = image(1, 16, 16)
+    torch.testing.assert_close(corruption("contrast_high", 2.0)(x), ContrastShift(2.0)(x))
+    torch.testing.assert_close(corruption("contrast_low", 0.3)(x), ContrastShift(0.3)(x))
+
+
+@pytest.mark.parametrize("name", ["gaussian", "speckle", "salt_and_pepper"])
+def test_no_severity_is_no_change(name: str) -> None:
+    x = image(1, 16, 16)
+    torch.testing.assert_close(corruption(name, 0.0)(x), x)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("shape", [(1, 12, 10), (3, 6, 7, 8)])
+def test_images_of_any_dimension_keep_shape_range_dtype_and_metadata(name: str, shape: tuple[int, ...]) -> None:
+    corrupt = corruption(name, SEVERITIES[name])
+    x = MetaTensor(image(*shape), meta={"filename_or_obj": "a.dcm"})
+    before = x.as_tensor().clone()
+    changed = corrupt(x)
+    assert isinstance(changed, MetaTensor)
+    assert changed.meta["filename_or_obj"] == "a.dcm"
+    assert changed.shape == shape
+    assert not torch.equal(changed.as_tensor(), before)
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    torch.testing.assert_close(x.as_tensor(), before)
+    assert corrupt(image(*shape).half()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("name", ["gaussian", "speckle", "salt_and_pepper"])
+def test_noise_follows_from_seed_severity_and_sample_alone(name: str) -> None:
+    x = image(1, 12, 12)
+    corrupt = corruption(name, 0.3)
+    first = corrupt(x, corrupt.generator_for("a"))
+    corrupt(x, corrupt.generator_for("b"))
+    again = corruption(name, 0.3)
+    torch.testing.assert_close(again(x, again.generator_for("a")), first)
+    others = [
+        corrupt(x, corrupt.generator_for("b")),
+        corruption(name, 0.3, seed=1)(x, corruption(name, 0.3, seed=1).generator_for("a")),
+        corruption(name, 0.4)(x, corruption(name, 0.4).generator_for("a")),
+    ]
+    assert not any(torch.equal(other, first) for other in others)
+
+
+def test_without_a_generator_the_seed_decides() -> None:
+    x = image(1, 12, 12)
+    torch.testing.assert_close(corruption("gaussian", 0.1)(x), corruption("gaussian", 0.1)(x))
+    assert not torch.equal(corruption("gaussian", 0.1)(x), corruption("gaussian", 0.1, seed=1)(x))
+
+
+def test_a_given_generator_moves_on() -> None:
+    x, generator, corrupt = image(1, 12, 12), torch.Generator().manual_seed(0), corruption("gaussian", 0.1)
+    assert not torch.equal(corrupt(x, generator), corrupt(x, generator))
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_an_image_outside_the_unit_range_is_refused_with_its_range(name: str) -> None:
+    with pytest.raises(BadSampleError, match="from -2 to 3, outside 0 to 1"):
+        corruption(name, SEVERITIES[name])(torch.tensor([[-2.0, 3.0]]))
+
+
+def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(BadInputError, match="no corruption 'fog'; there are gaussian, speckle, salt_and_pepper"):
+        corruption("fog", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [
+        ("gaussian", -0.1),
+        ("speckle", math.nan),
+        ("salt_and_pepper", 1.1),
+        ("contrast_high", 0.9),
+        ("contrast_low", 1.1),
+        ("gaussian", "strong"),
+        ("gaussian", math.inf),
+    ],
+)
+def test_a_severity_that_a_corruption_does_not_have_is_refused(name: str, severity: Any) -> None:
+    with pytest.raises(BadInputError, match=rf"corruption {name}: severity"):
+        corruption(name, severity)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, softmax
+
+from monai_robust.errors import BadInputError
+from monai_robust.recipes import RECIPES, Recipe, make_recipe
+
+
+def kl(p, q):
+    return (p * (p.log() - q.log())).sum(dim=1)
+
+
+def jsd(*logits):
+    """Equations 7 and 8 of the RTDA paper, written out."""
+    p = [softmax(value, dim=1) for value in logits]
+    m = sum(p) / len(p)
+    return (sum(kl(q, m) for q in p) / len(p)).mean()
+
+
+# Equations 1 to 10 of the RTDA paper, and the half-and-half training of the AMAT and oncology papers.
+EQUATIONS = {
+    "erm": lambda f, y, lam: cross_entropy(f["clean"], y),
+    "at": lambda f, y, lam: cross_entropy(f["adv"], y),
+    "advl": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * cross_entropy(f["adv"], y),
+    "sat": lambda f, y, lam: cross_entropy(torch.cat([f["clean"], f["adv"]]), torch.cat([y, y])),
+    "dataaug": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * cross_entropy(f["aug"], y),
+    "augmix": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * jsd(f["clean"], f["aug1"], f["aug2"]),
+    "robustaugmix": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * jsd(f["clean"], f["aug"], f["adv"]),
+    "rtda": lambda f, y, lam: cross_entropy(f["adv"], y) + lam * jsd(f["clean"], f["aug"], f["adv"]),
+}
+
+
+@pytest.fixture
+def outputs():
+    generator = torch.Generator().manual_seed(5)
+    return {name: torch.randn(4, 3, generator=generator) for name in ("clean", "adv", "aug", "aug1", "aug2", "aug_low")}
+
+
+def test_every_recipe_has_its_equation_here():
+    assert set(EQUATIONS) == set(RECIPES)
+
+
+@pytest.mark.parametrize("name", list(EQUATIONS))
+@pytest.mark.parametrize("weight", [None, 0.0, 3.5])
+def test_a_recipe_is_its_equation(name, weight, outputs):
+    y = torch.tensor([0, 2, 1, 1])
+    recipe = make_recipe(name, weight=weight)
+    expected = EQUATIONS[name](outputs, y, recipe.weight)
+    assert torch.allclose(recipe.loss(outputs, y, torch.nn.CrossEntropyLoss()), expected, atol=1e-6)
+
+
+def test_default_weights():
+    assert {name: recipe.weight for name, recipe in RECIPES.items() if recipe.consistent} == {
+        "augmix": 12.0,
+        "robustaugmix": 12.0,
+        "rtda": 12.0,
+    }
+    assert RECIPES["advl"].weight == RECIPES["dataaug"].weight == 1.0
+
+
+def test_rtda_over_two_augmented_domains_agrees_over_four_views(outputs):
+    y = torch.tensor([0, 2, 1, 1])
+    recipe = make_recipe("rtda", augmented=("aug", "aug_low"))
+    expected = cross_entropy(outputs["adv"], y) + 12 * jsd(*(outputs[v] for v in ("clean", "aug", "aug_low", "adv")))
+    assert torch.allclose(recipe.loss(outputs, y, torch.nn.CrossEntropyLoss()), expected, atol=1e-5)
+    assert set(recipe.views) == {"clean", "aug", "aug_low", "adv"}
+
+
+def test_views_are_listed_once_and_the_clean_one_first():
+    assert make_recipe("rtda").views == ("clean", "adv", "aug")
+    assert make_recipe("at").views == ("adv",)
+
+
+def test_a_recipe_of_ones_own_is_a_few_words(outputs):
+    y = torch.tensor([0, 2, 1, 1])
+    recipe = Recipe({"clean": 0.25, "adv": "lambda"}, weight=2.0)
+    expected = 0.25 * cross_entropy(outputs["clean"], y) + 2 * cross_entropy(outputs["adv"], y)
+    assert torch.allclose(recipe.loss(outputs, y, torch.nn.CrossEntropyLoss()), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"supervised": {}}, "supervises no view"),
+        ({"supervised": {"adv": -1}}, "at least 0"),
+        ({"supervised": {"adv": "mu"}}, "'mu'"),
+        ({"supervised": {"adv": 1}, "consistent": ("clean",)}, "name two"),
+        ({"supervised": {"adv": 1}, "weight": float("nan")}, "weight"),
+    ],
+)
+def test_recipes_that_cannot_work_are_refused(arguments, message):
+    with pytest.raises(BadInputError, match=message):
+        Recipe(**arguments)
+
+
+def test_unknown_recipes_are_refused_with_the_known_ones():
+    with pytest.raises(BadInputError, match="robustaugmix, rtda"):
+        make_recipe("rdta")
+    with pytest.raises(BadInputError, match="no augmented views"):
+        make_recipe("at", augmented=("aug",))

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TinyNet
+from ignite.engine import Events
+from monai.data import DataLoader, MetaTensor
+from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer, default_prepare_batch
+from monai.handlers import (
+    CheckpointLoader,
+    CheckpointSaver,
+    EarlyStopHandler,
+    LrScheduleHandler,
+    MetricLogger,
+    ROCAUC,
+    StatsHandler,
+    TensorBoardStatsHandler,
+    ValidationHandler,
+    from_engine,
+)
+from monai.inferers import SimpleInferer
+from monai.losses import DiceCELoss, DiceLoss
+from monai.transforms import AsDiscreted, Compose, Activationsd
+from torch import nn
+
+from monai_robust.attacks import PGD
+from monai_robust.engines import RobustTrainer, RobustUpdate
+from monai_robust.errors import BadInputError
+from monai_robust.recipes import RECIPES
+
+VIEWS = {"aug": lambda image: image.flip(-1)}
+
+
+def items(dense: bool = False, count: int = 12) -> list[dict[str, object]]:
+    generator = torch.Generator().manual_seed(7)
+    result = []
+    for index in range(count):
+        image = MetaTensor(torch.rand(1, 8, 8, generator=generator), meta={"filename_or_obj": f"image{index}"})
+        label = (image[:1] > 0.5).float() if dense else index % 3
+        result.append({"image": image, "label": label})
+    return result
+
+
+def trainer(network, update=None, loss=None, dense=False, epochs=1, kind=SupervisedTrainer, **keywords):
+    torch.manual_seed(3)
+    return kind(
+        device=torch.device("cpu"),
+        max_epochs=epochs,
+        train_data_loader=DataLoader(items(dense), batch_size=4, shuffle=False),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
+        loss_function=loss or nn.CrossEntropyLoss(),
+        **({} if update is None else {"iteration_update": update}),
+        **keywords,
+    )
+
+
+def fresh(**keywords):
+    torch.manual_seed(1)
+    return TinyNet(**keywords)
+
+
+def weights(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def assert_equal_weights(first, second):
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+LOSSES = {
+    "cross_entropy": (nn.CrossEntropyLoss(), False),
+    "class_weights": (nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 3.0])), False),
+    "batch_dice": (DiceLoss(sigmoid=True, batch=True), True),
+}
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_erm_ends_with_the_weights_of_the_stock_trainer_bit_for_bit(name, accumulation):
+    loss, dense = LOSSES[name]
+    results = []
+    for update in (None, RobustUpdate("erm")):
+        network = fresh(classes=1 if dense else 3, dense=dense)
+        trainer(network, update, loss, dense, epochs=4, accumulation_steps=accumulation).run()
+        results.append(weights(network))
+    assert_equal_weights(*results)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "erm"])
+def test_every_recipe_trains_by_its_loss_on_its_views(name):
+    network = fresh()
+    network.dropout.p = 0.0
+    update = RobustUpdate(name, PGD(eps=0.5, steps=2), views=VIEWS, shared_forward=False)
+    engine = trainer(network, update)
+    seen = {}
+
+    def compare(engine):
+        if engine.state.iteration > 1:
+            return
+        twin = fresh()
+        twin.dropout.p = 0.0
+        x, y = engine.state.output["image"].as_tensor(), engine.state.output["label"]
+        adversarial = PGD(eps=0.5, steps=2)(twin, x, y)
+        inputs = {"clean": x, "adv": adversarial, "aug": x.flip(-1), "aug1": x.flip(-1), "aug2": x.flip(-1)}
+        twin.train()
+        outputs = {view: twin(value) for view, value in inputs.items()}
+        seen["expected"] = update.recipe.loss(outputs, y, nn.CrossEntropyLoss()).item()
+        seen["actual"] = engine.state.output["loss"].item()
+
+    engine.add_event_handler(IterationEvents.LOSS_COMPLETED, compare)
+    engine.run()
+    assert seen["actual"] == pytest.approx(seen["expected"], rel=1e-4)
+
+
+def test_output_holds_what_the_documentation_promises():
+    network = fresh()
+    engine = trainer(network, RobustUpdate("advl", PGD(eps=0.5, steps=2)), decollate=False)
+    outputs = []
+    engine.add_event_handler(IterationEvents.MODEL_COMPLETED, lambda engine: outputs.append(dict(engine.state.output)))
+    engine.run()
+    output = outputs[0]
+    assert set(output) == {
+        "image", "label", "pred", "loss", "adv_image", "adv_pred", "eps", "adv_norm", "clean_loss", "adv_loss"
+    }  # fmt: skip
+    for key in ("eps", "adv_norm", "clean_loss", "adv_loss"):
+        assert output[key].shape == (4,), key
+    assert torch.allclose(output["adv_norm"], torch.full((4,), 0.5), atol=1e-3)
+    assert torch.allclose(output["eps"], torch.full((4,), 0.5))
+    assert isinstance(output["adv_image"], MetaTensor)
+    assert output["loss"].item() == pytest.approx((output["clean_loss"].mean() + output["adv_loss"].mean()).item())
+
+
+def test_pred_is_adversarial_for_a_recipe_without_a_clean_view():
+    engine = trainer(fresh(), RobustUpdate("at", PGD(eps=0.5, steps=2)), decollate=False)
+    engine.run()
+    assert torch.equal(engine.state.output["pred"], engine.state.output["adv_pred"])
+
+
+def test_views_share_one_forward_pass_unless_told_otherwise():
+    for shared, passes in ((True, 1), (False, 3)):
+        network = fresh()
+        calls = []
+        network.register_forward_hook(lambda module, args, output, calls=calls: calls.append(module.training))
+        update = RobustUpdate("rtda", PGD(eps=0.5, steps=2), views=VIEWS, shared_forward=shared)
+        engine = trainer(network, update)
+        engine.run()
+        assert calls == ([False] * 2 + [True] * passes) * 3
+
+
+def test_views_that_are_the_same_batch_entry_are_computed_once():
+    network = fresh()
+    sizes = []
+    network.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    trainer(network, RobustUpdate("augmix", views={"aug": "image"})).run()
+    assert sizes == [8, 8, 8]  # clean and one augmented view, though the recipe names aug1 and aug2
+
+
+def test_numbered_views_are_fresh_draws_of_one_transform():
+    draws = []
+
+    def noise(image):
+        draws.append(torch.rand(()))
+        return image + draws[-1]
+
+    trainer(fresh(), RobustUpdate("augmix", views={"aug": noise})).run()
+    assert len(draws) == 2 * 12
+
+
+@pytest.mark.parametrize("recipe", ["erm", "sat", "rtda"])
+def test_events_fire_as_often_as_in_the_stock_trainer_and_not_inside_the_attack(recipe):
+    counts = []
+    for update in (None, RobustUpdate(recipe, PGD(eps=0.5, steps=3), views=VIEWS)):
+        engine = trainer(fresh(), update, epochs=2)
+        seen = {event: 0 for event in (*IterationEvents, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED)}
+        for event in seen:
+            engine.add_event_handler(event, lambda engine, event=event: seen.update({event: seen[event] + 1}))
+        engine.run()
+        counts.append(seen)
+    assert counts[0] == counts[1]
+
+
+def run_with_all_handlers(folder: Path, update) -> tuple[list[str], dict[str, int]]:
+    network = fresh()
+    counts: dict[str, int] = {}
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(items(), batch_size=4),
+        network=network,
+        postprocessing=Compose([Activationsd("pred", softmax=True), AsDiscreted("label", to_onehot=3)]),
+        key_val_metric={"auc": ROCAUC(output_transform=from_engine(["pred", "label"]))},
+        val_handlers=[StatsHandler(iteration_log=False)],
+    )
+    engine = trainer(network, update, epochs=2)
+    saver = CheckpointSaver(str(folder / "models"), {"network": network}, save_final=True, save_interval=1)
+    early = EarlyStopHandler(patience=5, score_function=lambda engine: engine.state.metrics["auc"], trainer=engine)
+    logger = MetricLogger(evaluator=evaluator)
+    handlers = [
+        saver,
+        StatsHandler(tag_name="loss", output_transform=from_engine("loss", first=True)),
+        TensorBoardStatsHandler(
+            log_dir=str(folder / "events"), tag_name="loss", output_transform=from_engine("loss", first=True)
+        ),
+        ValidationHandler(interval=1, validator=evaluator),
+        LrScheduleHandler(torch.optim.lr_scheduler.StepLR(engine.optimizer, 1), print_lr=False),
+        logger,
+    ]
+    early.attach(evaluator)
+    for handler in handlers:
+        handler.attach(engine)
+    for event in (*IterationEvents, Events.EPOCH_COMPLETED, Events.COMPLETED):
+        engine.add_event_handler(event, lambda engine, name=event.name: counts.update({name: counts.get(name, 0) + 1}))
+    engine.run()
+    (final,) = (folder / "models").glob("*final_iteration=6.pt")
+    CheckpointLoader(str(final), {"network": fresh()})(engine)
+    counts["logged losses"] = len(logger.loss)
+    counts["logged metrics"] = len(logger.metrics["auc"])
+    counts["evaluations"] = evaluator.state.epoch
+    files = sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "tfevents" not in path.name
+    )
+    assert list(folder.glob("events/*tfevents*"))
+    return files, counts
+
+
+def test_all_of_monais_usual_handlers_work_as_on_the_stock_trainer(tmp_path):
+    stock = run_with_all_handlers(tmp_path / "stock", None)
+    robust = run_with_all_handlers(tmp_path / "robust", RobustUpdate("rtda", PGD(eps=0.5, steps=2), views=VIEWS))
+    assert stock == robust
+    assert stock[0]
+
+
+def test_a_custom_inferer_and_prepare_batch_reach_attack_and_training():
+    calls = []
+
+    class Counting(SimpleInferer):
+        def __call__(self, inputs, network, *args, **kwargs):
+            calls.append(len(inputs))
+            return super().__call__(inputs, network, *args, **kwargs)
+
+    def doubled(batchdata, device, non_blocking, **kwargs):
+        image, label = default_prepare_batch(batchdata, device, non_blocking, **kwargs)
+        return 2 * image, label
+
+    update = RobustUpdate("sat", PGD(eps=0.5, steps=3, bounds=(0, 2)))
+    engine = trainer(fresh(), update, inferer=Counting(), prepare_batch=doubled, decollate=False)
+    engine.run()
+    assert calls == [4, 4, 4, 8] * 3
+    assert engine.state.output["image"].max() > 1
+
+
+def test_amp_and_compile_are_honoured():
+    update = RobustUpdate("sat", PGD(eps=0.5, steps=2))
+    engine = trainer(fresh(), update, amp=True)
+    engine.run()
+    assert torch.isfinite(torch.as_tensor(engine.state.output[0]["loss"]))
+    engine = trainer(fresh(), update, compile=True, compile_kwargs={"backend": "eager"}, decollate=False)
+    engine.run()
+    assert isinstance(engine.state.output["pred"], MetaTensor)
+    assert engine.state.output["adv_norm"].min() > 0
+
+
+def test_accumulation_steps_only_move_the_weights_when_due():
+    network = fresh()
+    moved = []
+    engine = trainer(network, RobustUpdate("sat", PGD(eps=0.5, steps=2)), accumulation_steps=2)
+    before = [network.head.weight.detach().clone()]
+
+    def note(engine):
+        moved.append(not torch.equal(before[0], network.head.weight))
+        before[0] = network.head.weight.detach().clone()
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED, note)
+    engine.run()
+    assert moved == [False, True, True]  # the third batch ends the epoch, whose gradients are not thrown away
+
+
+def test_any_supervised_loss_can_be_attacked_and_trained_on():
+    network = fresh(classes=2, dense=True)
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    engine = trainer(network, RobustUpdate("sat", PGD(eps=0.5, steps=2)), loss, dense=True, decollate=False)
+    engine.run()
+    assert engine.state.output["adv_loss"].shape == (4,)
+    assert (engine.state.output["adv_loss"] > 0).all()
+
+
+def test_robust_trainer_is_the_same_in_one_call():
+    networks = fresh(), fresh()
+    trainer(networks[0], RobustUpdate("sat", PGD(eps=0.5, steps=2))).run()
+    trainer(networks[1], kind=RobustTrainer, recipe="sat", attack=PGD(eps=0.5, steps=2)).run()
+    assert_equal_weights(weights(networks[0]), weights(networks[1]))
+
+
+def test_what_cannot_work_is_refused():
+    with pytest.raises(BadInputError, match="give an attack"):
+        RobustUpdate("rtda")
+    with pytest.raises(BadInputError, match="there is no recipe"):
+        RobustUpdate("rdta")
+    with pytest.raises(BadInputError, match=r"needs the view 'aug'.*image, label"):
+        trainer(fresh(), RobustUpdate("dataaug")).run()
+    with pytest.raises(BadInputError, match="no key 'image_aug'"):
+        trainer(fresh(), RobustUpdate("dataaug", views={"aug": "image_aug"})).run()
+    with pytest.raises(BadInputError, match="belong to a recipe given by name"):
+        RobustUpdate(RECIPES["erm"], weight=3.0)
