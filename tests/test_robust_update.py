@@ -9,12 +9,12 @@ from ignite.engine import Events
 from monai.data import DataLoader, MetaTensor
 from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer, default_prepare_batch
 from monai.handlers import (
+    ROCAUC,
     CheckpointLoader,
     CheckpointSaver,
     EarlyStopHandler,
     LrScheduleHandler,
     MetricLogger,
-    ROCAUC,
     StatsHandler,
     TensorBoardStatsHandler,
     ValidationHandler,
@@ -22,7 +22,7 @@ from monai.handlers import (
 )
 from monai.inferers import SimpleInferer
 from monai.losses import DiceCELoss, DiceLoss
-from monai.transforms import AsDiscreted, Compose, Activationsd
+from monai.transforms import Activationsd, AsDiscreted, Compose
 from torch import nn
 
 from monai_robust.attacks import PGD

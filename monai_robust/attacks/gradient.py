@@ -68,7 +68,9 @@ class GradientAttack:
         precision: Precision | None = None,
     ) -> None:
         self.norm = as_norm(self._norm if norm is None else norm)
-        self.eps = eps if isinstance(eps, Tensor) or eps is None else float(as_radius(eps, 1, "cpu"))
+        if eps is not None and not isinstance(eps, Tensor):
+            as_radius(eps, 1, "cpu")
+        self.eps = eps
         self.steps = _positive("steps", self._steps if steps is None else steps, int)
         self.step_size = None if step_size is None else _positive("step_size", step_size, float)
         self.relative_step = _positive(

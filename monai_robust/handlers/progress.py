@@ -47,7 +47,7 @@ class ProgressBar:
         shown = {"epoch": f"{engine.state.epoch}/{engine.state.max_epochs}"}
         output = engine.state.output
         if isinstance(output, dict) and "loss" in output:
-            shown["loss"] = f"{float(output['loss']):.3f}"
+            shown["loss"] = f"{float(output['loss'].detach()):.3f}"
         if self.validator is not None and self.metric in self.validator.state.metrics:
             shown[str(self.metric)] = f"{float(self.validator.state.metrics[self.metric]):.3f}"
         self.bar.set_postfix(shown, refresh=False)

@@ -1,0 +1,7 @@
+"""Phantom data sets, generated and fictitious, in the file formats of the modalities they imitate."""
+
+from __future__ import annotations
+
+from monai_robust.data.phantoms.radiographs import phantom_radiographs, write_radiograph_phantoms
+
+__all__ = ["phantom_radiographs", "write_radiograph_phantoms"]

@@ -1,0 +1,280 @@
+"""A phantom data set of chest radiographs: DICOM files with an index, for demonstrations and tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from monai_robust.data.phantoms.secondary_capture import write_secondary_capture
+from monai_robust.data.phantoms.thorax import FINDINGS, Anatomy, Opacity, Positioning, thorax
+from monai_robust.errors import BadInputError
+
+__all__ = ["phantom_radiographs", "write_radiograph_phantoms"]
+
+_SETTINGS_FILE = "phantom.json"
+_SHARES = (("train", 0.60), ("val", 0.15), ("test", 0.25))
+_FEWEST_PATIENTS = 12  # one of each class in each split
+_SMALLEST_SIZE = 32
+_FULL_SCALE = 4095  # 12 bit
+
+
+@dataclass(frozen=True)
+class _Scanner:
+    """A make of detector: tone curve ``v**gamma`` bent to an S by ``slope``, and its noise at full scale 1."""
+
+    name: str
+    gamma: float
+    slope: float
+    quantum_noise: float
+    electronic_noise: float
+
+
+_SCANNERS = (
+    _Scanner("scanner-a", 1.00, 2.0, 0.010, 0.004),
+    _Scanner("scanner-b", 0.85, 3.0, 0.016, 0.006),
+    _Scanner("scanner-c", 1.15, 1.2, 0.013, 0.008),
+)
+
+
+@dataclass(frozen=True)
+class _Acquisition:
+    """One film: whose, of what, on which scanner, stored how, and in which split."""
+
+    patient: int
+    number: int
+    label: str
+    split: str
+    scanner: _Scanner
+    inverted: bool
+
+    @property
+    def patient_id(self) -> str:
+        return f"PHANTOM-{self.patient + 1:04d}"
+
+    @property
+    def file(self) -> str:
+        return f"dicom/{self.patient_id}_{self.number + 1}.dcm"
+
+
+def write_radiograph_phantoms(
+    folder: str | os.PathLike[str],
+    *,
+    patients: int = 160,
+    size: int = 192,
+    seed: int = 0,
+    contrast: float = 0.2,
+    progress: bool = False,
+) -> Path:
+    """Write a fictitious data set of chest radiographs in three classes, about two films a patient.
+
+    The signal is anatomical and of low spatial frequency:
+
+    - ``normal``: clear lungs;
+    - ``lobar``: one homogeneous consolidation with soft edges, a fifth of the film wide, in one lobe of one lung;
+    - ``diffuse``: faint patches in both lungs, denser towards the chest wall and the diaphragm.
+
+    Nothing else goes with the class. Proportions of the body, position, exposure, scanner, noise, number of films and
+    storage are drawn independently of it, or the same for each class; each film is given the grey-level distribution
+    of the same chest in health before it is exposed, so that no global statistic betrays the opacity; the noise of
+    each pixel is that of the healthy chest.
+
+    Files: ``dicom/PHANTOM-0001_1.dcm`` ... (Secondary Capture, 12 bit, about one in five ``MONOCHROME1``),
+    ``index.csv`` with columns ``file, label, patient_id, split, source`` (split 60/15/25 by patient within each
+    class; source is the scanner) and ``phantom.json`` with the settings. The same settings give the same bytes.
+
+    Args:
+        folder: to be made; it may exist if it is empty.
+        patients: how many; a third of them of each class.
+        size: of the square films, in pixels.
+        seed: of everything random.
+        contrast: what an opacity adds to the attenuation, where soft tissue has about 0.7; the smaller, the easier
+            is a classifier fooled.
+        progress: show a bar with the remaining time.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInputError: an argument cannot work, or the folder has content.
+    """
+    settings = _Settings(patients, size, seed, contrast)
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadInputError(f"{target} exists and is not empty; give the phantoms a folder of their own")
+    partial = target.parent / f".{target.name}.{os.getpid()}.partial"
+    partial.mkdir(parents=True)
+    try:
+        _write(partial, settings, progress)
+        if target.exists():
+            target.rmdir()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def phantom_radiographs(
+    folder: str | os.PathLike[str],
+    *,
+    patients: int = 160,
+    size: int = 192,
+    seed: int = 0,
+    contrast: float = 0.2,
+    progress: bool = False,
+) -> str:
+    """The folder of a phantom data set, written by :func:`write_radiograph_phantoms` if it is not there yet.
+
+    Args:
+        folder: where it is or is to be.
+        patients: as for the writer, like all that follow.
+        size: of the films in pixels.
+        seed: of everything random.
+        contrast: of the opacities.
+        progress: show a bar with the remaining time.
+
+    Raises:
+        BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
+    """
+    settings = _Settings(patients, size, seed, contrast)
+    target = Path(folder).expanduser()
+    if not _is_complete(target, settings):
+        try:
+            write_radiograph_phantoms(
+                target, patients=patients, size=size, seed=seed, contrast=contrast, progress=progress
+            )
+        except (BadInputError, OSError):
+            if not _is_complete(target, settings):  # another process may have written the same set meanwhile
+                raise
+    return str(target)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    patients: int
+    size: int
+    seed: int
+    contrast: float
+
+    def __post_init__(self) -> None:
+        if self.patients < _FEWEST_PATIENTS:
+            raise BadInputError(f"patients is {self.patients}; it can be {_FEWEST_PATIENTS} or more")
+        if self.size < _SMALLEST_SIZE:
+            raise BadInputError(f"size is {self.size} pixels; it can be {_SMALLEST_SIZE} or more")
+        if self.seed < 0:
+            raise BadInputError(f"seed is {self.seed}; it can be 0 or more")
+        if not 0 < self.contrast < 1:
+            raise BadInputError(f"contrast is {self.contrast}; it can be between 0 and 1")
+
+    def stored(self) -> dict[str, Any]:
+        return {"phantom": "radiographs", "version": 1, **asdict(self)}
+
+
+def _is_complete(folder: Path, settings: _Settings) -> bool:
+    """Whether the folder holds all of this data set; it is renamed into place only once everything is written."""
+    try:
+        stored = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stored != settings.stored():
+        differing = {key: stored.get(key) for key, value in settings.stored().items() if stored.get(key) != value}
+        raise BadInputError(f"{folder} holds phantoms with other settings ({differing}); use those or another folder")
+    missing = [file for file in pd.read_csv(folder / "index.csv")["file"] if not (folder / file).is_file()]
+    if missing:
+        raise BadInputError(
+            f"{folder} lacks {len(missing)} of its phantoms, first {missing[0]}; remove it to start anew"
+        )
+    return True
+
+
+def _write(folder: Path, settings: _Settings, progress: bool) -> None:
+    (folder / "dicom").mkdir()
+    acquisitions = list(_plan(settings))
+    for film in tqdm(acquisitions, desc="writing phantoms", unit="image", disable=not progress):
+        _write_film(folder, film, settings)
+    rows = [(film.file, film.label, film.patient_id, film.split, film.scanner.name) for film in acquisitions]
+    index = pd.DataFrame(rows, columns=["file", "label", "patient_id", "split", "source"])
+    index.to_csv(folder / "index.csv", index=False, lineterminator="\n")
+    (folder / _SETTINGS_FILE).write_text(json.dumps(settings.stored(), indent=2) + "\n", encoding="utf-8")
+
+
+def _plan(settings: _Settings) -> Iterator[_Acquisition]:
+    """Who is filmed how often and on what: drawn for each class alike, so that nothing but the lungs differs."""
+    rng = default_rng([settings.seed, 0])
+    findings = rng.permutation(settings.patients) % len(FINDINGS)
+    plans = {}
+    for finding in range(len(FINDINGS)):
+        members = np.flatnonzero(findings == finding)
+        splits = _splits(len(members), rng)
+        films = 1 + rng.permutation(len(members)) % 3
+        first_film = 0
+        for place, patient in enumerate(rng.permutation(members)):
+            plans[int(patient)] = (FINDINGS[finding], splits[place], int(films[place]), first_film)
+            first_film += int(films[place])
+    for patient in range(settings.patients):
+        label, split, films_of_patient, first = plans[patient]
+        for number in range(films_of_patient):
+            scanner = _SCANNERS[(first + number) % len(_SCANNERS)]
+            yield _Acquisition(patient, number, label, split, scanner, (first + number) % 5 == 0)
+
+
+def _splits(count: int, rng: Generator) -> list[str]:
+    train = round(_SHARES[0][1] * count)
+    val = max(1, round(_SHARES[1][1] * count))
+    names = np.array(["train"] * train + ["val"] * val + ["test"] * (count - train - val))
+    return [str(name) for name in rng.permutation(names)]
+
+
+def _write_film(folder: Path, film: _Acquisition, settings: _Settings) -> None:
+    person = default_rng([settings.seed, 1, film.patient])
+    moment = default_rng([settings.seed, 2, film.patient, film.number])
+    anatomy, opacity = Anatomy.draw(person), Opacity.draw(film.label, person)
+    x, y = Positioning.draw(moment).coordinates(settings.size)
+    healthy, density = thorax(anatomy, opacity, settings.contrast, x, y)
+    exposed = _expose(_with_distribution_of(healthy, density), healthy, film.scanner, moment)
+    stored = np.rint(exposed * _FULL_SCALE).astype(np.uint16)
+    write_secondary_capture(
+        folder / film.file,
+        _FULL_SCALE - stored if film.inverted else stored,
+        inverted=film.inverted,
+        patient_id=film.patient_id,
+        acquisition=film.number + 1,
+        scanner=film.scanner.name,
+        entropy=[json.dumps(settings.stored()), film.file],
+    )
+
+
+def _with_distribution_of(reference: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give an image the grey-level distribution of a reference, keeping the order of its pixels."""
+    if image is reference:
+        return image
+    matched = np.empty(image.size, dtype=np.float32)
+    matched[np.argsort(image, axis=None, kind="stable")] = np.sort(reference, axis=None)
+    return matched.reshape(image.shape)
+
+
+def _expose(
+    density: NDArray[np.float32], healthy: NDArray[np.float32], scanner: _Scanner, rng: Generator
+) -> NDArray[np.float32]:
+    """A film on [0, 1]: exposure, tone curve and noise, whose strength follows the healthy chest."""
+    gain, offset = np.float32(rng.uniform(0.84, 1.0)), np.float32(rng.uniform(0.0, 0.06))
+    level = rng.uniform(0.7, 1.3)
+    noise = rng.standard_normal((2, *density.shape), dtype=np.float32)
+    quantum = np.float32(scanner.quantum_noise * level) * np.exp(np.clip(healthy, 0, 1.2)) * noise[0]
+    toned = _tone(np.clip(offset + gain * density, 0, 1), scanner)
+    return np.clip(toned + quantum + np.float32(scanner.electronic_noise) * noise[1], 0, 1)
+
+
+def _tone(values: NDArray[np.float32], scanner: _Scanner) -> NDArray[np.float32]:
+    bent = np.tanh(scanner.slope * (values**scanner.gamma - 0.5)) / (2 * np.tanh(scanner.slope / 2)) + 0.5
+    return np.asarray(bent, dtype=np.float32)

@@ -1,0 +1,85 @@
+"""What a checkpoint was trained with: ``training.json`` beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_robust.errors import BadInputError
+
+__all__ = ["check_record", "load_weights", "read_record", "write_record"]
+
+_NAME = "training.json"
+
+
+def write_record(output_dir: str | Path, **settings: Any) -> Path:
+    """Write the settings of a training run, among them ``classes`` and ``image_size``, to ``training.json``."""
+    path = Path(output_dir) / _NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recipe = settings.get("recipe")
+    if recipe is not None and not isinstance(recipe, str):
+        settings["recipe"] = recipe.name
+    path.write_text(json.dumps(settings, indent=2, default=str) + "\n")
+    return path
+
+
+def read_record(checkpoint: str | Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings beside a checkpoint, or ``default`` where nobody wrote any.
+
+    Raises:
+        BadInputError: when there are none and no default, or the file is damaged.
+    """
+    path = Path(checkpoint).parent / _NAME
+    if not path.is_file():
+        if default is None:
+            raise BadInputError(f"{path} is missing, so nobody knows which classes {Path(checkpoint).name} tells apart")
+        return dict(default)
+    try:
+        return dict(json.loads(path.read_text()))
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise BadInputError(f"{path} is damaged ({error}); write it anew by training again") from error
+
+
+def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: int) -> dict[str, Any]:
+    """The settings beside a checkpoint, refused where they contradict the data at hand.
+
+    Raises:
+        BadInputError: when checkpoint or settings are missing, or its classes or image size are others.
+    """
+    if not Path(checkpoint).is_file():
+        raise BadInputError(f"there is no checkpoint {checkpoint}; train one first, or name one with --checkpoint")
+    record = read_record(checkpoint)
+    if list(record["classes"]) != list(classes):
+        raise BadInputError(
+            f"{checkpoint} tells apart {', '.join(record['classes'])}, but the data set has {', '.join(classes)}"
+        )
+    if record["image_size"] != image_size:
+        raise BadInputError(
+            f"{checkpoint} was trained at image_size {record['image_size']}, not {image_size}; "
+            f"add --image_size {record['image_size']}"
+        )
+    return record
+
+
+def load_weights(network: nn.Module, checkpoint: str | Path, key: str = "network") -> nn.Module:
+    """``network`` with the weights of a checkpoint: a state dictionary, or one below ``key``.
+
+    Raises:
+        BadInputError: when the file is missing, is no checkpoint, or holds another network.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise BadInputError(f"there is no checkpoint {checkpoint}") from error
+    except Exception as error:  # torch raises whatever its unpickler meets
+        raise BadInputError(f"{checkpoint} cannot be read as a checkpoint of weights: {error}") from error
+    try:
+        network.load_state_dict(state[key] if key in state else state)
+    except RuntimeError as error:
+        raise BadInputError(f"{checkpoint} holds another network: {str(error).splitlines()[-1].strip()}") from error
+    return network

@@ -1,0 +1,344 @@
+"""Figures, each drawn from tables alone: frames of :mod:`~monai_robust.evaluation.summary`, outcomes, or a gallery."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.gallery import Caption, Gallery
+from monai_robust.evaluation.sections import NORMS, listed, number, perturbation_label
+from monai_robust.evaluation.table import CLEAN
+
+__all__ = [
+    "contrast_density",
+    "gallery_figure",
+    "grouped_bars",
+    "reliability_diagram",
+    "score_over_severity",
+    "score_versus_radius",
+]
+
+Parameters = ParamSpec("Parameters")
+
+# Okabe and Ito's palette, told apart by every common kind of colour vision; yellow is left out, too faint on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7F7F7F")
+# perturbations get other colours than runs, so that neither is taken for the other
+SHIFT_COLOURS = ("#44546A", "#E69F00", "#8FC5E8", "#B7A5CF")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E6EA",
+    "axes.edgecolor": "#5B6570",
+    "axes.titlesize": 10.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+}
+WIDTH = 7.4
+SEVERITIES = {
+    "gaussian": "variance",
+    "speckle": "variance",
+    "salt_pepper": "share of pixels",
+    "contrast_high": "factor",
+    "contrast_low": "factor",
+}
+ROUND = np.array([1, 2, 3, 5])
+
+
+def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    @wraps(draw)
+    def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
+def score_versus_radius(replicated: pd.DataFrame, attack: str, *, score: str = "accuracy") -> Figure:
+    """Score over the radius of an attack, a line for each name, radius 0 being the clean inputs.
+
+    The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 2a: the shade is one standard deviation over replicates.
+
+    Args:
+        replicated: :func:`~monai_robust.evaluation.summary.over_replicates` of the summary by severity.
+        attack: the perturbation's name.
+        score: what the score is called.
+    """
+    whole = replicated[replicated["group"] == ""]
+    block = _rows(whole, attack)
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, rows) in enumerate(block.groupby("name", sort=False)):
+        clean = whole[(whole["name"] == name) & (whole["perturbation"] == CLEAN)]
+        _line(axes, pd.concat([clean, rows]).sort_values("severity"), str(name), index)
+    norm = block["norm"].iloc[0]
+    axes.set_xlabel(f"radius of the attack, {NORMS.get(norm, norm)} norm, in units of the network's input")
+    axes.set_ylabel(f"{score} under {perturbation_label(attack)}")
+    axes.set_xlim(left=0)
+    _percent(axes)
+    _norm_axis(axes, block)
+    _legend(figure, axes)
+    return figure
+
+
+@_styled
+def score_over_severity(replicated: pd.DataFrame, perturbations: Sequence[str], *, score: str = "accuracy") -> Figure:
+    """Score over the severity of corruptions, a panel for each; a dashed line is the clean score.
+
+    Args:
+        replicated: :func:`~monai_robust.evaluation.summary.over_replicates` of the summary by severity.
+        perturbations: names of corruptions.
+        score: what the score is called.
+    """
+    whole = replicated[replicated["group"] == ""]
+    columns = min(len(perturbations), 3)
+    figure, panels = _panels(len(perturbations), columns, 2.9)
+    for axes, name in zip(panels, perturbations, strict=True):
+        for index, (run, rows) in enumerate(_rows(whole, name).groupby("name", sort=False)):
+            _line(axes, rows.sort_values("severity"), str(run), index)
+            clean = whole[(whole["name"] == run) & (whole["perturbation"] == CLEAN)]["score"].iloc[0]
+            axes.axhline(clean, color=_colour(index), linestyle=(0, (4, 3)), linewidth=0.9)
+        axes.set_title(perturbation_label(name))
+        axes.set_xlabel(SEVERITIES.get(name, "severity"))
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        _percent(axes)
+    for axes in panels[::columns]:
+        axes.set_ylabel(score)
+    _legend(figure, panels[0])
+    return figure
+
+
+@_styled
+def grouped_bars(averaged: pd.DataFrame, metric: str, perturbations: Sequence[str], *, label: str) -> Figure:
+    """Bars of a metric for clean and shifted inputs, a group for each name.
+
+    The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 2b: error bars are one standard deviation over replicates.
+
+    Args:
+        averaged: :func:`~monai_robust.evaluation.summary.over_replicates` of the means over severities.
+        metric: its column.
+        perturbations: one bar of each group.
+        label: the metric with its unit, for the axis.
+    """
+    whole = averaged[averaged["group"] == ""]
+    names = list(dict.fromkeys(whole["name"]))
+    width = 0.8 / len(perturbations)
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for index, perturbation in enumerate(perturbations):
+        rows = _rows(whole, perturbation).set_index("name").loc[names]
+        places = np.arange(len(names)) + (index - (len(perturbations) - 1) / 2) * width
+        heights, spread = rows[metric].to_numpy(), rows[f"{metric}_std"].to_numpy()
+        colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
+        axes.bar(places, heights, 0.92 * width, color=colour, label=perturbation_label(perturbation))
+        if not np.isnan(spread).all():
+            axes.errorbar(places, heights, spread, fmt="none", ecolor="#222222", elinewidth=1, capsize=3)
+        for place, height, above in zip(places, heights, heights + np.nan_to_num(spread), strict=True):
+            axes.annotate(f"{height:.2f}", (place, above), (0, 3), textcoords="offset points", ha="center", size=8.5)
+    axes.margins(y=0.1)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.55, max(len(names), 2) - 0.45)
+    axes.grid(axis="x", visible=False)
+    axes.set_ylabel(label)
+    _legend(figure, axes)
+    return figure
+
+
+@_styled
+def reliability_diagram(bins: pd.DataFrame) -> Figure:
+    """How often predictions came true against how confident they were, a panel for each name.
+
+    Args:
+        bins: ``name, confidence`` (mean of the bin), ``accuracy, samples`` (their number); empty bins left out.
+    """
+    names = list(dict.fromkeys(bins["name"]))
+    figure, panels = _panels(len(names), min(len(names), 3), 2.7, share=True)
+    for index, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        rows = bins[bins["name"] == name].sort_values("confidence")
+        axes.plot([0, 1], [0, 1], color="#7F7F7F", linestyle=(0, (4, 3)), linewidth=1, label="_perfect")
+        axes.plot(rows["confidence"], rows["accuracy"], color=_colour(index), label=name)
+        area = 12 + 150 * rows["samples"] / rows["samples"].sum()
+        axes.scatter(rows["confidence"], rows["accuracy"], s=area, color=_colour(index), zorder=3)
+        axes.set(title=name, xlim=(0, 1.02), ylim=(-0.02, 1.04), aspect="equal", xlabel="confidence")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+            axis.set_ticks([0, 0.5, 1])
+    panels[0].set_ylabel("came true")
+    return figure
+
+
+@_styled
+def contrast_density(outcomes: pd.DataFrame) -> Figure:
+    """Density of the contrast of the inputs in every domain: clean, high contrast, low contrast.
+
+    The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 1. Contrast is the standard deviation of an input's
+    intensities; the densities are Gaussian kernel estimates with Silverman's bandwidth.
+
+    Args:
+        outcomes: an outcomes table.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    chosen = outcomes[outcomes["perturbation"].isin([CLEAN, "contrast_high", "contrast_low"])]
+    for index, ((name, severity), rows) in enumerate(chosen.groupby(["perturbation", "severity"], sort=False)):
+        label = perturbation_label(str(name)) + ("" if name == CLEAN else f" × {severity:g}")
+        colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
+        places, density = _density(rows["contrast"].dropna().to_numpy())
+        axes.plot(places, density, color=colour, label=label)
+        axes.fill_between(places, density, color=colour, alpha=0.2, linewidth=0)
+    axes.set_xlabel("contrast of an image (standard deviation of its intensities, units of the network's input)")
+    axes.set_ylabel("density")
+    axes.set_ylim(bottom=0)
+    axes.set_yticks([])
+    _legend(figure, axes)
+    return figure
+
+
+@_styled
+def gallery_figure(gallery: Gallery, attack: str | None = None) -> Figure:
+    """Samples clean, under attack and corrupted, a row each; the perturbation is amplified by the factor it names.
+
+    All pictures of a row share the grey window of its clean picture. The perturbation is drawn around mid-grey, which
+    is no change.
+
+    Args:
+        gallery: pictures and captions.
+        attack: the key of the attack that is shown with its perturbation, such as ``pgd_l2@2.0``, if any.
+
+    Raises:
+        BadInputError: if the gallery has no such key.
+    """
+    if attack is not None and attack not in gallery.pictures:
+        raise BadInputError(f"the gallery has no pictures {attack!r}; it has {', '.join(gallery.pictures)}")
+    others = [key for key in gallery.pictures if key not in (CLEAN, attack)]
+    columns = [CLEAN, *(["perturbation", attack] if attack else []), *others[:2]]
+    clean = gallery.pictures[CLEAN]
+    figure = Figure(figsize=(1.9 * len(columns), 2.25 * len(clean)), layout="constrained")
+    for row, image in enumerate(clean):
+        for place, key in enumerate(columns):
+            axes = figure.add_subplot(len(clean), len(columns), row * len(columns) + place + 1)
+            _show(axes, image, gallery, str(key), attack, row)
+    return figure
+
+
+def _show(axes: Axes, clean: NDArray[np.float32], gallery: Gallery, key: str, attack: str | None, row: int) -> None:
+    low, high = float(clean.min()), float(clean.max())
+    if key == "perturbation" and attack:
+        change = gallery.pictures[attack][row].astype(np.float64) - clean
+        factor = amplification(change, high - low)
+        picture, caption = (low + high) / 2 + factor * change, f"the change,\namplified × {factor:g}"
+    else:
+        picture, caption = gallery.pictures[key][row], _caption(gallery.captions[key][row])
+    axes.imshow(picture, cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(caption, fontsize=8.5)
+    if row == 0:
+        axes.set_title(_picture_title(key), fontsize=9.5)
+
+
+def amplification(change: NDArray[np.float64], window: float) -> float:
+    """A round factor that spreads a perturbation over about a third of the grey window to either side of its middle."""
+    size = float(np.quantile(np.abs(change), 0.995))
+    if size == 0 or window <= 0:
+        return 1.0
+    wanted = max(window / 3 / size, 1.0)
+    power = 10.0 ** math.floor(math.log10(wanted))
+    return float(ROUND[wanted / power * (1 + 1e-9) >= ROUND].max() * power)
+
+
+def _picture_title(key: str) -> str:
+    if key == "perturbation":
+        return "Perturbation"
+    name, _, severity = key.partition("@")
+    if not severity:
+        return perturbation_label(name)
+    return f"{perturbation_label(name)}\n{SEVERITIES.get(name, 'radius')} {number(float(severity))}"
+
+
+def _caption(caption: Caption) -> str:
+    verdict = "" if caption.prediction == caption.label else " (wrong)"
+    sure = "" if caption.confidence is None else f", {100 * caption.confidence:.0f} %"
+    return f"is {caption.label}\nsaid {caption.prediction}{sure}{verdict}"
+
+
+def _rows(summary: pd.DataFrame, perturbation: str) -> pd.DataFrame:
+    found = summary[summary["perturbation"] == perturbation]
+    if found.empty:
+        known = listed([str(name) for name in dict.fromkeys(summary["perturbation"])])
+        raise BadInputError(f"the tables hold no perturbation {perturbation!r}; they hold {known}")
+    return found
+
+
+def _line(axes: Axes, rows: pd.DataFrame, name: str, index: int) -> None:
+    severity, score = rows["severity"].to_numpy(), rows["score"].to_numpy()
+    spread = rows["score_std"].to_numpy()
+    axes.plot(severity, score, color=_colour(index), marker=MARKERS[index % len(MARKERS)], label=name, clip_on=False)
+    if not np.isnan(spread).all():
+        low, high = np.clip([score - spread, score + spread], 0, None)
+        axes.fill_between(severity, low, high, color=_colour(index), alpha=0.18, linewidth=0)
+
+
+def _percent(axes: Axes) -> None:
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+def _norm_axis(axes: Axes, block: pd.DataFrame) -> None:
+    """A second scale for radii in percent of the mean norm of the clean inputs, where the tables give one."""
+    percent = float((block["radius_percent"] / block["severity"]).mean())
+    if not percent > 0:
+        return
+    above = axes.secondary_xaxis("top", functions=(partial(np.multiply, percent), partial(np.multiply, 1 / percent)))
+    above.set_xlabel("in percent of the mean norm of the clean images")
+    above.spines["top"].set_visible(True)
+    above.xaxis.set_major_formatter(PercentFormatter(100, symbol=" %"))
+
+
+def _panels(count: int, columns: int, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(max(WIDTH * columns / 3, 3.4), height * rows), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr,call-arg]
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=share).ravel()
+    for spare in grid[count:]:
+        spare.set_axis_off()
+    return figure, list(grid[:count])
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _density(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A Gaussian kernel density estimate with Silverman's bandwidth."""
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    quartiles = np.subtract(*np.quantile(values, [0.75, 0.25])) / 1.34
+    scale = min(part for part in (spread, quartiles, math.inf) if part > 0)
+    bandwidth = 0.9 * (scale if math.isfinite(scale) else 0.01) * len(values) ** -0.2
+    places = np.linspace(values.min() - 3 * bandwidth, values.max() + 3 * bandwidth, 256)
+    kernels = np.exp(-0.5 * ((places[:, None] - values) / bandwidth) ** 2)
+    return places, kernels.mean(axis=1) / (bandwidth * math.sqrt(2 * math.pi))

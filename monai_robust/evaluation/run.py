@@ -1,0 +1,238 @@
+"""A finished evaluation: a folder with what was measured (``outcomes.csv``) and how (``run.json``)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.files import write_whole
+from monai_robust.evaluation.gallery import Gallery, read_gallery
+from monai_robust.evaluation.table import CLEAN, read_outcomes
+
+__all__ = ["Perturbation", "Run", "check_comparable", "read_run", "write_run_info"]
+
+OUTCOMES = "outcomes.csv"
+INFO = "run.json"
+GALLERY = "gallery.npz"
+KINDS = ("clean", "attack", "corruption")
+REQUIRED = ("name", "task", "perturbations")
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """What was done to the inputs.
+
+    Attributes:
+        name: its name in the outcomes table.
+        kind: ``clean``, ``attack`` or ``corruption``.
+        norm: the norm of its severities, "" where they are no radii.
+        severities: the ones that were evaluated.
+        settings: whatever else defines it, such as the number of steps.
+    """
+
+    name: str
+    kind: str
+    norm: str
+    severities: tuple[float, ...]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def from_info(cls, path: Path, info: Mapping[str, Any]) -> Perturbation:
+        try:
+            severities = tuple(float(severity) for severity in info["severities"])
+            found = cls(info["name"], info["kind"], info.get("norm", ""), severities, info.get("settings", {}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInputError(
+                f"{path}: a perturbation needs name, kind and a list of severities ({type(error).__name__}: {error})"
+            ) from None
+        if found.kind not in KINDS:
+            raise BadInputError(f"{path}: {found.name} is of kind {found.kind!r}; it must be one of {', '.join(KINDS)}")
+        return found
+
+    def differs_from(self, other: Perturbation) -> str:
+        """The first thing in which two perturbations of one name differ, "" if they are the same."""
+        for what in ("kind", "norm", "severities"):
+            if getattr(self, what) != getattr(other, what):
+                return what
+        # an attack's own radius is not used: its severities are
+        names = sorted((self.settings.keys() | other.settings.keys()) - {"eps"})
+        return next((name for name in names if self.settings.get(name) != other.settings.get(name)), "")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One network's evaluation, as read from its folder by :func:`read_run`.
+
+    Attributes:
+        folder: where it lies.
+        info: ``run.json``.
+        outcomes: ``outcomes.csv``.
+        perturbations: what was evaluated, the clean inputs first.
+        gallery: pictures of a few samples, if any were kept.
+    """
+
+    folder: Path
+    info: Mapping[str, Any]
+    outcomes: pd.DataFrame
+    perturbations: tuple[Perturbation, ...]
+    gallery: Gallery | None = None
+
+    @property
+    def name(self) -> str:
+        """The label in tables and figures; runs of one name are replicates (seeds or folds)."""
+        return str(self.info["name"])
+
+    @property
+    def task(self) -> str:
+        return str(self.info["task"])
+
+    @property
+    def classes(self) -> list[str]:
+        return [str(name) for name in self.info.get("classes", [])]
+
+    @property
+    def groups(self) -> list[str]:
+        return list(self.info.get("groups", []))
+
+    @property
+    def clean(self) -> pd.DataFrame:
+        return self.outcomes[self.outcomes["perturbation"] == CLEAN]
+
+    @property
+    def higher_is_better(self) -> bool:
+        return bool(self.info.get("score", {}).get("higher_is_better", True))
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a finished evaluation.
+
+    Raises:
+        BadInputError: if a file is missing or malformed, or the evaluation is not finished.
+    """
+    folder = Path(folder)
+    info = _read_info(folder / INFO)
+    outcomes = read_outcomes(folder / OUTCOMES, info.get("groups", []))
+    perturbations = tuple(Perturbation.from_info(folder / INFO, entry) for entry in info["perturbations"])
+    _check_complete(folder / OUTCOMES, outcomes, perturbations)
+    gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
+    return Run(folder, info, outcomes, perturbations, gallery)
+
+
+def write_run_info(folder: str | Path, info: Mapping[str, Any]) -> Path:
+    """Write ``run.json`` into a run's folder."""
+    text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False)
+    return write_whole(Path(folder) / INFO, f"{text}\n".encode())
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Refuse to compare what cannot be compared.
+
+    All runs must have one task, one list of classes, the same perturbations with the same settings, and be measured on
+    the same samples. Replicates may be folds, each with its own test samples; every name then needs the same folds.
+
+    Raises:
+        BadInputError: in one sentence, for the first difference.
+    """
+    if not runs:
+        raise BadInputError("there is no run to report on; give the folder of at least one evaluation")
+    _check_replicates(runs)
+    first = runs[0]
+    for run in runs[1:]:
+        pair = f"{first.folder} and {run.folder} cannot be compared:"
+        for what in ("task", "classes", "groups"):
+            ours, theirs = getattr(first, what), getattr(run, what)
+            if ours != theirs:
+                raise BadInputError(f"{pair} their {what} differ ({ours} and {theirs})")
+        _check_same_perturbations(pair, first, run)
+    _check_same_samples(runs)
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}); is this the folder of an evaluation?") from None
+    except ValueError as error:
+        raise BadInputError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(info, dict):
+        raise BadInputError(f"{path} must hold a JSON object")
+    missing = [key for key in REQUIRED if not info.get(key)]
+    if missing:
+        raise BadInputError(f"{path} lacks {', '.join(missing)}")
+    return info
+
+
+def _check_complete(path: Path, outcomes: pd.DataFrame, perturbations: Sequence[Perturbation]) -> None:
+    blocks = Counter(zip(outcomes["perturbation"], outcomes["severity"], strict=True))
+    samples = outcomes["sample_id"].nunique()
+    planned = [(one.name, severity) for one in perturbations for severity in one.severities]
+    if (CLEAN, 0.0) not in planned:
+        raise BadInputError(
+            f"{path.with_name(INFO)} lists no perturbation 'clean' at severity 0; nothing to compare with"
+        )
+    for name, severity in planned:
+        count = blocks.pop((name, severity), 0)
+        if count < samples:
+            raise BadInputError(
+                f"{path} holds {count} of {samples} samples for {name} at severity {severity:g}; "
+                "start that evaluation again and it continues"
+            )
+    if blocks:
+        name, severity = next(iter(blocks))
+        raise BadInputError(f"{path} holds {name} at severity {severity:g}, which {INFO} beside it does not list")
+
+
+def _check_replicates(runs: Sequence[Run]) -> None:
+    """Two looks at one network are no two training runs; their spread would be a false one."""
+    recipes: dict[str, Run] = {}
+    networks: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        other = recipes.setdefault(run.name, run)
+        if other.info.get("recipe") != run.info.get("recipe"):
+            raise BadInputError(
+                f"{other.folder} and {run.folder} are both named {run.name!r} but were trained by different recipes "
+                f"({other.info.get('recipe')} and {run.info.get('recipe')}); give them different names"
+            )
+        checkpoint = run.info.get("checkpoint") or {}
+        network = run.info.get("weights_sha256") or checkpoint.get("sha256") or str(run.folder.resolve())
+        other = networks.setdefault((run.name, network), run)
+        if other is not run:
+            raise BadInputError(
+                f"{other.folder} and {run.folder} are evaluations of one and the same network; give only one of them"
+            )
+
+
+def _check_same_perturbations(pair: str, first: Run, run: Run) -> None:
+    ours = {one.name: one for one in first.perturbations}
+    theirs = {one.name: one for one in run.perturbations}
+    for name in sorted(ours.keys() ^ theirs.keys()):
+        raise BadInputError(f"{pair} only one of them evaluated {name}")
+    for name, one in ours.items():
+        difference = one.differs_from(theirs[name])
+        if difference:
+            raise BadInputError(f"{pair} they evaluated {name} with different {difference}")
+
+
+def _check_same_samples(runs: Sequence[Run]) -> None:
+    by_name: dict[str, dict[frozenset[str], Run]] = {}
+    by_fold: dict[Any, tuple[frozenset[str], Run]] = {}
+    for run in runs:
+        samples = frozenset(run.clean["sample_id"])
+        by_name.setdefault(run.name, {}).setdefault(samples, run)
+        known, other = by_fold.setdefault(run.info.get("fold"), (samples, run))
+        if known != samples:
+            raise BadInputError(
+                f"{other.folder} and {run.folder} cannot be compared: they were measured on different samples "
+                f"({len(known)} and {len(samples)}, {len(known & samples)} of them the same)"
+            )
+    names = list(by_name)
+    for name in names[1:]:
+        if by_name[name].keys() != by_name[names[0]].keys():
+            raise BadInputError(f"{names[0]} and {name} cannot be compared: they were not measured on the same folds")

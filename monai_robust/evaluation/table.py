@@ -1,0 +1,300 @@
+"""The outcomes table: one row for each sample, perturbation and severity, written batch by batch as a run goes.
+
+Columns, in this order (:func:`outcome_columns`): ``sample_id, patient_id, perturbation, severity, norm``, the group
+columns of the data set (such as ``source``), ``distance`` (size of the perturbation that was applied, in ``norm`` or,
+where that is empty, in L2), ``contrast`` (standard deviation of the intensities the network was shown),
+``input_norm`` (L2 norm of the clean input), the columns of the task, and last, among the task's, its ``score``.
+The clean inputs are the perturbation ``clean`` at severity 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monai_robust.errors import BadInputError
+
+__all__ = ["CLEAN", "OutcomesWriter", "outcome_columns", "read_outcomes"]
+
+CLEAN = "clean"
+KEYS = ("sample_id", "patient_id", "perturbation", "severity", "norm")
+MEASURED = ("distance", "contrast", "input_norm")
+TEXT = ("sample_id", "patient_id", "perturbation", "norm")
+NUMBERS = ("severity", *MEASURED, "score")
+FINITE = ("severity", "score")
+
+
+def outcome_columns(task_columns: Iterable[str], groups: Iterable[str] = ()) -> list[str]:
+    """All columns of an outcomes table.
+
+    Args:
+        task_columns: columns of the task, ``score`` among them.
+        groups: group columns of the data set.
+
+    Raises:
+        BadInputError: if a name occurs twice, or there is no ``score``.
+    """
+    columns = [*KEYS, *groups, *MEASURED, *task_columns]
+    twice = [name for name, times in Counter(columns).items() if times > 1]
+    if twice:
+        raise BadInputError(f"the outcomes table would have the column {twice[0]!r} twice; rename the group or column")
+    if "score" not in columns:
+        raise BadInputError(
+            "the task's columns hold no 'score'; an outcomes table needs one number that rates a sample"
+        )
+    return columns
+
+
+class OutcomesWriter:
+    """Append outcomes to a table batch by batch, and continue a table that a stopped run left behind.
+
+    A batch is written by one call and flushed to the disk. When an existing file is opened, what a killed process
+    left of its last batch is cut off, so that a continued run computes that batch again, with the same companions,
+    and the finished file is byte for byte that of a run that was never stopped.
+
+    Args:
+        path: the table.
+        columns: its columns, from :func:`outcome_columns`.
+        sample_ids: all samples, in the order in which they are measured.
+        batch_size: samples in a batch; the last batch of a perturbation may be smaller.
+
+    Raises:
+        BadInputError: for sample ids that are empty or occur twice, and for an existing table with other columns,
+            other samples, or damaged otherwise than by having been cut short.
+    """
+
+    def __init__(
+        self, path: str | Path, columns: Sequence[str], sample_ids: Sequence[str], batch_size: int = 1
+    ) -> None:
+        self.path = Path(path)
+        self.columns = list(columns)
+        self.sample_ids = _checked_ids(sample_ids)
+        if batch_size < 1:
+            raise BadInputError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        self._done: Counter[tuple[str, float]] = Counter()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = self._recover(self.path.read_bytes()) if self.path.exists() else 0
+        self._file = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115 (closed by close)
+        self._file.truncate(kept)
+        self._file.seek(kept)
+        if not kept:
+            self._write(_line(self.columns))
+
+    def done(self, perturbation: str, severity: float) -> int:
+        """How many leading samples the table already holds for a perturbation at a severity."""
+        return self._done[(perturbation, float(severity))]
+
+    def append(self, perturbation: str, severity: float, rows: pd.DataFrame | Mapping[str, Sequence[Any]]) -> None:
+        """Append the next batch of a perturbation at a severity.
+
+        Args:
+            perturbation: its name.
+            severity: its severity.
+            rows: every other column of the table, as lists, arrays or tensors of equal length.
+
+        Raises:
+            BadInputError: if columns are missing or unknown, or the samples are not the next whole batch.
+        """
+        key = (perturbation, float(severity))
+        given: dict[str, list[Any]] = {str(name): _values(column) for name, column in rows.items()}
+        known = given.keys() | {"perturbation", "severity"}
+        if known != set(self.columns):
+            odd = ", ".join(sorted(known ^ set(self.columns)))
+            raise BadInputError(
+                f"{self.path}: the batch and the table do not have the same columns; they differ in {odd}"
+            )
+        start = self._done[key]
+        size = len(given["sample_id"])
+        expected = self.sample_ids[start : start + size]
+        if [str(sample) for sample in given["sample_id"]] != expected or not self._whole(start + size):
+            raise BadInputError(
+                f"{self.path}: {perturbation} at severity {severity:g} has {start} of {len(self.sample_ids)} samples, "
+                f"and the batch must hold the next {self.batch_size} (or all that are left) in order"
+            )
+        given |= {"perturbation": [perturbation] * size, "severity": [float(severity)] * size}
+        table = zip(*(given[name] for name in self.columns), strict=True)
+        self._write("".join(_line([_text(value) for value in row]) for row in table))
+        self._done[key] += size
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> OutcomesWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _whole(self, count: int) -> bool:
+        return count % self.batch_size == 0 or count == len(self.sample_ids)
+
+    def _recover(self, content: bytes) -> int:
+        """Count the whole batches in an existing table; the length in bytes of the part to keep."""
+        header = _line(self.columns).encode()
+        if header.startswith(content):
+            return 0 if len(content) < len(header) else len(header)
+        if not content.startswith(header):
+            found = content.split(b"\n", 1)[0].decode(errors="replace")
+            raise BadInputError(
+                f"{self.path} has the columns {found!r}, this run has {','.join(self.columns)!r}; "
+                "choose another output folder"
+            )
+        kept = position = len(header)
+        current: tuple[str, float] | None = None
+        count: Counter[tuple[str, float]] = Counter()
+        for line in content[position:].splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break
+            key = self._next_row(line, count)
+            if current is not None and key != current:
+                raise self._damaged(f"{key[0]} at severity {key[1]:g} begins within a batch of {current[0]}")
+            count[key] += 1
+            position += len(line)
+            current = key
+            if self._whole(count[key]):
+                kept, current, self._done[key] = position, None, count[key]
+        return kept
+
+    def _next_row(self, line: bytes, count: Counter[tuple[str, float]]) -> tuple[str, float]:
+        try:
+            row = dict(zip(self.columns, next(csv.reader([line.decode()], strict=True)), strict=True))
+            key = (row["perturbation"], float(row["severity"]))
+        except (ValueError, csv.Error, StopIteration):
+            raise self._damaged(f"this is no row of it: {line.decode(errors='replace').strip()!r}") from None
+        place = count[key]
+        if place >= len(self.sample_ids) or row["sample_id"] != self.sample_ids[place]:
+            raise self._damaged(
+                f"sample {row['sample_id']!r} of {key[0]} is not the one that this run has in its place"
+            )
+        return key
+
+    def _damaged(self, reason: str) -> BadInputError:
+        return BadInputError(f"{self.path} cannot be continued: {reason}; choose another output folder")
+
+
+def read_outcomes(path: str | Path, groups: Iterable[str] = ()) -> pd.DataFrame:
+    """Read an outcomes table.
+
+    Args:
+        path: the table.
+        groups: group columns; they are kept as text, whatever they look like.
+
+    Returns:
+        One row for each sample, perturbation and severity. Ids, perturbation, norm and groups are text, the measured
+        columns and the score float64 (the very numbers that were written), other columns int64 or float64 where every
+        value is one.
+
+    Raises:
+        BadInputError: if the file is missing, empty, damaged or cut short, lacks a column, holds something that is
+            not a number where one must be, or holds a sample twice; file, line and column are named.
+    """
+    path = Path(path)
+    header, rows = _read_rows(path)
+    missing = [name for name in (*KEYS, *groups, *MEASURED, "score") if name not in header]
+    if missing:
+        raise BadInputError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(header)}")
+    texts = {*TEXT, *groups}
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    frame = pd.DataFrame({name: _typed(path, name, values, name in texts) for name, values in columns.items()})
+    twice = frame.duplicated(["sample_id", "perturbation", "severity"])
+    if twice.any():
+        line = int(np.flatnonzero(twice)[0]) + 2
+        raise BadInputError(f"{path}, line {line}: this sample, perturbation and severity already have a row")
+    return frame
+
+
+def _checked_ids(sample_ids: Sequence[str]) -> list[str]:
+    ids = [_text(str(sample)) for sample in sample_ids]
+    twice = [sample for sample, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise BadInputError(f"the sample id {twice[0]!r} occurs twice; every sample needs its own")
+    if not all(ids):
+        raise BadInputError("a sample has an empty id; every sample needs one")
+    return ids
+
+
+def _values(column: Any) -> list[Any]:
+    """Python values, float32 ones widened exactly, of a list, an array, a tensor or a data frame's column."""
+    return column.tolist() if hasattr(column, "tolist") else list(column)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (bool, int, np.integer, np.bool_)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        return repr(float(value))
+    text = str(value)
+    if len(text.splitlines()) > 1 or text.endswith(("\n", "\r")) or "\0" in text:
+        raise BadInputError(f"{text!r} holds a line break, which an outcomes table cannot")
+    return text
+
+
+def _line(values: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        header, *rows = csv.reader(text.split("\n")[:-1], strict=True)
+    except OSError as error:
+        raise BadInputError(f"the outcomes table {path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInputError(f"{path} is not an outcomes table in CSV: {error}") from None
+    except ValueError:
+        raise BadInputError(f"the outcomes table {path} is empty") from None
+    if not rows:
+        raise BadInputError(f"the outcomes table {path} holds no rows")
+    wrong = next((index for index, row in enumerate(rows) if len(row) != len(header)), None)
+    if wrong is not None:
+        raise BadInputError(f"{path}, line {wrong + 2}: {len(rows[wrong])} values for {len(header)} columns")
+    if not text.endswith("\n"):
+        raise BadInputError(f"{path} ends within a line, so the run was stopped; start it again and it continues")
+    return header, rows
+
+
+def _typed(path: Path, name: str, values: Sequence[str], is_text: bool) -> Any:
+    if is_text:
+        return pd.Series(values, dtype=str)
+    if name in NUMBERS:
+        return _numbers(path, name, values)
+    for kind in (int, float):
+        try:
+            return np.array([kind(value) for value in values])
+        except (ValueError, OverflowError):
+            continue
+    return pd.Series(values, dtype=str)
+
+
+def _numbers(path: Path, name: str, values: Sequence[str]) -> np.ndarray:
+    numbers = np.empty(len(values))
+    for index, value in enumerate(values):
+        try:
+            numbers[index] = float(value)
+        except ValueError:
+            raise BadInputError(f"{path}, line {index + 2}: {name} is {value!r}, which is no number") from None
+    if name in FINITE and not np.isfinite(numbers).all():
+        index = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise BadInputError(f"{path}, line {index + 2}: {name} is {values[index]!r}, which must be a finite number")
+    return numbers

@@ -1,0 +1,229 @@
+"""The report: one self-contained page that says what the tables say, names nobody, and opens in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import write_run
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation import readings, write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARTIFACTS = Path(__file__).resolve().parents[1] / "test-artifacts"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+]
+SKIPPED = [{"file": "smith_john_17.dcm", "reason": "cannot read '/data/john smith/smith_john_17.dcm': it is cut short"}]
+
+
+class Page(HTMLParser):
+    """Tags, addresses and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of erm and one of rtda, with galleries and skipped samples."""
+    folder = tmp_path_factory.mktemp("report")
+    folders = [
+        write_run(folder / f"{name}{seed}", name, seed=seed, falls=falls, gallery=True, info={"skipped": SKIPPED})
+        for name, seed, falls in (("erm", 0, 1.0), ("erm", 1, 1.0), ("rtda", 0, 0.2))
+    ]
+    return write_report(folders, folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page(report.read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_nothing_but_itself(page: Page) -> None:
+    assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "base")]
+    for _, attributes in page.tags:
+        for name in ("src", "href", "srcset", "action"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    assert "url(" not in page.text
+
+
+def test_every_picture_has_words_for_it(page: Page) -> None:
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    # radius, noise, bars, densities, reliability, and a gallery for each of two names
+    assert len(pictures) == 7
+    assert all(len(picture["alt"] or "") > 40 for picture in pictures)
+    assert len({picture["src"] for picture in pictures}) == 7
+
+
+def test_nobody_is_named(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    # the synthetic ids all hold this word; the other is in paths of the settings and in a skipped file's name
+    for word in ("secret", "somebody", "smith", "/data"):
+        assert word not in text
+    for table in report.with_name("report_tables").glob("*.csv"):
+        assert table.name == "skipped.csv" or "secret" not in table.read_text(), table.name
+
+
+def test_skipped_samples_are_counted_with_their_reason_and_named_in_their_table_only(report: Path, page: Page) -> None:
+    assert "1 skipped." in page.text
+    assert "cannot read the file: it is cut short" in page.text
+    assert "smith_john_17.dcm" in (report.with_name("report_tables") / "skipped.csv").read_text()
+
+
+def test_tables_beside_the_page_hold_its_numbers(report: Path, page: Page) -> None:
+    folder = report.with_name("report_tables")
+    table = pd.read_csv(folder / "table_accuracy.csv").set_index("Run")
+    outcomes = [pd.read_csv(report.with_name(name) / "outcomes.csv") for name in ("erm0", "erm1", "rtda0")]
+    clean = [100 * (rows["label"] == rows["prediction"])[rows["perturbation"] == "clean"].mean() for rows in outcomes]
+    attacked = [100 * rows["score"][rows["perturbation"] == "pgd_l2"].mean() for rows in outcomes]
+    assert table.loc["erm", "Clean"] == pytest.approx(np.mean(clean[:2]))
+    assert table.loc["erm", "Adversarial, standard deviation"] == pytest.approx(np.std(attacked[:2], ddof=1))
+    assert table.loc["rtda", "Adversarial"] == pytest.approx(attacked[2])
+    assert pd.isna(table.loc["rtda", "Clean, standard deviation"])
+    assert f"{np.mean(attacked[:2]):.1f} ± {np.std(attacked[:2], ddof=1):.1f}" in page.text
+    calibration = (folder / "table_calibration.csv").read_text()
+    assert "top label, debiased, 15 equal-mass bins" in calibration
+
+
+def test_the_headline_is_computed_from_the_numbers(report: Path, page: Page) -> None:
+    table = pd.read_csv(report.with_name("report_tables") / "table_accuracy.csv").set_index("Run")
+    radii = pd.read_csv(report.with_name("report_tables") / "breaking_radii.csv").set_index("name")
+    assert f"“erm” is right in {table.loc['erm', 'Clean']:.1f} %" in page.text
+    assert f"of “erm” at radius {radii.loc['erm', 'radius_at_half_score']:.3g}" in page.text
+    assert "of “rtda” at none of the radii up to 2" in page.text
+
+
+def test_the_page_says_how_it_was_measured_and_what_it_cannot_say(page: Page) -> None:
+    for words in ("steps 20", "1.6.1", "2.13.0", "learning_rate", "48 images of 24 patients", "multi-class form"):
+        assert words in page.text
+    assert "one training run only of rtda, and so no spread" in page.text
+    assert "Within source" in page.text
+    assert "Pilot." not in page.text
+
+
+def test_an_undertrained_network_is_marked_as_a_pilot_in_every_table(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "erm", clean=0.5, count=16)
+    page = Page(write_report([folder], tmp_path / "weak.html").read_text(encoding="utf-8"))
+    assert "says little" in page.text
+    tables = sum(tag == "caption" for tag, _ in page.tags)
+    badges = sum(attributes.get("class") == "badge" for _, attributes in page.tags)
+    # the title and every table of results; perturbations and settings are none
+    assert badges == tables - 2 + 1
+
+
+def test_a_report_of_the_same_tables_is_the_same_and_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "erm", count=16)
+    output = tmp_path / "report.html"
+    output.write_text("old")
+    first = write_report([folder], output).read_bytes()
+    assert write_report([folder], output).read_bytes() == first
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_report_without_attacks_noise_groups_or_gallery_is_written(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "erm", count=16)
+    table = pd.read_csv(folder / "outcomes.csv", dtype=str, keep_default_na=False)
+    table[table["perturbation"] == "clean"].to_csv(folder / "outcomes.csv", index=False)
+    info = json.loads((folder / "run.json").read_text())
+    info |= {"perturbations": info["perturbations"][:1], "groups": [], "checkpoint": None}
+    (folder / "run.json").write_text(json.dumps(info))
+    page = Page(write_report([folder], tmp_path / "clean.html").read_text(encoding="utf-8"))
+    assert "Attacks" not in page.text
+    assert sum(tag == "img" for tag, _ in page.tags) == 2
+
+
+def test_names_cannot_inject_markup(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "erm", "<script>alert(1)</script>", count=16)
+    page = Page(write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert "alert(1)" in page.text
+
+
+def test_runs_on_different_samples_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / "a", "erm", count=16), write_run(tmp_path / "b", "rtda", count=18)]
+    with pytest.raises(BadInputError, match="different samples"):
+        write_report(folders, tmp_path / "report.html")
+    assert not list(tmp_path.glob("report*"))
+
+
+@pytest.mark.parametrize(
+    ("output", "folders", "message"), [("report.pdf", [], "end in .html"), ("report.html", [], "no run to report on")]
+)
+def test_impossible_requests_are_refused(tmp_path: Path, output: str, folders: list[Any], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        write_report(folders, tmp_path / output)
+
+
+def test_a_task_without_a_reading_is_refused_with_those_there_are() -> None:
+    with pytest.raises(BadInputError, match="'juggling'; there is one for classification"):
+        readings.reading_of("juggling")
+
+
+def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const pictures = [...document.images];
+  document.body.dataset.pictures = pictures.length;
+  document.body.dataset.missing = pictures.filter(p => !p.complete || p.naturalWidth < 100).length;
+  document.body.dataset.overflow = document.documentElement.scrollWidth - innerWidth;
+});
+</script>"""
+
+
+@pytest.mark.browser
+def test_the_report_opens_in_a_browser_with_all_pictures_and_no_error(report: Path, tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        if os.environ.get("MONAI_ROBUST_REQUIRE_BROWSER") == "1":
+            pytest.fail("MONAI_ROBUST_REQUIRE_BROWSER=1, but there is no Chromium on the path")
+        pytest.skip("there is no Chromium on the path")
+    ARTIFACTS.mkdir(exist_ok=True)
+    picture = ARTIFACTS / "report.png"
+    picture.unlink(missing_ok=True)
+    shown = browse(report, tmp_path / "one", "--window-size=1000,7400", f"--screenshot={picture}")
+    assert "CONSOLE" not in shown.stderr
+    assert picture.stat().st_size > 100_000
+    # the page forbids scripts, so that the probe needs a copy that allows them
+    text = report.read_text(encoding="utf-8").replace("default-src 'none';", "script-src 'unsafe-inline';")
+    probe = tmp_path / "probe.html"
+    probe.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    dom = browse(probe, tmp_path / "two", "--window-size=520,900", "--dump-dom")
+    assert "CONSOLE" not in dom.stderr
+    found = dict(re.findall(r'data-(pictures|missing|overflow)="(-?\d+)"', dom.stdout))
+    assert found == {"pictures": "7", "missing": "0", "overflow": "0"}
