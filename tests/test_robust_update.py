@@ -177,7 +177,9 @@ def test_events_fire_as_often_as_in_the_stock_trainer_and_not_inside_the_attack(
         engine = trainer(fresh(), update, epochs=2)
         seen = {event: 0 for event in (*IterationEvents, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED)}
         for event in seen:
-            engine.add_event_handler(event, lambda engine, event=event: seen.update({event: seen[event] + 1}))
+            engine.add_event_handler(
+                event, lambda engine, event=event, seen=seen: seen.update({event: seen[event] + 1})
+            )
         engine.run()
         counts.append(seen)
     assert counts[0] == counts[1]

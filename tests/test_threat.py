@@ -64,7 +64,7 @@ def test_a_radius_tensor_of_another_length_is_refused():
 
 
 def test_an_unknown_norm_is_refused_with_the_known_ones():
-    with pytest.raises(BadInputError, match="'l1'.*'l2', 'linf'"):
+    with pytest.raises(BadInputError, match=r"'l1'.*'l2', 'linf'"):
         as_norm("l1")
 
 

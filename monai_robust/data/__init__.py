@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monai_robust.data.balance import balanced_sampler, class_weights
 from monai_robust.data.checked import CheckedDataset
+from monai_robust.data.datalist_file import write_datalist
 from monai_robust.data.datalists import ClassificationDatalist, classification_datalist
 from monai_robust.data.images import images_below
 from monai_robust.data.phantoms import phantom_radiographs, write_radiograph_phantoms
@@ -22,6 +23,7 @@ __all__ = [
     "load_weights",
     "phantom_radiographs",
     "read_record",
+    "write_datalist",
     "write_radiograph_phantoms",
     "write_record",
 ]

@@ -79,7 +79,7 @@ def load_weights(network: nn.Module, checkpoint: str | Path, key: str = "network
     except Exception as error:  # torch raises whatever its unpickler meets
         raise BadInputError(f"{checkpoint} cannot be read as a checkpoint of weights: {error}") from error
     try:
-        network.load_state_dict(state[key] if key in state else state)
+        network.load_state_dict(state.get(key, state))
     except RuntimeError as error:
         raise BadInputError(f"{checkpoint} holds another network: {str(error).splitlines()[-1].strip()}") from error
     return network

@@ -104,7 +104,7 @@ class RobustUpdate:
             engine.state.output = output
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
         loss = output[Keys.LOSS] / steps if steps > 1 else output[Keys.LOSS]
-        scaler = engine.scaler if engine.amp else None
+        scaler: Any = engine.scaler if engine.amp else None
         (loss if scaler is None else scaler.scale(loss)).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         if step and scaler is None:
@@ -164,10 +164,7 @@ class RobustUpdate:
                     f"the network gave {batch_length(stacked)} outputs for {size * len(distinct)} inputs in one "
                     "forward pass; use shared_forward=False"
                 )
-            passes = {
-                key: map_tensors(lambda x, first=index * size: x[first : first + size], stacked)
-                for index, key in enumerate(distinct)
-            }
+            passes = {key: _part(stacked, index * size, size) for index, key in enumerate(distinct)}
         return {name: passes[id(view)] for name, view in inputs.items()}
 
     def _terms(self, task: Task, outputs: Mapping[str, Any], targets: Any) -> dict[str, Tensor]:
@@ -177,6 +174,10 @@ class RobustUpdate:
                 for view in self.recipe.supervised
                 for name, value in task.terms(outputs[view], targets).items()
             }
+
+
+def _part(outputs: Any, first: int, size: int) -> Any:
+    return map_tensors(lambda x: x[first : first + size], outputs)
 
 
 def _accumulation(engine: Any) -> tuple[bool, bool, int]:

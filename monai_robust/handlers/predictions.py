@@ -38,8 +38,10 @@ class PredictionsCSV:
         self.rows = []
 
     def collect(self, engine: Engine) -> None:
-        probabilities = Classification().logits(engine.state.output["pred"]).float().softmax(dim=1).cpu()
-        for name, row in zip(engine.state.batch[self.key], probabilities.tolist(), strict=True):
+        output: Any = engine.state.output
+        probabilities = Classification().logits(output["pred"]).float().softmax(dim=1).cpu()
+        batch: Any = engine.state.batch
+        for name, row in zip(batch[self.key], probabilities.tolist(), strict=True):
             columns = {f"probability_{label}": value for label, value in zip(self.classes, row, strict=True)}
             prediction = self.classes[max(range(len(row)), key=row.__getitem__)]
             self.rows.append({"file": name, "prediction": prediction, **columns})

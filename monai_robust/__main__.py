@@ -1,0 +1,8 @@
+"""``python -m monai_robust``."""
+
+from __future__ import annotations
+
+from monai_robust.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The command line: ``monai-robust`` and ``python -m monai_robust``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from monai_robust import __version__
+from monai_robust.errors import BadInputError, user_error
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Attack, robust training and robustness evaluation for MONAI pipelines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def overlay(
+    name: Annotated[str, typer.Argument(help="A recipe (erm, at, advl, sat, ..., rtda), or attack.")],
+    configs: Annotated[
+        list[Path] | None,
+        typer.Option("--for", help="A config file of the bundle to fit, in order; may be given several times."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where a fitted overlay goes [robust_NAME.yaml]")
+    ] = None,
+) -> None:
+    """Print the path of an overlay that trains a bundle robustly, or evaluates it under attack.
+
+    Example: python -m monai.bundle run --config_file "['configs/train.json', '$(monai-robust overlay rtda)']"
+    """
+    from monai_robust.overlays import overlay_path
+    from monai_robust.overlays.fitting import fit_overlay
+
+    print(fit_overlay(name, configs, output) if configs else overlay_path(name))
+
+
+@app.command()
+def phantoms(
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="The folder to write.")],
+    patients: Annotated[int, typer.Option(help="Number of patients, with one to three films each.")] = 160,
+    size: Annotated[int, typer.Option(help="Rows and columns of a film.")] = 192,
+    contrast: Annotated[float, typer.Option(help="How much a finding absorbs; less is harder.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same files.")] = 0,
+) -> None:
+    """Write a data set of phantom chest radiographs as DICOM, with an index.csv.
+
+    Example: monai-robust phantoms --output_dir phantoms --patients 60
+    """
+    from monai_robust.data import write_radiograph_phantoms
+
+    folder = write_radiograph_phantoms(
+        output_dir, patients=patients, size=size, contrast=contrast, seed=seed, progress=True
+    )
+    print(f"phantom radiographs in {folder}")
+
+
+@app.command()
+def datalist(
+    dataset_dir: Annotated[Path, typer.Argument(help="A folder with index.csv or class folders.")],
+    output: Annotated[Path, typer.Option("--output", help="The JSON data list to write.")] = Path("datalist.json"),
+    seed: Annotated[int, typer.Option(help="Of the splits that the data set does not define.")] = 0,
+) -> None:
+    """Write the data list (splits, labels, patients) of a folder of radiographs as MONAI-style JSON.
+
+    Example: monai-robust datalist radiographs --output datalist.json
+    """
+    from monai_robust.data import classification_datalist, write_datalist
+
+    found = classification_datalist(dataset_dir, seed=seed)
+    write_datalist(found, dataset_dir, output)
+    counts = ", ".join(f"{len(items)} {split}" for split, items in found.items.items())
+    print(f"{output}: {counts}; classes {', '.join(found.classes)}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def evaluate(
+    context: typer.Context,
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="The trained weights.")],
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where outcomes.csv and the report go.")],
+) -> None:
+    """Measure a trained network of a bundle, clean, under attack and corrupted, and write outcomes.csv and report.html.
+
+    Every other option is an id of the bundle's configuration. A stopped measurement continues where it stopped.
+
+    Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results
+    --dataset_dir radiographs
+    """
+    from monai_robust.evaluation.bundle import measure_bundle
+    from monai_robust.evaluation.report import write_report
+
+    folder = measure_bundle(bundle, checkpoint, output_dir, overrides(context.args))
+    print(f"report: {write_report([folder], output_dir / 'report.html')}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders with outcomes.csv and run.json, one a run.")],
+    output: Annotated[Path, typer.Option("--output", help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Compare finished evaluations in one self-contained HTML report, from their tables alone.
+
+    Example: monai-robust report results/erm results/rtda --output report.html
+    """
+    from monai_robust.evaluation.report import write_report
+
+    print(f"report: {write_report(runs, output)}")
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where everything goes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of phantoms, weights and batches.")] = 0,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="The bundle's folder [bundles/chest_xray_classification]")
+    ] = None,
+) -> None:
+    """The main job end to end: phantom radiographs, training by ERM and RTDA, evaluation of both, one report.
+
+    Example: monai-robust demo --output_dir demo
+    """
+    from monai_robust.evaluation.demo import run_demo
+
+    run_demo(output_dir, seed=seed, bundle=bundle)
+
+
+def overrides(arguments: list[str]) -> dict[str, str]:
+    """``--id value`` and ``--id=value`` pairs of a bundle's configuration.
+
+    Raises:
+        BadInputError: for a word that is no option, or an option without a value.
+    """
+    pairs: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("--"):
+            raise BadInputError(f"{word!r} is no option; give --id value, an id of the bundle's configuration")
+        name, equals, value = word[2:].partition("=")
+        following = value if equals else next(words, None)
+        if following is None:
+            raise BadInputError(f"--{name} has no value; give --{name} value")
+        pairs[name] = following
+    return pairs
+
+
+def main() -> None:
+    """Run the command line; what a user can mend ends in one line and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted")
+        sys.exit(130)
+    except Exception as error:
+        known = user_error(error)
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,121 @@
+"""The main job end to end, small enough for two cores: phantoms, two trainings, two evaluations, one report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from monai_robust.data import write_radiograph_phantoms
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.bundle import bundle_configs
+from monai_robust.evaluation.report import write_report
+from monai_robust.evaluation.run import read_run
+from monai_robust.evaluation.summary import mean_input_norm
+
+__all__ = ["run_demo"]
+
+_RECIPES = ("erm", "rtda")
+_PATIENTS = 200
+_SETTINGS = {"epochs": 12}
+_RADII = [0.1, 0.2, 0.35, 0.5, 0.75, 1.0]
+_MARK = "demo.json"
+
+
+def run_demo(output_dir: str | Path, *, seed: int = 0, bundle: str | Path | None = None) -> Path:
+    """Write phantom radiographs, train a classifier by ERM and by RTDA, evaluate both and write ``report.html``.
+
+    Args:
+        output_dir: where everything goes; the results of an earlier demonstration there are replaced.
+        seed: of phantoms, weights and batches.
+        bundle: the chest radiograph bundle's folder; found in a checkout by default.
+
+    Returns:
+        The report's path.
+    """
+    started = time.monotonic()
+    console = Console()
+    folder = _fresh_folder(Path(output_dir), seed)
+    bundle = _bundle(bundle)
+    stages = 2 * len(_RECIPES) + 2
+    console.rule(f"1/{stages}  phantom radiographs (DICOM)")
+    data = write_radiograph_phantoms(folder / "phantoms", patients=_PATIENTS, seed=seed, progress=True)
+    runs = []
+    for index, recipe in enumerate(_RECIPES):
+        model = folder / recipe
+        console.rule(f"{2 * index + 2}/{stages}  training by {recipe.upper()}")
+        common = {"dataset_dir": data, "output_dir": model, "recipe": recipe, "seed": seed, **_SETTINGS}
+        _run_bundle(bundle, ["train"], common)
+        console.rule(f"{2 * index + 3}/{stages}  measuring {recipe.upper()}: clean, attacked, corrupted")
+        _run_bundle(bundle, ["train", "robustness"], {**common, "radii": _RADII})
+        runs.append(model / "robustness")
+    console.rule(f"{stages}/{stages}  report")
+    report = write_report(runs, folder / "report.html")
+    console.print(_table(runs))
+    for run in runs:
+        print(f"outcomes: {run / 'outcomes.csv'}")
+    print(f"report:   {report}  (open it in a browser; {(time.monotonic() - started) / 60:.1f} minutes in all)")
+    return report
+
+
+def _fresh_folder(folder: Path, seed: int) -> Path:
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / _MARK).is_file():
+            raise BadInputError(f"{folder} holds other files; name an empty folder with --output_dir")
+        for entry in ("phantoms", "report_tables", *_RECIPES):
+            shutil.rmtree(folder / entry, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).write_text(json.dumps({"what": "a demonstration of monai-robust", "seed": seed}) + "\n")
+    return folder
+
+
+def _bundle(bundle: str | Path | None) -> Path:
+    name = Path("bundles") / "chest_xray_classification"
+    candidates = [Path(bundle)] if bundle else [Path.cwd() / name, Path(__file__).resolve().parents[2] / name]
+    for candidate in candidates:
+        if (candidate / "configs").is_dir():
+            return candidate
+    raise BadInputError(
+        f"there is no bundle in {candidates[0]}; run the demo in a checkout, or name the bundle's folder with --bundle"
+    )
+
+
+def _run_bundle(bundle: Path, configs: list[str], settings: dict[str, object]) -> None:
+    """``python -m monai.bundle run``, as a user would start it."""
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle_configs(bundle, *configs))]
+    command += ["--bundle_root", str(bundle), "--logging_file", str(bundle / "configs" / "logging.conf")]
+    for name, value in settings.items():
+        command += [f"--{name}", str(value)]
+    status = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False).returncode
+    if status == 130 or status < 0:
+        raise KeyboardInterrupt
+    if status:
+        raise BadInputError(f"`monai.bundle run` of {', '.join(configs)} ended with exit status {status}; see above")
+
+
+def _table(folders: list[Path]) -> Table:
+    """Accuracy clean, attacked and shifted, computed from the outcomes tables."""
+    runs = [read_run(folder) for folder in folders]
+    table = Table(title=f"accuracy in percent on {runs[0].outcomes['sample_id'].nunique()} test films")
+    table.add_column("training")
+    columns = runs[0].outcomes[["perturbation", "severity"]].drop_duplicates()
+    shown = [(p, s) for p, s in columns.itertuples(index=False) if p in ("clean", "pgd_l2", "contrast_high")]
+    norm = mean_input_norm(runs[0])
+    for perturbation, severity in shown:
+        percent = f"\n({100 * severity / norm:.1f} %)" if perturbation == "pgd_l2" else ""
+        short = {"clean": "clean", "pgd_l2": f"PGD {severity:g}{percent}"}
+        table.add_column(short.get(perturbation, f"contrast\nx {severity:g}"), justify="right")
+    for run in runs:
+        means = run.outcomes.groupby(["perturbation", "severity"], sort=False)["score"].mean()
+        assert isinstance(means, pd.Series)
+        table.add_row(run.name.upper(), *(f"{100 * means[key]:.1f}" for key in shown))
+    table.caption = "PGD: L2 radius, and in percent of the mean image norm"
+    return table
