@@ -76,7 +76,9 @@ def main() -> None:
         "attack": peak_megabytes(Prepared(attack, *big, 2)),
     }
     print(f"peak memory at batch {big[0]}: training step {memory['training step']:.0f} MiB, ", end="")
-    print(f"attack {memory['attack']:.0f} MiB, ratio {memory['attack'] / memory['training step']:.2f} (asked: at most 1)")
+    print(
+        f"attack {memory['attack']:.0f} MiB, ratio {memory['attack'] / memory['training step']:.2f} (asked: at most 1)"
+    )
 
 
 if __name__ == "__main__":

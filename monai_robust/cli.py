@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from monai_robust import __version__
 from monai_robust.errors import BadInputError, user_error
 
 __all__ = ["app", "main"]
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     help="Attack, robust training and robustness evaluation for MONAI pipelines.",
@@ -169,13 +170,27 @@ def overrides(arguments: list[str]) -> dict[str, str]:
 def main() -> None:
     """Run the command line; what a user can mend ends in one line and exit status 2."""
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
-        sys.exit(130)
+        status = app(standalone_mode=False)
+    except typer.Abort:
+        status = _INTERRUPTED
     except Exception as error:
         known = user_error(error)
-        if known is None:
+        line = None if known is not None else _in_one_line(error)
+        if known is None and line is None:
             raise
-        print(f"error: {known}", file=sys.stderr)
-        sys.exit(2)
+        status = _INTERRUPTED if isinstance(known, KeyboardInterrupt) else 2
+        if status == 2:
+            print(line or f"error: {known}", file=sys.stderr)
+    if status == _INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    sys.exit(status)
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """What to say of a wrong word on the command line or a file the system refuses; ``None`` for anything else."""
+    if hasattr(error, "format_message"):  # typer's own base class of usage errors has moved between its versions
+        message = error.format_message()
+        return message if "\n" in message else f"error: {message.rstrip('.')}; add --help to see what there is"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"error: {error.filename} cannot be used: {error.strerror}; name another file or folder"
+    return None

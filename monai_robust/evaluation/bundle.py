@@ -55,10 +55,10 @@ def measure_bundle(
     configs = bundle_configs(bundle, "train", "robustness")
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
-    values = {
-        name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in (overrides or {}).items()
-    }
-    values.setdefault("image_size", read_record(checkpoint)["image_size"])
+    values = {name: _parsed(name, value) for name, value in (overrides or {}).items()}
+    record = read_record(checkpoint)
+    if "image_size" in record:
+        values.setdefault("image_size", record["image_size"])
     run(
         config_file=configs,
         bundle_root=str(bundle),
@@ -67,3 +67,13 @@ def measure_bundle(
         **values,
     )
     return Path(output_dir)
+
+
+def _parsed(name: str, value: Any) -> Any:
+    """A value as YAML reads it, where it came as text; MONAI's references and macros stay text."""
+    if not isinstance(value, str) or value.startswith(("@", "%")):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise BadInputError(f"the value {value!r} of {name!r} is no YAML; check its brackets and quotes") from error

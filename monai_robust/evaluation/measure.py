@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
+from monai_robust.attacks.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.gallery import write_gallery
@@ -108,15 +109,11 @@ class Measurement:
         self.folder.mkdir(parents=True, exist_ok=True)
         about = self._about(items)
         self._claim(about)
-        training = self.network.training
-        self.network.eval()
-        try:
+        with untouched(self.network):
             table = self.folder / "outcomes.csv"
             with OutcomesWriter(table, self._columns(), sample_ids, self.batch_size) as writer:
                 self._measure(loader, writer, len(sample_ids))
             self._gallery(items)
-        finally:
-            self.network.train(training)
         _write_json(self.folder / "run.json", {**about, "finished": _now()})
         return self.folder
 
@@ -199,8 +196,10 @@ class Measurement:
     def _checkpoint(self) -> dict[str, str] | None:
         if self.checkpoint is None:
             return None
-        content = Path(self.checkpoint).read_bytes()
-        return {"file": Path(self.checkpoint).name, "sha256": hashlib.sha256(content).hexdigest()}
+        path = Path(self.checkpoint)
+        if not path.is_file():
+            raise BadInputError(f"there is no checkpoint {path}; name the file that the network's weights came from")
+        return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     def _claim(self, about: dict[str, Any]) -> None:
         """Write ``run.json``, or go on with the one that is there if it is about the same measurement."""

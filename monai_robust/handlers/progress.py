@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
@@ -45,9 +46,11 @@ class ProgressBar:
 
     def describe(self, engine: Engine) -> None:
         shown = {"epoch": f"{engine.state.epoch}/{engine.state.max_epochs}"}
-        output = engine.state.output
+        output: Any = engine.state.output
+        if isinstance(output, list) and output:  # decollated; every sample then carries the loss of its batch
+            output = output[0]
         if isinstance(output, dict) and "loss" in output:
-            shown["loss"] = f"{float(output['loss'].detach()):.3f}"
+            shown["loss"] = f"{float(torch.as_tensor(output['loss']).detach()):.3f}"
         if self.validator is not None and self.metric in self.validator.state.metrics:
             shown[str(self.metric)] = f"{float(self.validator.state.metrics[self.metric]):.3f}"
         self.bar.set_postfix(shown, refresh=False)

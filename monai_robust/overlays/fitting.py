@@ -41,6 +41,7 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     target = Path(output or f"robust_{name}.yaml")
     if target.exists() and target.read_text() != text:
         raise BadInputError(f"{target} exists and differs from the overlay that fits; name another file with --output")
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)
     return target.resolve()
 
@@ -102,7 +103,7 @@ def _loss(config: Mapping[str, Any]) -> str | None:
             for key in identifier.split("#"):
                 node = node[int(key)] if isinstance(node, list) else node[key]
             loss = node.get("loss_function")
-            if isinstance(loss, str) and loss.startswith("@"):
+            if isinstance(loss, str) and loss.startswith("@") and not loss.startswith("@#"):  # no relative reference
                 return loss
             if loss is not None:
                 return f"@{identifier}#loss_function"

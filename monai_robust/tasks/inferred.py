@@ -24,6 +24,8 @@ class Inferred(Task):
         self.task = task
         self.inferer = inferer
         self.name = task.name  # type: ignore[misc]
+        self.score_name = task.score_name  # type: ignore[misc]
+        self.higher_is_better = task.higher_is_better  # type: ignore[misc]
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
         return self.task.forward(lambda x: self.inferer(x, network), inputs, targets)

@@ -1,0 +1,87 @@
+"""Every code block of the README and of the documentation runs as it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, environment
+from mini_bundle import write_mini_bundle
+
+from monai_robust.data import write_radiograph_phantoms
+
+PAGES = sorted(
+    [
+        REPOSITORY / "README.md",
+        *REPOSITORY.glob("docs/*.md"),
+        *REPOSITORY.glob("docs/results/*.md"),
+        *REPOSITORY.glob("bundles/*/docs/README.md"),
+    ]
+)
+# Set-up that continuous integration has already done by running these tests, and hours of training.
+NOT_HERE = re.compile(r"^\s*(make|pip|git|bash benchmarks|bash examples)\b", re.MULTILINE)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def identifier(page: Path) -> str:
+    return str(page.relative_to(REPOSITORY))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages speak of: a user's bundle, a folder of radiographs, and the bundles of this project."""
+    folder = tmp_path_factory.mktemp("user")
+    write_mini_bundle(folder)
+    write_radiograph_phantoms(folder / "radiographs", patients=12, size=64)
+    ignore = shutil.ignore_patterns("output", "phantoms")
+    shutil.copytree(REPOSITORY / "bundles", folder / "bundles", ignore=ignore)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_yaml_blocks_parse(page: Path) -> None:
+    for block in blocks(page, "yaml"):
+        assert isinstance(yaml.safe_load(block), dict)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=identifier)
+def test_bash_blocks_run(page: Path, workplace: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    prelude = "set -euo pipefail\nBUNDLE=bundles/chest_xray_classification\n"
+    for block in blocks(page, "bash"):
+        if NOT_HERE.search(block):
+            continue
+        done = subprocess.run(
+            ["bash", "-c", prelude + block],
+            cwd=workplace,
+            env=environment(PATH=path, PYTHONWARNINGS="ignore"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"]
+    for page in pages:
+        for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{identifier(page)} links to {link}"

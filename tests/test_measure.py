@@ -1,0 +1,370 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import TinyNet
+
+from monai_robust.attacks import PGD
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation import (
+    AttackSweep,
+    CleanSweep,
+    CorruptionSweep,
+    Measurement,
+    read_gallery,
+    read_outcomes,
+    read_run,
+    write_report,
+)
+from monai_robust.tasks import Classification
+from monai_robust.transforms import corruption
+
+CLASSES = ["covid", "normal", "pneumonia"]
+COUNT = 11
+RADII = [0.25, 0.5]
+
+
+class Films:
+    """Images in memory, with the items they come from and those that were left out."""
+
+    def __init__(self, count: int = COUNT) -> None:
+        generator = torch.Generator().manual_seed(5)
+        self.images = [0.1 + 0.8 * torch.rand(1, 8, 8, generator=generator) for _ in range(count)]
+        self.items = [
+            {
+                "image": f"films/{index}.png",
+                "label": index % 3,
+                "sample_id": f"film{index}",
+                "patient_id": f"patient{index // 2}",
+                "source": "north" if index % 2 else "south",
+            }
+            for index in range(count)
+        ]
+        self.skipped = [{"sample_id": "film99", "file": "films/99.png", "reason": "it is constant, 0 everywhere"}]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        return self.items[index] | {"image": self.images[index]}
+
+
+class Reversed(Films):
+    """The same films in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images.reverse()
+        self.items.reverse()
+
+
+def network(seed: int = 1) -> TinyNet:
+    torch.manual_seed(seed)
+    made = TinyNet()
+    with torch.no_grad():
+        made.head.weight.mul_(60)
+        made.head.bias.sub_(made.eval()(torch.full((1, 1, 8, 8), 0.5))[0])
+    return made.train()
+
+
+def sweeps(radii=RADII, severities=(0.1, 0.5)):
+    attack = PGD(norm="l2", steps=3, bounds=(0.0, 1.0), random_start="ball")
+    noises = [CorruptionSweep(name, severities) for name in ("gaussian", "salt_and_pepper")]
+    return [CleanSweep(), AttackSweep(attack, radii), *noises, CorruptionSweep("contrast_low", [0.5])]
+
+
+def measurement(folder: Path, **changes) -> Measurement:
+    arguments = {
+        "network": network(),
+        "dataset": Films(),
+        "task": Classification(),
+        "perturbations": sweeps(),
+        "output_dir": folder,
+        "name": "erm",
+        "classes": CLASSES,
+        "groups": ["source"],
+        "record": {"recipe": "erm", "seed": 0, "epochs": 3},
+        "batch_size": 4,
+        "progress": False,
+    }
+    return Measurement(**(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    return measurement(tmp_path_factory.mktemp("finished")).run()
+
+
+@pytest.fixture(scope="module")
+def table(finished) -> pd.DataFrame:
+    return read_outcomes(finished / "outcomes.csv", ["source"])
+
+
+def block(table: pd.DataFrame, name: str, severity: float) -> pd.DataFrame:
+    return table[(table["perturbation"] == name) & (table["severity"] == severity)].reset_index(drop=True)
+
+
+def test_the_table_has_a_row_for_every_sample_perturbation_and_severity(table):
+    planned = [(sweep.name, severity) for sweep in sweeps() for severity in sweep]
+    assert len(table) == COUNT * len(planned)
+    for name, severity in planned:
+        rows = block(table, name, severity)
+        assert rows["sample_id"].tolist() == [f"film{index}" for index in range(COUNT)]
+        assert rows["patient_id"].tolist() == [f"patient{index // 2}" for index in range(COUNT)]
+        assert rows["source"].tolist() == ["north" if index % 2 else "south" for index in range(COUNT)]
+        assert rows["label"].tolist() == [index % 3 for index in range(COUNT)]
+        assert set(rows["norm"]) == ({"l2"} if name == "pgd_l2" else {""})
+    leading = ["sample_id", "patient_id", "perturbation", "severity", "norm", "source"]
+    assert table.columns[:6].tolist() == leading
+    task = ["label", "prediction", "probability_0", "probability_1", "probability_2", "score"]
+    assert table.columns[-6:].tolist() == task
+
+
+def test_clean_is_severity_0_and_what_the_network_says_to_the_inputs_themselves(table):
+    assert set(table.loc[table["perturbation"] == "clean", "severity"]) == {0.0}
+    assert not (table.loc[table["perturbation"] != "clean", "severity"] == 0).any()
+    rows = block(table, "clean", 0.0)
+    inputs = torch.stack(Films().images)
+    with torch.no_grad():
+        expected = network().eval()(inputs).softmax(dim=1).numpy()
+    probabilities = rows[[f"probability_{index}" for index in range(3)]].to_numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    assert rows["prediction"].tolist() == expected.argmax(axis=1).tolist()
+    assert (rows["distance"] == 0).all()
+    np.testing.assert_allclose(rows["input_norm"], inputs.flatten(1).norm(dim=1), rtol=1e-5)
+    np.testing.assert_allclose(rows["contrast"], inputs.flatten(1).std(dim=1, correction=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_no_attack_leaves_its_radius_and_it_hurts(table, radius):
+    rows = block(table, "pgd_l2", radius)
+    assert (rows["distance"] <= radius * (1 + 1e-5)).all()
+    assert (rows["distance"] > 0.9 * radius).all()
+
+    def mean_loss(frame):
+        picked = [row[f"probability_{int(row['label'])}"] for _, row in frame.iterrows()]
+        return -np.log(picked).mean()
+
+    assert mean_loss(rows) > mean_loss(block(table, "clean", 0.0)) + 0.01
+
+
+def test_a_corrupted_sample_is_what_the_corruption_makes_of_it_alone():
+    sweep = CorruptionSweep("gaussian", [0.5])
+    inputs, names = torch.stack(Films().images), [f"film{index}" for index in range(COUNT)]
+    keywords = {"task": Classification(), "seed": 3}
+    together = sweep.apply(0.5, network(), inputs, None, sample_ids=names, **keywords)
+    alone = [sweep.apply(0.5, network(), inputs[i : i + 1], None, sample_ids=[names[i]], **keywords) for i in (7, 2)]
+    assert torch.equal(torch.cat(alone), together[[7, 2]])
+    assert not torch.equal(together[0] - inputs[0], together[1] - inputs[1])
+    other = sweep.apply(0.5, network(), inputs, None, sample_ids=names, task=Classification(), seed=4)
+    assert not torch.equal(other, together)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "salt_and_pepper"])
+def test_what_a_corruption_does_to_a_sample_depends_neither_on_batches_nor_on_order(tmp_path, table, name):
+    changes = {"batch_size": 3, "dataset": Reversed(), "perturbations": [CleanSweep(), CorruptionSweep(name, [0.5])]}
+    folder = measurement(tmp_path, **changes).run()
+    columns = ["label", "distance", "contrast", "probability_0", "probability_1"]
+    here = block(read_outcomes(folder / "outcomes.csv", ["source"]), name, 0.5).set_index("sample_id")[columns]
+    there = block(table, name, 0.5).set_index("sample_id")[columns]
+    pd.testing.assert_frame_equal(here.sort_index(), there.sort_index(), rtol=1e-5)
+
+
+def test_corruptions_without_noise_are_those_of_the_transforms(table):
+    low = corruption("contrast_low", 0.5)
+    expected = [float((low(image) - image).norm()) for image in Films().images]
+    np.testing.assert_allclose(block(table, "contrast_low", 0.5)["distance"], expected, rtol=1e-4)
+
+
+class Killed(BaseException):
+    """As a signal would be: no ``except Exception`` stops it."""
+
+
+class Stopping(Classification):
+    """Dies at a given forward pass, whether it is an attack's or a measurement's."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def forward(self, network, inputs, targets):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+        return super().forward(network, inputs, targets)
+
+
+@pytest.mark.parametrize("after", [0, 2, 8, 20, 33])
+def test_a_killed_measurement_continues_and_gives_the_identical_table(tmp_path, finished, after):
+    with pytest.raises(Killed):
+        measurement(tmp_path, task=Stopping(after)).run()
+    before = (tmp_path / "outcomes.csv").read_bytes()
+    whole = (finished / "outcomes.csv").read_bytes()
+    assert whole.startswith(before)
+    assert len(before) < len(whole)
+    with pytest.raises(BadInputError):
+        write_report([tmp_path], tmp_path / "report.html")  # half a table is no result
+    measurement(tmp_path).run()
+    assert (tmp_path / "outcomes.csv").read_bytes() == whole
+
+
+def test_a_table_that_was_cut_within_a_line_is_mended(tmp_path, finished):
+    with pytest.raises(Killed):
+        measurement(tmp_path, task=Stopping(12)).run()
+    content = (tmp_path / "outcomes.csv").read_bytes()
+    (tmp_path / "outcomes.csv").write_bytes(content[:-17])
+    measurement(tmp_path).run()
+    assert (tmp_path / "outcomes.csv").read_bytes() == (finished / "outcomes.csv").read_bytes()
+
+
+def test_what_is_measured_already_is_not_measured_again(tmp_path):
+    measurement(tmp_path).run()
+    before = (tmp_path / "outcomes.csv").read_bytes()
+    pictures = 5 + 3 * 1  # one forward pass for each picture, and the attack's steps
+    task = Stopping(pictures)
+    measurement(tmp_path, task=task).run()
+    assert task.left == 0
+    assert (tmp_path / "outcomes.csv").read_bytes() == before
+
+
+OTHERS = {
+    "seed": {"seed": 1},
+    "weights": {"network": network(2)},
+    "radii": {"perturbations": sweeps(radii=[0.25, 0.75])},
+    "attack": {"perturbations": [CleanSweep(), AttackSweep(PGD(steps=4), RADII)]},
+    "severities": {"perturbations": sweeps(severities=(0.1, 0.6))},
+    "training": {"record": {"recipe": "rtda", "seed": 0, "epochs": 3}},
+    "samples": {"dataset": Films(COUNT - 1)},
+    "batches": {"batch_size": 5},
+}
+
+
+@pytest.mark.parametrize("other", list(OTHERS))
+def test_a_folder_with_another_measurement_is_refused_and_kept(tmp_path, other):
+    with pytest.raises(Killed):
+        measurement(tmp_path, task=Stopping(9)).run()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(BadInputError, match="another folder"):
+        measurement(tmp_path, **OTHERS[other]).run()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_table_that_nobody_vouches_for_is_refused(tmp_path):
+    (tmp_path / "outcomes.csv").write_text("sample_id\n")
+    with pytest.raises(BadInputError, match=r"outcomes\.csv without run\.json"):
+        measurement(tmp_path).run()
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(BadInputError, match=r"run\.json is damaged"):
+        measurement(tmp_path).run()
+
+
+def test_the_network_is_left_as_it_was_found(tmp_path):
+    model = network()
+    model.features[1].eval()
+    model.head.bias.requires_grad_(False)
+    modes = [module.training for module in model.modules()]
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    measurement(tmp_path / "whole", network=model).run()
+    with pytest.raises(Killed):
+        measurement(tmp_path / "killed", network=model, task=Stopping(8)).run()
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == [
+        name != "head.bias" for name, _ in model.named_parameters()
+    ]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_the_record_says_what_was_measured_with_what_and_what_was_left_out(finished):
+    info = json.loads((finished / "run.json").read_text())
+    assert (info["name"], info["task"], info["recipe"], info["seed"]) == ("erm", "classification", "erm", 0)
+    assert info["classes"] == CLASSES
+    assert info["score"] == {"name": "accuracy", "higher_is_better": True}
+    assert info["skipped"] == [{"file": "films/99.png", "reason": "it is constant, 0 everywhere"}]
+    assert info["data"] == {"samples": 11, "patients": 6, "classes": {"covid": 4, "normal": 4, "pneumonia": 3}}
+    assert info["settings"]["epochs"] == 3
+    assert info["finished"] >= info["started"]
+    assert info["versions"]["torch"] == torch.__version__.split("+")[0]
+    described = {one["name"]: one for one in info["perturbations"]}
+    assert described["pgd_l2"]["severities"] == RADII
+    assert described["pgd_l2"]["settings"]["steps"] == 3
+    assert described["pgd_l2"]["settings"]["random_start"] == "ball"
+
+
+def test_the_checkpoint_is_known_by_its_content(tmp_path):
+    torch.save(network().state_dict(), tmp_path / "model.pt")
+    perturbations = [CleanSweep()]
+    folder = measurement(tmp_path / "run", perturbations=perturbations, checkpoint=tmp_path / "model.pt").run()
+    checkpoint = json.loads((folder / "run.json").read_text())["checkpoint"]
+    assert checkpoint["file"] == "model.pt"
+    assert len(checkpoint["sha256"]) == 64
+    with pytest.raises(BadInputError, match=r"there is no checkpoint .*gone\.pt"):
+        measurement(tmp_path / "other", checkpoint=tmp_path / "gone.pt").run()
+
+
+def test_pictures_are_kept_of_one_sample_of_each_class(finished):
+    gallery = read_gallery(finished / "gallery.npz")
+    assert set(gallery.pictures) == {
+        "clean", "pgd_l2@0.5", "gaussian@0.5", "salt_and_pepper@0.5", "contrast_low@0.5"
+    }  # fmt: skip
+    assert [caption.label for caption in gallery.captions["clean"]] == CLASSES
+    np.testing.assert_allclose(gallery.pictures["clean"], torch.cat(Films().images[:3]).numpy())
+
+
+def test_the_report_shows_the_runs_own_numbers(tmp_path, finished):
+    page = write_report([finished], tmp_path / "report.html").read_text()
+    run = read_run(finished)
+    accuracy = 100 * run.clean["score"].mean()
+    assert f"{accuracy:.1f}" in page
+    assert "erm" in page
+    assert "film99" not in page
+    assert "films/99.png" in (tmp_path / "report_tables" / "skipped.csv").read_text()
+    assert "it is constant, 0 everywhere" in page
+
+
+def test_perturbations_that_cannot_be_measured_are_refused(tmp_path):
+    for radii in ([0.5, 0.0], [-1.0], [float("nan")]):
+        with pytest.raises(BadInputError, match="radius eps is"):
+            AttackSweep(PGD(), radii)
+    with pytest.raises(BadInputError, match="no severities"):
+        AttackSweep(PGD(), [])
+    with pytest.raises(BadInputError, match="lists a severity twice"):
+        CorruptionSweep("gaussian", [0.5, 0.5])
+    with pytest.raises(BadInputError, match="gauss"):
+        CorruptionSweep("gauss", [0.5])
+    twice = [CleanSweep(), AttackSweep(PGD(), [1.0]), AttackSweep(PGD(steps=40), [1.0])]
+    with pytest.raises(BadInputError, match="two perturbations have the same name"):
+        measurement(tmp_path, perturbations=twice)
+
+
+def test_two_attacks_of_one_kind_can_be_told_apart_by_name(tmp_path):
+    perturbations = [CleanSweep(), AttackSweep(PGD(steps=2), [0.5]), AttackSweep(PGD(steps=4), [0.5], name="longer")]
+    folder = measurement(tmp_path, perturbations=perturbations).run()
+    found = read_outcomes(folder / "outcomes.csv", ["source"])
+    assert set(found["perturbation"]) == {"clean", "pgd_l2", "longer"}
+
+
+@pytest.mark.parametrize("key", ["label", "sample_id", "patient_id", "source"])
+def test_a_data_set_without_what_the_table_needs_is_refused(tmp_path, key):
+    films = Films()
+    for item in films.items:
+        del item[key]
+    with pytest.raises(BadInputError, match=f"no {key!r}"):
+        measurement(tmp_path, dataset=films).run()
+
+
+def test_an_empty_data_set_is_refused(tmp_path):
+    with pytest.raises(BadInputError, match="empty"):
+        measurement(tmp_path, dataset=Films(0)).run()
+
+
+def test_the_largest_perturbation_in_linf_is_measured_in_linf(tmp_path):
+    perturbations = [CleanSweep(), AttackSweep(PGD(norm="linf", steps=3), [0.05])]
+    folder = measurement(tmp_path, perturbations=perturbations).run()
+    rows = block(read_outcomes(folder / "outcomes.csv", ["source"]), "pgd_linf", 0.05)
+    assert (rows["norm"] == "linf").all()
+    np.testing.assert_allclose(rows["distance"], 0.05, atol=1e-6)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.data import MetaTensor
+from monai.losses import DiceCELoss, DiceLoss
+from torch import nn
+
+from monai_robust.attacks import PGD
+from monai_robust.errors import BadInputError
+from monai_robust.tasks import Classification, Inferred, LossTask, Task
+from monai_robust.tasks.base import total
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.5, 0.0], [0.0, 0.1, 0.2], [-3.0, 1.0, 4.0]])
+LABELS = torch.tensor([0, 2, 2, 1])
+
+
+def expected_cross_entropy() -> torch.Tensor:
+    rows = [
+        -math.log(math.exp(row[label]) / sum(map(math.exp, row)))
+        for row, label in zip(LOGITS.tolist(), LABELS.tolist(), strict=True)
+    ]
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [LABELS, LABELS[:, None], LABELS.float(), F.one_hot(LABELS, 3), F.one_hot(LABELS, 3).float(), MetaTensor(LABELS)],
+    ids=["(B,)", "(B,1)", "float", "one-hot", "float one-hot", "MetaTensor"],
+)
+def test_classification_takes_labels_in_every_usual_form(targets):
+    terms = Classification().terms(LOGITS, targets)
+    assert list(terms) == ["cross_entropy"]
+    assert torch.allclose(terms["cross_entropy"], expected_cross_entropy())
+    outcomes = Classification().outcomes(LOGITS, targets)
+    assert outcomes["label"].tolist() == LABELS.tolist()
+    assert outcomes["prediction"].tolist() == [0, 1, 2, 2]
+    assert outcomes["score"].tolist() == [1, 0, 1, 0]
+
+
+def test_probabilities_of_all_classes_are_written_down_in_the_order_of_the_outputs():
+    outcomes = Classification().outcomes(LOGITS, LABELS)
+    columns = [name for name in outcomes if name.startswith("probability_")]
+    assert columns == ["probability_0", "probability_1", "probability_2"]
+    table = torch.stack([outcomes[name] for name in columns], dim=1)
+    assert torch.allclose(table.sum(dim=1), torch.ones(4, dtype=table.dtype))
+    assert table[0, 0].item() == pytest.approx(math.exp(2) / (math.exp(2) + 1 + math.exp(-1)))
+    assert list(outcomes)[-1] == "score"
+
+
+def test_one_logit_stands_for_two_classes():
+    logits, labels = torch.tensor([[1.2], [-0.7], [0.3]]), torch.tensor([1, 0, 0])
+    terms = Classification().terms(logits, labels)["cross_entropy"]
+    expected = F.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
+    assert torch.allclose(terms, expected)
+    outcomes = Classification().outcomes(logits, labels[:, None])
+    assert torch.allclose(outcomes["probability_1"].float(), logits[:, 0].sigmoid())
+    assert outcomes["prediction"].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "match"),
+    [
+        (LOGITS, torch.tensor([0, 1, 2, 3]), "a label is 3.*classes 0 to 2"),
+        (LOGITS, torch.tensor([0, 1, 2, -1]), "a label is -1"),
+        (LOGITS, torch.zeros(4, 2), r"labels have shape \(4, 2\)"),
+        (torch.zeros(4, 3, 5, 5), LABELS, r"shape \(4, 3, 5, 5\).*UnderAttack a loss"),
+        ([LOGITS], LABELS, "type list"),
+    ],
+)
+def test_classification_refuses_what_is_none(outputs, targets, match):
+    with pytest.raises(BadInputError, match=match):
+        Classification().terms(outputs, targets)
+
+
+def test_goals_are_the_least_likely_class_or_a_given_one():
+    assert Classification().aim(LOGITS, LABELS, "least_likely").tolist() == [2, 2, 0, 0]
+    assert Classification().aim(LOGITS, LABELS, 1).tolist() == [1, 1, 1, 1]
+    for goal in (3, True, "most_likely"):
+        with pytest.raises(BadInputError, match="the attack's goal"):
+            Classification().aim(LOGITS, LABELS, goal)
+
+
+DENSE = torch.randn(5, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+MASKS = (torch.rand(5, 1, 6, 6, generator=torch.Generator().manual_seed(1)) > 0.6).float()
+MANY = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
+CLASSES = torch.tensor([0, 1, 2, 0, 2])
+WEIGHTS = torch.tensor([0.2, 1.0, 3.0])
+
+
+def named_parts(outputs, targets):
+    return {"dice": DiceLoss(to_onehot_y=True, softmax=True, batch=True)(outputs, targets), "size": outputs.square()}
+
+
+LOSSES = {
+    "cross entropy": (nn.CrossEntropyLoss(), MANY, CLASSES),
+    "label smoothing": (nn.CrossEntropyLoss(label_smoothing=0.1), MANY, CLASSES),
+    "class weights": (nn.CrossEntropyLoss(weight=WEIGHTS), MANY, CLASSES),
+    "summed": (nn.CrossEntropyLoss(reduction="sum"), MANY, CLASSES),
+    "unreduced": (nn.CrossEntropyLoss(reduction="none"), MANY, CLASSES),
+    "function": (F.cross_entropy, MANY, CLASSES),
+    "batch dice": (DiceCELoss(to_onehot_y=True, softmax=True, batch=True), DENSE, MASKS),
+    "dictionary": (named_parts, DENSE, MASKS),
+}
+
+
+def alone(loss, outputs, targets, index) -> dict[str, float]:
+    value = loss(outputs[index : index + 1], targets[index : index + 1])
+    return {name: part.mean().item() for name, part in (value if isinstance(value, dict) else {"loss": value}).items()}
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_samples_loss_is_the_loss_of_that_sample_alone(name):
+    loss, outputs, targets = LOSSES[name]
+    terms = LossTask(loss).terms(outputs, targets)
+    for index in range(len(outputs)):
+        expected = alone(loss, outputs, targets, index)
+        assert {key: value[index].item() for key, value in terms.items()} == pytest.approx(expected, rel=1e-5)
+    assert all(value.shape == (len(outputs),) for value in terms.values())
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "classification"])
+def test_a_samples_loss_does_not_depend_on_the_rest_of_its_batch(name):
+    loss, outputs, targets = LOSSES.get(name, (None, MANY, CLASSES))
+    task = Classification() if loss is None else LossTask(loss)
+    together = task.terms(outputs, targets)
+    order = [3, 0, 4]
+    others = task.terms(torch.cat([outputs[order], 100 * outputs[1:2]]), targets[[*order, 1]])
+    for key, value in together.items():
+        assert torch.allclose(value[order], others[key][:3], rtol=1e-5), key
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_gradients_of_a_batch_are_those_of_its_samples(name):
+    loss, outputs, targets = LOSSES[name]
+    leaf = outputs.clone().requires_grad_(True)
+    (together,) = torch.autograd.grad(total(LossTask(loss).terms(leaf, targets)).sum(), leaf)
+    single = outputs[2:3].clone().requires_grad_(True)
+    value = loss(single, targets[2:3])
+    parts = value.values() if isinstance(value, dict) else [value]
+    (expected,) = torch.autograd.grad(sum(part.mean() for part in parts), single)
+    assert torch.allclose(together[2:3], expected, atol=1e-6)
+
+
+def test_class_weights_cancel_where_a_sample_is_alone():
+    weighted = LossTask(nn.CrossEntropyLoss(weight=WEIGHTS)).terms(MANY, CLASSES)["loss"]
+    assert torch.allclose(weighted, F.cross_entropy(MANY, CLASSES, reduction="none"))
+    assert weighted.mean().item() != pytest.approx(F.cross_entropy(MANY, CLASSES, weight=WEIGHTS).item(), rel=0.01)
+
+
+def test_the_users_loss_object_is_left_as_it_was():
+    loss = nn.CrossEntropyLoss()
+    LossTask(loss).terms(MANY, CLASSES)
+    assert loss.reduction == "mean"
+    assert loss(MANY, CLASSES).ndim == 0
+
+
+def test_outputs_in_lists_and_dictionaries_are_taken_apart_sample_by_sample():
+    def deep(outputs, targets):
+        return sum(F.cross_entropy(one, targets["class"]) for one in outputs["heads"])
+
+    heads = {"heads": [MANY, 2 * MANY]}
+    terms = LossTask(deep).terms(heads, {"class": CLASSES})["loss"]
+    expected = sum(F.cross_entropy(one, CLASSES, reduction="none") for one in heads["heads"])
+    assert torch.allclose(terms, expected)
+
+
+def test_a_loss_that_cannot_be_called_is_refused():
+    with pytest.raises(BadInputError, match="the loss is 'dice'"):
+        LossTask("dice")
+
+
+def test_a_task_without_outcomes_or_goals_says_so():
+    with pytest.raises(BadInputError, match="'loss' has no outcomes"):
+        LossTask(nn.CrossEntropyLoss()).outcomes(MANY, CLASSES)
+
+    class Bare(Task):
+        name = "bare"
+
+        def terms(self, outputs, targets):
+            return {}
+
+    with pytest.raises(BadInputError, match="no attack goal 'least_likely'"):
+        Bare().aim(MANY, CLASSES, "least_likely")
+
+
+@pytest.mark.parametrize("targets", [CLASSES, CLASSES[:, None].float(), F.one_hot(CLASSES, 3).float()])
+def test_a_loss_is_aimed_at_targets_of_the_form_it_takes(targets):
+    aimed = LossTask(nn.CrossEntropyLoss()).aim(MANY, targets, 1)
+    assert aimed.shape == targets.shape
+    assert aimed.dtype == targets.dtype
+    assert (aimed.argmax(1) if aimed.ndim == 2 and aimed.shape[1] == 3 else aimed.flatten()).tolist() == [1] * 5
+
+
+def test_inferred_runs_the_network_through_the_inferer_and_hands_the_rest_on(network, batch):
+    inputs, labels = batch
+    calls = []
+
+    def infer(x, inner):
+        calls.append(len(x))
+        return inner(x) + 1
+
+    task = Inferred(Classification(), infer)
+    network.eval()
+    assert torch.equal(task.forward(network, inputs, labels), network(inputs) + 1)
+    assert calls == [6]
+    assert (task.name, task.score_name, task.higher_is_better) == ("classification", "accuracy", True)
+    for method in ("terms", "outcomes"):
+        expected = getattr(Classification(), method)(LOGITS, LABELS)
+        actual = getattr(task, method)(LOGITS, LABELS)
+        assert list(actual) == list(expected)
+        assert all(torch.equal(actual[key], expected[key]) for key in expected)
+    assert task.aim(LOGITS, LABELS, 2).tolist() == [2] * 4
+
+
+def test_an_attack_through_an_inferer_attacks_what_the_inferer_makes(network, batch):
+    inputs, labels = batch
+    mirrored = Inferred(Classification(), lambda x, inner: inner(x.flip(-1)))
+    plainly = PGD(eps=0.5, steps=2)(network, inputs.flip(-1), labels)
+    through = PGD(eps=0.5, steps=2, task=mirrored)(network, inputs, labels)
+    assert torch.allclose(through, plainly.flip(-1), atol=1e-6)
