@@ -18,7 +18,7 @@ PERTURBATIONS: list[dict[str, Any]] = [
     {"name": "clean", "kind": "clean", "norm": "", "severities": [0.0], "settings": {}},
     {"name": "pgd_l2", "kind": "attack", "norm": "l2", "severities": RADII, "settings": {"steps": 20}},
     {"name": "gaussian", "kind": "corruption", "norm": "", "severities": [0.1, 0.5, 1.0], "settings": {}},
-    {"name": "salt_pepper", "kind": "corruption", "norm": "", "severities": [0.1, 0.5, 1.0], "settings": {}},
+    {"name": "salt_and_pepper", "kind": "corruption", "norm": "", "severities": [0.1, 0.5, 1.0], "settings": {}},
     {"name": "speckle", "kind": "corruption", "norm": "", "severities": [0.1, 0.5, 1.0], "settings": {}},
     {"name": "contrast_high", "kind": "corruption", "norm": "", "severities": [1.5], "settings": {}},
     {"name": "contrast_low", "kind": "corruption", "norm": "", "severities": [0.5], "settings": {}},

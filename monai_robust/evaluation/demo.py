@@ -24,9 +24,8 @@ from monai_robust.evaluation.summary import mean_input_norm
 __all__ = ["run_demo"]
 
 _RECIPES = ("erm", "rtda")
-_PATIENTS = 200
-_SETTINGS = {"epochs": 12}
-_RADII = [0.1, 0.2, 0.35, 0.5, 0.75, 1.0]
+_PATIENTS = 240
+_RADII = [0.1, 0.2, 0.35, 0.6]
 _MARK = "demo.json"
 
 
@@ -52,7 +51,7 @@ def run_demo(output_dir: str | Path, *, seed: int = 0, bundle: str | Path | None
     for index, recipe in enumerate(_RECIPES):
         model = folder / recipe
         console.rule(f"{2 * index + 2}/{stages}  training by {recipe.upper()}")
-        common = {"dataset_dir": data, "output_dir": model, "recipe": recipe, "seed": seed, **_SETTINGS}
+        common = {"dataset_dir": data, "output_dir": model, "recipe": recipe, "seed": seed}
         _run_bundle(bundle, ["train"], common)
         console.rule(f"{2 * index + 3}/{stages}  measuring {recipe.upper()}: clean, attacked, corrupted")
         _run_bundle(bundle, ["train", "robustness"], {**common, "radii": _RADII})

@@ -54,7 +54,7 @@ WIDTH = 7.4
 SEVERITIES = {
     "gaussian": "variance",
     "speckle": "variance",
-    "salt_pepper": "share of pixels",
+    "salt_and_pepper": "share of pixels",
     "contrast_high": "factor",
     "contrast_low": "factor",
 }

@@ -15,7 +15,7 @@ __all__ = ["Measure", "Picture", "ReportTable", "Section", "listed", "measured",
 LABELS = {
     "clean": "Clean",
     "gaussian": "Gaussian",
-    "salt_pepper": "S&P",
+    "salt_and_pepper": "S&P",
     "speckle": "Speckle",
     "contrast_high": "High contrast",
     "contrast_low": "Low contrast",

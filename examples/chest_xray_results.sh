@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The table of docs/results: ERM, AT and RTDA on covid_cxr3 at 64 pixels, one seed.
+#   bash examples/chest_xray_results.sh DATASET_DIR OUTPUT_DIR SEED
+# Then, for all seeds:  monai-robust report OUTPUT_DIR/*/robustness --output OUTPUT_DIR/report.html
+set -euo pipefail
+dataset=$1 output=$2 seed=$3
+bundle=bundles/chest_xray_classification
+for recipe in erm at rtda; do
+    run="$output/$recipe-$seed"
+    settings=(--bundle_root "$bundle" --dataset_dir "$dataset" --groups "['source']" --recipe "$recipe" --seed "$seed"
+        --epochs 16 --learning_rate 0.05 --output_dir "$run")
+    python -m monai.bundle run --config_file "$bundle/configs/train.yaml" "${settings[@]}" \
+        --robust#attack#precision bfloat16
+    python -m monai.bundle run --config_file "['$bundle/configs/train.yaml', '$bundle/configs/robustness.yaml']" \
+        "${settings[@]}" --radii "[0.125, 0.25, 0.5, 1.0]"
+done
