@@ -187,6 +187,14 @@ def test_two_overlays_at_once_train_by_a_recipe_and_evaluate_under_attack(foreig
     assert alone["metrics"]["loss"] < result["metrics"]["loss"]
 
 
+@pytest.mark.parametrize("recipe", ["augmix", "rtda"])
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(foreign, tmp_path, recipe):
+    first, again = (outcome(foreign, overlay_path(recipe), folder=tmp_path)["trained"]["loss"] for _ in range(2))
+    assert torch.equal(first, again)
+    other = outcome(foreign, overlay_path(recipe), folder=tmp_path, seed="$torch.manual_seed(4)")["trained"]["loss"]
+    assert not torch.equal(first, other)
+
+
 def test_radius_and_steps_are_set_by_an_override(foreign, tmp_path):
     overrides = {"robust#attack#eps": 0.3, "robust_eval#attack#eps": 0.2, "robust_eval#attack#steps": 2}
     result = outcome(foreign, overlay_path("at"), overlay_path("attack"), folder=tmp_path, **overrides)

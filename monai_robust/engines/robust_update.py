@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from monai.engines import IterationEvents
+from monai.transforms import Randomizable
+from monai.utils import MAX_SEED
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
@@ -43,6 +45,7 @@ class RobustUpdate:
         augmented: names of the augmented views, where ``recipe`` is a name (see ``make_recipe``).
         views: what each augmented view is: a key of the batch, or a transform of one channel-first image that is
             applied to every clean input. A numbered view (``aug1``) that is not listed is a fresh draw of ``aug``.
+            The draws of MONAI's random transforms follow from torch's seed, unless they were given a state.
         task: what the attack hurts; by default the trainer's own loss, sample by sample.
         shared_forward: all views in one forward pass, so that BatchNorm sees one distribution of them all; ``False``
             gives each view a pass, and BatchNorm statistics, of its own. A network that takes further arguments than
@@ -76,6 +79,7 @@ class RobustUpdate:
         self.views = dict(views or {})
         self.task = task
         self.shared_forward = shared_forward
+        self._seeded = False
 
     def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
         batch = Batch.prepare(engine, batchdata)
@@ -117,6 +121,7 @@ class RobustUpdate:
 
     def _inputs(self, batchdata: Any, batch: Batch, adversarial: Tensor | None) -> dict[str, Tensor]:
         """The network's inputs for each view of the recipe; views that are the same batch entry are one tensor."""
+        self._seed_views()
         inputs: dict[str, Tensor] = {}
         from_batch: dict[str, Tensor] = {}
         for name in self.recipe.views:
@@ -133,6 +138,18 @@ class RobustUpdate:
                 else:
                     inputs[name] = apply_per_sample(source, plain(batch.inputs))
         return inputs
+
+    def _seed_views(self) -> None:
+        """Let the draws of random views follow from torch's seed, once, where nobody gave them a state of their own.
+
+        Outside a data loader no one else does: MONAI's transforms then share one state that follows from nothing.
+        """
+        if self._seeded:
+            return
+        for index, view in enumerate(self.views.values()):
+            if isinstance(view, Randomizable) and "R" not in vars(view):
+                view.set_random_state((torch.initial_seed() + index) % MAX_SEED)
+        self._seeded = True
 
     def _source(self, name: str, batchdata: Any) -> View:
         keys = batchdata if isinstance(batchdata, Mapping) else {}

@@ -91,7 +91,8 @@ def _engine(config: Mapping[str, Any], target: str, configs: Sequence[str | Path
     if found:
         raise BadInputError(f"{files} has several {target}s ({', '.join(found)}) and none is called {standard}")
     engines = [f"{identifier} ({last})" for identifier, last in components if last.endswith(("Trainer", "Evaluator"))]
-    have = f"its engines are {', '.join(engines)}" if engines else f"its top-level ids are {', '.join(config)}"
+    top = [key for key in config if key != "_meta_"]  # which MONAI adds
+    have = f"its engines are {', '.join(engines)}" if engines else f"its top-level ids are {', '.join(top)}"
     raise BadInputError(f"the overlay needs a {target} such as {standard}, and {files} has none: {have}")
 
 

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import ast
+import fnmatch
+import importlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc import locate
+
+import pytest
+import yaml
+from monai.bundle import ComponentLocator
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "monai_robust"
+BUNDLES = REPOSITORY / "bundles"
+
+# A module may import only from floors below its own, and from its own folder.
+FLOORS = [
+    {"errors"},
+    {"attacks.threat"},
+    {"losses", "metrics", "transforms", "networks", "data"},
+    {"tasks"},
+    {"attacks"},
+    {"recipes", "handlers"},
+    {"engines", "overlays"},
+    {"evaluation"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    """The folder or single file of the package in which a module lives; ``attacks.threat`` has its own floor."""
+    inner = module.removeprefix("monai_robust").lstrip(".")
+    return inner if inner == "attacks.threat" else inner.split(".")[0]
+
+
+def floor(module: str) -> int:
+    if module == "monai_robust":
+        return -1
+    return next(level for level, rooms in enumerate(FLOORS) if room(module) in rooms)
+
+
+def imports(module: str) -> Iterator[str]:
+    """Modules of ours that a module imports, anywhere in its file."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "monai_robust")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import, which the floors cannot be read from"
+            source = node.module or ""
+            if source.split(".")[0] == "monai_robust":
+                for alias in node.names:
+                    inner = f"{source}.{alias.name}"
+                    yield inner if inner in MODULES else source
+
+
+def test_every_module_stands_on_a_floor():
+    known = set().union(*FLOORS)
+    assert {room(module) for module in MODULES if module != "monai_robust"} <= known
+    assert {"monai_robust.attacks.threat", "monai_robust.engines.robust_update"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "monai_robust"])
+def test_a_module_imports_only_what_stands_below_it(module):
+    own = room(module).split(".")[0]
+    for imported in imports(module):
+        assert imported in MODULES, f"{module} imports {imported}, which is no module"
+        if room(imported).split(".")[0] == own and module != "monai_robust.attacks.threat":
+            continue
+        assert floor(imported) < floor(module), f"{module} imports {imported} from its own floor or one above"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    finished: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, f"circle: {' -> '.join((*way[way.index(module) :], module))}"
+        if module in finished:
+            return
+        for imported in dict.fromkeys(imports(module)):
+            visit(imported, (*way, module))
+        finished.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+    assert finished == set(MODULES)
+
+
+def assigned_names(path: Path) -> set[str]:
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_every_module_says_what_it_offers_and_defers_its_annotations(module):
+    text = MODULES[module].read_text()
+    assert "from __future__ import annotations\n" in text
+    assert ast.get_docstring(ast.parse(text)), "a module says in a line what it is for"
+    if not module.endswith("__main__"):  # started, not imported from
+        assert "__all__" in assigned_names(MODULES[module])
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
+def test_what_a_module_offers_is_there(module):
+    loaded = importlib.import_module(module)
+    assert len(set(loaded.__all__)) == len(loaded.__all__)
+    assert [name for name in loaded.__all__ if not hasattr(loaded, name)] == []
+
+
+def test_a_folder_hands_on_all_that_its_modules_offer_to_users():
+    """Folders re-export and define nothing, apart from the overlays, whose folder is mostly YAML."""
+    for module, path in MODULES.items():
+        if path.name != "__init__.py" or module in ("monai_robust", "monai_robust.overlays"):
+            continue
+        body = ast.parse(path.read_text()).body
+        odd = [node for node in body if not isinstance(node, (ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Expr))]
+        assert odd == [], module
+
+
+@pytest.fixture(scope="module")
+def monais_names() -> set[str]:
+    """Classes and functions that MONAI finds by their bare names, in its own package alone."""
+    locator = ComponentLocator()
+    own = [name for name in locator._find_module_names() if name == "monai" or name.startswith("monai.")]
+    return set(locator._find_classes_or_functions(own))
+
+
+def public_definitions() -> dict[str, str]:
+    found = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                found[node.name] = module
+    return found
+
+
+def test_no_public_name_of_ours_shadows_one_of_monais(monais_names):
+    assert {"SupervisedTrainer", "DiceLoss", "AdversarialTrainer"} <= monais_names
+    ours = public_definitions()
+    assert {"PGD", "RobustUpdate", "BrierScore"} <= set(ours)
+    offered = {
+        name
+        for module, path in MODULES.items()
+        if path.name == "__init__.py"
+        for name in importlib.import_module(module).__all__
+    }
+    assert {name: ours[name] for name in set(ours) & monais_names} == {}
+    assert offered & monais_names == set()
+
+
+def configurations() -> list[Path]:
+    overlays = sorted((PACKAGE / "overlays").glob("*.yaml"))
+    bundles = sorted(path for suffix in ("yaml", "yml", "json") for path in BUNDLES.glob(f"*/configs/**/*.{suffix}"))
+    return [*overlays, *bundles]
+
+
+def targets(config: object) -> Iterator[str]:
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield config["_target_"]
+        for value in config.values():
+            yield from targets(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from targets(value)
+
+
+@pytest.mark.parametrize("path", configurations(), ids=lambda path: f"{path.parent.parent.name}/{path.name}")
+def test_targets_of_configurations_are_dotted_and_can_be_imported(path):
+    for target in targets(yaml.safe_load(path.read_text())):
+        assert "." in target, f"{target} would be looked up by its bare name"
+        assert callable(locate(target)), target
+
+
+def test_there_are_configurations_to_look_at():
+    assert len(configurations()) >= 14
+    assert sum(len(list(targets(yaml.safe_load(path.read_text())))) for path in configurations()) > 40
+
+
+def test_no_path_of_anybodys_machine_is_in_a_tracked_file():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    names = [name for name in listed.stdout.split("\0") if name and not name.startswith("tests/")]
+    if listed.returncode or not names:
+        pytest.skip("this is no git checkout")
+    places = ["/" + place + "/" for place in ("work", "root", "tmp", "home")]
+    found = []
+    for name in names:
+        path = REPOSITORY / name
+        content = path.read_bytes() if path.is_file() else b""
+        if b"\0" not in content[:8000]:
+            found += [f"{name}: {place}" for place in places if place in content.decode(errors="replace")]
+    assert found == []
+
+
+def test_everything_in_the_package_that_is_no_python_is_declared_as_package_data():
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 and later
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = settings["package-data"]["monai_robust"]
+    others = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    assert {"py.typed", "overlays/rtda.yaml", "evaluation/templates/report.html.j2"} <= set(others)
+    assert [name for name in others if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
