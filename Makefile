@@ -27,7 +27,7 @@ bench: install
 
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build
 
 install: $(VENV)/.installed
 

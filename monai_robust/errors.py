@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 
-__all__ = ["BadInputError", "BadSampleError", "install_excepthook", "user_error"]
+__all__ = ["BadInputError", "BadSampleError", "install_excepthook", "require_choice", "user_error"]
 
 
 class BadInputError(ValueError):
@@ -14,6 +15,16 @@ class BadInputError(ValueError):
 
 class BadSampleError(BadInputError):
     """One sample (image, label, annotation) that cannot be used; the message names it."""
+
+
+def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse a value that is not one of the choices.
+
+    Raises:
+        BadInputError: with the name, the value and the choices.
+    """
+    if value not in choices:
+        raise BadInputError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}")
 
 
 def user_error(error: BaseException | None) -> BadInputError | KeyboardInterrupt | None:

@@ -307,3 +307,23 @@ def test_attack_on_a_gpu_agrees_with_the_cpu(network, batch):
     gpu = PGD(eps=0.5)(network.cuda(), x.cuda(), y.cuda())
     assert gpu.is_cuda
     assert torch.allclose(cpu, gpu.cpu(), atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_half_precision_inputs_stay_in_the_ball_up_to_their_own_rounding(dtype, norm):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).to(dtype)
+    x = torch.rand(2, 1, 8, 8).to(dtype)
+    made = PGD(norm=norm, eps=0.1, steps=5, bounds=(0, 1))(network, x, torch.tensor([0, 1]))
+    assert made.dtype == dtype
+    rounding = torch.finfo(dtype).eps / 2
+    delta = (made.double() - x.double()).flatten(1)
+    size = delta.norm(dim=1) if norm == "l2" else delta.abs().amax(dim=1)
+    assert (size <= 0.1 + rounding * (8 if norm == "l2" else 1)).all()
+
+
+def test_targets_made_in_inference_mode_can_be_attacked(network, batch):
+    with torch.inference_mode():
+        x, y = batch[0].clone(), batch[1].clone()
+        made = PGD(eps=0.5)(network, x, y)
+    assert torch.equal(made, PGD(eps=0.5)(network, *batch))

@@ -307,3 +307,15 @@ def test_what_cannot_work_is_refused():
         trainer(fresh(), RobustUpdate("dataaug", views={"aug": "image_aug"})).run()
     with pytest.raises(BadInputError, match="belong to a recipe given by name"):
         RobustUpdate(RECIPES["erm"], weight=3.0)
+
+
+def test_erm_calls_a_random_loss_once_an_iteration_as_the_stock_trainer_does():
+    def noisy(outputs, targets):
+        return nn.functional.cross_entropy(outputs + torch.randn_like(outputs), targets)
+
+    results = []
+    for update in (None, RobustUpdate("erm")):
+        network = fresh()
+        trainer(network, update, noisy, epochs=3).run()
+        results.append(weights(network))
+    assert_equal_weights(*results)

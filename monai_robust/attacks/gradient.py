@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -68,8 +69,8 @@ class GradientAttack:
         precision: Precision | None = None,
     ) -> None:
         self.norm = as_norm(self._norm if norm is None else norm)
-        if eps is not None and not isinstance(eps, Tensor):
-            as_radius(eps, 1, "cpu")
+        if eps is not None:
+            as_radius(eps, len(eps) if isinstance(eps, Tensor) and eps.ndim else 1, "cpu")
         self.eps = eps
         self.steps = _positive("steps", self._steps if steps is None else steps, int)
         self.step_size = None if step_size is None else _positive("step_size", step_size, float)
@@ -128,12 +129,15 @@ class GradientAttack:
         # An ordinary tensor even where the caller is in inference mode, whose tensors cannot enter a graph.
         with torch.inference_mode(False), torch.enable_grad():
             clean = _checked(inputs)
+            targets = _outside_inference_mode(targets)
             radius = as_radius(self._radius(eps), len(clean), clean.device)
             self.bounds.check(clean)
             chosen = task or self.task or Classification()
             network = bare(network)
+            # The perturbation is searched in single precision at least; only what the network sees is half precision.
+            run = network if clean.dtype == inputs.dtype else lambda x: network(x.to(inputs.dtype))
             with untouched(network, self.mode):
-                adversarial = self._search(network, clean, targets, radius, chosen, generator)
+                adversarial = self._search(run, clean, targets, radius, chosen, generator).to(inputs.dtype)
         if not isinstance(inputs, MetaTensor):
             return adversarial
         return MetaTensor(adversarial).copy_meta_from(inputs)
@@ -232,10 +236,22 @@ def _checked(inputs: Tensor) -> Tensor:
         what = f"{inputs.dtype} {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
         raise BadInputError(f"an attack takes floating inputs of shape (B, C, *spatial), not {what}")
     clean = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).detach().clone()
+    clean = clean.float() if clean.dtype in (torch.float16, torch.bfloat16) else clean
     if not bool(torch.isfinite(clean).all()):
         bad = torch.nonzero(~torch.isfinite(clean).flatten(1).all(dim=1)).flatten().tolist()
         raise BadInputError(f"the inputs of samples {bad} of the batch hold NaN or infinite values")
     return clean
+
+
+def _outside_inference_mode(targets: Any) -> Any:
+    """Targets that may enter a graph, as tensors made in inference mode may not."""
+    if isinstance(targets, Tensor):
+        return targets.clone() if targets.is_inference() else targets
+    if isinstance(targets, Mapping):
+        return {key: _outside_inference_mode(value) for key, value in targets.items()}
+    if isinstance(targets, (list, tuple)):
+        return type(targets)(_outside_inference_mode(value) for value in targets)
+    return targets
 
 
 def _loss_scale(device: torch.device) -> float:
@@ -249,7 +265,7 @@ def _clip(inputs: Tensor, limits: tuple[Tensor, Tensor] | None) -> Tensor:
 
 
 def _positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
-    number = not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+    number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
     if not number or value <= 0 or kind(value) != value:
         what = "a whole number of at least 1" if kind is int else "a positive number"
         raise BadInputError(f"the attack's {name} is {value!r}; it must be {what}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import ClassVar, Literal
 
 import torch
@@ -105,7 +106,7 @@ def as_norm(norm: str | Norm) -> Norm:
     """
     if isinstance(norm, Norm):
         return norm
-    if norm not in _NORMS:
+    if not isinstance(norm, str) or norm not in _NORMS:
         raise BadInputError(f"norm is {norm!r}; it must be one of {', '.join(map(repr, _NORMS))}")
     return _NORMS[norm]
 
@@ -116,7 +117,7 @@ def as_radius(eps: float | Tensor, batch_size: int, device: torch.device | str) 
     Raises:
         BadInputError: for a radius that is not a positive finite number, or a tensor of another length.
     """
-    if isinstance(eps, bool) or not isinstance(eps, (int, float, Tensor)):
+    if isinstance(eps, bool) or not isinstance(eps, (Real, Tensor)):
         raise BadInputError(f"the attack's radius eps is {eps!r}; it must be a positive number or a (B,) tensor")
     if isinstance(eps, Tensor):
         radius = eps.detach().to(device=device, dtype=torch.float32)
@@ -152,8 +153,9 @@ class Bounds:
             if bounds != "per_image":
                 raise BadInputError(f"bounds is {bounds!r}; it must be (low, high), 'per_image' or None")
         elif bounds is not None:
-            pair = tuple(bounds)
-            if len(pair) != 2 or not all(map(math.isfinite, pair)) or not pair[0] < pair[1]:
+            pair = tuple(bounds) if isinstance(bounds, Iterable) else (bounds,)
+            numbers = len(pair) == 2 and all(isinstance(end, Real) and math.isfinite(end) for end in pair)
+            if not numbers or not pair[0] < pair[1]:
                 raise BadInputError(f"bounds is {bounds!r}; it must be (low, high) with low < high, or None")
             bounds = (float(pair[0]), float(pair[1]))
         self.bounds = bounds

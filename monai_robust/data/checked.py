@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +18,7 @@ from monai_robust.errors import BadInputError, BadSampleError, user_error
 
 __all__ = ["CheckedDataset"]
 
+_LOG = logging.getLogger(__name__)
 _Transform = Callable[[Any], Any]
 
 
@@ -120,6 +122,7 @@ class CheckedDataset(Dataset[dict[str, Any]]):
             ) from first_error
         if not self._items:
             raise BadInputError(f"none of the {total} {self.name} images can be used; first: {first_error}")
+        _LOG.warning("skipped %d of %d %s images; the first: %s", len(self.skipped), total, self.name, first_error)
 
     def _attempt(self, item: dict[str, Any]) -> dict[str, Any] | BadSampleError:
         try:

@@ -29,14 +29,14 @@ def write_record(output_dir: str | Path, **settings: Any) -> Path:
 
 
 def read_record(checkpoint: str | Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The settings beside a checkpoint, or ``default`` where nobody wrote any.
+    """The settings beside a checkpoint, or ``default`` where there is not even a checkpoint.
 
     Raises:
-        BadInputError: when there are none and no default, or the file is damaged.
+        BadInputError: for a checkpoint without settings, no checkpoint and no default, or a damaged file.
     """
     path = Path(checkpoint).parent / _NAME
     if not path.is_file():
-        if default is None:
+        if default is None or Path(checkpoint).is_file():
             raise BadInputError(f"{path} is missing, so nobody knows which classes {Path(checkpoint).name} tells apart")
         return dict(default)
     try:
@@ -45,11 +45,18 @@ def read_record(checkpoint: str | Path, default: Mapping[str, Any] | None = None
         raise BadInputError(f"{path} is damaged ({error}); write it anew by training again") from error
 
 
-def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: int) -> dict[str, Any]:
+def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: int, **same: Any) -> dict[str, Any]:
     """The settings beside a checkpoint, refused where they contradict the data at hand.
 
+    Args:
+        checkpoint: the weights, with ``training.json`` beside them.
+        classes: names of the data set's classes.
+        image_size: of the data to come.
+        **same: further settings that must be those of the training, such as ``split_seed`` and ``fold``: another
+            split would test on training images.
+
     Raises:
-        BadInputError: when checkpoint or settings are missing, or its classes or image size are others.
+        BadInputError: when checkpoint or settings are missing, or one of them is another.
     """
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first, or name one with --checkpoint")
@@ -63,6 +70,12 @@ def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: 
             f"{checkpoint} was trained at image_size {record['image_size']}, not {image_size}; "
             f"add --image_size {record['image_size']}"
         )
+    for name, value in same.items():
+        if name in record and record[name] != value:
+            raise BadInputError(
+                f"{checkpoint} was trained with {name} {record[name]}, not {value}, so test images may have been "
+                f"trained on; add --{name} {record[name]}"
+            )
     return record
 
 

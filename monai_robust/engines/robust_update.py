@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from monai.engines import IterationEvents
-from monai.transforms import Randomizable
-from monai.utils import MAX_SEED
+from monai.transforms import Compose, Randomizable
+from monai.utils import MAX_SEED, get_seed
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
@@ -35,8 +36,8 @@ class RobustUpdate:
 
     ``engine.state.output`` holds MONAI's ``image``, ``label``, ``pred`` and ``loss``, where ``pred`` is the prediction
     on the clean inputs (on the adversarial ones for a recipe without a clean view) and ``loss`` the recipe's total;
-    with an adversarial view also ``adv_image``, ``adv_pred``, ``eps`` (B,) and ``adv_norm`` (B,); and the loss terms
-    per sample of every supervised view, such as ``clean_loss`` and ``adv_loss``, (B,).
+    with an adversarial view also ``adv_image``, ``adv_pred``, ``eps`` (B,), ``adv_norm`` (B,), and the loss terms per
+    sample of every supervised view, such as ``clean_loss`` and ``adv_loss``, (B,).
 
     Args:
         recipe: a recipe or the name of one, such as ``"rtda"``.
@@ -74,6 +75,8 @@ class RobustUpdate:
             raise BadInputError(
                 f"the recipe {recipe.name!r} has an adversarial view; give an attack, such as {PGD()!r}"
             )
+        if attack is not None and not callable(attack):
+            raise BadInputError(f"the attack is {attack!r}; it must be one, such as {PGD()!r}")
         self.recipe = recipe
         self.attack = attack
         self.views = dict(views or {})
@@ -104,7 +107,8 @@ class RobustUpdate:
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             targets = plain(batch.targets) if engine.compile else batch.targets
             output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function)
-            output |= self._terms(task, outputs, targets)
+            if "adv" in outputs:
+                output |= self._terms(task, outputs, targets)
             engine.state.output = output
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
         loss = output[Keys.LOSS] / steps if steps > 1 else output[Keys.LOSS]
@@ -147,8 +151,11 @@ class RobustUpdate:
         if self._seeded:
             return
         for index, view in enumerate(self.views.values()):
-            if isinstance(view, Randomizable) and "R" not in vars(view):
-                view.set_random_state((torch.initial_seed() + index) % MAX_SEED)
+            if not isinstance(view, Randomizable):
+                continue
+            # A Compose has a state from the start: MONAI's seed, where there is one, or one that follows from nothing.
+            if "R" not in vars(view) or (isinstance(view, Compose) and get_seed() is None):
+                view.set_random_state((torch.initial_seed() + index + 1000 * idist.get_rank()) % MAX_SEED)
         self._seeded = True
 
     def _source(self, name: str, batchdata: Any) -> View:

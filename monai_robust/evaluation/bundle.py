@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import run
+from monai.bundle import ConfigParser, run
 
 from monai_robust.data import read_record
 from monai_robust.errors import BadInputError
@@ -57,16 +58,28 @@ def measure_bundle(
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
     values = {name: _parsed(name, value) for name, value in (overrides or {}).items()}
     record = read_record(checkpoint)
-    if "image_size" in record:
-        values.setdefault("image_size", record["image_size"])
-    run(
-        config_file=configs,
-        bundle_root=str(bundle),
-        checkpoint=str(checkpoint),
-        evaluation_dir=str(output_dir),
-        **values,
-    )
+    given = {"bundle_root": str(bundle), "checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
+    _check_ids(values, configs, given)
+    for name in ("image_size", "split_seed", "fold"):
+        if name in record:
+            values.setdefault(name, record[name])
+    run(config_file=configs, **given, **values)
     return Path(output_dir)
+
+
+def _check_ids(values: Mapping[str, Any], configs: list[str], given: Mapping[str, Any]) -> None:
+    """Refuse an id that no configuration has: MONAI would take a misspelt one without a word."""
+    parser = ConfigParser()
+    parser.read_config(configs)
+    known = [str(name) for name in parser.get() if name != "_meta_"]
+    for name in values:
+        if name in given or name == "config_file":
+            raise BadInputError(f"--{name} is set by this command; leave it out")
+        first = name.replace("::", "#").split("#")[0].lstrip("+")
+        if first not in known:
+            close = difflib.get_close_matches(first, known, n=1)
+            hint = f"did you mean --{close[0]}?" if close else f"its ids are {', '.join(known)}"
+            raise BadInputError(f"--{name} is no id of the bundle's configuration; {hint}")
 
 
 def _parsed(name: str, value: Any) -> Any:

@@ -189,6 +189,14 @@ def _check_complete(path: Path, outcomes: pd.DataFrame, perturbations: Sequence[
         raise BadInputError(f"{path} holds {name} at severity {severity:g}, which {INFO} beside it does not list")
 
 
+# What may differ between replicates of one training: its seed, its fold, and how it was evaluated.
+_REPLICATE = frozenset({"seed", "fold", "evaluation_seed", "batch_size"})
+
+
+def _changed_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in (first.keys() | second.keys()) - _REPLICATE if first.get(name) != second.get(name))
+
+
 def _check_replicates(runs: Sequence[Run]) -> None:
     """Two looks at one network are no two training runs; their spread would be a false one."""
     recipes: dict[str, Run] = {}
@@ -199,6 +207,12 @@ def _check_replicates(runs: Sequence[Run]) -> None:
             raise BadInputError(
                 f"{other.folder} and {run.folder} are both named {run.name!r} but were trained by different recipes "
                 f"({other.info.get('recipe')} and {run.info.get('recipe')}); give them different names"
+            )
+        changed = _changed_settings(other.info.get("settings") or {}, run.info.get("settings") or {})
+        if changed:
+            raise BadInputError(
+                f"{other.folder} and {run.folder} are both named {run.name!r} but differ in {', '.join(changed)}, so "
+                "they are no replicates; measure one of them under another name"
             )
         checkpoint = run.info.get("checkpoint") or {}
         network = run.info.get("weights_sha256") or checkpoint.get("sha256") or str(run.folder.resolve())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,20 @@ class PredictionsCSV:
         path: the CSV file.
         classes: names of the classes, in the order of the network's outputs.
         key: what the batch calls its samples.
+        skipped: samples that could not be used, with ``file`` and ``reason``; written to ``skipped.csv`` beside it.
     """
 
-    def __init__(self, path: str | Path, classes: Sequence[str], key: str = "sample_id") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        classes: Sequence[str],
+        key: str = "sample_id",
+        skipped: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         self.path = Path(path)
         self.classes = list(classes)
         self.key = key
+        self.skipped = list(skipped)
         self.rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -49,4 +57,8 @@ class PredictionsCSV:
     def write(self, engine: Engine) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(self.rows).to_csv(self.path, index=False)
+        if self.skipped:
+            listed = self.path.with_name("skipped.csv")
+            pd.DataFrame(self.skipped).to_csv(listed, index=False)
+            print(f"{len(self.skipped)} files could not be used: {listed}")
         print(f"{len(self.rows)} predictions in {self.path}")

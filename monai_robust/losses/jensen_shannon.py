@@ -70,6 +70,9 @@ def _log_probabilities(view: Tensor) -> Tensor:
 
 def _checked(logits: Sequence[Tensor]) -> list[Tensor]:
     """The views as plain tensors: a MetaTensor would carry its metadata through every operation."""
+    odd = [type(view).__name__ for view in logits if not isinstance(view, Tensor)]
+    if odd:
+        raise BadInputError(f"Jensen-Shannon divergence compares tensors of logits; a view has a {odd[0]} of outputs")
     views = [view.as_subclass(Tensor) for view in logits]
     if len(views) < 2:
         raise BadInputError(f"Jensen-Shannon divergence compares two or more views, got {len(views)}.")

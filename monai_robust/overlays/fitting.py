@@ -22,7 +22,8 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     Args:
         name: a recipe, or ``attack``.
         configs: the bundle's configuration files, in the order of its ``--config_file`` list.
-        output: where to write; ``robust_<name>.yaml`` in the current folder by default.
+        output: where to write, also what is shipped; by default ``robust_<name>.yaml`` in the current folder, and only
+            where the shipped overlay does not fit.
 
     Raises:
         BadInputError: for configurations that cannot be read or hold no engine the overlay could plug into, with
@@ -36,7 +37,7 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     else:
         engine = _engine(config, "SupervisedTrainer", configs)
         text = render_recipe(name, engine)
-    if text == shipped.read_text():
+    if output is None and text == shipped.read_text():
         return shipped
     target = Path(output or f"robust_{name}.yaml")
     if target.exists() and target.read_text() != text:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
@@ -46,6 +47,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.supervised:
             raise BadInputError(f"the recipe {self.name!r} supervises no view; name at least one, such as {{'adv': 1}}")
+        if isinstance(self.consistent, str) or isinstance(self.weight, str):
+            raise BadInputError(f"the recipe {self.name!r} needs a list of view names and a number as its weight")
         if len(self.consistent) == 1:
             raise BadInputError(f"the recipe {self.name!r} asks one view, {self.consistent[0]!r}, to agree; name two")
         for view, weight in {**self.supervised, "lambda": self.weight}.items():
@@ -67,7 +70,7 @@ class Recipe:
         terms = []
         for view, weight in self.supervised.items():
             factor = self.weight if isinstance(weight, str) else weight
-            value = loss_function(outputs[view], targets).mean()
+            value = _scalar(loss_function(outputs[view], targets))
             terms.append(value if factor == 1 else factor * value)
         if self.consistent:
             terms.append(self.weight * self.consistency([outputs[view] for view in self.consistent]).mean())
@@ -75,3 +78,10 @@ class Recipe:
         for term in terms[1:]:
             total = total + term
         return total
+
+
+def _scalar(loss: Any) -> Tensor:
+    """A loss as MONAI's trainer takes it; the named terms of a dictionary are added up."""
+    if isinstance(loss, Mapping):
+        return torch.stack([value.mean() for value in loss.values()]).sum()
+    return loss.mean()

@@ -25,8 +25,12 @@ def class_indices(targets: Any, classes: int) -> Tensor:
     Raises:
         BadInputError: for another shape, or an index that is not a class.
     """
-    targets = plain(targets)
+    targets = torch.as_tensor(plain(targets))
     if targets.ndim == 2 and targets.shape[1] == classes and classes > 1:
+        if not bool(((targets == 0) | (targets == 1)).all() and (targets.sum(dim=1) == 1).all()):
+            raise BadInputError(
+                "a row of the labels is not one-hot; several classes at once, or soft labels, need a loss"
+            )
         return targets.argmax(dim=1)
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
@@ -35,6 +39,8 @@ def class_indices(targets: Any, classes: int) -> Tensor:
             f"labels have shape {tuple(targets.shape)}; classification takes (B,), (B, 1) or one-hot (B, {classes})"
         )
     indices = targets.long()
+    if bool((indices != targets).any()):
+        raise BadInputError(f"a label is {float(targets[indices != targets][0])}; it must be a whole number")
     if bool((indices < 0).any()) or bool((indices >= classes).any()):
         wrong = int(indices[(indices < 0) | (indices >= classes)][0])
         raise BadInputError(f"a label is {wrong}, but the network has outputs for classes 0 to {classes - 1}")

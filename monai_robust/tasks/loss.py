@@ -55,7 +55,7 @@ class LossTask(Task):
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         outputs = _plain_tree(outputs)
         targets = _plain_tree(targets)
-        loss = _without_reduction(self.loss, outputs)
+        loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:
             return {"loss": loss(outputs, targets)}
         size = batch_length(outputs)
@@ -80,11 +80,11 @@ def _plain_tree(value: Any) -> Any:
     return plain(value)
 
 
-def _without_reduction(loss: Callable[..., Any], outputs: Any) -> Callable[..., Any] | None:
-    """Unweighted cross-entropy on (B, C) has an exact per-sample form; with weights they cancel sample by sample."""
+def _without_reduction(loss: Callable[..., Any], outputs: Any, targets: Any) -> Callable[..., Any] | None:
+    """Cross-entropy on (B, C) has an exact per-sample form, in which class weights cancel: one sample has one class."""
     exact = (
         type(loss) is nn.CrossEntropyLoss
-        and loss.weight is None
+        and (loss.weight is None or (loss.label_smoothing == 0 and not targets.is_floating_point()))
         and loss.reduction == "mean"
         and isinstance(outputs, Tensor)
         and outputs.ndim == 2
@@ -93,6 +93,7 @@ def _without_reduction(loss: Callable[..., Any], outputs: Any) -> Callable[..., 
         return None
     unreduced = copy.copy(loss)
     unreduced.reduction = "none"  # type: ignore[attr-defined]
+    unreduced.weight = None  # type: ignore[attr-defined]
     return unreduced
 
 
