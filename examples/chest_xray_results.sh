@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The table of docs/results: ERM, AT and RTDA on covid_cxr3 at 64 pixels, one seed.
-#   bash examples/chest_xray_results.sh DATASET_DIR OUTPUT_DIR SEED
+#   bash examples/chest_xray_results.sh DATASET_DIR OUTPUT_DIR SEED [further options, such as --limit 400]
 # Then, for all seeds:  monai-robust report OUTPUT_DIR/*/robustness --output OUTPUT_DIR/report.html
 set -euo pipefail
 dataset=$1 output=$2 seed=$3
+shift 3
 bundle=bundles/chest_xray_classification
 for recipe in erm at rtda; do
-    run="$output/$recipe-$seed"
     settings=(--bundle_root "$bundle" --dataset_dir "$dataset" --groups "['source']" --recipe "$recipe" --seed "$seed"
-        --epochs 16 --learning_rate 0.05 --output_dir "$run")
+        --output_dir "$output/$recipe-$seed" "$@")
     python -m monai.bundle run --config_file "$bundle/configs/train.yaml" "${settings[@]}" \
         --robust#attack#precision bfloat16
     python -m monai.bundle run --config_file "['$bundle/configs/train.yaml', '$bundle/configs/robustness.yaml']" \

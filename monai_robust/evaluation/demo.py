@@ -108,7 +108,9 @@ def _table(folders: list[Path]) -> Table:
     table = Table(title=f"accuracy in percent on {runs[0].outcomes['sample_id'].nunique()} test films")
     table.add_column("training")
     columns = runs[0].outcomes[["perturbation", "severity"]].drop_duplicates()
-    shown = [(p, s) for p, s in columns.itertuples(index=False) if p in ("clean", "pgd_l2", "contrast_high")]
+    contrasts = [severity for name, severity in columns.itertuples(index=False) if name == "contrast_high"]
+    shown = [(name, s) for name, s in columns.itertuples(index=False) if name in ("clean", "pgd_l2")]
+    shown += [("contrast_high", contrasts[len(contrasts) // 2])]
     norm = mean_input_norm(runs[0])
     for perturbation, severity in shown:
         percent = f"\n({100 * severity / norm:.1f} %)" if perturbation == "pgd_l2" else ""
