@@ -63,7 +63,7 @@ def phantoms(
     output_dir: Annotated[Path, typer.Option("--output_dir", help="The folder to write.")],
     patients: Annotated[int, typer.Option(help="Number of patients, with one to three films each.")] = 160,
     size: Annotated[int, typer.Option(help="Rows and columns of a film.")] = 192,
-    contrast: Annotated[float, typer.Option(help="How much a finding absorbs; less is harder.")] = 0.21,
+    contrast: Annotated[float, typer.Option(help="How much a finding absorbs; less is harder.")] = 0.22,
     seed: Annotated[int, typer.Option(help="The same seed writes the same files.")] = 0,
 ) -> None:
     """Write a data set of phantom chest radiographs as DICOM, with an index.csv.

@@ -73,7 +73,7 @@ def write_radiograph_phantoms(
     patients: int = 160,
     size: int = 192,
     seed: int = 0,
-    contrast: float = 0.21,
+    contrast: float = 0.22,
     progress: bool = False,
 ) -> Path:
     """Write a fictitious data set of chest radiographs in three classes, about two films a patient.
@@ -130,7 +130,7 @@ def phantom_radiographs(
     patients: int = 160,
     size: int = 192,
     seed: int = 0,
-    contrast: float = 0.21,
+    contrast: float = 0.22,
     progress: bool = False,
 ) -> str:
     """The folder of a phantom data set, written by :func:`write_radiograph_phantoms` if it is not there yet.
