@@ -25,8 +25,8 @@ __all__ = ["run_demo"]
 
 _RECIPES = ("erm", "rtda")
 _PATIENTS = 360
-# Smaller than the bundle's defaults, so that RTDA learns this task in the minutes that a demonstration has: fewer attack
-# steps, a smaller radius, and a lambda that lets classification lead from the first epoch.
+# Smaller than the bundle's defaults, so that RTDA learns this task in the minutes that a demonstration has: fewer
+# attack steps, a smaller radius, and a lambda that lets classification lead from the first epoch.
 _TRAINING = {"robust#attack#steps": 4, "robust#attack#eps": 0.3, "robust#weight": 2.0}
 _RADII = [0.2, 0.38, 0.75]
 _MARK = "demo.json"
