@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any, ClassVar, Literal
@@ -17,6 +17,7 @@ from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_ra
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.base import Goal, total
+from monai_robust.tasks.tensors import map_tensors
 
 __all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack"]
 
@@ -129,7 +130,8 @@ class GradientAttack:
         # An ordinary tensor even where the caller is in inference mode, whose tensors cannot enter a graph.
         with torch.inference_mode(False), torch.enable_grad():
             clean = _checked(inputs)
-            targets = _outside_inference_mode(targets)
+            # Tensors made in inference mode may not enter a graph; their copies, made here, may.
+            targets = map_tensors(lambda x: x.clone() if x.is_inference() else x, targets)
             radius = as_radius(self._radius(eps), len(clean), clean.device)
             self.bounds.check(clean)
             chosen = task or self.task or Classification()
@@ -241,17 +243,6 @@ def _checked(inputs: Tensor) -> Tensor:
         bad = torch.nonzero(~torch.isfinite(clean).flatten(1).all(dim=1)).flatten().tolist()
         raise BadInputError(f"the inputs of samples {bad} of the batch hold NaN or infinite values")
     return clean
-
-
-def _outside_inference_mode(targets: Any) -> Any:
-    """Targets that may enter a graph, as tensors made in inference mode may not."""
-    if isinstance(targets, Tensor):
-        return targets.clone() if targets.is_inference() else targets
-    if isinstance(targets, Mapping):
-        return {key: _outside_inference_mode(value) for key, value in targets.items()}
-    if isinstance(targets, (list, tuple)):
-        return type(targets)(_outside_inference_mode(value) for value in targets)
-    return targets
 
 
 def _loss_scale(device: torch.device) -> float:

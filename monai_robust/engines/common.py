@@ -13,9 +13,9 @@ from torch import Tensor
 
 from monai_robust.attacks.threat import as_norm
 from monai_robust.tasks import Inferred, Task
-from monai_robust.tasks.classification import plain
+from monai_robust.tasks.tensors import map_tensors, plain
 
-__all__ = ["Batch", "adversarial_view", "autocast", "infer_with", "map_tensors", "with_metadata"]
+__all__ = ["Batch", "adversarial_view", "autocast", "infer_with", "with_metadata"]
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,6 @@ def adversarial_view(
         output["eps"] = torch.as_tensor(radius, dtype=torch.float32, device=delta.device).expand(len(delta)).clone()
     output["adv_norm"] = as_norm(getattr(attack, "norm", "l2")).size(delta)
     return output
-
-
-def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
-    """``function`` of every tensor in dicts, lists and tuples of tensors."""
-    if isinstance(value, Mapping):
-        return {key: map_tensors(function, item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map_tensors(function, item) for item in value)
-    return function(value)
 
 
 def with_metadata(value: Any, inputs: Tensor) -> Any:

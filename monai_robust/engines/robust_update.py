@@ -14,12 +14,12 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_robust.attacks import PGD
-from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, map_tensors, with_metadata
+from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, with_metadata
 from monai_robust.errors import BadInputError
 from monai_robust.recipes import Recipe, make_recipe
 from monai_robust.tasks import LossTask, Task
-from monai_robust.tasks.classification import plain
 from monai_robust.tasks.loss import batch_length
+from monai_robust.tasks.tensors import map_tensors, plain
 from monai_robust.transforms.batch import apply_per_sample
 
 __all__ = ["RobustUpdate"]

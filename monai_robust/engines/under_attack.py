@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, with_metadata
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, LossTask, Task
-from monai_robust.tasks.classification import plain
+from monai_robust.tasks.tensors import plain
 
 __all__ = ["UnderAttack"]
 

@@ -24,9 +24,10 @@ from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.gallery import write_gallery
 from monai_robust.evaluation.perturbations import Sweep
+from monai_robust.evaluation.run import write_run_info
 from monai_robust.evaluation.table import OutcomesWriter, outcome_columns
 from monai_robust.tasks import Task
-from monai_robust.tasks.classification import plain
+from monai_robust.tasks.tensors import plain
 
 __all__ = ["Measurement"]
 
@@ -114,7 +115,7 @@ class Measurement:
             with OutcomesWriter(table, self._columns(), sample_ids, self.batch_size) as writer:
                 self._measure(loader, writer, len(sample_ids))
             self._gallery(items)
-        _write_json(self.folder / "run.json", {**about, "finished": _now()})
+        write_run_info(self.folder, {**about, "finished": _now()})
         return self.folder
 
     def _check(self, items: Sequence[Mapping[str, Any]]) -> None:
@@ -146,16 +147,9 @@ class Measurement:
                     bar.update(len(batch["sample_id"]))
 
     def _rows(self, sweep: Sweep, severity: float, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        inputs = plain(batch["image"]).to(self.device)
-        targets = plain(batch["label"]).to(self.device)
-        sample_ids = [str(identifier) for identifier in batch["sample_id"]]
-        perturbed = sweep.apply(
-            severity, self.network, inputs, targets, task=self.task, sample_ids=sample_ids, seed=self.seed
-        )
-        with torch.no_grad():
-            outcomes = self.task.outcomes(self.task.forward(self.network, perturbed, targets), targets)
+        inputs, perturbed, outcomes = self._perturbed(sweep, severity, batch)
         rows: dict[str, list[Any]] = {
-            "sample_id": sample_ids,
+            "sample_id": [str(identifier) for identifier in batch["sample_id"]],
             "patient_id": [str(identifier) for identifier in batch["patient_id"]],
             "norm": [sweep.norm] * len(inputs),
         }
@@ -165,6 +159,20 @@ class Measurement:
         rows["input_norm"] = L2().size(inputs).tolist()
         rows |= {name: column.tolist() for name, column in outcomes.items()}
         return rows
+
+    def _perturbed(
+        self, sweep: Sweep, severity: float, batch: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """A batch's inputs, the same perturbed, and what the network makes of those."""
+        inputs = plain(batch["image"]).to(self.device)
+        targets = plain(batch["label"]).to(self.device)
+        sample_ids = [str(identifier) for identifier in batch["sample_id"]]
+        perturbed = sweep.apply(
+            severity, self.network, inputs, targets, task=self.task, sample_ids=sample_ids, seed=self.seed
+        )
+        with torch.no_grad():
+            outcomes = self.task.outcomes(self.task.forward(self.network, perturbed, targets), targets)
+        return inputs, perturbed, outcomes
 
     def _about(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         labels = [int(item["label"]) for item in items]
@@ -206,7 +214,7 @@ class Measurement:
         path = self.folder / "run.json"
         if path.is_file():
             try:
-                before = json.loads(path.read_text())
+                before = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise BadInputError(f"{path} is damaged ({error}); measure into another folder") from error
             now = json.loads(json.dumps(about))
@@ -220,7 +228,7 @@ class Measurement:
         elif (self.folder / "outcomes.csv").exists():
             raise BadInputError(f"{self.folder} holds an outcomes.csv without run.json; measure into another folder")
         else:
-            _write_json(path, about)
+            write_run_info(self.folder, about)
 
     def _gallery(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Pictures of the first sample of each class, clean and at the middle severity of every perturbation."""
@@ -228,18 +236,13 @@ class Measurement:
         indices = [index for index in chosen if index is not None]
         subset = Subset(self.dataset, indices)
         batch = next(iter(DataLoader(subset, batch_size=len(indices), shuffle=False)))
-        inputs = plain(batch["image"]).to(self.device)
-        if inputs.ndim != 4:
+        if batch["image"].ndim != 4:
             return  # volumes get pictures from their own task
-        targets = plain(batch["label"]).to(self.device)
         pictures: dict[tuple[str, float], np.ndarray] = {}
         captions: dict[tuple[str, float], list[dict[str, Any]]] = {}
         for sweep in self.perturbations:
             severity = sweep.severities[len(sweep.severities) // 2]
-            ids = [str(identifier) for identifier in batch["sample_id"]]
-            shown = sweep.apply(severity, self.network, inputs, targets, task=self.task, sample_ids=ids, seed=self.seed)
-            with torch.no_grad():
-                outcomes = self.task.outcomes(self.task.forward(self.network, shown, targets), targets)
+            _, shown, outcomes = self._perturbed(sweep, severity, batch)
             pictures[sweep.name, severity] = shown.mean(dim=1).cpu().numpy()
             captions[sweep.name, severity] = self._captions(outcomes)
         write_gallery(self.folder / "gallery.npz", pictures, captions)
@@ -268,9 +271,3 @@ def _digest(network: nn.Module) -> str:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".json.part")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)

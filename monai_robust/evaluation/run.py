@@ -105,10 +105,6 @@ class Run:
     def clean(self) -> pd.DataFrame:
         return self.outcomes[self.outcomes["perturbation"] == CLEAN]
 
-    @property
-    def higher_is_better(self) -> bool:
-        return bool(self.info.get("score", {}).get("higher_is_better", True))
-
 
 def read_run(folder: str | Path) -> Run:
     """Read a finished evaluation.

@@ -10,13 +10,9 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.base import Goal, Task
+from monai_robust.tasks.tensors import plain
 
-__all__ = ["Classification", "class_indices", "plain"]
-
-
-def plain(value: Any) -> Any:
-    """A MetaTensor's tensor; metadata of a batch does not survive concatenation and chunking."""
-    return value.as_tensor() if hasattr(value, "as_tensor") else value
+__all__ = ["Classification", "class_indices"]
 
 
 def class_indices(targets: Any, classes: int) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.base import Goal, Task
-from monai_robust.tasks.classification import Classification, plain
+from monai_robust.tasks.classification import Classification
+from monai_robust.tasks.tensors import map_tensors, plain
 
 __all__ = ["LossTask", "batch_length", "sample_slice"]
 
@@ -53,8 +54,8 @@ class LossTask(Task):
         self.loss = loss
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        outputs = _plain_tree(outputs)
-        targets = _plain_tree(targets)
+        outputs = map_tensors(plain, outputs)
+        targets = map_tensors(plain, targets)
         loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:
             return {"loss": loss(outputs, targets)}
@@ -70,14 +71,6 @@ class LossTask(Task):
         if targets.shape[1] == 1:
             return aimed[:, None].to(targets.dtype)
         return torch.nn.functional.one_hot(aimed, targets.shape[1]).to(targets.dtype)
-
-
-def _plain_tree(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain_tree(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain_tree(item) for item in value)
-    return plain(value)
 
 
 def _without_reduction(loss: Callable[..., Any], outputs: Any, targets: Any) -> Callable[..., Any] | None:
