@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+from monai.networks.layers.drop_path import DropPath
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
-__all__ = ["bare", "untouched"]
+__all__ = ["bare", "same_in_both_modes", "untouched"]
 
 Mode = Literal["eval", "train", "keep"]
 
@@ -18,6 +21,22 @@ def bare(network: Callable[..., Any]) -> Callable[..., Any]:
     """The module inside a data-parallel wrapper, whose forward pass would broadcast BatchNorm buffers."""
     wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
     return network.module if isinstance(network, wrappers) else network
+
+
+def same_in_both_modes(network: nn.Module) -> bool:
+    """Whether the first output of a network is the same in training and in evaluation mode, as far as MONAI's and
+    torch's own layers tell: no batch statistics, no dropout."""
+    return not any(
+        isinstance(module, _BatchNorm)
+        or (isinstance(module, _NormBase) and module.track_running_stats)
+        or (isinstance(module, (_DropoutNd, DropPath)) and _probability(module) > 0)
+        or (isinstance(module, nn.MultiheadAttention) and module.dropout > 0)
+        for module in network.modules()
+    )
+
+
+def _probability(module: nn.Module) -> float:
+    return float(getattr(module, "p", getattr(module, "drop_prob", 0.0)))
 
 
 @contextmanager

@@ -79,8 +79,8 @@ def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: 
     return record
 
 
-def load_weights(network: nn.Module, checkpoint: str | Path, key: str = "network") -> nn.Module:
-    """``network`` with the weights of a checkpoint: a state dictionary, or one below ``key``.
+def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
+    """``network`` with the weights of a checkpoint: a state dictionary, or one below ``network`` or ``model``.
 
     Raises:
         BadInputError: when the file is missing, is no checkpoint, or holds another network.
@@ -92,7 +92,7 @@ def load_weights(network: nn.Module, checkpoint: str | Path, key: str = "network
     except Exception as error:  # torch raises whatever its unpickler meets
         raise BadInputError(f"{checkpoint} cannot be read as a checkpoint of weights: {error}") from error
     try:
-        network.load_state_dict(state.get(key, state))
+        network.load_state_dict(state.get("network", state.get("model", state)))
     except RuntimeError as error:
         raise BadInputError(f"{checkpoint} holds another network: {str(error).splitlines()[-1].strip()}") from error
     return network

@@ -15,7 +15,7 @@ from monai_robust.attacks.threat import as_norm
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import map_tensors, plain
 
-__all__ = ["Batch", "adversarial_view", "autocast", "infer_with", "with_metadata"]
+__all__ = ["Batch", "adversarial_view", "autocast", "infer_with", "inferred", "with_metadata"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ def infer_with(engine: Any, batch: Batch) -> Callable[[Tensor, Callable[..., Any
     return infer
 
 
+def inferred(engine: Any, batch: Batch, task: Task) -> Task:
+    """``task``, its network run as the engine runs it."""
+    return Inferred(task, infer_with(engine, batch))
+
+
 def autocast(engine: Any) -> AbstractContextManager[Any]:
     """The autocast context in which MONAI's engines run a network, if the engine has ``amp``."""
     return torch.autocast("cuda", **engine.amp_kwargs) if engine.amp else nullcontext()
@@ -60,13 +65,18 @@ def adversarial_view(
 ) -> dict[str, Tensor]:
     """What an attack makes of a batch, with the radius it was allowed and the size it used.
 
+    Args:
+        engine: runs the iteration.
+        batch: the prepared batch.
+        attack: searches.
+        task: what it hurts, its network run as the engine does (see :func:`inferred`).
+        eps: radius, (B,) or one for all; the attack's own by default.
+
     Returns:
         ``adv_image`` (B, C, *spatial), ``eps`` (B,) where the attack has a radius, and ``adv_norm`` (B,).
     """
     with autocast(engine):
-        adversarial = attack(
-            engine.network, batch.inputs, batch.targets, eps, task=Inferred(task, infer_with(engine, batch))
-        )
+        adversarial = attack(engine.network, batch.inputs, batch.targets, eps, task=task)
     output = {"adv_image": adversarial}
     delta = plain(adversarial) - plain(batch.inputs)
     radius = getattr(attack, "eps", None) if eps is None else eps

@@ -9,6 +9,7 @@ from monai.engines import SupervisedTrainer
 from torch import Tensor
 
 from monai_robust.engines.robust_update import RobustUpdate, View
+from monai_robust.handlers import SampleRadii
 from monai_robust.recipes import Recipe
 from monai_robust.tasks import Task
 
@@ -19,7 +20,7 @@ class RobustTrainer(SupervisedTrainer):
     """``SupervisedTrainer(..., iteration_update=RobustUpdate(...))`` in one call, and nothing more.
 
     Args:
-        recipe, attack, weight, augmented, views, task, shared_forward: as for :class:`RobustUpdate`.
+        recipe, attack, weight, augmented, views, task, shared_forward, margins: as for :class:`RobustUpdate`.
         **supervised: everything ``monai.engines.SupervisedTrainer`` takes.
     """
 
@@ -33,6 +34,7 @@ class RobustTrainer(SupervisedTrainer):
         views: Mapping[str, View] | None = None,
         task: Task | None = None,
         shared_forward: bool = True,
+        margins: SampleRadii | None = None,
         **supervised: Any,
     ) -> None:
         update = RobustUpdate(
@@ -43,5 +45,6 @@ class RobustTrainer(SupervisedTrainer):
             views=views,
             task=task,
             shared_forward=shared_forward,
+            margins=margins,
         )
         super().__init__(**supervised, iteration_update=update)

@@ -14,10 +14,13 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_robust.attacks import PGD
-from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, with_metadata
+from monai_robust.attacks.guard import bare, same_in_both_modes, untouched
+from monai_robust.attacks.threat import as_norm, expand
+from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
 from monai_robust.errors import BadInputError
+from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.recipes import Recipe, make_recipe
-from monai_robust.tasks import LossTask, Task
+from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.loss import batch_length
 from monai_robust.tasks.tensors import map_tensors, plain
 from monai_robust.transforms.batch import apply_per_sample
@@ -51,9 +54,12 @@ class RobustUpdate:
         shared_forward: all views in one forward pass, so that BatchNorm sees one distribution of them all; ``False``
             gives each view a pass, and BatchNorm statistics, of its own. A network that takes further arguments than
             its inputs always gets separate passes.
+        margins: gives every sample its own radius, such as ``AdaptiveMargins``, which the recipe ``"amat"`` needs; it
+            must also stand first among the trainer's handlers. By default all samples have the attack's radius.
 
     Raises:
-        BadInputError: for an unknown recipe, a missing attack, or (when training starts) a view nobody defines.
+        BadInputError: for an unknown recipe, a missing attack or missing margins, or (when training starts) a view
+            nobody defines.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class RobustUpdate:
         views: Mapping[str, View] | None = None,
         task: Task | None = None,
         shared_forward: bool = True,
+        margins: SampleRadii | None = None,
     ) -> None:
         if isinstance(recipe, str):
             recipe = make_recipe(recipe, weight=weight, augmented=augmented)
@@ -77,8 +84,20 @@ class RobustUpdate:
             )
         if attack is not None and not callable(attack):
             raise BadInputError(f"the attack is {attack!r}; it must be one, such as {PGD()!r}")
+        if recipe.margins and margins is None:
+            raise BadInputError(
+                f"the recipe {recipe.name!r} takes the radius of each sample from margins; give it margins=, such as "
+                "AdaptiveMargins(step=0.5, thresholds='thresholds.json')"
+            )
+        if margins is not None and "adv" not in recipe.views:
+            raise BadInputError(
+                f"the recipe {recipe.name!r} attacks nothing, so margins would have no effect; leave them"
+            )
         self.recipe = recipe
         self.attack = attack
+        self.margins = margins
+        if margins is not None:
+            margins.bind(self._task_of)
         self.views = dict(views or {})
         self.task = task
         self.shared_forward = shared_forward
@@ -86,12 +105,16 @@ class RobustUpdate:
 
     def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
         batch = Batch.prepare(engine, batchdata)
-        task = self.task or LossTask(engine.loss_function)
+        task = self._task_of(engine)
         output: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
         engine.state.output = output
+        watched: Watched | None = None
         if "adv" in self.recipe.views:
             assert self.attack is not None  # refused in the constructor
-            output |= adversarial_view(engine, batch, self.attack, task, None)
+            attacked = inferred(engine, batch, task)
+            if self.margins is not None and self.margins.wants_trace:
+                attacked = watched = Watched(attacked, batch.inputs, batch.targets, as_norm(self.attack.norm))  # type: ignore[attr-defined]
+            output |= adversarial_view(engine, batch, self.attack, attacked, self._radii(engine, batchdata, batch))
             engine.state.output = output
         inputs = self._inputs(batchdata, batch, output.get("adv_image"))
 
@@ -111,6 +134,8 @@ class RobustUpdate:
                 output |= self._terms(task, outputs, targets)
             engine.state.output = output
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        if watched is not None:
+            self._observe(engine, batchdata, watched, output)
         loss = output[Keys.LOSS] / steps if steps > 1 else output[Keys.LOSS]
         scaler: Any = engine.scaler if engine.amp else None
         (loss if scaler is None else scaler.scale(loss)).backward()
@@ -122,6 +147,43 @@ class RobustUpdate:
             scaler.update()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
+
+    def _task_of(self, engine: Any) -> Task:
+        return self.task or LossTask(engine.loss_function)
+
+    def _radii(self, engine: Any, batchdata: Any, batch: Batch) -> Tensor | None:
+        """The radius of each sample, (B,); None for the attack's own."""
+        if self.margins is None:
+            return None
+        if self.margins.engine is not engine:
+            raise BadInputError(
+                "the margins do not stand among the trainer's handlers; put them there, before all others"
+            )
+        return self.margins.radii(engine, batchdata, len(batch.inputs)).to(batch.inputs.device)
+
+    def _observe(self, engine: Any, batchdata: Any, watched: Watched, output: Mapping[str, Any]) -> None:
+        """Tell the margins what the attack showed, with terms of the network in evaluation mode."""
+        assert self.margins is not None
+        clean, adversarial = plain(output[Keys.IMAGE]), plain(output["adv_image"])
+
+        def terms_at(share: Tensor, rows: Tensor) -> dict[str, Tensor]:
+            start = clean[rows]
+            inputs = start + expand(share, start).to(start.dtype) * (adversarial[rows] - start)
+            targets = map_tensors(lambda x: plain(x)[rows.to(x.device)], output[Keys.LABEL])
+            network = bare(engine.network)
+            with untouched(network), torch.no_grad(), autocast(engine):
+                terms = watched.task.terms(watched.task.forward(network, inputs, targets), targets)
+            return {name: value.float() for name, value in terms.items()}
+
+        names = watched.terms_seen[0].keys() if watched.terms_seen else ()
+        if names and getattr(self.margins, "final_terms", "eval") == "auto" and same_in_both_modes(engine.network):
+            final = {name: output[f"adv_{name}"].float() for name in names}
+        else:
+            final = terms_at(torch.ones_like(output["eps"]), torch.arange(len(clean), device=clean.device))
+        sizes = torch.stack(watched.sizes) if watched.sizes else output["eps"].new_empty(0, len(clean))
+        ids = self.margins.ids(batchdata, len(clean))
+        path = stacked(watched.terms_seen) or {name: sizes for name in final}
+        self.margins.observe(AttackTrace(ids, output["eps"], output["adv_norm"], sizes, path, final, terms_at))
 
     def _inputs(self, batchdata: Any, batch: Batch, adversarial: Tensor | None) -> dict[str, Tensor]:
         """The network's inputs for each view of the recipe; views that are the same batch entry are one tensor."""

@@ -9,7 +9,7 @@ from monai.engines import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
-from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, with_metadata
+from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, LossTask, Task
 from monai_robust.tasks.tensors import plain
@@ -52,7 +52,7 @@ class UnderAttack:
             raise BadInputError("the evaluator's batches have no label, without which there is no loss to attack")
         output: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
         engine.state.output = output
-        output |= adversarial_view(engine, batch, self.attack, self.task, None)
+        output |= adversarial_view(engine, batch, self.attack, inferred(engine, batch, self.task), None)
         adversarial = plain(output["adv_image"]) if engine.compile else output["adv_image"]
         with engine.mode(engine.network), autocast(engine):
             outputs = infer_with(engine, batch)(adversarial, engine.network)

@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 from monai_robust.handlers.checkpoints import TrainingLoader, TrainingSaver
+from monai_robust.handlers.margins import (
+    AdaptiveMargins,
+    RecordedMargins,
+    SampleRadii,
+    Thresholds,
+    WarmupRadius,
+    fit_thresholds,
+    read_thresholds,
+)
 from monai_robust.handlers.predictions import PredictionsCSV
 from monai_robust.handlers.progress import ProgressBar
 
-__all__ = ["PredictionsCSV", "ProgressBar", "TrainingLoader", "TrainingSaver"]
+__all__ = [
+    "AdaptiveMargins",
+    "PredictionsCSV",
+    "ProgressBar",
+    "RecordedMargins",
+    "SampleRadii",
+    "Thresholds",
+    "TrainingLoader",
+    "TrainingSaver",
+    "WarmupRadius",
+    "fit_thresholds",
+    "read_thresholds",
+]

@@ -21,6 +21,7 @@ _ROWS: tuple[Recipe, ...] = (
     Recipe({"clean": 1}, consistent=("clean", "aug1", "aug2"), name="augmix"),  # eq. 6 to 8
     Recipe({"clean": 1}, consistent=("clean", "aug", "adv"), name="robustaugmix"),  # eq. 9
     Recipe({"adv": 1}, consistent=("clean", "aug", "adv"), name="rtda"),  # eq. 10
+    Recipe({"clean": 0.5, "adv": 0.5}, name="amat", margins=True),  # amat, algorithm 1
 )
 
 RECIPES: dict[str, Recipe] = {row.name: row for row in _ROWS}

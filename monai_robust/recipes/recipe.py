@@ -30,6 +30,7 @@ class Recipe:
         weight: the lambda of the papers' equations.
         consistency: ``[outputs, ...] -> (B,)``; the Jensen-Shannon divergence by default (rtda eq. 8).
         name: what the recipe is called in tables.
+        margins: whether the radii of the adversarial view must come from margins, one for each sample.
 
     A view is ``"clean"``, ``"adv"`` (what the attack makes of the clean inputs), or any other name: an augmented view
     that the training step finds in the batch or makes by a transform.
@@ -43,6 +44,7 @@ class Recipe:
     weight: float = 12.0
     consistency: Callable[[Sequence[Tensor]], Tensor] = field(default=jensen_shannon, repr=False)
     name: str = "custom"
+    margins: bool = False
 
     def __post_init__(self) -> None:
         if not self.supervised:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -34,9 +34,36 @@ class Task(ABC):
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """Named loss terms, each of shape (B,), differentiable with respect to the outputs."""
 
+    def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """For each loss term whether a sample has it, (B,) bool; a term that is not listed is defined everywhere."""
+        return {}
+
     def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """Columns of the outcomes table, each of shape (B,), ``score`` among them."""
-        raise BadInputError(f"the task {self.name!r} has no outcomes to write down; evaluate with a task that has")
+        raise self._no_outcomes()
+
+    def columns(self, classes: Sequence[str]) -> list[str]:
+        """Names of the outcomes of a network with these classes, in the order of :meth:`outcomes`."""
+        raise self._no_outcomes()
+
+    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
+        """What stands below a picture of sample ``index``: ``label``, ``prediction`` and perhaps ``confidence``."""
+        raise self._no_outcomes()
+
+    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
+        """How many samples of a data set hold each class."""
+        raise self._no_outcomes()
+
+    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
+        """Indices of up to four telling samples, to be shown as pictures."""
+        raise self._no_outcomes()
+
+    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
+        """Label maps (B, *spatial) of prediction and truth to draw into pictures; None where a task has none."""
+        return None
+
+    def _no_outcomes(self) -> BadInputError:
+        return BadInputError(f"the task {self.name!r} has no outcomes to write down; evaluate with a task that has")
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         """The targets a targeted attack steers to: the least likely class of ``outputs``, or a given class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -35,6 +35,24 @@ class Inferred(Task):
 
     def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return self.task.outcomes(outputs, targets)
+
+    def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        return self.task.defined(outputs, targets)
+
+    def columns(self, classes: Sequence[str]) -> list[str]:
+        return self.task.columns(classes)
+
+    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
+        return self.task.caption(outcomes, index, classes)
+
+    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
+        return self.task.class_counts(items, classes)
+
+    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
+        return self.task.examples(items, classes)
+
+    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
+        return self.task.picture_masks(outputs, targets)
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         return self.task.aim(outputs, targets, goal)

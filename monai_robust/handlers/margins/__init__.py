@@ -1,0 +1,19 @@
+"""A radius for every training sample: margins that training learns, and schedules to compare them with."""
+
+from __future__ import annotations
+
+from monai_robust.handlers.margins.adaptive import AdaptiveMargins
+from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii
+from monai_robust.handlers.margins.schedules import RecordedMargins, WarmupRadius
+from monai_robust.handlers.margins.thresholds import Thresholds, fit_thresholds, read_thresholds
+
+__all__ = [
+    "AdaptiveMargins",
+    "AttackTrace",
+    "RecordedMargins",
+    "SampleRadii",
+    "Thresholds",
+    "WarmupRadius",
+    "fit_thresholds",
+    "read_thresholds",
+]

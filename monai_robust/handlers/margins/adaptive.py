@@ -1,0 +1,432 @@
+"""AMAT's margins: a radius for every training sample, enlarged while it does no harm, refined where it does."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.handlers import CheckpointLoader, CheckpointSaver
+from torch import Tensor
+
+from monai_robust.attacks.guard import bare
+from monai_robust.data import load_weights
+from monai_robust.errors import BadInputError, require_choice
+from monai_robust.handlers.margins.crossing import along_path, along_segment, bisected
+from monai_robust.handlers.margins.ids import batch_ids, dataset_ids
+from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, Terms
+from monai_robust.handlers.margins.tables import append_rows, distribution, histogram, keep_epochs
+from monai_robust.handlers.margins.thresholds import Thresholds, fit_thresholds, read_thresholds
+from monai_robust.tasks import Inferred
+
+__all__ = ["AdaptiveMargins"]
+
+_LOG = logging.getLogger(__name__)
+_ON_SPHERE = 1 - 1e-3
+
+
+class AdaptiveMargins(SampleRadii):
+    """A margin for every training sample (AMAT, algorithm 1 and section 2.3), kept by sample id.
+
+    Hand it to ``RobustUpdate(..., margins=margins)`` and put it first among the trainer's handlers. An attack on a
+    sample is allowed the sample's margin. If every loss term stays below its threshold, the margin grows by ``step``;
+    otherwise it is refined to ``(c + margin) / 2``, where ``c`` is how far from the clean sample a term reaches its
+    threshold.
+
+    Where the attack starts at the clean sample, its own iterates tell ``c`` for nothing: the norm at which they first
+    cross, or, if they cross only after they have reached the sphere, the share of the straight line from the clean
+    sample to the final iterate at which the terms, taken to be linear between its ends, cross. Where it starts
+    elsewhere, that line is bisected, at ``bisections`` forward passes of the crossing samples.
+
+    The state is saved with the checkpoints of a ``CheckpointSaver`` among the trainer's handlers, and restored by a
+    ``CheckpointLoader`` there. In several processes margins are merged when an epoch ends, so that all of them hold
+    the same; in two processes a sample should be visited by one of them in an epoch.
+
+    Args:
+        step: by how much a margin grows, in intensity units of the network's input; also the margins' start.
+        thresholds: ``{term: value}``, a file of them, or a trained checkpoint of the same network to fit them from
+            when training starts (``fit_thresholds`` on the trainer's own data; stored beside it as JSON).
+        mode: ``"crossing"`` as above, or ``"paper"``, the printed algorithm: judge the final iterate alone and refine
+            to ``(|x_adv - x| + margin) / 2``. As attacks end on the sphere, that changes nothing: margins of the
+            printed algorithm hardly ever shrink.
+        check: ``"path"`` enlarges only if the sample crossed at *no* iterate of the attack, the clean one included
+            (what the authors' program does), ``"final"`` if the final one did not (what they print). By default
+            ``"path"``, and ``"final"`` in the paper's mode.
+        locate: ``"auto"`` as above, or ``"bisection"`` always.
+        bisections: halvings of the line where it is bisected.
+        initial: margin of a sample not yet visited; ``step`` by default.
+        floor: no margin is refined below it; ``step`` by default (the authors' follow-up has it), 0 in the paper's
+            mode.
+        cap: no margin grows beyond it; none by default.
+        reset_failed: set the margin of a sample whose clean terms exceed a threshold to ``floor`` at once: its margin
+            says nothing (the authors' follow-up does so for misclassified samples).
+        repeats: what becomes of a sample visited several times in one batch, as several crops, or by several
+            processes: ``"mean"``, ``"min"`` or ``"last"`` of what each visit makes of its margin.
+        update: apply it after each ``"iteration"``, as printed, or at the end of an ``"epoch"`` (the authors' program),
+            where a margin grows by at most one step an epoch however often the sample is visited.
+        key: what the batch calls its samples; without such a key, an image's file name stands for it.
+        final_terms: ``"auto"`` takes the terms at the final iterate from the training's own forward pass, if the
+            network has nothing that differs between training and evaluation, else from one more; ``"eval"`` always
+            from one more.
+        radii_of_interest: the largest radius that is to be evaluated; a warning is given if no margin can reach it.
+        output_dir: where ``margins.csv`` and ``margin_histogram.csv`` go; beside the checkpoints by default.
+        history: also write ``margins_by_sample.csv``, every sample's margin after every epoch (sample ids in it).
+        summary_writer: a TensorBoard writer, for a histogram an epoch.
+        fit: further arguments of ``fit_thresholds``.
+
+    Raises:
+        BadInputError: for an argument that cannot work, or (when training starts) thresholds that do not fit.
+    """
+
+    wants_trace = True
+
+    def __init__(
+        self,
+        step: float,
+        thresholds: Mapping[str, float] | str | Path | None,
+        *,
+        mode: Literal["crossing", "paper"] = "crossing",
+        check: Literal["path", "final"] | None = None,
+        locate: Literal["auto", "bisection"] = "auto",
+        bisections: int = 4,
+        initial: float | None = None,
+        floor: float | None = None,
+        cap: float | None = None,
+        reset_failed: bool = False,
+        repeats: Literal["mean", "min", "last"] = "mean",
+        update: Literal["iteration", "epoch"] = "iteration",
+        key: str = "sample_id",
+        final_terms: Literal["auto", "eval"] = "auto",
+        radii_of_interest: float | None = None,
+        output_dir: str | Path | None = None,
+        history: bool = False,
+        summary_writer: Any = None,
+        fit: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if thresholds is None:
+            raise BadInputError(
+                "adaptive margins need thresholds: a JSON file of them, or a trained checkpoint to fit them from "
+                "(in a bundle, --robust#thresholds)"
+            )
+        require_choice("mode", mode, ["crossing", "paper"])
+        check = check or ("final" if mode == "paper" else "path")
+        require_choice("check", check, ["path", "final"])
+        require_choice("locate", locate, ["auto", "bisection"])
+        require_choice("repeats", repeats, ["mean", "min", "last"])
+        require_choice("update", update, ["iteration", "epoch"])
+        require_choice("final_terms", final_terms, ["auto", "eval"])
+        self.step = _positive("step", step)
+        self.mode, self.check, self.locate, self.repeats, self.update = mode, check, locate, repeats, update
+        self.bisections = int(bisections)
+        self.initial = _positive("initial", step if initial is None else initial)
+        self.floor = (0.0 if mode == "paper" else self.step) if floor is None else float(floor)
+        self.cap = float("inf") if cap is None else _positive("cap", cap)
+        if not 0 <= self.floor <= self.cap or not self.initial <= self.cap:
+            raise BadInputError(
+                f"margins start at {self.initial:g} between {self.floor:g} and {self.cap:g}; widen them"
+            )
+        self.reset_failed = reset_failed
+        self.key = key
+        self.final_terms = final_terms
+        self.radii_of_interest = radii_of_interest
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.history = history
+        self.summary_writer = summary_writer
+        self.fit = dict(fit or {})
+        self.thresholds: Thresholds | None = None
+        self._given = thresholds
+        if isinstance(thresholds, Mapping):
+            self.thresholds = thresholds if isinstance(thresholds, Thresholds) else Thresholds(thresholds)
+        elif Path(thresholds).suffix == ".json":
+            self.thresholds = read_thresholds(thresholds)
+        elif not Path(thresholds).is_file():
+            raise BadInputError(f"there is no checkpoint {thresholds} to fit thresholds from")
+        self.epoch = 0
+        self._margins: dict[str, float] = {}
+        self._visited: set[str] = set()
+        self._shrunk: set[str] = set()
+        self._proposals: dict[str, list[float]] = {}
+        self._counts = {"enlarged": 0, "refined": 0}
+        self._restored = False
+
+    # What a trainer sees
+
+    def attach(self, engine: Engine) -> None:
+        super().attach(engine)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+
+    def margin(self, sample_id: str) -> float:
+        """The margin of a sample."""
+        return self._margins.get(sample_id, self.initial)
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """All margins by sample id."""
+        return dict(self._margins)
+
+    @property
+    def ever_shrunk(self) -> float:
+        """The share of the visited samples whose margin was smaller after some update than before it."""
+        return len(self._shrunk) / len(self._visited) if self._visited else 0.0
+
+    def ids(self, batch: Any, size: int) -> list[str]:
+        return batch_ids(batch, self.key, size)
+
+    def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
+        return torch.tensor([self.margin(name) for name in self.ids(batch, size)], dtype=torch.float32)
+
+    def observe(self, trace: AttackTrace) -> None:
+        assert self.thresholds is not None  # training has started
+        self.thresholds.check_terms(trace.final)
+        changed, crossed = self._changed(trace)
+        proposals: dict[str, list[float]] = {}
+        for name, margin in zip(trace.ids, changed.tolist(), strict=True):
+            proposals.setdefault(name, []).append(margin)
+        self._visited.update(trace.ids)
+        refined = int(crossed.sum())
+        self._counts["refined"] += refined
+        self._counts["enlarged"] += len(trace.ids) - refined
+        for name, values in proposals.items():
+            if self.update == "iteration":
+                self._set(name, self._one_of(values))
+            self._proposals[name] = self._proposals.get(name, []) + values if self.update == "epoch" else []
+
+    # The rule
+
+    def _changed(self, trace: AttackTrace) -> tuple[Tensor, Tensor]:
+        """What an attack makes of the margin of each sample, (B,), and which samples crossed, (B,), on the CPU."""
+        final = self._excess(trace.final)
+        path = self._excess(trace.path_terms)  # (K, T, B)
+        crossed_final = (final >= 0).any(dim=0)
+        crossed = crossed_final | (path >= 0).any(dim=1).any(dim=0) if self.check == "path" else crossed_final
+        if self.mode == "paper":
+            at = trace.size
+        else:
+            at = self._crossing(trace, path, final) if bool(crossed.any()) else trace.eps
+        changed = torch.where(crossed, (at + trace.eps) / 2, trace.eps + self.step)
+        changed = changed.clamp(min=self.floor, max=self.cap)
+        if self.reset_failed:
+            failed = (self._clean_excess(trace, path) >= 0).any(dim=0)
+            changed = torch.where(failed, torch.full_like(changed, self.floor), changed)
+        return changed.double().cpu(), crossed.cpu()
+
+    def _crossing(self, trace: AttackTrace, path: Tensor, final: Tensor) -> Tensor:
+        """How far from the clean sample a term reaches its threshold, (B,); meaningful where a sample crossed."""
+        clean = self._clean_excess(trace, path)
+        if self.locate == "bisection" or not self._starts_clean(trace):
+
+            def excess_at(share: Tensor, rows: Tensor) -> Tensor:
+                return self._excess(trace.at(share, rows))
+
+            return bisected(clean, final, excess_at, self.bisections) * trace.size
+        sizes = torch.cat([trace.path_sizes, trace.size[None]])
+        size, before = along_path(sizes, torch.cat([path, final[None]]))
+        chord = along_segment(clean, final) * trace.size
+        late = before >= trace.eps * _ON_SPHERE
+        return torch.where(late, torch.minimum(chord, size), size)
+
+    def _excess(self, terms: Terms) -> Tensor:
+        """``term - threshold``, (T, B), or (K, T, B) for the terms of K iterates."""
+        assert self.thresholds is not None
+        return torch.stack([terms[name] - value for name, value in self.thresholds.items()], dim=-2)
+
+    def _clean_excess(self, trace: AttackTrace, path: Tensor) -> Tensor:
+        if self._starts_clean(trace):
+            return path[0]
+        rows = torch.arange(len(trace.eps), device=trace.eps.device)
+        return self._excess(trace.at(torch.zeros_like(trace.eps), rows))
+
+    @staticmethod
+    def _starts_clean(trace: AttackTrace) -> bool:
+        return len(trace.path_sizes) > 0 and not bool(trace.path_sizes[0].any())
+
+    def _one_of(self, values: Sequence[float]) -> float:
+        if self.repeats == "last":
+            return values[-1]
+        return min(values) if self.repeats == "min" else sum(values) / len(values)
+
+    def _set(self, name: str, margin: float) -> None:
+        if margin < self.margin(name):
+            self._shrunk.add(name)
+        self._margins[name] = margin
+
+    # The course of a training
+
+    def _start(self, engine: Engine) -> None:
+        if self._task_of is None:
+            raise BadInputError("the margins are used by no training step; give them to RobustUpdate(..., margins=...)")
+        self._meet_checkpoints(engine)
+        loader = engine.data_loader  # type: ignore[attr-defined]
+        known = dataset_ids(getattr(loader, "dataset", None), self.key)
+        if known is not None:
+            self._match(known)
+        if self.thresholds is None:
+            self._fit(engine)
+        self._tell(engine, len(known) if known is not None else None)
+        for name in ("margins.csv", "margin_histogram.csv", "margins_by_sample.csv"):
+            if self.output_dir is not None and idist.get_rank() == 0:
+                keep_epochs(self.output_dir / name, self.epoch)
+        if self.epoch == 0:
+            self._write_history()
+
+    def _meet_checkpoints(self, engine: Engine) -> None:
+        """Join the checkpoints of the trainer's saver, and come back from those of its loader."""
+        handlers = [entry[0] for entries in engine._event_handlers.values() for entry in entries]
+        owners = {id(owner): owner for owner in (getattr(handler, "__self__", handler) for handler in handlers)}
+        for owner in owners.values():
+            if isinstance(owner, CheckpointSaver):
+                owner.save_dict.setdefault("margins", self)
+                self.output_dir = self.output_dir or Path(owner.save_dir)
+            elif isinstance(owner, CheckpointLoader) and getattr(owner, "trainer", True) and not self._restored:
+                self._restore(owner.load_path)
+        if self.output_dir is None:
+            _LOG.warning("the trainer has no CheckpointSaver and the margins no output_dir: margins will not be kept")
+
+    def _restore(self, path: str) -> None:
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError):
+            return  # the loader itself says what is wrong with the file
+        if isinstance(checkpoint, Mapping) and "margins" in checkpoint:
+            self.load_state_dict(checkpoint["margins"])
+
+    def _match(self, known: Sequence[str]) -> None:
+        """Refuse margins of another data set; give every sample of this one a margin."""
+        if self._restored:
+            same = sum(name in self._margins for name in known)
+            if same < len(known) / 2:
+                raise BadInputError(
+                    f"the margins that were restored are of another data set: {same} of {len(known)} samples have one "
+                    f"among {len(self._margins)}; start without them, or with the data they were learned on"
+                )
+            if same < len(known):
+                _LOG.warning("%d of %d samples have no restored margin and start anew", len(known) - same, len(known))
+        for name in known:
+            self._margins.setdefault(name, self.initial)
+
+    def _fit(self, engine: Any) -> None:
+        assert self._task_of is not None
+        path = Path(str(self._given))
+        network = load_weights(copy.deepcopy(bare(engine.network)), path)  # type: ignore[arg-type]
+        _LOG.info("fitting thresholds of the margins with %s", path.name)
+        self.thresholds = fit_thresholds(
+            network,
+            engine.data_loader,
+            Inferred(self._task_of(engine), lambda inputs, net: engine.inferer(inputs, net)),
+            prepare_batch=engine.prepare_batch,
+            device=engine.state.device,
+            **self.fit,
+        )
+        if idist.get_rank() == 0:
+            _LOG.info("thresholds are in %s", self.thresholds.write(path.with_suffix(".thresholds.json")))
+
+    def _tell(self, engine: Engine, samples: int | None) -> None:
+        assert self.thresholds is not None
+        values = ", ".join(f"{name} {value:.4g}" for name, value in self.thresholds.items())
+        _LOG.info("margins: step %g, thresholds %s", self.step, values)
+        length, epochs = engine.state.epoch_length, engine.state.max_epochs
+        batch = getattr(engine.data_loader, "batch_size", None)  # type: ignore[attr-defined]
+        batch = batch or getattr(getattr(engine.data_loader, "batch_sampler", None), "batch_size", None)  # type: ignore[attr-defined]
+        if samples is None or length is None or epochs is None or batch is None:
+            return
+        visits = length * (epochs - self.epoch) * batch * idist.get_world_size() / samples
+        grown = min(visits, epochs - self.epoch) if self.update == "epoch" else visits
+        reach = min(self.cap, self.initial + self.step * grown)
+        text = f"a sample is visited about {visits:.1f} times, so a margin can reach about {reach:.3g}"
+        if self.radii_of_interest is not None and reach < self.radii_of_interest:
+            _LOG.warning(
+                "%s, below the radius %g that is to be evaluated: more epochs or a larger step would help",
+                text,
+                self.radii_of_interest,
+            )
+        else:
+            _LOG.info(text)
+
+    def _end_epoch(self, engine: Engine) -> None:
+        visited = self._merge()
+        self.epoch = engine.state.epoch
+        margins = [margin for name, margin in self._margins.items() if name in self._visited]
+        row = {"epoch": self.epoch, "samples": len(self._margins), "visited": visited, **distribution(margins)}
+        row |= {**self._counts, "ever_shrunk": self.ever_shrunk}
+        self._counts = dict.fromkeys(self._counts, 0)
+        if idist.get_rank() == 0 and self.output_dir is not None:
+            append_rows(self.output_dir / "margins.csv", [row])
+            append_rows(self.output_dir / "margin_histogram.csv", histogram(margins, self.epoch))
+        self._write_history()
+        if self.summary_writer is not None and margins:
+            self.summary_writer.add_histogram("margins", torch.tensor(margins), self.epoch)
+
+    def _write_history(self) -> None:
+        if self.history and self.output_dir is not None and idist.get_rank() == 0:
+            rows = [{"epoch": self.epoch, "sample_id": name, "margin": value} for name, value in self._margins.items()]
+            append_rows(self.output_dir / "margins_by_sample.csv", rows)
+
+    def _merge(self) -> int:
+        """Bring the margins of all processes together, and apply what waits for the end of the epoch.
+
+        Returns:
+            The number of samples visited in the epoch.
+        """
+        visited = {
+            name: values if self.update == "epoch" else [self._margins[name]]
+            for name, values in self._proposals.items()
+        }
+        self._proposals = {}
+        if idist.get_world_size() > 1:
+            visited = self._from_all_ranks(visited)
+        for name, values in visited.items():
+            self._set(name, self._one_of(values))
+        return len(visited)
+
+    def _from_all_ranks(self, visited: dict[str, list[float]]) -> dict[str, list[float]]:
+        own = {"visited": visited, "shrunk": sorted(self._shrunk), "counts": self._counts}
+        gathered: list[Any] = [None] * idist.get_world_size()
+        torch.distributed.all_gather_object(gathered, own)
+        merged: dict[str, list[float]] = {}
+        for part in gathered:
+            for name, values in part["visited"].items():
+                merged.setdefault(name, []).extend(values)
+            self._visited.update(part["visited"])
+            self._shrunk.update(part["shrunk"])
+        self._counts = {name: sum(part["counts"][name] for part in gathered) for name in self._counts}
+        return merged
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """Primitives and tensors only, as ``torch.load(..., weights_only=True)`` asks for."""
+        names = list(self._margins)
+        return {
+            "ids": names,
+            "margins": torch.tensor([self._margins[name] for name in names], dtype=torch.float64),
+            "visited": torch.tensor([name in self._visited for name in names], dtype=torch.bool),
+            "shrunk": torch.tensor([name in self._shrunk for name in names], dtype=torch.bool),
+            "thresholds": dict(self.thresholds or {}),
+            "step": self.step,
+            "epoch": self.epoch,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`; the thresholds saved with it hold."""
+        names = [str(name) for name in state["ids"]]
+        self._margins = dict(zip(names, state["margins"].tolist(), strict=True))
+        self._visited = {name for name, flag in zip(names, state["visited"].tolist(), strict=True) if flag}
+        self._shrunk = {name for name, flag in zip(names, state["shrunk"].tolist(), strict=True) if flag}
+        if state["thresholds"]:
+            self.thresholds = Thresholds(state["thresholds"])
+        self.epoch = int(state["epoch"])
+        self._restored = True
+
+
+def _positive(name: str, value: Any) -> float:
+    number = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < value < float("inf")
+    if not number:
+        raise BadInputError(f"the margins' {name} is {value!r}; it must be a positive number")
+    return float(value)

@@ -1,0 +1,73 @@
+"""Which sample of a data set a place in a batch is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from monai_robust.errors import BadInputError
+
+__all__ = ["batch_ids", "dataset_ids"]
+
+_FILE = "filename_or_obj"
+
+
+def batch_ids(batch: Any, key: str, size: int) -> list[str]:
+    """The id of each sample of a batch: the batch's ``key``, or else the file its image came from.
+
+    Raises:
+        BadInputError: where the batch says neither.
+    """
+    if isinstance(batch, Mapping) and key in batch:
+        ids = _texts(batch[key])
+    else:
+        image = (
+            batch.get("image")
+            if isinstance(batch, Mapping)
+            else batch[0]
+            if isinstance(batch, (list, tuple))
+            else batch
+        )
+        files = getattr(image, "meta", {}).get(_FILE)
+        if files is None:
+            keys = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else "none, the batch is no dictionary"
+            raise BadInputError(
+                f"margins need to know samples again: the batch has no key {key!r} and its images no file name (they "
+                f"are no MetaTensors); add one to the data set's items (keys of the batch: {keys})"
+            )
+        ids = [files] if isinstance(files, str) else _texts(files)
+    if len(ids) != size:
+        raise BadInputError(f"the batch has {size} images, but {len(ids)} ids under {key!r}; every image needs its own")
+    return ids
+
+
+def dataset_ids(dataset: Any, key: str) -> list[str] | None:
+    """The ids of all samples of a data set where it lists its items, else None.
+
+    Raises:
+        BadInputError: when two items share an id; slices of one volume need a key of their own, not the file's name.
+    """
+    items = getattr(dataset, "items", None)
+    items = getattr(dataset, "data", None) if not isinstance(items, Sequence) else items
+    if not isinstance(items, Sequence) or isinstance(items, str) or not items:
+        return None
+    if all(isinstance(item, Mapping) and key in item for item in items):
+        ids, what = [str(item[key]) for item in items], key
+    elif all(isinstance(item, Mapping) and isinstance(item.get("image"), str) for item in items):
+        ids, what = [str(item["image"]) for item in items], "image file"
+    else:
+        return None
+    twice = [name for name, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise BadInputError(
+            f"{len(twice)} of the data set's samples share their {what} with another, such as {twice[0]!r}; margins "
+            f"are kept for each sample, so give each item a {key!r} of its own"
+        )
+    return ids
+
+
+def _texts(values: Any) -> list[str]:
+    return [str(value) for value in (values.tolist() if isinstance(values, Tensor) else values)]

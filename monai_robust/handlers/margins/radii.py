@@ -1,0 +1,79 @@
+"""Radii for the samples of a batch, and what an attack within them showed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from torch import Tensor
+
+from monai_robust.tasks import Task
+
+__all__ = ["AttackTrace", "SampleRadii"]
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AttackTrace:
+    """What one attack on a batch of B samples showed; all terms are those of the network in evaluation mode.
+
+    Attributes:
+        ids: of the samples.
+        eps: (B,) the radii the attack was allowed.
+        size: (B,) the norm of the perturbation it returned.
+        path_sizes: (K, B) the norms of the iterates at which it looked at the loss, in order.
+        path_terms: for each loss term, (K, B), its values there.
+        final: for each loss term, (B,), its value at what the attack returned.
+        at: ``(share, rows) -> terms`` at ``clean + share * (adversarial - clean)`` for the chosen rows of the batch;
+            each call is a forward pass.
+    """
+
+    ids: list[str]
+    eps: Tensor
+    size: Tensor
+    path_sizes: Tensor
+    path_terms: Terms
+    final: Terms
+    at: Callable[[Tensor, Tensor], Terms]
+
+
+class SampleRadii:
+    """Gives a training step a radius for every sample; a handler, which must stand first among the trainer's.
+
+    Subclasses say what the radii are, and may learn from every attack.
+    """
+
+    wants_trace: bool = False
+    """Whether :meth:`observe` is to be called."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self._task_of: Callable[[Any], Task] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        self.engine = engine
+
+    def bind(self, task_of: Callable[[Any], Task]) -> None:
+        """Learn, from the training step these radii are for, which task a trainer's network is trained for."""
+        self._task_of = task_of
+
+    def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
+        """The radius of each sample of ``batch``, (size,) float32, on the CPU."""
+        raise NotImplementedError
+
+    def observe(self, trace: AttackTrace) -> None:
+        """Learn from an attack."""
+
+    def ids(self, batch: Any, size: int) -> list[str]:
+        """The id of each sample of ``batch``."""
+        return [""] * size
+
+
+def stacked(terms: list[Terms]) -> Terms:
+    """The terms of several iterates as one tensor (K, B) a term."""
+    return {name: torch.stack([one[name] for one in terms]) for name in terms[0]} if terms else {}

@@ -1,0 +1,83 @@
+"""Radii that do not learn, to compare adaptive margins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from monai_robust.errors import BadInputError
+from monai_robust.handlers.margins.ids import batch_ids
+from monai_robust.handlers.margins.radii import SampleRadii
+
+__all__ = ["RecordedMargins", "WarmupRadius"]
+
+
+class WarmupRadius(SampleRadii):
+    """One radius for all samples, growing linearly from nothing over the first epochs.
+
+    Args:
+        eps: the radius after the warm-up, in intensity units of the network's input.
+        epochs: how long it grows.
+
+    Raises:
+        BadInputError: for a radius or a number of epochs that is not positive.
+    """
+
+    def __init__(self, eps: float, epochs: float) -> None:
+        super().__init__()
+        if not eps > 0 or not epochs > 0:
+            raise BadInputError(f"the warm-up is to {eps!r} over {epochs!r} epochs; both must be positive")
+        self.eps, self.epochs = float(eps), float(epochs)
+
+    def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
+        length = engine.state.epoch_length or 1
+        share = min(1.0, engine.state.iteration / (self.epochs * length))
+        return torch.full((size,), self.eps * share, dtype=torch.float32)
+
+
+class RecordedMargins(SampleRadii):
+    """The margins an earlier training learned, epoch by epoch; with ``shuffle``, each sample gets another's.
+
+    Shuffled, every epoch has the very distribution of radii that the adaptive training had, but not on the samples
+    that earned them: the control that tells whether margins must be per *sample*.
+
+    Args:
+        path: ``margins_by_sample.csv`` of that training (``AdaptiveMargins(history=True)``).
+        shuffle: give every sample the margins of another one, the same throughout.
+        seed: of the shuffle.
+        key: as for ``AdaptiveMargins``.
+
+    Raises:
+        BadInputError: when there is no such table, or (while training) for a sample it does not know.
+    """
+
+    def __init__(self, path: str | Path, *, shuffle: bool = False, seed: int = 0, key: str = "sample_id") -> None:
+        super().__init__()
+        self.path, self.key = Path(path), key
+        try:
+            table = pd.read_csv(self.path, dtype={"sample_id": str})
+            wide = table.pivot(index="sample_id", columns="epoch", values="margin").sort_index()
+        except (OSError, KeyError, ValueError) as error:
+            raise BadInputError(f"{path} is no table of recorded margins: {error}") from None
+        names = wide.index.to_numpy(dtype=str)
+        owners = np.random.default_rng(seed).permutation(len(names)) if shuffle else np.arange(len(names))
+        self._values = wide.to_numpy(dtype=np.float64)[owners]
+        self._row = {name: index for index, name in enumerate(names)}
+
+    def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
+        ids = self.ids(batch, size)
+        unknown = [name for name in ids if name not in self._row]
+        if unknown:
+            raise BadInputError(
+                f"{self.path} has no margins for {len(unknown)} of {size} samples, such as {unknown[0]!r}"
+            )
+        column = min(engine.state.epoch - 1, self._values.shape[1] - 1)  # column 0: margins before the first epoch
+        return torch.tensor([self._values[self._row[name], column] for name in ids], dtype=torch.float32)
+
+    def ids(self, batch: Any, size: int) -> list[str]:
+        return batch_ids(batch, self.key, size)

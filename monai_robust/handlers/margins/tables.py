@@ -1,0 +1,62 @@
+"""What becomes of margins over the epochs, as CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monai_robust.errors import BadInputError
+
+__all__ = ["append_rows", "distribution", "histogram", "keep_epochs"]
+
+_BINS = 30
+
+
+def distribution(margins: Sequence[float]) -> dict[str, float]:
+    """``mean, minimum, p10, p50, p90, maximum`` of margins; NaN where there are none."""
+    values = np.asarray(margins, dtype=np.float64)
+    if not len(values):
+        return dict.fromkeys(("mean", "minimum", "p10", "p50", "p90", "maximum"), float("nan"))
+    p10, p50, p90 = np.quantile(values, [0.1, 0.5, 0.9])
+    return {
+        "mean": float(values.mean()),
+        "minimum": float(values.min()),
+        "p10": float(p10),
+        "p50": float(p50),
+        "p90": float(p90),
+        "maximum": float(values.max()),
+    }
+
+
+def histogram(margins: Sequence[float], epoch: int) -> list[dict[str, Any]]:
+    """Rows ``epoch, low, high, samples`` of a histogram of equal bins."""
+    counts, edges = np.histogram(np.asarray(margins, dtype=np.float64), bins=_BINS)
+    return [
+        {"epoch": epoch, "low": float(low), "high": float(high), "samples": int(count)}
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+
+
+def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows to a CSV file, with a header where it is new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, mode="a", header=not path.is_file(), index=False)
+
+
+def keep_epochs(path: Path, epoch: int) -> None:
+    """Drop what an earlier run wrote of the epochs after ``epoch``, which are going to be written again."""
+    if not path.is_file():
+        return
+    try:
+        table = pd.read_csv(path)
+        kept = table[table["epoch"] <= epoch]
+    except (KeyError, ValueError) as error:
+        raise BadInputError(f"{path} is damaged ({error}); move it away to go on") from None
+    if epoch == 0 or kept.empty:
+        path.unlink()
+    else:
+        kept.to_csv(path, index=False)

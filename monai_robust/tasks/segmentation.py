@@ -1,0 +1,168 @@
+"""One class for every pixel or voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from monai_robust.errors import BadInputError
+from monai_robust.tasks.base import Goal, Task
+from monai_robust.tasks.loss import LossTask
+from monai_robust.tasks.tensors import plain
+
+__all__ = ["Segmentation"]
+
+_SMOOTH = 1e-5
+
+
+class Segmentation(Task):
+    """Segmentation into exclusive classes, of which class 0 is the background; 2-D or 3-D.
+
+    Outputs are logits (B, C, *spatial), where one channel stands for two classes; of a network with deep supervision,
+    (B, heads, C, *spatial) or a list of heads, the first head counts. Targets are class indices (B, 1, *spatial) or
+    one-hot (B, C, *spatial).
+
+    The loss terms are ``dice``, 1 less the mean soft Dice of the foreground classes that the sample holds, and
+    ``cross_entropy``, the mean over its pixels. A class that a sample does not hold is left out: counted as a Dice
+    loss of 1 it would double the mean loss of clean data, which is AMAT's threshold. A sample without foreground has
+    no ``dice``, which is then 0.
+
+    The score is the mean Dice of the foreground classes that the sample holds, NaN for a sample that holds none.
+
+    Args:
+        loss: in place of the two terms, any loss ``(outputs, targets)``, such as ``monai.losses.DiceCELoss``; it is
+            evaluated sample by sample on the first head, and named ``loss`` unless it returns names.
+    """
+
+    name = "segmentation"
+    score_name = "mean foreground Dice"
+
+    def __init__(self, loss: Callable[..., Any] | None = None) -> None:
+        self.loss = None if loss is None else LossTask(loss)
+
+    def head(self, outputs: Any, targets: Any) -> Tensor:
+        """The output that counts, (B, C, *spatial), from one or several heads.
+
+        Raises:
+            BadInputError: for outputs that do not fit the targets.
+        """
+        outputs, targets = plain(outputs[0] if isinstance(outputs, (list, tuple)) else outputs), plain(targets)
+        if outputs.ndim == targets.ndim + 1:
+            outputs = outputs[:, 0]
+        if outputs.ndim != targets.ndim or outputs.shape[2:] != targets.shape[2:] or outputs.ndim < 3:
+            raise BadInputError(
+                f"the network's outputs have shape {tuple(outputs.shape)}, the labels {tuple(targets.shape)}; "
+                "segmentation takes (B, C, *spatial) and (B, 1, *spatial) or one-hot (B, C, *spatial)"
+            )
+        return outputs
+
+    def logits(self, outputs: Any, targets: Any) -> Tensor:
+        """Logits (B, C, *spatial), C at least 2, of the head that counts."""
+        head = self.head(outputs, targets)
+        return torch.cat([torch.zeros_like(head), head], dim=1) if head.shape[1] == 1 else head
+
+    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        if self.loss is not None:
+            return self.loss.terms(self.head(outputs, targets), targets)
+        logits = self.logits(outputs, targets).float()
+        labels = _indices(targets, logits.shape[1])
+        log_probabilities = logits.log_softmax(dim=1)
+        cross_entropy = F.nll_loss(log_probabilities, labels, reduction="none").flatten(1).mean(dim=1)
+        truth = _foreground(labels, logits.shape[1])
+        found = log_probabilities[:, 1:].exp().flatten(2)
+        dice = (2 * (found * truth).sum(dim=2) + _SMOOTH) / (found.sum(dim=2) + truth.sum(dim=2) + _SMOOTH)
+        present = truth.sum(dim=2) > 0
+        missing = ((1 - dice) * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+        return {"dice": missing, "cross_entropy": cross_entropy}
+
+    def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        if self.loss is not None:
+            return {}
+        logits = self.logits(outputs, targets)
+        return {"dice": (_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1)}
+
+    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """``tp_1, fp_1, fn_1, tp_2, ...``, pixels of each foreground class, and ``score``."""
+        logits = self.logits(outputs, targets)
+        classes = logits.shape[1]
+        truth = _foreground(_indices(targets, classes), classes)
+        found = _foreground(logits.argmax(dim=1), classes)
+        counts = {
+            "tp": (found * truth).sum(dim=2),
+            "fp": (found * (1 - truth)).sum(dim=2),
+            "fn": ((1 - found) * truth).sum(dim=2),
+        }
+        present = truth.sum(dim=2) > 0
+        dice = 2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"]).clamp(min=1)
+        score = torch.where(present, dice, 0.0).sum(dim=1) / present.sum(dim=1)  # 0 / 0 is NaN: there is no score
+        columns = {
+            f"{name}_{index}": count[:, index - 1].long()
+            for index in range(1, classes)
+            for name, count in counts.items()
+        }
+        return columns | {"score": score}
+
+    def columns(self, classes: Sequence[str]) -> list[str]:
+        return [f"{name}_{index}" for index in range(1, len(classes) + 1) for name in ("tp", "fp", "fn")] + ["score"]
+
+    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
+        sizes = [int(outcomes[f"tp_{c}"][index] + outcomes[f"fn_{c}"][index]) for c in range(1, len(classes) + 1)]
+        label = ", ".join(f"{name} {size}" for name, size in zip(classes, sizes, strict=True)) + " pixels"
+        return {"label": label, "prediction": f"Dice {float(outcomes['score'][index]):.2f}"}
+
+    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
+        """Samples that hold each foreground class, by the items' ``foreground``, the class indices a sample holds."""
+        return {name: sum(index in item["foreground"] for item in items) for index, name in enumerate(classes, 1)}
+
+    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
+        """One sample of each of four patients, the middle one of those that hold the most classes."""
+        chosen: list[int] = []
+        patients = list(dict.fromkeys(str(item["patient_id"]) for item in items))
+        for patient in patients[:: max(1, len(patients) // 4)][:4]:
+            own = [i for i, item in enumerate(items) if str(item["patient_id"]) == patient and item["foreground"]]
+            most = max((len(items[i]["foreground"]) for i in own), default=0)
+            best = [i for i in own if len(items[i]["foreground"]) == most]
+            chosen += best[len(best) // 2 : len(best) // 2 + 1]
+        return chosen
+
+    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        logits = self.logits(outputs, targets)
+        return logits.argmax(dim=1), _indices(targets, logits.shape[1])
+
+    def aim(self, outputs: Any, targets: Any, goal: Goal) -> Tensor:
+        logits = self.logits(outputs, targets)
+        if goal == "least_likely":
+            return logits.argmin(dim=1, keepdim=True)
+        if isinstance(goal, bool) or not isinstance(goal, int) or not 0 <= goal < logits.shape[1]:
+            raise BadInputError(
+                f"the attack's goal is {goal!r}; for {logits.shape[1]} classes it must be 'untargeted', "
+                f"'least_likely' or a class from 0 to {logits.shape[1] - 1}"
+            )
+        return torch.full_like(logits[:, :1], goal, dtype=torch.long)
+
+
+def _indices(targets: Any, classes: int) -> Tensor:
+    """Class indices (B, *spatial) from indices (B, 1, *spatial) or one-hot (B, C, *spatial)."""
+    targets = plain(targets)
+    if targets.shape[1] == classes:
+        if bool((targets.sum(dim=1) != 1).any()) or bool(((targets != 0) & (targets != 1)).any()):
+            raise BadInputError("the labels are not one-hot; overlapping classes need a loss: Segmentation(loss=...)")
+        return targets.argmax(dim=1)
+    if targets.shape[1] != 1:
+        raise BadInputError(f"the labels have {targets.shape[1]} channels; they need 1, or {classes} one-hot ones")
+    indices = targets[:, 0].long()
+    if bool((indices != targets[:, 0]).any()) or bool((indices < 0).any()) or bool((indices >= classes).any()):
+        values = targets.unique().tolist()
+        wrong = next(value for value in values if value != int(value) or not 0 <= value < classes)
+        raise BadInputError(f"a label is {wrong:g}, but the network has outputs for classes 0 to {classes - 1}")
+    return indices
+
+
+def _foreground(labels: Tensor, classes: int) -> Tensor:
+    """(B, C - 1, N) float: 1 where a pixel has the class."""
+    flat = labels.flatten(1)
+    return torch.stack([flat == index for index in range(1, classes)], dim=1).float()

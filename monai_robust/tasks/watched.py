@@ -1,0 +1,69 @@
+"""A task that remembers what an attack saw of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_robust.attacks.threat import Norm
+from monai_robust.errors import BadInputError
+from monai_robust.tasks.base import Goal, Task
+from monai_robust.tasks.tensors import plain
+
+__all__ = ["Watched"]
+
+
+class Watched(Task):
+    """``task``, whose loss terms are kept for every iterate of an attack, without one more forward pass.
+
+    Args:
+        task: what is attacked.
+        inputs: the clean inputs, (B, C, *spatial).
+        targets: the true targets; terms are kept for these, also where an attack steers to others.
+        norm: measures how far an iterate is from ``inputs``.
+
+    Attributes:
+        sizes: for each iterate at which the attack asked for the loss, the norm of its perturbation, (B,).
+        terms_seen: for each of them, the loss terms, ``{name: (B,)}``, detached, single precision.
+    """
+
+    def __init__(self, task: Task, inputs: Tensor, targets: Any, norm: Norm) -> None:
+        self.task = task
+        self.inputs = plain(inputs).detach()
+        self.targets = targets
+        self.norm = norm
+        self.sizes: list[Tensor] = []
+        self.terms_seen: list[dict[str, Tensor]] = []
+        self._size: Tensor | None = None
+        self.name = task.name  # type: ignore[misc]
+
+    def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
+        self._size = self.norm.size(plain(inputs).detach() - self.inputs)
+        return self.task.forward(network, inputs, targets)
+
+    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        terms = self.task.terms(outputs, targets)
+        with torch.no_grad():
+            true = terms if _same(targets, self.targets) else self.task.terms(outputs, self.targets)
+            seen = {name: value.detach().float() for name, value in true.items()}
+        if self._size is None or any(len(value) != len(self._size) for value in seen.values()):
+            raise BadInputError(
+                "adaptive margins need an attack that runs the whole batch through the task it is given"
+            )
+        self.sizes.append(self._size)
+        self.terms_seen.append(seen)
+        return terms
+
+    def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
+        return self.task.aim(outputs, targets, goal)
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return len(first) == len(second) and all(map(_same, first, second))
+    return first is second
