@@ -102,6 +102,10 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="The trained weights.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where outcomes.csv and the report go.")],
+    presets: Annotated[
+        list[Path] | None,
+        typer.Option("--preset", help="A config file that the network was trained with; may be given several times."),
+    ] = None,
 ) -> None:
     """Measure a trained network of a bundle, clean, under attack and corrupted, and write outcomes.csv and report.html.
 
@@ -113,7 +117,7 @@ def evaluate(
     from monai_robust.evaluation.bundle import measure_bundle
     from monai_robust.evaluation.report import write_report
 
-    folder = measure_bundle(bundle, checkpoint, output_dir, overrides(context.args))
+    folder = measure_bundle(bundle, checkpoint, output_dir, overrides(context.args), presets or ())
     print(f"report: {write_report([folder], output_dir / 'report.html')}")
 
 

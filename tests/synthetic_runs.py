@@ -72,7 +72,7 @@ def write_run(
     """Write a finished evaluation whose accuracy falls by ``falls`` per unit of radius, and return its folder."""
     generator = np.random.default_rng([seed, len(name), round(100 * falls)])
     columns = outcome_columns(task_columns(classes), ["source"])
-    with OutcomesWriter(folder / "outcomes.csv", columns, sample_ids(count), batch_size=16) as writer:
+    with OutcomesWriter(folder / "outcomes.csv", columns, sample_ids(count), 16) as writer:
         for one in PERTURBATIONS:
             for severity in one["severities"]:
                 drop = severity if one["kind"] == "attack" else 0.3 * severity * (one["kind"] == "corruption")
@@ -86,6 +86,115 @@ def write_run(
     if gallery:
         write_pictures(folder / "gallery.npz", generator, classes)
     return folder
+
+
+ORGANS = ["head", "tail"]
+SLICES = 6
+
+
+def slice_ids(volumes: int) -> list[str]:
+    return [f"secretcase{volume:02d}/{index:03d}" for volume in range(volumes) for index in range(SLICES)]
+
+
+def slice_outcomes(generator: np.random.Generator, volumes: int, quality: float, severity: float) -> dict[str, Any]:
+    """All columns but perturbation, severity and norm, of slices of which the first of each volume is empty;
+    ``quality`` is about the Dice of the others."""
+    count = volumes * SLICES
+    truth = generator.integers(40, 60, (count, 2))
+    truth[np.arange(count) % SLICES == 0] = 0
+    truth[np.arange(count) % SLICES == 1, 1] = 0
+    tp = np.round(truth * np.clip(generator.normal(quality, 0.03, (count, 2)), 0, 1)).astype(int)
+    fp = np.where(truth > 0, truth - tp, generator.integers(0, 5, (count, 2)))
+    present = truth > 0
+    dice = np.where(present, 2 * tp / np.maximum(tp + fp + truth, 1), 0)
+    with np.errstate(invalid="ignore"):
+        score = dice.sum(axis=1) / present.sum(axis=1)
+    columns = {
+        f"{name}_{k + 1}": values[:, k].tolist()
+        for k in range(2)
+        for name, values in (("tp", tp), ("fp", fp), ("fn", truth - tp))
+    }
+    return {
+        "sample_id": slice_ids(volumes),
+        "patient_id": [name.split("/")[0] for name in slice_ids(volumes)],
+        "distance": [severity] * count,
+        "contrast": generator.normal(1.0, 0.05, count).tolist(),
+        "input_norm": generator.normal(45.0, 3.0, count).tolist(),
+        **columns,
+        "score": score.tolist(),
+    }
+
+
+def segmentation_perturbations(corruptions: bool = True) -> list[dict[str, Any]]:
+    def attack(name: str, steps: int) -> dict[str, Any]:
+        settings = {"steps": steps}
+        return {"name": name, "kind": "attack", "norm": "l2", "severities": [2.0, 6.0, 10.0], "settings": settings}
+
+    noise = {"name": "gaussian", "kind": "corruption", "norm": "", "severities": [0.1, 0.4], "settings": {}}
+    return [PERTURBATIONS[0], attack("pgd_l2", 100), attack("ifgsm_l2", 10), *([noise] if corruptions else [])]
+
+
+def write_segmentation_run(
+    folder: Path,
+    name: str = "std",
+    *,
+    seed: int = 0,
+    volumes: int = 4,
+    clean: float = 0.9,
+    falls: float = 0.08,
+    gallery: bool = False,
+    margins: bool = False,
+    corruptions: bool = True,
+    info: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a finished segmentation whose Dice falls by ``falls`` per unit of radius, and return its folder."""
+    generator = np.random.default_rng([seed, len(name), round(100 * falls)])
+    perturbations = segmentation_perturbations(corruptions)
+    columns = outcome_columns([f"{part}_{k}" for k in (1, 2) for part in ("tp", "fp", "fn")] + ["score"])
+    ids = slice_ids(volumes)
+    with OutcomesWriter(folder / "outcomes.csv", columns, ids, [SLICES] * volumes) as writer:
+        for one in perturbations:
+            for severity in one["severities"]:
+                drop = severity * {"pgd_l2": 1.0, "ifgsm_l2": 0.4}.get(one["name"], 0.5)
+                rows = slice_outcomes(generator, volumes, max(clean - falls * drop, 0.0), severity)
+                rows |= {"norm": [one["norm"]] * len(ids)}
+                for start in range(0, len(ids), SLICES):
+                    batch = {column: values[start : start + SLICES] for column, values in rows.items()}
+                    writer.append(one["name"], severity, batch)
+    about = {"task": "segmentation", "groups": [], "perturbations": perturbations}
+    about |= {"score": {"name": "mean foreground Dice", "higher_is_better": True}}
+    write_run_info(folder, run_info(name, seed, ORGANS) | about | dict(info or {}))
+    (folder / "epoch_times.csv").write_text("epoch,seconds\n1,9.0\n2,4.0\n3,4.5\n")
+    if margins:
+        write_margins(folder / "margins.csv", generator)
+    if gallery:
+        write_masks(folder / "gallery.npz")
+    return folder
+
+
+def write_margins(path: Path, generator: np.random.Generator) -> None:
+    header = "epoch,samples,visited,mean,minimum,p10,p50,p90,maximum,enlarged,refined,ever_shrunk"
+    rows = []
+    for epoch in range(1, 6):
+        low, middle, high = np.quantile(generator.gamma(4.0, 0.3 * epoch, 200), [0.1, 0.5, 0.9])
+        rows.append(f"{epoch},200,180,{middle},0.1,{low},{middle},{high},{2 * high},120,60,{0.1 * epoch}")
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+def write_masks(path: Path) -> None:
+    """Two slices with two areas each, clean and attacked; the attack moves what is predicted."""
+    grid = np.linspace(-1, 1, 40)
+    images = np.stack([np.hypot(grid[:, None] - shift, grid[None]) for shift in (0.0, 0.2)]).astype(np.float32)
+    truth = np.where(images < 0.3, 1, np.where(images < 0.5, 2, 0))
+    said = [{"label": "head 110, tail 190 pixels", "prediction": f"Dice {dice:.2f}"} for dice in (1.0, 1.0)]
+    fooled = [one | {"prediction": "Dice 0.31"} for one in said]
+    pictures = {("clean", 0.0): images, ("pgd_l2", 6.0): images + 0.01, ("ifgsm_l2", 6.0): images - 0.01}
+    masks = {
+        ("clean", 0.0): truth,
+        ("pgd_l2", 6.0): np.roll(truth, 8, axis=2),
+        ("ifgsm_l2", 6.0): np.roll(truth, 3, axis=2),
+    }
+    write_gallery(path, pictures, dict(zip(pictures, [said, fooled, fooled], strict=True)), masks, truth)
 
 
 def run_info(name: str, seed: int, classes: Sequence[str]) -> dict[str, Any]:

@@ -309,6 +309,25 @@ def test_evaluate_measures_by_the_bundles_configuration_and_reports(tmp_path, co
     assert norms.tolist() == pytest.approx(images.flatten(1).norm(dim=1).tolist(), rel=1e-5)
 
 
+def test_evaluate_takes_presets_and_a_record_without_an_image_size(tmp_path, command):
+    folder = bundle(tmp_path, TINY, MEASURE)
+    preset = tmp_path / "small.yaml"
+    preset.write_text("image_size: 3\nseverities: [0.9]\n")
+    given = ["--checkpoint", weights(tmp_path, '{"fold": 2}'), "--output_dir", tmp_path / "out", "--preset", preset]
+    status, _, err = command("evaluate", folder, *given)
+    assert status == 0, err
+    table = pd.read_csv(tmp_path / "out" / "outcomes.csv")
+    images = torch.stack([film["image"] for film in tiny_films(3)])
+    norms = table.loc[table["perturbation"] == "clean", "input_norm"]
+    assert norms.tolist() == pytest.approx(images.flatten(1).norm(dim=1).tolist(), rel=1e-5)
+    # the robustness configuration is read after the preset
+    assert sorted(table["severity"].unique()) == [0.0, 0.5]
+    gone = [*given[:-1], tmp_path / "gone.yaml"]
+    status, _, err = command("evaluate", folder, *gone)
+    assert status == 2
+    assert "there is no preset" in err
+
+
 @pytest.mark.parametrize(
     ("record", "words", "mention"),
     [

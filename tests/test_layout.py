@@ -23,7 +23,7 @@ FLOORS = [
     {"losses", "metrics", "transforms", "networks", "data"},
     {"tasks"},
     {"attacks"},
-    {"recipes", "handlers"},
+    {"recipes", "handlers", "planning"},
     {"engines", "overlays"},
     {"evaluation"},
     {"cli"},

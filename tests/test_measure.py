@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TinyNet
 
-from monai_robust.attacks import PGD
+from monai_robust.attacks import BIM, FGSM, IFGSM, PGD
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import (
     AttackSweep,
@@ -21,7 +21,8 @@ from monai_robust.evaluation import (
     read_run,
     write_report,
 )
-from monai_robust.tasks import Classification
+from monai_robust.evaluation.perturbations import Victim
+from monai_robust.tasks import Classification, Segmentation
 from monai_robust.transforms import corruption
 
 CLASSES = ["covid", "normal", "pneumonia"]
@@ -156,12 +157,14 @@ def test_no_attack_leaves_its_radius_and_it_hurts(table, radius):
 def test_a_corrupted_sample_is_what_the_corruption_makes_of_it_alone():
     sweep = CorruptionSweep("gaussian", [0.5])
     inputs, names = torch.stack(Films().images), [f"film{index}" for index in range(COUNT)]
-    keywords = {"task": Classification(), "seed": 3}
-    together = sweep.apply(0.5, network(), inputs, None, sample_ids=names, **keywords)
-    alone = [sweep.apply(0.5, network(), inputs[i : i + 1], None, sample_ids=[names[i]], **keywords) for i in (7, 2)]
+    together = sweep.apply(0.5, Victim(network(), inputs, None, Classification(), names, seed=3))
+    alone = [
+        sweep.apply(0.5, Victim(network(), inputs[i : i + 1], None, Classification(), [names[i]], seed=3))
+        for i in (7, 2)
+    ]
     assert torch.equal(torch.cat(alone), together[[7, 2]])
     assert not torch.equal(together[0] - inputs[0], together[1] - inputs[1])
-    other = sweep.apply(0.5, network(), inputs, None, sample_ids=names, task=Classification(), seed=4)
+    other = sweep.apply(0.5, Victim(network(), inputs, None, Classification(), names, seed=4))
     assert not torch.equal(other, together)
 
 
@@ -368,3 +371,192 @@ def test_the_largest_perturbation_in_linf_is_measured_in_linf(tmp_path):
     rows = block(read_outcomes(folder / "outcomes.csv", ["source"]), "pgd_linf", 0.05)
     assert (rows["norm"] == "linf").all()
     np.testing.assert_allclose(rows["distance"], 0.05, atol=1e-6)
+
+
+def test_what_an_attack_does_to_a_sample_depends_neither_on_batches_nor_on_order():
+    sweep = AttackSweep(PGD(norm="l2", steps=2, random_start="sphere"), [1.0])
+    inputs, model = torch.stack(Films().images), network().eval()
+    labels, names = torch.arange(COUNT) % 3, [f"film{index}" for index in range(COUNT)]
+    together = sweep.apply(1.0, Victim(model, inputs, labels, Classification(), names, seed=3))
+    order = [7, 2, 5]
+    victim = Victim(model, inputs[order], labels[order], Classification(), [names[i] for i in order], seed=3)
+    torch.testing.assert_close(sweep.apply(1.0, victim), together[order], rtol=0, atol=1e-4)
+    other = sweep.apply(1.0, Victim(model, inputs, labels, Classification(), names, seed=4))
+    assert (other - together).flatten(1).norm(dim=1).min() > 0.05
+
+
+def test_sweeps_of_different_attacks_have_different_names_by_default():
+    attacks = [PGD(norm="l2"), BIM(norm="l2"), FGSM(norm="l2"), PGD(norm="linf"), BIM()]
+    names = [AttackSweep(attack, [1.0]).name for attack in attacks]
+    assert names == ["pgd_l2", "bim_l2", "fgsm_l2", "pgd_linf", "bim_linf"]
+    assert AttackSweep(IFGSM(norm="l2"), [1.0], name="ifgsm_l2").describe()["name"] == "ifgsm_l2"
+
+
+SIZES = [(8, 8)] * 3 + [(6, 10)] * 2 + [(8, 8)] * 3
+
+
+class Slices:
+    """Slices of three volumes, of two sizes; items tell what a slice is, not its pixels."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(6)
+        self.images = [torch.rand(1, *size, generator=generator) for size in SIZES]
+        self.labels = [(image > 0.6).long() + (image > 0.8).long() for image in self.images]
+        self.labels[3] = torch.zeros_like(self.labels[3])
+        self.labels[1] = self.labels[1].clamp(max=1)
+        self.items = [
+            {
+                "sample_id": f"case{sum(place >= end for end in (3, 5))}/{place:03d}",
+                "patient_id": f"case{sum(place >= end for end in (3, 5))}",
+                "size": size,
+                "foreground": tuple(label.unique()[label.unique() > 0].tolist()),
+            }
+            for place, (size, label) in enumerate(zip(SIZES, self.labels, strict=True))
+        ]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        return self.items[index] | {"image": self.images[index], "label": self.labels[index]}
+
+
+def segmenter() -> TinyNet:
+    torch.manual_seed(3)
+    made = TinyNet(dense=True)
+    with torch.no_grad():
+        made.head.weight.mul_(60)
+        made.head.bias.sub_(made.eval()(torch.full((1, 1, 8, 8), 0.6)).mean(dim=(0, 2, 3)))
+    return made.train()
+
+
+def slices_measurement(folder: Path, **changes) -> Measurement:
+    arguments = {
+        "network": segmenter(),
+        "dataset": Slices(),
+        "task": Segmentation(),
+        "perturbations": [
+            CleanSweep(),
+            AttackSweep(PGD(norm="l2", steps=2, random_start="ball"), [0.5, 2.0]),
+            AttackSweep(BIM(norm="l2", steps=1), [1.0], name="ifgsm_l2"),
+        ],
+        "classes": ["head", "tail"],
+        "groups": [],
+        "batch_size": 2,
+    }
+    return measurement(folder, **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory) -> Path:
+    return slices_measurement(tmp_path_factory.mktemp("slices")).run()
+
+
+def test_slices_of_different_sizes_are_measured_in_their_own_batches(slices):
+    found = block(read_outcomes(slices / "outcomes.csv"), "clean", 0.0)
+    data, model = Slices(), segmenter().eval()
+    assert (found[["tp_1", "tp_2", "fp_1", "fn_2"]].sum() > 0).all()  # predictions of every class, right and wrong
+    for index, row in found.iterrows():
+        with torch.no_grad():
+            predicted = model(data.images[index][None]).argmax(dim=1)
+        truth = data.labels[index]
+        for c in (1, 2):
+            assert row[f"tp_{c}"] == int(((predicted == c) & (truth == c)).sum())
+            assert row[f"fp_{c}"] == int(((predicted == c) & (truth != c)).sum())
+            assert row[f"fn_{c}"] == int(((predicted != c) & (truth == c)).sum())
+    assert found["sample_id"].tolist() == [item["sample_id"] for item in data.items]
+
+
+def test_a_slice_without_foreground_has_an_empty_score_and_is_no_scored_sample(slices, tmp_path):
+    lines = (slices / "outcomes.csv").read_text().splitlines()
+    assert lines[4].startswith("case1/003,")
+    assert lines[4].endswith(",")
+    found = read_outcomes(slices / "outcomes.csv")
+    assert found["score"].isna().sum() == 4  # one of eight slices, under four perturbations
+    write_report([slices], tmp_path / "report.html")
+    summary = pd.read_csv(tmp_path / "report_tables" / "summary_of_runs.csv")
+    assert set(summary["n"]) == {7}
+    assert summary["score"].iloc[0] == pytest.approx(block(found, "clean", 0.0)["score"].dropna().mean())
+
+
+class StoppingSegmentation(Segmentation):
+    """Segmentation that dies at a given forward pass."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def forward(self, network, inputs, targets):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+        return super().forward(network, inputs, targets)
+
+
+@pytest.mark.parametrize("after", [0, 3, 4, 9, 21])
+def test_a_killed_measurement_of_uneven_batches_continues_to_the_identical_table(tmp_path, slices, after):
+    with pytest.raises(Killed):
+        slices_measurement(tmp_path, task=StoppingSegmentation(after)).run()
+    before, whole = (tmp_path / "outcomes.csv").read_bytes(), (slices / "outcomes.csv").read_bytes()
+    assert whole.startswith(before)
+    assert len(before) < len(whole)
+    slices_measurement(tmp_path).run()
+    assert (tmp_path / "outcomes.csv").read_bytes() == whole
+
+
+def test_the_gallery_of_slices_holds_what_was_predicted_and_what_is_true(slices):
+    gallery = read_gallery(slices / "gallery.npz")
+    assert gallery.truth is not None
+    data = Slices()
+    chosen = Segmentation().examples(data.items, ["head", "tail"])
+    assert gallery.truth.shape == (len(chosen), 8, 10)
+    with torch.no_grad():
+        predicted = segmenter().eval()(data.images[chosen[0]][None]).argmax(dim=1)[0]
+    height, width = SIZES[chosen[0]]
+    np.testing.assert_array_equal(gallery.masks["clean"][0, :height, :width], predicted)
+    np.testing.assert_array_equal(gallery.truth[0, :height, :width], data.labels[chosen[0]][0])
+    assert set(gallery.masks) == {"clean", "pgd_l2@2.0", "ifgsm_l2@1.0"}
+
+
+def test_the_record_of_slices_counts_those_that_hold_a_class(slices):
+    info = json.loads((slices / "run.json").read_text())
+    assert (info["task"], info["classes"]) == ("segmentation", ["head", "tail"])
+    assert info["data"] == {"samples": 8, "patients": 3, "classes": {"head": 7, "tail": 6}}
+
+
+def inverted(inputs, network):
+    return network(1 - inputs)
+
+
+def test_an_inferer_runs_the_network_for_attack_and_evaluation(tmp_path, slices):
+    folder = slices_measurement(tmp_path / "a", inferer=inverted).run()
+    other = read_outcomes(folder / "outcomes.csv")
+    plain = read_outcomes(slices / "outcomes.csv")
+    assert not block(other, "clean", 0.0)["score"].equals(block(plain, "clean", 0.0)["score"])
+    assert json.loads((folder / "run.json").read_text())["settings"]["inferer"] == "inverted"
+
+    class Inverting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = segmenter()
+
+        def forward(self, x):
+            return self.inner(1 - x)
+
+    same = slices_measurement(tmp_path / "b", network=Inverting()).run()
+    assert (same / "outcomes.csv").read_bytes() == (folder / "outcomes.csv").read_bytes()
+
+
+def test_tables_of_the_training_are_copied_where_they_exist(tmp_path):
+    (tmp_path / "epoch_times.csv").write_text("epoch,seconds\n1,2.5\n")
+    tables = [tmp_path / "epoch_times.csv", tmp_path / "margins.csv"]
+    folder = slices_measurement(tmp_path / "run", perturbations=[CleanSweep()], training_tables=tables).run()
+    assert (folder / "epoch_times.csv").read_text() == "epoch,seconds\n1,2.5\n"
+    assert not (folder / "margins.csv").exists()
+    assert "Seconds per epoch" in write_report([folder], tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_nothing_is_refused(tmp_path, size):
+    with pytest.raises(BadInputError, match="batch_size must be at least 1"):
+        measurement(tmp_path, batch_size=size)

@@ -79,6 +79,52 @@ def test_a_continued_table_does_only_the_missing_batches(tmp_path: Path, whole: 
     assert path.read_bytes() == whole
 
 
+def test_batches_of_given_sizes_are_continued_to_the_identical_table(tmp_path: Path) -> None:
+    sizes = [3, 1, 4, 2]
+    rows, path = rows_of("clean", 0), tmp_path / "uneven.csv"
+
+    def write() -> None:
+        with OutcomesWriter(path, COLUMNS, sample_ids(COUNT), sizes) as writer:
+            for size, end in zip(sizes, np.cumsum(sizes), strict=True):
+                if end > writer.done("clean", 0):
+                    writer.append("clean", 0, {name: values[end - size : end] for name, values in rows.items()})
+
+    write()
+    whole = path.read_bytes()
+    ends = [len(b"".join(whole.splitlines(keepends=True)[: 1 + done])) for done in (0, 3, 4, 8, 10)]
+    for length in range(0, len(whole), 149):
+        path.write_bytes(whole[:length])
+        with OutcomesWriter(path, COLUMNS, sample_ids(COUNT), sizes):
+            pass
+        assert path.stat().st_size == max(end for end in ends if end <= max(length, ends[0]))
+        write()
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("batches", [0, [3, 3], [5, 5, 0], [11]])
+def test_batches_that_do_not_hold_the_samples_are_refused(tmp_path: Path, batches: Any) -> None:
+    with pytest.raises(BadInputError, match="batch"):
+        OutcomesWriter(tmp_path / "o.csv", COLUMNS, sample_ids(COUNT), batches)
+
+
+def test_a_missing_number_is_an_empty_cell_and_read_as_nan(tmp_path: Path) -> None:
+    rows = rows_of("clean", 0)
+    rows["score"][3] = rows["contrast"][2] = float("nan")
+    with OutcomesWriter(tmp_path / "o.csv", COLUMNS, sample_ids(COUNT), COUNT) as writer:
+        writer.append("clean", 0, rows)
+    assert "nan" not in (tmp_path / "o.csv").read_text()
+    table = read_outcomes(tmp_path / "o.csv", ["source"])
+    assert np.flatnonzero(table["score"].isna()).tolist() == [3]
+    assert np.flatnonzero(table["contrast"].isna()).tolist() == [2]
+    text = (tmp_path / "o.csv").read_text()
+    (tmp_path / "o.csv").write_text(text.replace(",clean,0.0,", ",clean,,", 1))
+    with pytest.raises(BadInputError, match="severity is ''"):
+        read_outcomes(tmp_path / "o.csv", ["source"])
+    (tmp_path / "o.csv").write_text(text.replace("1.0\n", "nan\n", 1))
+    with pytest.raises(BadInputError, match="score is 'nan', which must be a finite number"):
+        read_outcomes(tmp_path / "o.csv", ["source"])
+
+
 def test_perturbations_may_alternate_batch_by_batch(tmp_path: Path) -> None:
     path = tmp_path / "outcomes.csv"
     clean, attacked = rows_of("clean", 0), rows_of("pgd_l2", 1)

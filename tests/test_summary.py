@@ -178,6 +178,16 @@ def test_bootstrap_repeats_itself_and_pretends_no_certainty() -> None:
         bootstrap_intervals(values, patients[:-1])
 
 
+def test_bootstrap_leaves_out_samples_without_a_value() -> None:
+    values = np.random.default_rng(5).random((30, 2))
+    patients = np.repeat(np.arange(10), 3).astype(str)
+    holes = values.copy()
+    holes[::3, 1] = math.nan
+    kept = np.arange(30) % 3 != 0
+    assert np.array_equal(bootstrap_intervals(holes, patients), bootstrap_intervals(values[kept], patients[kept]))
+    assert np.isnan(bootstrap_intervals(np.full((30, 2), math.nan), patients)).all()
+
+
 def test_samples_without_a_patient_count_one_by_one(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "erm", count=16)
     text = (folder / "outcomes.csv").read_text()
@@ -195,6 +205,7 @@ def test_samples_without_a_patient_count_one_by_one(tmp_path: Path) -> None:
         (lambda table: table.assign(label=7), "label must be a class index from 0 to 2"),
         (lambda table: table.assign(probability_1=math.nan), "probability_1 must be a finite number"),
         (lambda table: table.assign(score=1.0), "contradicts itself"),
+        (lambda table: table.assign(score=math.nan), "contradicts itself"),
     ],
 )
 def test_a_table_that_is_no_classifiers_is_refused(runs: list[Run], change, message: str) -> None:

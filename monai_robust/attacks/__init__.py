@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from monai_robust.attacks.gradient import BIM, FGSM, IFGSM, PGD, GradientAttack
 from monai_robust.attacks.presets import PAPER_ATTACKS, paper_attack
+from monai_robust.attacks.windowed import WindowAttack
 
-__all__ = ["BIM", "FGSM", "IFGSM", "PAPER_ATTACKS", "PGD", "GradientAttack", "paper_attack"]
+__all__ = ["BIM", "FGSM", "IFGSM", "PAPER_ATTACKS", "PGD", "GradientAttack", "WindowAttack", "paper_attack"]

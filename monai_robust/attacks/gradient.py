@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any, ClassVar, Literal
@@ -115,7 +115,7 @@ class GradientAttack:
         eps: float | Tensor | None = None,
         *,
         task: Task | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> Tensor:
         """Adversarial inputs, detached, of the shape, dtype, device and metadata of ``inputs``.
 
@@ -125,7 +125,7 @@ class GradientAttack:
             targets: whatever the task takes.
             eps: radius: a number or a (B,) tensor; overrides the configured one.
             task: overrides the configured task.
-            generator: source of the random start.
+            generator: source of the random start; one for each sample makes a sample's start independent of its batch.
         """
         # An ordinary tensor even where the caller is in inference mode, whose tensors cannot enter a graph.
         with torch.inference_mode(False), torch.enable_grad():
@@ -157,7 +157,7 @@ class GradientAttack:
         targets: Any,
         eps: Tensor,
         task: Task,
-        generator: torch.Generator | None,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
     ) -> Tensor:
         targets, sign = self._aim(network, clean, targets, task)
         limits = self.bounds.limits(clean)
@@ -167,8 +167,7 @@ class GradientAttack:
         length = expand(sign * step, clean).to(clean.dtype)
         adversarial = clean
         if self.random_start:
-            surface = self.random_start == "sphere"
-            adversarial = _clip(clean + self.norm.sample(clean, eps, generator, surface=surface), limits)
+            adversarial = _clip(clean + self._start(clean, eps, generator), limits)
         for _ in range(self.steps):
             gradient = self._gradient(network, adversarial, targets, task)
             delta = adversarial - clean + length * self.norm.steepest(gradient)
@@ -176,6 +175,20 @@ class GradientAttack:
         if not bool(torch.isfinite(adversarial).all()):
             raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
         return adversarial.detach()
+
+    def _start(
+        self, clean: Tensor, eps: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None
+    ) -> Tensor:
+        surface = self.random_start == "sphere"
+        if generator is None or isinstance(generator, torch.Generator):
+            return self.norm.sample(clean, eps, generator, surface=surface)
+        if len(generator) != len(clean):
+            raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
+        starts = [
+            self.norm.sample(one, radius, own, surface=surface)
+            for one, radius, own in zip(clean.split(1), eps.split(1), generator, strict=True)
+        ]
+        return torch.cat(starts)
 
     def _aim(self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task) -> tuple[Any, Literal[1, -1]]:
         if self.goal == "untargeted":

@@ -11,6 +11,7 @@ __all__ = ["PAPER_ATTACKS", "paper_attack"]
 
 _RTDA_TRAIN = {"norm": "l2", "steps": 7, "relative_step": 2.5}
 _RTDA_EVALUATION = {"norm": "l2", "steps": 20, "relative_step": 2.5}
+_AMAT_TRAIN = {"norm": "l2", "steps": 20, "random_start": "sphere"}
 _COMPLEXITY = {"norm": "linf", "goal": "least_likely"}
 
 PAPER_ATTACKS: dict[str, tuple[type[GradientAttack], dict[str, Any]]] = {
@@ -31,6 +32,13 @@ PAPER_ATTACKS: dict[str, tuple[type[GradientAttack], dict[str, Any]]] = {
     # 20 steps of eps / 10, are inferred, not printed.
     "model-complexity-fgsm": (FGSM, _COMPLEXITY),
     "model-complexity-pgd": (PGD, {**_COMPLEXITY, "steps": 20, "relative_step": 2.0, "random_start": "ball"}),
+    # amat, sections 3.3 to 3.7: 100-PGD and 10-IFGSM, all in L2. Step sizes and starts are printed nowhere; these are
+    # the released program's. Its IFGSM for segmentation can travel only half the radius.
+    "amat-segmentation-training": (PGD, {**_AMAT_TRAIN, "relative_step": 4.0}),
+    "amat-training": (PGD, {**_AMAT_TRAIN, "relative_step": 5.0}),
+    "amat-pgd": (PGD, {"norm": "l2", "steps": 100, "relative_step": 5.0, "random_start": "ball"}),
+    "amat-segmentation-ifgsm": (BIM, {"norm": "l2", "steps": 10, "relative_step": 0.5}),
+    "amat-ifgsm": (BIM, {"norm": "l2", "steps": 10, "relative_step": 5.0}),
 }
 
 

@@ -129,7 +129,7 @@ class RobustUpdate:
                 output["adv_pred"] = with_metadata(outputs["adv"], batch.inputs)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             targets = plain(batch.targets) if engine.compile else batch.targets
-            output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function)
+            output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function, task.prediction)
             if "adv" in outputs:
                 output |= self._terms(task, outputs, targets)
             engine.state.output = output

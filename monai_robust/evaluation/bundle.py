@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,11 @@ def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
 
 
 def measure_bundle(
-    bundle: str | Path, checkpoint: str | Path, output_dir: str | Path, overrides: Mapping[str, Any] | None = None
+    bundle: str | Path,
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    presets: Sequence[str | Path] = (),
 ) -> Path:
     """Measure a checkpoint by the ``robustness`` configuration of its bundle.
 
@@ -49,29 +53,39 @@ def measure_bundle(
         checkpoint: the trained weights, with the ``training.json`` of their training beside them.
         output_dir: where ``outcomes.csv`` and ``run.json`` go; a stopped measurement there is continued.
         overrides: ids of the configuration and their values, which may be text as on a command line.
+        presets: further configurations that the network was trained with, read after ``train``.
 
     Returns:
         ``output_dir``.
     """
-    configs = bundle_configs(bundle, "train", "robustness")
+    train, robustness = bundle_configs(bundle, "train", "robustness")
+    gone = next((path for path in presets if not Path(path).is_file()), None)
+    if gone is not None:
+        raise BadInputError(f"there is no preset {gone}; name a configuration file")
+    configs = [train, *map(str, presets), robustness]
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
     values = {name: _parsed(name, value) for name, value in (overrides or {}).items()}
     record = read_record(checkpoint)
     given = {"bundle_root": str(bundle), "checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
-    _check_ids(values, configs, given)
+    known = _known_ids(configs)
+    _check_ids(values, known, given)
     for name in ("image_size", "split_seed", "fold"):
-        if name in record:
+        if name in known and record.get(name) is not None:
             values.setdefault(name, record[name])
     run(config_file=configs, **given, **values)
     return Path(output_dir)
 
 
-def _check_ids(values: Mapping[str, Any], configs: list[str], given: Mapping[str, Any]) -> None:
-    """Refuse an id that no configuration has: MONAI would take a misspelt one without a word."""
+def _known_ids(configs: list[str]) -> list[str]:
+    """Top-level ids of configurations."""
     parser = ConfigParser()
     parser.read_config(configs)
-    known = [str(name) for name in parser.get() if name != "_meta_"]
+    return [str(name) for name in parser.get() if name != "_meta_"]
+
+
+def _check_ids(values: Mapping[str, Any], known: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse an id that no configuration has: MONAI would take a misspelt one without a word."""
     for name in values:
         if name in given or name == "config_file":
             raise BadInputError(f"--{name} is set by this command; leave it out")

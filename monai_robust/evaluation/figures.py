@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, ParamSpec
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ __all__ = [
     "contrast_density",
     "gallery_figure",
     "grouped_bars",
+    "margins_over_epochs",
     "reliability_diagram",
     "score_over_severity",
     "score_versus_radius",
@@ -59,6 +62,9 @@ SEVERITIES = {
     "contrast_low": "factor",
 }
 ROUND = np.array([1, 2, 3, 5])
+# outlines must be seen on any grey
+OUTLINES = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
+CAPTION_WIDTH = 24
 
 
 def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
@@ -71,7 +77,9 @@ def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 @_styled
-def score_versus_radius(replicated: pd.DataFrame, attack: str, *, score: str = "accuracy") -> Figure:
+def score_versus_radius(
+    replicated: pd.DataFrame, attack: str, *, score: str = "accuracy", percent: bool = True
+) -> Figure:
     """Score over the radius of an attack, a line for each name, radius 0 being the clean inputs.
 
     The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 2a: the shade is one standard deviation over replicates.
@@ -80,6 +88,7 @@ def score_versus_radius(replicated: pd.DataFrame, attack: str, *, score: str = "
         replicated: :func:`~monai_robust.evaluation.summary.over_replicates` of the summary by severity.
         attack: the perturbation's name.
         score: what the score is called.
+        percent: write it in percent.
     """
     whole = replicated[replicated["group"] == ""]
     block = _rows(whole, attack)
@@ -92,20 +101,23 @@ def score_versus_radius(replicated: pd.DataFrame, attack: str, *, score: str = "
     axes.set_xlabel(f"radius of the attack, {NORMS.get(norm, norm)} norm, in units of the network's input")
     axes.set_ylabel(f"{score} under {perturbation_label(attack)}")
     axes.set_xlim(left=0)
-    _percent(axes)
+    _unit_range(axes, percent)
     _norm_axis(axes, block)
     _legend(figure, axes)
     return figure
 
 
 @_styled
-def score_over_severity(replicated: pd.DataFrame, perturbations: Sequence[str], *, score: str = "accuracy") -> Figure:
+def score_over_severity(
+    replicated: pd.DataFrame, perturbations: Sequence[str], *, score: str = "accuracy", percent: bool = True
+) -> Figure:
     """Score over the severity of corruptions, a panel for each; a dashed line is the clean score.
 
     Args:
         replicated: :func:`~monai_robust.evaluation.summary.over_replicates` of the summary by severity.
         perturbations: names of corruptions.
         score: what the score is called.
+        percent: write it in percent.
     """
     whole = replicated[replicated["group"] == ""]
     columns = min(len(perturbations), 3)
@@ -119,7 +131,7 @@ def score_over_severity(replicated: pd.DataFrame, perturbations: Sequence[str], 
         axes.set_xlabel(SEVERITIES.get(name, "severity"))
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        _percent(axes)
+        _unit_range(axes, percent)
     for axes in panels[::columns]:
         axes.set_ylabel(score)
     _legend(figure, panels[0])
@@ -213,11 +225,36 @@ def contrast_density(outcomes: pd.DataFrame) -> Figure:
 
 
 @_styled
+def margins_over_epochs(margins: pd.DataFrame) -> Figure:
+    """Margins of adaptive training over its epochs: the median of each run, and a band from the 10th to the 90th
+    percentile; runs of one name share a colour.
+
+    Args:
+        margins: ``run, name, epoch, p10, p50, p90``, margins in intensity units of the network's input.
+    """
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    names = list(dict.fromkeys(margins["name"]))
+    for (name, run), rows in margins.groupby(["name", "run"], sort=False):
+        rows = rows.sort_values("epoch")
+        colour = _colour(names.index(name))
+        label = str(name) if run == margins.loc[margins["name"] == name, "run"].iloc[0] else None
+        axes.plot(rows["epoch"], rows["p50"], color=colour, label=label, marker="o", markersize=3)
+        axes.fill_between(rows["epoch"], rows["p10"], rows["p90"], color=colour, alpha=0.18, linewidth=0)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("margin, in units of the network's input")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, axes)
+    return figure
+
+
+@_styled
 def gallery_figure(gallery: Gallery, attack: str | None = None) -> Figure:
     """Samples clean, under attack and corrupted, a row each; the perturbation is amplified by the factor it names.
 
     All pictures of a row share the grey window of its clean picture. The perturbation is drawn around mid-grey, which
-    is no change.
+    is no change. Where there are label maps, the outlines of the classes are drawn, true ones dashed.
 
     Args:
         gallery: pictures and captions.
@@ -236,7 +273,24 @@ def gallery_figure(gallery: Gallery, attack: str | None = None) -> Figure:
         for place, key in enumerate(columns):
             axes = figure.add_subplot(len(clean), len(columns), row * len(columns) + place + 1)
             _show(axes, image, gallery, str(key), attack, row)
+            if gallery.truth is not None and key in gallery.masks:
+                _outlines(axes, gallery.masks[key][row], "solid")
+                _outlines(axes, gallery.truth[row], (0, (2, 1.5)))
+    if gallery.truth is not None:
+        styles: Any = {"predicted": "solid", "true": "dashed"}
+        handles = [Line2D([], [], color="#5B6570", linestyle=style, label=label) for label, style in styles.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
+
+
+def _outlines(axes: Axes, labels: NDArray[np.uint8], style: Any) -> None:
+    """The outline of every foreground class of a label map (H, W)."""
+    for index in np.unique(labels[labels > 0]):
+        area = np.pad(labels == index, 1).astype(float)  # padded, so that an outline closes at the picture's edge
+        places = [np.arange(-1, length + 1) for length in labels.shape]
+        colour = OUTLINES[(int(index) - 1) % len(OUTLINES)]
+        axes.contour(places[1], places[0], area, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.1)
+    axes.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
 
 
 def _show(axes: Axes, clean: NDArray[np.float32], gallery: Gallery, key: str, attack: str | None, row: int) -> None:
@@ -246,7 +300,8 @@ def _show(axes: Axes, clean: NDArray[np.float32], gallery: Gallery, key: str, at
         factor = amplification(change, high - low)
         picture, caption = (low + high) / 2 + factor * change, f"the change,\namplified × {factor:g}"
     else:
-        picture, caption = gallery.pictures[key][row], _caption(gallery.captions[key][row])
+        picture, one = gallery.pictures[key][row], gallery.captions[key][row]
+        caption = _caption(one) if gallery.truth is None else _mask_caption(one, key)
     axes.imshow(picture, cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
@@ -281,6 +336,12 @@ def _caption(caption: Caption) -> str:
     return f"is {caption.label}\nsaid {caption.prediction}{sure}{verdict}"
 
 
+def _mask_caption(caption: Caption, key: str) -> str:
+    return (
+        textwrap.fill(caption.label, CAPTION_WIDTH) + f"\n{caption.prediction}" if key == CLEAN else caption.prediction
+    )
+
+
 def _rows(summary: pd.DataFrame, perturbation: str) -> pd.DataFrame:
     found = summary[summary["perturbation"] == perturbation]
     if found.empty:
@@ -298,9 +359,10 @@ def _line(axes: Axes, rows: pd.DataFrame, name: str, index: int) -> None:
         axes.fill_between(severity, low, high, color=_colour(index), alpha=0.18, linewidth=0)
 
 
-def _percent(axes: Axes) -> None:
+def _unit_range(axes: Axes, percent: bool) -> None:
     axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
 def _norm_axis(axes: Axes, block: pd.DataFrame) -> None:

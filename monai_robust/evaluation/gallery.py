@@ -1,8 +1,9 @@
 """Pictures of a few samples, kept for the report in one ``gallery.npz`` of plain arrays.
 
 The file holds, for every key ``clean`` or ``<perturbation>@<severity>``, an array (G, H, W) of the same G samples as
-the network was shown them, and ``captions``, a JSON text: for every key a list of G captions. Nothing in it names a
-sample or a patient.
+the network was shown them, and ``captions``, a JSON text: for every key a list of G captions. Of a segmentation it also
+holds label maps (G, H, W): ``mask_truth``, and for every key ``mask_<key>``, what the network predicted. Nothing in it
+names a sample or a patient.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.table import CLEAN
 
 __all__ = ["Caption", "Gallery", "picture_key", "read_gallery", "write_gallery"]
+
+Pictures = NDArray[Any] | Sequence[NDArray[Any]]
+
+MASK = "mask_"
+TRUTH = "mask_truth"
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,19 @@ class Caption:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures (G, H, W) and their captions, by key; ``clean`` is among the keys."""
+    """Pictures of G samples by key; ``clean`` is among the keys.
+
+    Attributes:
+        pictures: (G, H, W) by key.
+        captions: G captions by key.
+        masks: predicted label maps (G, H, W) by key; empty where the task has none.
+        truth: true label maps (G, H, W), if any.
+    """
 
     pictures: Mapping[str, NDArray[np.float32]]
     captions: Mapping[str, Sequence[Caption]]
+    masks: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    truth: NDArray[np.uint8] | None = None
 
 
 def picture_key(perturbation: str, severity: float) -> str:
@@ -55,24 +70,37 @@ def picture_key(perturbation: str, severity: float) -> str:
 
 def write_gallery(
     path: str | Path,
-    pictures: Mapping[tuple[str, float], ArrayLike],
+    pictures: Mapping[tuple[str, float], Pictures],
     captions: Mapping[tuple[str, float], Sequence[Mapping[str, Any]]],
+    masks: Mapping[tuple[str, float], Pictures] | None = None,
+    truth: Pictures | None = None,
 ) -> Path:
     """Write a gallery.
 
+    Pictures of different sizes are padded, at the bottom and to the right, by the least value of their clean picture,
+    and label maps by 0.
+
     Args:
         path: the file, ``gallery.npz`` in the run's folder.
-        pictures: arrays (G, H, W) by perturbation and severity, the clean ones among them.
+        pictures: G pictures (H, W) by perturbation and severity, the clean ones among them.
         captions: for each of the same keys, G captions, with the fields of :class:`Caption`.
+        masks: for each of the same keys, G predicted label maps (H, W), if the task has any.
+        truth: G true label maps (H, W), if the task has any.
 
     Raises:
-        BadInputError: if there is no ``clean``, or shapes and captions do not fit together.
+        BadInputError: if there is no ``clean``, or shapes, captions and label maps do not fit together.
     """
-    arrays = {picture_key(*key): np.asarray(images, dtype=np.float32) for key, images in pictures.items()}
+    clean = [np.asarray(image) for image in pictures.get((CLEAN, 0.0), [])]
+    edges = [float(image.min()) for image in clean]
+    arrays = {picture_key(*key): _stacked(images, edges).astype(np.float32) for key, images in pictures.items()}
     rows = {picture_key(*key): [asdict(Caption(**row)) for row in listed] for key, listed in captions.items()}
-    _check(str(path), arrays, rows)
+    maps = {MASK + picture_key(*key): _stacked(images).astype(np.uint8) for key, images in (masks or {}).items()}
+    if truth is not None:
+        maps[TRUTH] = _stacked(truth).astype(np.uint8)
+    _check(str(path), arrays, rows, maps)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, captions=np.array(json.dumps(rows, ensure_ascii=False)), **arrays)  # type: ignore[arg-type]
+    everything: Any = {"captions": np.array(json.dumps(rows, ensure_ascii=False)), **arrays, **maps}
+    np.savez_compressed(buffer, **everything)
     return write_whole(path, buffer.getvalue())
 
 
@@ -87,13 +115,33 @@ def read_gallery(path: str | Path) -> Gallery:
             arrays = {key: file[key] for key in file.files}
         rows = json.loads(str(arrays.pop("captions")))
         captions = {key: [Caption(**row) for row in listed] for key, listed in rows.items()}
+        maps = {key: arrays.pop(key) for key in list(arrays) if key.startswith(MASK) and key not in captions}
     except (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise BadInputError(f"{path} is not a gallery ({type(error).__name__}); delete it to do without one") from None
-    _check(str(path), arrays, captions)
-    return Gallery(arrays, captions)
+    _check(str(path), arrays, captions, maps)
+    truth = maps.pop(TRUTH, None)
+    return Gallery(arrays, captions, {key.removeprefix(MASK): images for key, images in maps.items()}, truth)
 
 
-def _check(path: str, arrays: Mapping[str, NDArray[np.float32]], captions: Mapping[str, Sequence[Any]]) -> None:
+def _stacked(images: Pictures, edges: Sequence[float] | None = None) -> NDArray[Any]:
+    """(G, H, W) of pictures (H, W), padded to the size of the largest."""
+    parts = [np.asarray(image) for image in images]
+    if len({part.shape for part in parts}) < 2 or any(part.ndim != 2 for part in parts):
+        return np.asarray(images)
+    height, width = np.max([part.shape for part in parts], axis=0)
+    found = np.zeros((len(parts), height, width), dtype=parts[0].dtype)
+    for index, part in enumerate(parts):
+        found[index] = edges[index] if edges else 0
+        found[index, : part.shape[0], : part.shape[1]] = part
+    return found
+
+
+def _check(
+    path: str,
+    arrays: Mapping[str, NDArray[np.float32]],
+    captions: Mapping[str, Sequence[Any]],
+    maps: Mapping[str, NDArray[np.uint8]],
+) -> None:
     if CLEAN not in arrays or arrays.keys() != captions.keys():
         raise BadInputError(
             f"{path}: a gallery needs pictures of {CLEAN!r} and captions for every key, no more, no less"
@@ -105,3 +153,10 @@ def _check(path: str, arrays: Mapping[str, NDArray[np.float32]], captions: Mappi
                 f"{path}: {key} has pictures of shape {images.shape} and {len(captions[key])} captions; "
                 f"all keys need pictures (G, H, W) of one shape, {shape} here, and G captions"
             )
+    if not maps:
+        return
+    if maps.keys() != {TRUTH, *(MASK + key for key in arrays)}:
+        raise BadInputError(f"{path}: label maps must be there of the truth and for every key, or not at all")
+    for name, found in maps.items():
+        if found.shape != shape:
+            raise BadInputError(f"{path}: {name} has shape {found.shape}, but the pictures have {shape}")

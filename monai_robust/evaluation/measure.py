@@ -6,30 +6,36 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import DataLoader
+from monai.data import DataLoader, list_data_collate
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from monai_robust.attacks.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.gallery import write_gallery
-from monai_robust.evaluation.perturbations import Sweep
+from monai_robust.evaluation.perturbations import Sweep, Victim
 from monai_robust.evaluation.run import write_run_info
 from monai_robust.evaluation.table import OutcomesWriter, outcome_columns
-from monai_robust.tasks import Task
+from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["Measurement"]
+
+Batch = Mapping[str, Any]
+Key = tuple[str, float]
 
 
 class Measurement:
@@ -40,17 +46,23 @@ class Measurement:
 
     Args:
         network: in the state that is to be measured; it is evaluated in evaluation mode.
-        dataset: items with ``image`` (C, *spatial), ``label``, ``sample_id`` and ``patient_id``.
+        dataset: items with ``image`` (C, *spatial), ``label``, ``sample_id`` and ``patient_id``. Where images differ in
+            size, its attribute ``items`` must tell the ``size`` of each, and those of one size must follow one another:
+            a batch ends where the size changes.
         task: what the network does, and what is worth writing down of it.
         perturbations: what is done to the inputs.
         output_dir: the folder.
         name: of the run in figures and tables; runs of one name are replicates (seeds, folds).
-        classes: names of the classes, in the order of the outputs.
+        classes: names of the classes, in the order of the outputs; of the foreground classes in segmentation.
         groups: item keys to report within, such as ``source``.
         checkpoint: the file the weights came from, for the record.
         record: settings of the training run, for the record.
         batch_size: samples in one forward pass.
         num_workers: worker processes that load samples.
+        inferer: ``(inputs, network) -> outputs``, such as ``monai.inferers.SlidingWindowInferer``: how attacks and
+            evaluation run the network; called directly by default.
+        training_tables: ``margins.csv``, ``epoch_times.csv`` and other tables of the training; those that exist are
+            copied into the folder, so that a report needs nothing else.
         seed: of random starts and of noise.
         device: where the network runs.
         progress: show a bar with the remaining time.
@@ -74,6 +86,8 @@ class Measurement:
         record: Mapping[str, Any] | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
+        inferer: Callable[..., Any] | None = None,
+        training_tables: Sequence[str | Path] = (),
         seed: int = 0,
         device: str | torch.device = "cpu",
         progress: bool = True,
@@ -81,9 +95,11 @@ class Measurement:
         names = [sweep.name for sweep in perturbations]
         if len(set(names)) != len(names):
             raise BadInputError(f"two perturbations have the same name among {', '.join(names)}; give one another name")
+        if batch_size < 1:
+            raise BadInputError(f"batch_size must be at least 1, got {batch_size}")
         self.network = network.to(device)
         self.dataset = dataset
-        self.task = task
+        self.task = task if inferer is None else Inferred(task, inferer)
         self.perturbations = list(perturbations)
         self.folder = Path(output_dir)
         self.name = name
@@ -93,6 +109,8 @@ class Measurement:
         self.record = dict(record or {})
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.inferer = inferer
+        self.training_tables = [Path(table) for table in training_tables]
         self.seed = seed
         self.device = torch.device(device)
         self.progress = progress
@@ -103,7 +121,6 @@ class Measurement:
         Returns:
             The folder.
         """
-        loader = DataLoader(self.dataset, batch_size=self.batch_size, num_workers=self.num_workers, shuffle=False)
         items = getattr(self.dataset, "items", None) or [self.dataset[i] for i in range(len(self.dataset))]  # type: ignore[arg-type]
         self._check(items)
         sample_ids = [str(item["sample_id"]) for item in items]
@@ -112,25 +129,31 @@ class Measurement:
         self._claim(about)
         with untouched(self.network):
             table = self.folder / "outcomes.csv"
-            with OutcomesWriter(table, self._columns(), sample_ids, self.batch_size) as writer:
-                self._measure(loader, writer, len(sample_ids))
+            batches = _batches(items, self.batch_size)
+            columns = outcome_columns(self.task.columns(self.classes), self.groups)
+            with OutcomesWriter(table, columns, sample_ids, [len(batch) for batch in batches]) as writer:
+                self._measure(batches, writer, len(sample_ids))
             self._gallery(items)
+        for table in self.training_tables:
+            if table.is_file():
+                write_whole(self.folder / table.name, table.read_bytes())
         write_run_info(self.folder, {**about, "finished": _now()})
         return self.folder
 
     def _check(self, items: Sequence[Mapping[str, Any]]) -> None:
         if not items:
             raise BadInputError("the data set to measure on is empty")
-        for key in ("image", "label", "sample_id", "patient_id", *self.groups):
-            if key not in items[0]:
+        for key in ("sample_id", "patient_id", "image", "label", *self.groups):
+            made = {} if key in ("sample_id", "patient_id") or key in items[0] else self.dataset[0]
+            if key not in {**items[0], **made}:
                 raise BadInputError(f"the data set's items have no {key!r}; they have {', '.join(map(str, items[0]))}")
 
-    def _columns(self) -> list[str]:
-        inputs = torch.zeros(1, len(self.classes), device="cpu")
-        task_columns = self.task.outcomes(inputs, torch.zeros(1, dtype=torch.long))
-        return outcome_columns(task_columns, self.groups)
+    def _loader(self, batches: Sequence[Sequence[int]], num_workers: int = 0) -> DataLoader:
+        keys = ("image", "label", "sample_id", "patient_id", *self.groups)
+        collate = partial(_collate, keys)
+        return DataLoader(self.dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate)
 
-    def _measure(self, loader: DataLoader, writer: OutcomesWriter, samples: int) -> None:
+    def _measure(self, batches: Sequence[Sequence[int]], writer: OutcomesWriter, samples: int) -> None:
         pairs = [(sweep, severity) for sweep in self.perturbations for severity in sweep]
         bar = tqdm(total=samples * len(pairs), desc=f"measuring {self.name}", unit="image", disable=not self.progress)
         with bar:
@@ -140,42 +163,35 @@ class Measurement:
                 if done == samples:
                     continue
                 bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
-                for index, batch in enumerate(loader):
-                    if index * self.batch_size < done:
-                        continue
+                left = [batch for batch in batches if batch[0] >= done]
+                for batch in self._loader(left, self.num_workers):
                     writer.append(sweep.name, severity, self._rows(sweep, severity, batch))
                     bar.update(len(batch["sample_id"]))
 
-    def _rows(self, sweep: Sweep, severity: float, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        inputs, perturbed, outcomes = self._perturbed(sweep, severity, batch)
+    def _rows(self, sweep: Sweep, severity: float, batch: Batch) -> dict[str, list[Any]]:
+        shown = self._shown(sweep, severity, batch)
         rows: dict[str, list[Any]] = {
             "sample_id": [str(identifier) for identifier in batch["sample_id"]],
             "patient_id": [str(identifier) for identifier in batch["patient_id"]],
-            "norm": [sweep.norm] * len(inputs),
+            "norm": [sweep.norm] * len(shown.inputs),
         }
         rows |= {group: [str(plain(value)) for value in batch[group]] for group in self.groups}
-        rows["distance"] = as_norm(sweep.norm or "l2").size(perturbed - inputs).tolist()
-        rows["contrast"] = perturbed.flatten(1).double().std(dim=1, correction=0).tolist()
-        rows["input_norm"] = L2().size(inputs).tolist()
-        rows |= {name: column.tolist() for name, column in outcomes.items()}
-        return rows
+        rows["distance"] = as_norm(sweep.norm or "l2").size(shown.perturbed - shown.inputs).tolist()
+        rows["contrast"] = shown.perturbed.flatten(1).double().std(dim=1, correction=0).tolist()
+        rows["input_norm"] = L2().size(shown.inputs).tolist()
+        return rows | {name: column.tolist() for name, column in shown.outcomes.items()}
 
-    def _perturbed(
-        self, sweep: Sweep, severity: float, batch: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """A batch's inputs, the same perturbed, and what the network makes of those."""
+    def _shown(self, sweep: Sweep, severity: float, batch: Batch) -> _Shown:
         inputs = plain(batch["image"]).to(self.device)
         targets = plain(batch["label"]).to(self.device)
         sample_ids = [str(identifier) for identifier in batch["sample_id"]]
-        perturbed = sweep.apply(
-            severity, self.network, inputs, targets, task=self.task, sample_ids=sample_ids, seed=self.seed
-        )
+        victim = Victim(self.network, inputs, targets, self.task, sample_ids, self.seed)
+        perturbed = sweep.apply(severity, victim)
         with torch.no_grad():
-            outcomes = self.task.outcomes(self.task.forward(self.network, perturbed, targets), targets)
-        return inputs, perturbed, outcomes
+            outputs = self.task.forward(self.network, perturbed, targets)
+            return _Shown(inputs, perturbed, targets, outputs, self.task.outcomes(outputs, targets))
 
     def _about(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        labels = [int(item["label"]) for item in items]
         return {
             "name": self.name,
             "task": self.task.name,
@@ -186,20 +202,26 @@ class Measurement:
             "perturbations": [sweep.describe() for sweep in self.perturbations],
             "score": {"name": self.task.score_name, "higher_is_better": self.task.higher_is_better},
             "groups": self.groups,
-            "settings": {**self.record, "batch_size": self.batch_size, "evaluation_seed": self.seed},
+            "settings": self._settings(),
             "versions": {name: version(name) for name in ("monai", "torch", "pytorch-ignite", "numpy", "monai-robust")},
             "checkpoint": self._checkpoint(),
             "weights_sha256": _digest(self.network),
             "data": {
                 "samples": len(items),
                 "patients": len({str(item["patient_id"]) for item in items}),
-                "classes": {name: labels.count(index) for index, name in enumerate(self.classes)},
+                "classes": self.task.class_counts(items, self.classes),
             },
             "skipped": [{"file": bad["file"], "reason": bad["reason"]} for bad in getattr(self.dataset, "skipped", [])],
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {self.device.type}",
             "started": _now(),
             "finished": None,
         }
+
+    def _settings(self) -> dict[str, Any]:
+        found = {**self.record, "batch_size": self.batch_size, "evaluation_seed": self.seed}
+        if self.inferer is not None:
+            found["inferer"] = getattr(self.inferer, "__name__", type(self.inferer).__name__)
+        return found
 
     def _checkpoint(self) -> dict[str, str] | None:
         if self.checkpoint is None:
@@ -231,34 +253,69 @@ class Measurement:
             write_run_info(self.folder, about)
 
     def _gallery(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Pictures of the first sample of each class, clean and at the middle severity of every perturbation."""
-        chosen = [next((i for i, item in enumerate(items) if int(item["label"]) == c), None) for c in range(4)]
-        indices = [index for index in chosen if index is not None]
-        subset = Subset(self.dataset, indices)
-        batch = next(iter(DataLoader(subset, batch_size=len(indices), shuffle=False)))
-        if batch["image"].ndim != 4:
-            return  # volumes get pictures from their own task
-        pictures: dict[tuple[str, float], np.ndarray] = {}
-        captions: dict[tuple[str, float], list[dict[str, Any]]] = {}
+        """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
+        chosen = self.task.examples(items, self.classes)
+        groups = _batches([items[index] for index in chosen], len(chosen))
+        batches = list(self._loader([[chosen[place] for place in group] for group in groups]))
+        if not batches or batches[0]["image"].ndim != 4:
+            return  # of volumes there are no pictures
+        gallery = _Pictures()
         for sweep in self.perturbations:
             severity = sweep.severities[len(sweep.severities) // 2]
-            _, shown, outcomes = self._perturbed(sweep, severity, batch)
-            pictures[sweep.name, severity] = shown.mean(dim=1).cpu().numpy()
-            captions[sweep.name, severity] = self._captions(outcomes)
-        write_gallery(self.folder / "gallery.npz", pictures, captions)
+            for batch in batches:
+                gallery.add((sweep.name, severity), self._shown(sweep, severity, batch), self.task, self.classes)
+        gallery.write(self.folder / "gallery.npz")
 
-    def _captions(self, outcomes: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-        captions = []
-        for index in range(len(outcomes["label"])):
-            prediction = int(outcomes["prediction"][index])
-            captions.append(
-                {
-                    "label": self.classes[int(outcomes["label"][index])],
-                    "prediction": self.classes[prediction],
-                    "confidence": float(outcomes[f"probability_{prediction}"][index]),
-                }
-            )
-        return captions
+
+@dataclass(frozen=True)
+class _Shown:
+    """A batch, what the network was shown of it, and what it made of that."""
+
+    inputs: Tensor
+    perturbed: Tensor
+    targets: Tensor
+    outputs: Any
+    outcomes: dict[str, Tensor]
+
+
+class _Pictures:
+    """Collects a gallery batch by batch."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[Key, list[np.ndarray]] = {}
+        self.captions: dict[Key, list[dict[str, Any]]] = {}
+        self.masks: dict[Key, list[np.ndarray]] = {}
+        self.truths: dict[Key, list[np.ndarray]] = {}
+
+    def add(self, key: Key, shown: _Shown, task: Task, classes: Sequence[str]) -> None:
+        self.pictures.setdefault(key, []).extend(shown.perturbed.mean(dim=1).cpu().numpy())
+        captions = [task.caption(shown.outcomes, index, classes) for index in range(len(shown.inputs))]
+        self.captions.setdefault(key, []).extend(captions)
+        found = task.picture_masks(shown.outputs, shown.targets)
+        if found is not None:
+            self.masks.setdefault(key, []).extend(found[0].cpu().numpy())
+            self.truths.setdefault(key, []).extend(found[1].cpu().numpy())
+
+    def write(self, path: Path) -> None:
+        write_gallery(path, self.pictures, self.captions, self.masks, next(iter(self.truths.values()), None))
+
+
+def _batches(items: Sequence[Mapping[str, Any]], batch_size: int) -> list[list[int]]:
+    """Indices of the items of each batch, in order; a batch holds images of one size."""
+    batches: list[list[int]] = []
+    before: tuple[int, ...] = ()
+    for index, item in enumerate(items):
+        size = tuple(int(length) for length in item.get("size", ()))
+        if not batches or len(batches[-1]) == batch_size or size != before:
+            batches.append([])
+        batches[-1].append(index)
+        before = size
+    return batches
+
+
+def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Only what is needed: other entries, such as the classes an image holds, may differ in length."""
+    return list_data_collate([{key: row[key] for key in keys} for row in rows])
 
 
 def _digest(network: nn.Module) -> str:

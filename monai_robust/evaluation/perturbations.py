@@ -5,18 +5,40 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from monai_robust.attacks import GradientAttack
+from monai_robust.attacks import GradientAttack, WindowAttack
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
 from monai_robust.transforms.corruptions import corruption
 
-__all__ = ["AttackSweep", "CleanSweep", "CorruptionSweep", "Sweep", "seeded"]
+__all__ = ["AttackSweep", "CleanSweep", "CorruptionSweep", "Sweep", "Victim", "seeded"]
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A batch that is to be perturbed, and the network that it is to be shown to.
+
+    Attributes:
+        network: ``inputs -> outputs``.
+        inputs: (B, C, *spatial).
+        targets: whatever the task takes.
+        task: how the network is run and what hurts it.
+        sample_ids: (B,) ids of the samples.
+        seed: of random starts and noise.
+    """
+
+    network: Callable[..., Any]
+    inputs: Tensor
+    targets: Any
+    task: Task
+    sample_ids: Sequence[str]
+    seed: int
 
 
 def seeded(*parts: object, device: str = "cpu") -> torch.Generator:
@@ -40,18 +62,8 @@ class Sweep(ABC):
             raise BadInputError(f"the perturbation {name!r} lists a severity twice: {self.severities}")
 
     @abstractmethod
-    def apply(
-        self,
-        severity: float,
-        network: Callable[..., Any],
-        inputs: Tensor,
-        targets: Any,
-        *,
-        task: Task,
-        sample_ids: Sequence[str],
-        seed: int,
-    ) -> Tensor:
-        """Perturbed inputs, of the shape of ``inputs``; a function of its arguments alone."""
+    def apply(self, severity: float, victim: Victim) -> Tensor:
+        """The victim's inputs, perturbed; a function of the arguments alone."""
 
     def settings(self) -> dict[str, Any]:
         """Numbers behind the perturbation, as primitives."""
@@ -79,51 +91,33 @@ class CleanSweep(Sweep):
     def __init__(self) -> None:
         super().__init__("clean", [0.0])
 
-    def apply(
-        self,
-        severity: float,
-        network: Callable[..., Any],
-        inputs: Tensor,
-        targets: Any,
-        *,
-        task: Task,
-        sample_ids: Sequence[str],
-        seed: int,
-    ) -> Tensor:
-        return inputs
+    def apply(self, severity: float, victim: Victim) -> Tensor:
+        return victim.inputs
 
 
 class AttackSweep(Sweep):
-    """An attack over a list of radii, in intensity units of the network's input.
+    """An attack over a list of radii, in intensity units of the network's input; the random start of a sample depends
+    on its id and the seed alone.
 
     Args:
-        attack: a gradient attack; its own radius does not matter.
+        attack: a gradient attack, on whole images or on windows; its own radius does not matter.
         radii: the severities.
-        name: what tables call it; the attack and its norm, such as ``pgd_l2``, by default.
+        name: what tables call it; by default the attack and its norm, such as ``pgd_l2``, or ``bim_l2`` for BIM, also
+            known as IFGSM.
     """
 
     kind = "attack"
 
-    def __init__(self, attack: GradientAttack, radii: Sequence[float], name: str | None = None) -> None:
+    def __init__(self, attack: GradientAttack | WindowAttack, radii: Sequence[float], name: str | None = None) -> None:
         norm = attack.norm.name
         super().__init__(name or f"{type(attack).__name__.lower()}_{norm}", radii, norm)
         for radius in self.severities:
             as_radius(radius, 1, "cpu")
         self.attack = attack
 
-    def apply(
-        self,
-        severity: float,
-        network: Callable[..., Any],
-        inputs: Tensor,
-        targets: Any,
-        *,
-        task: Task,
-        sample_ids: Sequence[str],
-        seed: int,
-    ) -> Tensor:
-        generator = seeded(seed, self.name, severity, *sample_ids)
-        return self.attack(network, inputs, targets, severity, task=task, generator=generator)
+    def apply(self, severity: float, victim: Victim) -> Tensor:
+        starts = [seeded(victim.seed, self.name, severity, sample) for sample in victim.sample_ids]
+        return self.attack(victim.network, victim.inputs, victim.targets, severity, task=victim.task, generator=starts)
 
     def settings(self) -> dict[str, Any]:
         return self.attack.settings()
@@ -143,20 +137,10 @@ class CorruptionSweep(Sweep):
         super().__init__(name, severities)
         self.corruptions = {severity: corruption(name, severity) for severity in self.severities}
 
-    def apply(
-        self,
-        severity: float,
-        network: Callable[..., Any],
-        inputs: Tensor,
-        targets: Any,
-        *,
-        task: Task,
-        sample_ids: Sequence[str],
-        seed: int,
-    ) -> Tensor:
+    def apply(self, severity: float, victim: Victim) -> Tensor:
         change = self.corruptions[severity]
         images = [
-            change(image, seeded(seed, self.name, severity, sample))
-            for image, sample in zip(inputs.cpu(), sample_ids, strict=True)
+            change(image, seeded(victim.seed, self.name, severity, sample))
+            for image, sample in zip(victim.inputs.cpu(), victim.sample_ids, strict=True)
         ]
-        return torch.stack(images).to(inputs.device, inputs.dtype)
+        return torch.stack(images).to(victim.inputs.device, victim.inputs.dtype)

@@ -11,6 +11,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.classification import ClassificationReading
 from monai_robust.evaluation.run import Run
 from monai_robust.evaluation.sections import Section
+from monai_robust.evaluation.segmentation import SegmentationReading
 
 __all__ = ["READINGS", "TaskReading", "reading_of"]
 
@@ -40,7 +41,10 @@ class TaskReading(Protocol):
         """Tables and figures."""
 
 
-READINGS: Mapping[str, TaskReading] = {"classification": ClassificationReading()}
+READINGS: Mapping[str, TaskReading] = {
+    "classification": ClassificationReading(),
+    "segmentation": SegmentationReading(),
+}
 
 
 def reading_of(task: str) -> TaskReading:

@@ -17,12 +17,13 @@ from monai_robust import __version__
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.figures import gallery_figure
 from monai_robust.evaluation.files import write_whole
-from monai_robust.evaluation.gallery import Gallery
+from monai_robust.evaluation.gallery import Caption, Gallery
 from monai_robust.evaluation.readings import TaskReading, reading_of
 from monai_robust.evaluation.run import Run, check_comparable, read_run
 from monai_robust.evaluation.sections import MISSING, NORMS, Picture, Section, listed, number, perturbation_label
 from monai_robust.evaluation.summary import mean_input_norm
 from monai_robust.evaluation.table import CLEAN
+from monai_robust.evaluation.training import training_frames, training_sections
 
 __all__ = ["write_report"]
 
@@ -69,8 +70,8 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     reading = reading_of(runs[0].task)
     for run in runs:
         reading.check(run)
-    frames = reading.frames(runs)
-    sections = reading.sections(runs, frames)
+    frames = {**reading.frames(runs), **training_frames(runs)}
+    sections = [*reading.sections(runs, frames), *training_sections(runs, frames)]
     _write_tables(output.with_name(f"{output.stem}_tables"), runs, frames, sections)
     return write_whole(output, _page(runs, reading, frames, sections, output.stem).encode())
 
@@ -132,8 +133,8 @@ def _samples(runs: Sequence[Run]) -> str:
 def _caveats(runs: Sequence[Run]) -> list[str]:
     """What limits the results, as sentences."""
     found = [
-        "A stronger attack may mislead a network where these did not: the true accuracy under attack is at most the "
-        "one shown here.",
+        "A stronger attack may mislead a network where these did not: the true performance under attack is at "
+        "most the one shown here.",
         f"The results hold for these {_samples(runs)} and say nothing certain about other scanners or hospitals.",
     ]
     single = [name for name in _names(runs) if sum(run.name == name for run in runs) == 1]
@@ -171,19 +172,28 @@ def _gallery_sections(runs: Sequence[Run]) -> list[Section]:
 def _gallery_picture(run: Run, gallery: Gallery) -> Picture:
     attack = _telling_attack(run, gallery)
     shown = CLEAN if attack is None else attack
-    answers = [
-        f"{one.label} was taken for {one.prediction}" if one.label != one.prediction else f"{one.label} was recognised"
-        for one in gallery.captions[shown]
-    ]
+    answers = [_answer(one, gallery) for one in gallery.captions[shown]]
     what = "clean" if attack is None else f"under {perturbation_label(attack.partition('@')[0])} attack"
     alt = f"Pictures of {len(answers)} samples shown to {run.name}; {what}, {listed(answers)}."
     return Picture(gallery_figure(gallery, attack), alt, f"Shown to {run.name}.")
 
 
+def _answer(caption: Caption, gallery: Gallery) -> str:
+    if gallery.truth is not None:
+        return caption.prediction
+    if caption.label == caption.prediction:
+        return f"{caption.label} was recognised"
+    return f"{caption.label} was taken for {caption.prediction}"
+
+
 def _telling_attack(run: Run, gallery: Gallery) -> str | None:
-    """The smallest radius in the gallery at which an attack misleads the network, or else the largest."""
+    """The smallest radius in the gallery at which an attack misleads the network, or else the largest; of masks, what
+    spoils most pixels."""
     attacks = {one.name for one in run.perturbations if one.kind == "attack"}
     keys = [key for key in gallery.pictures if key.partition("@")[0] in attacks]
+    if gallery.truth is not None:
+        spoilt = {key: int((gallery.masks[key] != gallery.truth).sum()) for key in keys}
+        return max(keys, key=spoilt.__getitem__, default=None)
     keys.sort(key=lambda key: float(key.partition("@")[2]))
     misled = (key for key in keys if any(one.label != one.prediction for one in gallery.captions[key]))
     return next(misled, keys[-1] if keys else None)

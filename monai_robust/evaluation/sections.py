@@ -20,7 +20,7 @@ LABELS = {
     "contrast_high": "High contrast",
     "contrast_low": "Low contrast",
 }
-ATTACKS = {"fgsm": "FGSM", "bim": "BIM", "pgd": "PGD", "apgd": "APGD", "square": "Square"}
+ATTACKS = {"fgsm": "FGSM", "bim": "BIM", "ifgsm": "IFGSM", "pgd": "PGD", "apgd": "APGD", "square": "Square"}
 NORMS = {"l2": "L2", "linf": "L∞"}
 MISSING = "–"
 

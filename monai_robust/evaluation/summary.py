@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.run import Perturbation, Run
 from monai_robust.evaluation.table import CLEAN
+from monai_robust.metrics import auc_robust
 
 __all__ = [
     "Statistics",
+    "auc_by_attack",
     "bootstrap_intervals",
     "breaking_radii",
     "mean_input_norm",
@@ -52,9 +54,9 @@ def summarise(runs: Sequence[Run], statistics: Statistics) -> pd.DataFrame:
 
     Returns:
         ``run`` (its position in ``runs``), ``name, group, value, perturbation, kind, norm, severity``,
-        ``radius_percent`` (an L2 radius in percent of the mean L2 norm of the clean inputs, else NaN), ``n``,
-        ``patients``, ``score`` (mean), ``score_low`` and ``score_high`` (:func:`bootstrap_intervals`), then the columns
-        of ``statistics``.
+        ``radius_percent`` (an L2 radius in percent of the mean L2 norm of the clean inputs, else NaN), ``n`` (samples
+        that have a score), ``patients`` (theirs), ``score`` (mean), ``score_low`` and ``score_high``
+        (:func:`bootstrap_intervals`), then the columns of ``statistics``.
     """
     rows = [
         {"run": index, "name": run.name, **row, **statistics(run, block)}
@@ -104,6 +106,38 @@ def over_replicates(summary: pd.DataFrame) -> pd.DataFrame:
     spread = grouped.std(ddof=1).drop(columns=[*COUNTS, *INTERVAL])
     table = table.join(spread.add_suffix("_std")).join(grouped.size().rename("n_runs"))
     table.loc[table["n_runs"] > 1, INTERVAL] = math.nan
+    return table.reset_index()
+
+
+def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale: float | None = None) -> pd.DataFrame:
+    """:func:`~monai_robust.metrics.auc_robust` of the mean score of each run under each attack, over its radii and 0.
+
+    Args:
+        summary: from :func:`summarise`.
+        higher_is_better: whether the score is one, or an error.
+        scale: what scores are divided by; required for errors.
+
+    Returns:
+        ``name, perturbation, auc_robust`` (mean over the runs of the name), ``auc_robust_std`` (sample standard
+        deviation, NaN for a single run), ``n_runs`` and ``largest_radius``. NaN where no sample has a score.
+    """
+    all_samples = summary[summary["group"] == ""]
+    rows = []
+    for _, own in all_samples.groupby("run", sort=False):
+        clean = own.loc[own["perturbation"] == CLEAN, "score"].iloc[0]
+        for attack, block in own[own["kind"] == "attack"].groupby("perturbation", sort=False):
+            radii, scores = [0.0, *block["severity"]], [clean, *block["score"]]
+            known = not np.isnan(scores).any()
+            area = auc_robust(radii, scores, higher_is_better=higher_is_better, scale=scale) if known else math.nan
+            rows.append({"name": own["name"].iloc[0], "perturbation": attack, "auc_robust": area, "top": max(radii)})
+    frame = pd.DataFrame(rows, columns=["name", "perturbation", "auc_robust", "top"])
+    grouped = frame.groupby(["name", "perturbation"], sort=False)
+    table = grouped.agg(
+        auc_robust=("auc_robust", "mean"),
+        auc_robust_std=("auc_robust", "std"),
+        n_runs=("auc_robust", "size"),
+        largest_radius=("top", "first"),
+    )
     return table.reset_index()
 
 
@@ -175,7 +209,7 @@ def bootstrap_intervals(
     Samples of one patient are alike, so that drawing single samples would give intervals that are too short.
 
     Args:
-        values: (N, K) one column for each mean.
+        values: (N, K) one column for each mean; samples with a NaN among them are left out.
         patients: (N,) the patient of each sample.
         level: the share of draws within the interval.
         draws: number of draws.
@@ -188,10 +222,12 @@ def bootstrap_intervals(
     Raises:
         BadInputError: if the lengths differ or ``level`` is no share.
     """
-    values = np.asarray(values, dtype=np.float64)
-    names, member = np.unique(np.asarray(patients), return_inverse=True)
-    if len(values) != len(member) or not 0 < level < 1:
-        raise BadInputError(f"bootstrap: {len(values)} values, {len(member)} patients and level {level} do not fit")
+    values, patients = np.asarray(values, dtype=np.float64), np.asarray(patients)
+    if len(values) != len(patients) or not 0 < level < 1:
+        raise BadInputError(f"bootstrap: {len(values)} values, {len(patients)} patients and level {level} do not fit")
+    scored = ~np.isnan(values).any(axis=1)
+    values = values[scored]
+    names, member = np.unique(patients[scored], return_inverse=True)
     if len(names) < 2:
         return np.full((values.shape[1], 2), np.nan)
     sums = np.zeros((len(names), values.shape[1]))
@@ -225,7 +261,8 @@ def _blocks(run: Run, by_severity: bool) -> Iterator[tuple[dict[str, object], pd
             if by_severity:
                 percent = 100 * severity / norm if one.norm == "l2" and norm > 0 else math.nan
                 row |= {"severity": severity, "radius_percent": percent}
-                row |= {"n": len(block), "patients": len(set(_patients(block))), "score": block["score"].mean()}
+                scored = block[block["score"].notna()]
+                row |= {"n": len(scored), "patients": len(set(_patients(scored))), "score": scored["score"].mean()}
             yield row | dict(zip(INTERVAL, ends, strict=True)), block
 
 

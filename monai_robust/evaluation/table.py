@@ -4,16 +4,19 @@ Columns, in this order (:func:`outcome_columns`): ``sample_id, patient_id, pertu
 columns of the data set (such as ``source``), ``distance`` (size of the perturbation that was applied, in ``norm`` or,
 where that is empty, in L2), ``contrast`` (standard deviation of the intensities the network was shown),
 ``input_norm`` (L2 norm of the clean input), the columns of the task, and last, among the task's, its ``score``.
-The clean inputs are the perturbation ``clean`` at severity 0.
+The clean inputs are the perturbation ``clean`` at severity 0. A number that does not exist, such as the score of a
+slice without foreground, is an empty cell in the file and NaN in memory.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,22 +68,21 @@ class OutcomesWriter:
         path: the table.
         columns: its columns, from :func:`outcome_columns`.
         sample_ids: all samples, in the order in which they are measured.
-        batch_size: samples in a batch; the last batch of a perturbation may be smaller.
+        batches: samples in a batch, where the last batch of a perturbation may be smaller; or the size of each batch
+            in turn.
 
     Raises:
-        BadInputError: for sample ids that are empty or occur twice, and for an existing table with other columns,
-            other samples, or damaged otherwise than by having been cut short.
+        BadInputError: for sample ids that are empty or occur twice, batches that do not hold them all, and for an
+            existing table with other columns, other samples, or damaged otherwise than by having been cut short.
     """
 
     def __init__(
-        self, path: str | Path, columns: Sequence[str], sample_ids: Sequence[str], batch_size: int = 1
+        self, path: str | Path, columns: Sequence[str], sample_ids: Sequence[str], batches: int | Sequence[int] = 1
     ) -> None:
         self.path = Path(path)
         self.columns = list(columns)
         self.sample_ids = _checked_ids(sample_ids)
-        if batch_size < 1:
-            raise BadInputError(f"batch_size must be at least 1, got {batch_size}")
-        self.batch_size = batch_size
+        self._ends = _batch_ends(batches, len(self.sample_ids))
         self._done: Counter[tuple[str, float]] = Counter()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = self._recover(self.path.read_bytes()) if self.path.exists() else 0
@@ -116,10 +118,10 @@ class OutcomesWriter:
         start = self._done[key]
         size = len(given["sample_id"])
         expected = self.sample_ids[start : start + size]
-        if [str(sample) for sample in given["sample_id"]] != expected or not self._whole(start + size):
+        if [str(sample) for sample in given["sample_id"]] != expected or not self._is_next_batch(start, size):
             raise BadInputError(
                 f"{self.path}: {perturbation} at severity {severity:g} has {start} of {len(self.sample_ids)} samples, "
-                f"and the batch must hold the next {self.batch_size} (or all that are left) in order"
+                "and a batch must hold the samples of the next batch in order"
             )
         given |= {"perturbation": [perturbation] * size, "severity": [float(severity)] * size}
         table = zip(*(given[name] for name in self.columns), strict=True)
@@ -142,8 +144,8 @@ class OutcomesWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _whole(self, count: int) -> bool:
-        return count % self.batch_size == 0 or count == len(self.sample_ids)
+    def _is_next_batch(self, start: int, size: int) -> bool:
+        return start + size == min((end for end in self._ends if end > start), default=start)
 
     def _recover(self, content: bytes) -> int:
         """Count the whole batches in an existing table; the length in bytes of the part to keep."""
@@ -168,7 +170,7 @@ class OutcomesWriter:
             count[key] += 1
             position += len(line)
             current = key
-            if self._whole(count[key]):
+            if count[key] in self._ends:
                 kept, current, self._done[key] = position, None, count[key]
         return kept
 
@@ -199,7 +201,7 @@ def read_outcomes(path: str | Path, groups: Iterable[str] = ()) -> pd.DataFrame:
     Returns:
         One row for each sample, perturbation and severity. Ids, perturbation, norm and groups are text, the measured
         columns and the score float64 (the very numbers that were written), other columns int64 or float64 where every
-        value is one.
+        value is one. An empty cell among the measured columns and the score is NaN.
 
     Raises:
         BadInputError: if the file is missing, empty, damaged or cut short, lacks a column, holds something that is
@@ -230,6 +232,17 @@ def _checked_ids(sample_ids: Sequence[str]) -> list[str]:
     return ids
 
 
+def _batch_ends(batches: int | Sequence[int], samples: int) -> frozenset[int]:
+    """How many samples are done after each batch."""
+    if isinstance(batches, int):
+        if batches < 1:
+            raise BadInputError(f"a batch must hold at least 1 sample, got {batches}")
+        return frozenset([*range(batches, samples, batches), samples])
+    if sum(batches) != samples or any(size < 1 for size in batches):
+        raise BadInputError(f"the batches hold {sum(batches)} samples in all, but there are {samples}")
+    return frozenset(accumulate(batches))
+
+
 def _values(column: Any) -> list[Any]:
     """Python values, float32 ones widened exactly, of a list, an array, a tensor or a data frame's column."""
     return column.tolist() if hasattr(column, "tolist") else list(column)
@@ -241,7 +254,7 @@ def _text(value: Any) -> str:
     if isinstance(value, (bool, int, np.integer, np.bool_)):
         return str(int(value))
     if isinstance(value, (float, np.floating)):
-        return repr(float(value))
+        return "" if math.isnan(value) else repr(float(value))
     text = str(value)
     if len(text.splitlines()) > 1 or text.endswith(("\n", "\r")) or "\0" in text:
         raise BadInputError(f"{text!r} holds a line break, which an outcomes table cannot")
@@ -288,13 +301,15 @@ def _typed(path: Path, name: str, values: Sequence[str], is_text: bool) -> Any:
 
 
 def _numbers(path: Path, name: str, values: Sequence[str]) -> np.ndarray:
-    numbers = np.empty(len(values))
+    numbers = np.full(len(values), np.nan)
     for index, value in enumerate(values):
+        if not value and name != "severity":
+            continue
         try:
             numbers[index] = float(value)
         except ValueError:
             raise BadInputError(f"{path}, line {index + 2}: {name} is {value!r}, which is no number") from None
-    if name in FINITE and not np.isfinite(numbers).all():
-        index = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise BadInputError(f"{path}, line {index + 2}: {name} is {values[index]!r}, which must be a finite number")
+    bad = [place for place, value in enumerate(values) if value and name in FINITE and not np.isfinite(numbers[place])]
+    if bad:
+        raise BadInputError(f"{path}, line {bad[0] + 2}: {name} is {values[bad[0]]!r}, which must be a finite number")
     return numbers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from monai_robust.handlers.checkpoints import TrainingLoader, TrainingSaver
+from monai_robust.handlers.clip_gradients import ClipGradients
+from monai_robust.handlers.epoch_times import EpochTimes
 from monai_robust.handlers.margins import (
     AdaptiveMargins,
     RecordedMargins,
@@ -17,6 +19,8 @@ from monai_robust.handlers.progress import ProgressBar
 
 __all__ = [
     "AdaptiveMargins",
+    "ClipGradients",
+    "EpochTimes",
     "PredictionsCSV",
     "ProgressBar",
     "RecordedMargins",

@@ -12,20 +12,36 @@ from monai_robust.metrics.calibration import (
     reliability_bins,
     rms_calibration_error,
 )
+from monai_robust.metrics.dice_index import (
+    AverageDiceIndex,
+    DiceIndex,
+    TotalVoxelDiceIndex,
+    average_dice_index,
+    total_voxel_dice_index,
+    volume_dice,
+)
 from monai_robust.metrics.entropy import PredictiveEntropy, predictive_entropy
+from monai_robust.metrics.robust_auc import auc_robust
 
 __all__ = [
     "AdversarialAccuracy",
+    "AverageDiceIndex",
     "BrierScore",
+    "DiceIndex",
     "ExpectedCalibrationError",
     "PredictiveEntropy",
     "RMSCalibrationError",
     "ReliabilityBins",
+    "TotalVoxelDiceIndex",
     "adversarial_accuracy",
+    "auc_robust",
+    "average_dice_index",
     "brier_per_sample",
     "brier_score",
     "expected_calibration_error",
     "predictive_entropy",
     "reliability_bins",
     "rms_calibration_error",
+    "total_voxel_dice_index",
+    "volume_dice",
 ]

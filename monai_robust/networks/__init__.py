@@ -1,5 +1,19 @@
-"""Networks that MONAI lacks; there are none yet."""
+"""What runs around a network that MONAI lacks."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from monai_robust.networks.mirror import MirrorInferer
+from monai_robust.networks.postprocessing import (
+    apply_postprocessing,
+    choose_postprocessing,
+    read_postprocessing,
+    write_postprocessing,
+)
+
+__all__ = [
+    "MirrorInferer",
+    "apply_postprocessing",
+    "choose_postprocessing",
+    "read_postprocessing",
+    "write_postprocessing",
+]

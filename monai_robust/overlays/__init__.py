@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from monai_robust.errors import BadInputError
 from monai_robust.recipes import RECIPES
@@ -20,10 +22,14 @@ _RECIPE = """\
 #   robust#attack#eps    radius of the attack, in intensity units of the network's input
 #   robust#weight        lambda of the recipe (null: the recipe's own)
 #   robust#views#aug     the augmented view: a transform of one channel-first image, or a key of the batch
+#   robust#thresholds    amat only, and needed there: a JSON file of thresholds, or a trained checkpoint to fit them from
+#   robust#step          amat only: by how much a sample's margin grows
 robust:
   recipe: {name}
   weight: null
   augmented: null
+  thresholds: null
+  step: 0.1
   attack:
     _target_: monai_robust.attacks.PGD
     norm: l2
@@ -36,6 +42,11 @@ robust:
       operations: intensity
       bounds: null
   shared_forward: true
+  margins:
+    _target_: monai_robust.handlers.AdaptiveMargins
+    _disabled_: $@robust#recipe != 'amat'
+    step: "@robust#step"
+    thresholds: "@robust#thresholds"
   update:
     _target_: monai_robust.engines.RobustUpdate
     recipe: "@robust#recipe"
@@ -44,7 +55,13 @@ robust:
     augmented: "@robust#augmented"
     views: "@robust#views"
     shared_forward: "@robust#shared_forward"
+    margins: "@robust#margins"
 {trainer}#iteration_update: "@robust#update"
+"""
+
+# Margins must hear of an epoch's end before the checkpoint of that epoch is written.
+_FIRST_HANDLER = """\
+{trainer}#train_handlers: {handlers}
 """
 
 _ATTACK = """\
@@ -84,9 +101,28 @@ def overlay_path(name: str) -> Path:
     return _FOLDER / f"{name}.yaml"
 
 
-def render_recipe(name: str, trainer: str = "train#trainer") -> str:
-    """The overlay of a recipe for a bundle whose trainer has the id ``trainer``."""
-    return _RECIPE.format(name=name, trainer=trainer)
+def render_recipe(name: str, trainer: str = "train#trainer", handlers: Any = "@train#handlers") -> str:
+    """The overlay of a recipe for a bundle whose trainer has the id ``trainer``.
+
+    Args:
+        name: the recipe.
+        trainer: the trainer's id.
+        handlers: what the trainer's ``train_handlers`` are in the bundle's configuration: a reference, an expression,
+            a list of components, or None.
+    """
+    text = _RECIPE.format(name=name, trainer=trainer)
+    if not RECIPES[name].margins:
+        return text
+    return text + _FIRST_HANDLER.format(trainer=trainer, handlers=_with_margins(handlers))
+
+
+def _with_margins(handlers: Any) -> str:
+    """The margins and a trainer's other handlers, as one line of YAML."""
+    if isinstance(handlers, str):
+        others = handlers.removeprefix("$")
+        return json.dumps(f"$[one for one in [@robust#margins] if one is not None] + list({others})")
+    others = handlers if isinstance(handlers, list) else [] if handlers is None else [handlers]
+    return json.dumps(["@robust#margins", *others])
 
 
 def render_attack(evaluator: str = "validate#evaluator", loss: str | None = None) -> str:

@@ -36,7 +36,7 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
         text = render_attack(engine, _loss(config))
     else:
         engine = _engine(config, "SupervisedTrainer", configs)
-        text = render_recipe(name, engine)
+        text = render_recipe(name, engine, _node(config, engine).get("train_handlers"))
     if output is None and text == shipped.read_text():
         return shipped
     target = Path(output or f"robust_{name}.yaml")
@@ -97,14 +97,19 @@ def _engine(config: Mapping[str, Any], target: str, configs: Sequence[str | Path
     raise BadInputError(f"the overlay needs a {target} such as {standard}, and {files} has none: {have}")
 
 
+def _node(config: Mapping[str, Any], identifier: str) -> Mapping[str, Any]:
+    """The configuration of a component."""
+    node: Any = config
+    for key in identifier.split("#"):
+        node = node[int(key)] if isinstance(node, list) else node[key]
+    return node  # type: ignore[no-any-return]
+
+
 def _loss(config: Mapping[str, Any]) -> str | None:
     """A reference to the loss of the bundle's trainer, which an attack on dense outputs needs."""
     for identifier, last in _components(config):
         if last == "SupervisedTrainer":
-            node: Any = config
-            for key in identifier.split("#"):
-                node = node[int(key)] if isinstance(node, list) else node[key]
-            loss = node.get("loss_function")
+            loss = _node(config, identifier).get("loss_function")
             if isinstance(loss, str) and loss.startswith("@") and not loss.startswith("@#"):  # no relative reference
                 return loss
             if loss is not None:

@@ -67,15 +67,30 @@ class Recipe:
         names = dict.fromkeys((*self.supervised, *self.consistent))
         return tuple(sorted(names, key=lambda name: name != "clean"))
 
-    def loss(self, outputs: Mapping[str, Any], targets: Any, loss_function: Callable[..., Any]) -> Tensor:
-        """The training loss for the outputs of each view; ``loss_function`` is called once per supervised view."""
+    def loss(
+        self,
+        outputs: Mapping[str, Any],
+        targets: Any,
+        loss_function: Callable[..., Any],
+        prediction: Callable[[Any, Any], Any] = lambda outputs, targets: outputs,
+    ) -> Tensor:
+        """The training loss for the outputs of each view; ``loss_function`` is called once per supervised view.
+
+        Args:
+            outputs: of the network, by view.
+            targets: the labels.
+            loss_function: the pipeline's own.
+            prediction: ``(outputs, targets) -> `` the part of them in which views must agree.
+        """
         terms = []
         for view, weight in self.supervised.items():
             factor = self.weight if isinstance(weight, str) else weight
             value = _scalar(loss_function(outputs[view], targets))
             terms.append(value if factor == 1 else factor * value)
         if self.consistent:
-            terms.append(self.weight * self.consistency([outputs[view] for view in self.consistent]).mean())
+            terms.append(
+                self.weight * self.consistency([prediction(outputs[view], targets) for view in self.consistent]).mean()
+            )
         total = terms[0]
         for term in terms[1:]:
             total = total + term

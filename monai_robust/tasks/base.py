@@ -30,6 +30,10 @@ class Task(ABC):
         """Outputs of ``network`` for ``inputs``, shape (B, C, *spatial)."""
         return network(inputs)
 
+    def prediction(self, outputs: Any, targets: Any) -> Any:
+        """The part of ``outputs`` that is the prediction: of several heads the first, where a task knows of heads."""
+        return outputs
+
     @abstractmethod
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """Named loss terms, each of shape (B,), differentiable with respect to the outputs."""

@@ -30,6 +30,9 @@ class Inferred(Task):
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
         return self.task.forward(lambda x: self.inferer(x, network), inputs, targets)
 
+    def prediction(self, outputs: Any, targets: Any) -> Any:
+        return self.task.prediction(outputs, targets)
+
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return self.task.terms(outputs, targets)
 

@@ -60,6 +60,9 @@ class Segmentation(Task):
             )
         return outputs
 
+    def prediction(self, outputs: Any, targets: Any) -> Tensor:
+        return self.head(outputs, targets)
+
     def logits(self, outputs: Any, targets: Any) -> Tensor:
         """Logits (B, C, *spatial), C at least 2, of the head that counts."""
         head = self.head(outputs, targets)

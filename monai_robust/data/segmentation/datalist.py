@@ -1,0 +1,249 @@
+"""From a folder in the Medical Segmentation Decathlon's layout to the lists of volumes to train, validate and test on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.model_selection import KFold
+
+from monai_robust.data.splits import SPLITS, complete_splits, limited
+from monai_robust.errors import BadInputError
+
+__all__ = ["SegmentationDatalist", "segmentation_datalist"]
+
+_logger = logging.getLogger(__name__)
+
+_NNUNET_FOLD_SEED = 12345
+_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+
+
+@dataclass(frozen=True)
+class SegmentationDatalist:
+    """The volumes of a segmentation data set.
+
+    Args:
+        classes: names of the foreground classes, in the order of their labels 1, 2, ...; 0 is the background.
+        modalities: name of each channel of an image.
+        items: for ``"train"``, ``"val"`` and ``"test"`` a list of ``{"image": absolute path, "label": absolute path,
+            "case_id": text, "patient_id": text, "channels": number of modalities}``.
+    """
+
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    items: dict[str, list[dict[str, Any]]]
+
+
+def segmentation_datalist(
+    dataset_dir: str | PathLike[str],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    fold: int | None = None,
+    folds: int = 5,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+) -> SegmentationDatalist:
+    """List the volumes of a data set in the Decathlon's layout: ``dataset.json``, ``imagesTr`` and ``labelsTr``.
+
+    ``dataset.json`` names the ``modality`` of each channel, the ``labels`` ``{"0": "background", "1": ...}``, and under
+    ``training`` the pairs ``{"image": ..., "label": ...}``, relative to the folder. An ``index.csv`` beside it may give,
+    by ``case_id`` (the image's file name without suffix), a ``split`` (train, val, test) and a ``patient_id``. Without
+    patient ids every case is its own patient.
+
+    Without ``fold``, a split that ``index.csv`` does not define is drawn from the training cases, with patients kept
+    whole. With ``fold``, training and validation cases are divided as nnU-Net divides them, by
+    ``KFold(5, shuffle=True, random_state=12345)`` over the sorted patients; the test split stays. Where ``index.csv``
+    defines no test split, the fold's validation cases are also its test cases, as in the nnU-Net paper's
+    cross-validation: then nothing may be chosen on them.
+
+    Args:
+        dataset_dir: the data set's folder.
+        limit: use at most so many volumes of each split, drawn at random with patients kept whole.
+        seed: of every draw but nnU-Net's.
+        fold: validate on this one of ``folds`` (0 is the first).
+        folds: number of folds.
+        validation_fraction: share of the cases to validate on, where neither index.csv nor ``fold`` says.
+        test_fraction: share of the cases to test on, where neither says.
+
+    Raises:
+        BadInputError: whatever makes the folder or an argument unusable, in one sentence.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    _check_fractions(validation_fraction, test_fraction)
+    content = _read_description(root)
+    modalities, classes = _modalities(content, root), _classes(content, root)
+    table = _with_index(_cases(content, root), root)
+    if fold is None:
+        parts = _parts(complete_splits(table, validation_fraction, test_fraction, seed))
+    else:
+        parts = _fold(table, fold, folds)
+    _check_parts(parts, len(table))
+    if limit is not None:
+        parts = {split: _limited(part, limit, seed) for split, part in parts.items()}
+    items = {split: _items(part, len(modalities)) for split, part in parts.items()}
+    return SegmentationDatalist(classes, modalities, items)
+
+
+def _items(table: pd.DataFrame, channels: int) -> list[dict[str, Any]]:
+    columns = table[["image", "mask", "case_id", "patient_id"]].rename(columns={"mask": "label"})
+    return [{**{str(key): value for key, value in row.items()}, "channels": channels} for row in columns.to_dict("records")]
+
+
+def _read_description(root: Path) -> dict[str, Any]:
+    path = root / "dataset.json"
+    if not root.is_dir():
+        raise BadInputError(f"there is no data set folder {root}")
+    if not path.is_file():
+        raise BadInputError(
+            f"{root} has no dataset.json; the Medical Segmentation Decathlon's layout needs one, with imagesTr and "
+            "labelsTr beside it"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is no JSON ({error})") from error
+    absent = [key for key in ("modality", "labels", "training") if not (isinstance(content, dict) and content.get(key))]
+    if absent:
+        raise BadInputError(f"{path} has no {absent[0]!r}; it needs modality, labels and training")
+    return dict(content)
+
+
+def _modalities(content: dict[str, Any], root: Path) -> tuple[str, ...]:
+    return _numbered(content["modality"], root, "modality")
+
+
+def _classes(content: dict[str, Any], root: Path) -> tuple[str, ...]:
+    names = _numbered(content["labels"], root, "labels")
+    if len(names) < 2:
+        raise BadInputError(f"{root / 'dataset.json'} declares only the label 0 ({names[0]}), so nothing to segment")
+    if len(set(names)) < len(names):
+        raise BadInputError(f"{root / 'dataset.json'} gives two labels one name: {', '.join(names)}")
+    return names[1:]
+
+
+def _numbered(names: Any, root: Path, key: str) -> tuple[str, ...]:
+    """The names of ``{"0": ..., "1": ...}`` in the order of their numbers, which must not leave any out."""
+    wrong = f"{root / 'dataset.json'}: {key!r} is {names!r}; it needs the whole numbers from 0 on, each with a name"
+    if not isinstance(names, dict) or not all(str(number).isdecimal() for number in names):
+        raise BadInputError(wrong)
+    by_number = {int(number): str(name) for number, name in names.items()}
+    if sorted(by_number) != list(range(len(names))):
+        raise BadInputError(wrong)
+    return tuple(by_number[number] for number in range(len(names)))
+
+
+def _cases(content: dict[str, Any], root: Path) -> pd.DataFrame:
+    """One row per entry of dataset.json, sorted by case, all of one class 0 as far as stratifying is concerned."""
+    odd = [entry for entry in content["training"] if not (isinstance(entry, dict) and {"image", "label"} <= set(entry))]
+    if odd:
+        raise BadInputError(f'{root / "dataset.json"}: {odd[0]!r} under training is not {{"image": ..., "label": ...}}')
+    rows = [(str(root / entry["image"]), str(root / entry["label"])) for entry in content["training"]]
+    missing = [path for row in rows for path in row if not Path(path).exists()]
+    if missing:
+        raise BadInputError(
+            f"{len(missing)} of {2 * len(rows)} files that dataset.json lists are missing in {root}; first {missing[0]}"
+        )
+    table = pd.DataFrame(rows, columns=["image", "mask"])
+    table["case_id"] = [_case_id(path) for path in table["image"]]
+    repeated = table["case_id"][table["case_id"].duplicated()]
+    if len(repeated):
+        raise BadInputError(f"{root / 'dataset.json'} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
+    return table.assign(patient_id=table["case_id"], split="", label=0).sort_values("case_id", ignore_index=True)
+
+
+def _case_id(path: str) -> str:
+    name = Path(path).name
+    return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
+
+
+def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Take ``split`` and ``patient_id`` from index.csv, where there is one."""
+    path = root / "index.csv"
+    if not path.is_file():
+        return table
+    index = _read_index(path)
+    unlisted = table["case_id"][~table["case_id"].isin(index.index)]
+    if len(unlisted):
+        raise BadInputError(
+            f"{path} lacks {len(unlisted)} of the {len(table)} cases in dataset.json; first {unlisted.iloc[0]}"
+        )
+    rows = index.loc[table["case_id"]].reset_index(drop=True)
+    if "patient_id" in rows:
+        table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["case_id"])
+    if "split" not in rows or (rows["split"] == "").all():
+        return table
+    table["split"] = rows["split"].str.lower().replace(_SPLIT_NAMES)
+    return _in_known_splits(table, path)
+
+
+def _read_index(path: Path) -> pd.DataFrame:
+    try:
+        index = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is no CSV table ({error})") from error
+    if "case_id" not in index:
+        raise BadInputError(f"{path} has no column 'case_id'; it has {', '.join(map(str, index.columns))}")
+    repeated = index["case_id"][index["case_id"].duplicated()]
+    if len(repeated):
+        raise BadInputError(f"{path} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
+    return index.set_index("case_id")
+
+
+def _in_known_splits(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    known = table["split"].isin(SPLITS)
+    if not known.all():
+        others = ", ".join(sorted({value or "none" for value in table.loc[~known, "split"]}))
+        if not known.any():
+            raise BadInputError(f"{path} has no split train, val or test; it has {others}")
+        _logger.warning("%d cases of %s belong to other splits (%s) and are left out", int((~known).sum()), path, others)
+    return table[known].reset_index(drop=True)
+
+
+def _parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {split: table[table["split"] == split] for split in SPLITS}
+
+
+def _fold(table: pd.DataFrame, fold: int, folds: int) -> dict[str, pd.DataFrame]:
+    if folds < 2 or not 0 <= fold < folds:
+        raise BadInputError(f"fold is {fold} of {folds} folds; it can be 0 to folds - 1, with 2 folds or more")
+    pool, test = table[table["split"] != "test"], table[table["split"] == "test"]
+    patients = sorted(set(pool["patient_id"]))
+    if len(patients) < folds:
+        raise BadInputError(f"folds is {folds}, more than the {len(patients)} patients to divide")
+    divider = KFold(folds, shuffle=True, random_state=_NNUNET_FOLD_SEED)
+    _, chosen = list(divider.split(patients))[fold]
+    validated = pool["patient_id"].isin({patients[number] for number in chosen})
+    val = pool[validated]
+    return {"train": pool[~validated], "val": val, "test": test if len(test) else val}
+
+
+def _limited(part: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    smallest = int(part["patient_id"].value_counts().min())
+    if limit < smallest:
+        raise BadInputError(f"limit is {limit}; it must be {smallest} or more, to hold one whole patient of each split")
+    # A split's own name must not change the draw, so that a fold's validation cases stay its test cases.
+    return limited(part.assign(split="train"), limit, seed)
+
+
+def _check_parts(parts: dict[str, pd.DataFrame], cases: int) -> None:
+    for split, part in parts.items():
+        if part.empty:
+            raise BadInputError(f"split {split!r} is empty: {cases} cases are too few, or index.csv omits it")
+    leaking = set(parts["train"]["patient_id"]) & (set(parts["val"]["patient_id"]) | set(parts["test"]["patient_id"]))
+    if leaking:
+        _logger.warning("%d patients have cases in the training and in another split", len(leaking))
+
+
+def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    if min(validation_fraction, test_fraction) <= 0 or validation_fraction + test_fraction >= 1:
+        raise BadInputError(
+            f"validation_fraction is {validation_fraction} and test_fraction {test_fraction}; both must be above 0 "
+            "and leave something to train on"
+        )

@@ -1,0 +1,224 @@
+"""Dice of whole data sets from pixel counts: AMAT's ADI and TVDI, and the Dice of volumes cut into slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.metrics import CumulativeIterationMetric
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from monai_robust.errors import BadInputError
+from monai_robust.metrics.inputs import as_plain
+
+__all__ = [
+    "AverageDiceIndex",
+    "DiceIndex",
+    "TotalVoxelDiceIndex",
+    "average_dice_index",
+    "total_voxel_dice_index",
+    "volume_dice",
+]
+
+Counts = Tensor | ArrayLike
+
+
+class DiceIndex(NamedTuple):
+    """A Dice index of a data set.
+
+    Attributes:
+        mean: over all foreground classes; NaN where there is nothing to measure.
+        classes: (K,) float64, one for each foreground class, NaN for a class that no sample has.
+        samples: how many samples hold any foreground.
+    """
+
+    mean: float
+    classes: Tensor
+    samples: int
+
+
+def average_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
+    """The average Dice index (ADI), in which every sample weighs the same:
+
+        (1 / n) * sum over samples i of 2 TP_i / (2 TP_i + FP_i + FN_i).
+
+    A sample counts for a class only if it holds the class (tp + fn > 0); a sample without any foreground is left out,
+    so that whatever is predicted into it goes unpunished here (the total voxel Dice index does punish it). The mean is
+    that over samples, each with the mean over the classes it holds.
+
+    Source: AMAT, equation 3, where a sample is a 2-D slice and there is one class.
+
+    Args:
+        tp: (N,) or (N, K) true-positive pixels of each sample and foreground class.
+        fp: false-positive pixels, in the same shape.
+        fn: false-negative pixels, in the same shape.
+
+    Raises:
+        BadInputError: for shapes that differ, counts below 0 or not finite, or no sample at all.
+
+    Example:
+        >>> average_dice_index([[1, 4], [3, 0]], [[1, 0], [0, 2]], [[1, 0], [0, 0]]).mean
+        0.875
+    """
+    hit, extra, missed = _checked(tp, fp, fn)
+    present = hit + missed > 0
+    dice = torch.where(present, _dice(hit, extra, missed), 0.0)
+    scored = present.any(dim=1)
+    per_sample = dice.sum(dim=1)[scored] / present.sum(dim=1)[scored]
+    return DiceIndex(per_sample.mean().item(), dice.sum(dim=0) / present.sum(dim=0), int(scored.sum()))
+
+
+def total_voxel_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
+    """The total voxel Dice index (TVDI), in which every voxel weighs the same:
+
+        2 * sum of TP_i / (2 * sum of TP_i + sum of FP_i + sum of FN_i), sums over all samples i.
+
+    It is what nnU-Net reports as the Dice of its validation during training. Samples without foreground count through
+    their false positives. The mean is that over classes that occur in truth or prediction.
+
+    Source: AMAT, equation 5.
+
+    Args:
+        tp: (N,) or (N, K) true-positive pixels of each sample and foreground class.
+        fp: false-positive pixels, in the same shape.
+        fn: false-negative pixels, in the same shape.
+
+    Raises:
+        BadInputError: as :func:`average_dice_index`.
+
+    Example:
+        >>> total_voxel_dice_index([1, 3], [1, 0], [1, 0]).mean
+        0.8
+    """
+    hit, extra, missed = _checked(tp, fp, fn)
+    classes = _dice(hit.sum(dim=0), extra.sum(dim=0), missed.sum(dim=0))
+    return DiceIndex(classes.nanmean().item(), classes, int((hit + missed > 0).any(dim=1).sum()))
+
+
+def volume_dice(tp: Counts, fp: Counts, fn: Counts, volumes: Sequence[Any]) -> DiceIndex:
+    """The average Dice index of volumes, from the counts of their slices.
+
+    All slices of a volume count, those without foreground too.
+
+    Args:
+        tp: (N,) or (N, K) true-positive pixels of each slice and foreground class.
+        fp: false-positive pixels, in the same shape.
+        fn: false-negative pixels, in the same shape.
+        volumes: (N,) the volume of each slice.
+
+    Raises:
+        BadInputError: as :func:`average_dice_index`, and if there is not one volume for each slice.
+
+    Example:
+        >>> volume_dice([1, 3], [1, 0], [1, 0], ["a", "a"]).mean
+        0.8
+    """
+    parts = _checked(tp, fp, fn)
+    _, place = np.unique(np.asarray(volumes, dtype=str), return_inverse=True)
+    if len(place) != len(parts[0]):
+        raise BadInputError(f"volume Dice: {len(place)} volumes for {len(parts[0])} slices; each slice needs its own")
+    index = torch.from_numpy(place.reshape(-1))
+    empty = torch.zeros(int(index.max()) + 1, parts[0].shape[1], dtype=torch.float64)
+    return average_dice_index(*(empty.index_add(0, index, part) for part in parts))
+
+
+class _DiceIndexMetric(CumulativeIterationMetric):
+    """Keeps tp, fp and fn of every sample and class."""
+
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """(B, 3, K) counts."""
+        if y is None:
+            raise BadInputError(f"{type(self).__name__} needs labels (y).")
+        return _counts(as_plain(y_pred), as_plain(y))
+
+    def _index(self, tp: Tensor, fp: Tensor, fn: Tensor) -> DiceIndex:
+        raise NotImplementedError
+
+    def index(self) -> DiceIndex:
+        """The mean and the classes' indices of all samples since the last reset.
+
+        Raises:
+            BadInputError: if there was no sample.
+        """
+        counts = self.get_buffer()
+        if counts is None:
+            raise BadInputError(f"{type(self).__name__}: no sample was given before aggregate().")
+        return self._index(*counts.cpu().unbind(dim=1))
+
+    def aggregate(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The mean index of all samples since the last reset, a scalar tensor.
+
+        Raises:
+            BadInputError: if there was no sample.
+        """
+        return torch.tensor(self.index().mean, dtype=torch.float64)
+
+
+class AverageDiceIndex(_DiceIndexMetric):
+    """:func:`average_dice_index` for MONAI's engines.
+
+    Takes predictions (B, C, *spatial), logits or one-hot, where a single channel is foreground above 0, and labels
+    (B, 1, *spatial) of class indices or one-hot (B, C, *spatial); class 0 is the background. In an
+    ``IgniteMetricHandler`` set ``save_details=False``: what is kept of a sample are its counts.
+    """
+
+    def _index(self, tp: Tensor, fp: Tensor, fn: Tensor) -> DiceIndex:
+        return average_dice_index(tp, fp, fn)
+
+
+class TotalVoxelDiceIndex(_DiceIndexMetric):
+    """:func:`total_voxel_dice_index` for MONAI's engines; inputs are those of :class:`AverageDiceIndex`."""
+
+    def _index(self, tp: Tensor, fp: Tensor, fn: Tensor) -> DiceIndex:
+        return total_voxel_dice_index(tp, fp, fn)
+
+
+def _dice(tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
+    """NaN where there is neither truth nor prediction."""
+    return 2 * tp / (2 * tp + fp + fn)
+
+
+def _checked(*counts: Counts) -> list[Tensor]:
+    """tp, fp and fn as (N, K) float64."""
+    parts = [as_plain(one).double().cpu() for one in counts]
+    if len({part.shape for part in parts}) > 1 or parts[0].ndim not in (1, 2):
+        shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+        raise BadInputError(f"Dice: tp, fp and fn must have one shape, (N,) or (N, K), got {shapes}.")
+    if not parts[0].numel():
+        raise BadInputError("Dice needs at least one sample and one class.")
+    if any(not bool((part.isfinite() & (part >= 0)).all()) for part in parts):
+        raise BadInputError("Dice: tp, fp and fn must be counts, finite and not below 0.")
+    return [part.reshape(len(part), -1) for part in parts]
+
+
+def _counts(predicted: Tensor, truth: Tensor) -> Tensor:
+    """tp, fp and fn, (B, 3, K), of predictions (B, C, *spatial) and labels (B, 1 or C, *spatial)."""
+    if predicted.ndim < 3 or predicted.ndim != truth.ndim or predicted.shape[2:] != truth.shape[2:]:
+        raise BadInputError(
+            f"Dice: predictions must be (B, C, *spatial) and labels (B, 1, *spatial) or one-hot, got "
+            f"{tuple(predicted.shape)} and {tuple(truth.shape)}."
+        )
+    classes = max(predicted.shape[1], 2)
+    found = predicted.argmax(dim=1) if predicted.shape[1] > 1 else (predicted[:, 0] > 0).long()
+    true = _label_map(truth, classes)
+    rows = [
+        torch.stack([(ours & theirs), (ours & ~theirs), (~ours & theirs)], dim=1).flatten(2).sum(dim=2)
+        for ours, theirs in ((found == index, true == index) for index in range(1, classes))
+    ]
+    return torch.stack(rows, dim=2)
+
+
+def _label_map(truth: Tensor, classes: int) -> Tensor:
+    """(B, *spatial) class indices."""
+    if truth.shape[1] == classes:
+        return truth.argmax(dim=1)
+    labels = truth[:, 0]
+    if truth.shape[1] != 1 or bool((labels != labels.long()).any()) or not 0 <= labels.min() <= labels.max() < classes:
+        raise BadInputError(
+            f"Dice: labels must hold one channel of class indices from 0 to {classes - 1} or {classes} one-hot "
+            f"channels; got {truth.shape[1]} with values from {truth.min():g} to {truth.max():g}."
+        )
+    return labels.long()
