@@ -9,20 +9,34 @@ from monai_robust.data.datalists import ClassificationDatalist, classification_d
 from monai_robust.data.images import images_below
 from monai_robust.data.phantoms import phantom_radiographs, write_radiograph_phantoms
 from monai_robust.data.readers import SimpleITKReader
+from monai_robust.data.segmentation import (
+    ForegroundBatchSampler,
+    SegmentationDatalist,
+    SliceDataset,
+    load_volume,
+    same_size_batches,
+    segmentation_datalist,
+)
 from monai_robust.data.training_record import check_record, load_weights, read_record, write_record
 
 __all__ = [
     "CheckedDataset",
     "ClassificationDatalist",
+    "ForegroundBatchSampler",
+    "SegmentationDatalist",
     "SimpleITKReader",
+    "SliceDataset",
     "balanced_sampler",
     "check_record",
     "class_weights",
     "classification_datalist",
     "images_below",
+    "load_volume",
     "load_weights",
     "phantom_radiographs",
     "read_record",
+    "same_size_batches",
+    "segmentation_datalist",
     "write_datalist",
     "write_radiograph_phantoms",
     "write_record",

@@ -45,13 +45,15 @@ def read_record(checkpoint: str | Path, default: Mapping[str, Any] | None = None
         raise BadInputError(f"{path} is damaged ({error}); write it anew by training again") from error
 
 
-def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: int, **same: Any) -> dict[str, Any]:
+def check_record(
+    checkpoint: str | Path, *, classes: Sequence[str], image_size: int | None = None, **same: Any
+) -> dict[str, Any]:
     """The settings beside a checkpoint, refused where they contradict the data at hand.
 
     Args:
         checkpoint: the weights, with ``training.json`` beside them.
         classes: names of the data set's classes.
-        image_size: of the data to come.
+        image_size: of the data to come, where the network was trained for one.
         **same: further settings that must be those of the training, such as ``split_seed`` and ``fold``: another
             split would test on training images.
 
@@ -65,7 +67,7 @@ def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: 
         raise BadInputError(
             f"{checkpoint} tells apart {', '.join(record['classes'])}, but the data set has {', '.join(classes)}"
         )
-    if record["image_size"] != image_size:
+    if image_size is not None and record["image_size"] != image_size:
         raise BadInputError(
             f"{checkpoint} was trained at image_size {record['image_size']}, not {image_size}; "
             f"add --image_size {record['image_size']}"
@@ -73,8 +75,8 @@ def check_record(checkpoint: str | Path, *, classes: Sequence[str], image_size: 
     for name, value in same.items():
         if name in record and record[name] != value:
             raise BadInputError(
-                f"{checkpoint} was trained with {name} {record[name]}, not {value}, so test images may have been "
-                f"trained on; add --{name} {record[name]}"
+                f"{checkpoint} was trained with {name} {record[name]}, not {value}; add --{name} {record[name]} (another "
+                "split would test on training data, another network has no such weights)"
             )
     return record
 

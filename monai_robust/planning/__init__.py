@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_robust.planning.data_set import data_set_plan
 from monai_robust.planning.fingerprint import Fingerprint, Intensities, fingerprint_of
 from monai_robust.planning.network import planned_network
 from monai_robust.planning.normalise import NormalizeByPland
@@ -23,6 +24,7 @@ __all__ = [
     "RandForegroundPatchd",
     "RandMirrord",
     "RandRotateScaled",
+    "data_set_plan",
     "fingerprint_of",
     "make_plan",
     "planned_augmentation",

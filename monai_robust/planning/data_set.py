@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def data_set_plan(
     elif plan_file is not None:
         raise BadInputError(f"there is no plan {plan_file}; leave out plan_file to have one made")
     else:
-        volumes = (_loaded(item, len(data.modalities)) for item in data.items["train"])
+        volumes = (load_volume(item, classes=len(data.classes)) for item in data.items["train"])
         plan = make_plan(fingerprint_of(volumes, modality=data.modalities, classes=data.classes))
         if output_dir is not None:
             write_plan(plan, path)
@@ -59,7 +59,3 @@ def data_set_plan(
     if batch_size is not None:
         changes["batch_size"] = int(batch_size)
     return replace(plan, **changes)
-
-
-def _loaded(item: Mapping[str, Any], channels: int) -> Mapping[str, Any]:
-    return load_volume(item, channels=channels)
