@@ -121,6 +121,34 @@ def evaluate(
     print(f"report: {write_report([folder], output_dir / 'report.html')}")
 
 
+@app.command("step-search", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def step_search(
+    context: typer.Context,
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
+    steps: Annotated[str, typer.Option("--steps", help="Candidates, separated by commas.")],
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where trainings, table and figure go.")],
+) -> None:
+    """Search the step of AMAT's margins by AUC_robust on the validation split; a stopped search goes on.
+
+    Every other option is an id of the bundle's configuration.
+
+    Example: monai-robust step-search bundles/hippocampus_mri_segmentation --steps 1,2,4 --output_dir steps
+    --robust#thresholds model.pt
+    """
+    from monai_robust.evaluation.step_search import search_step
+
+    try:
+        candidates = [float(step) for step in steps.split(",")]
+    except ValueError:
+        raise BadInputError(f"--steps is {steps!r}; it takes numbers separated by commas, such as 0.5,1,2") from None
+    table = search_step(bundle, candidates, output_dir, overrides(context.args))
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    best = table.loc[table["auc_robust"].idxmax()]
+    print(
+        f"best: step {best['step']:g}; table {output_dir / 'step_search.csv'}, figure {output_dir / 'step_search.png'}"
+    )
+
+
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders with outcomes.csv and run.json, one a run.")],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from monai.bundle import ConfigParser, run
 from monai_robust.data import read_record
 from monai_robust.errors import BadInputError
 
-__all__ = ["bundle_configs", "measure_bundle"]
+__all__ = ["bundle_configs", "measure_bundle", "run_bundle"]
 
 
 def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
@@ -37,6 +40,26 @@ def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
             raise BadInputError(f"{bundle} has no configuration {name!r}; configs holds {have}")
         found.append(str(paths[0]))
     return found
+
+
+def run_bundle(bundle: str | Path, configs: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """``python -m monai.bundle run`` of a bundle's configurations in a process of its own, as a user would start it.
+
+    Raises:
+        BadInputError: when the run failed; it said why itself.
+    """
+    bundle = Path(bundle)
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle_configs(bundle, *configs))]
+    command += ["--bundle_root", str(bundle)]
+    logging = bundle / "configs" / "logging.conf"
+    command += ["--logging_file", str(logging)] if logging.is_file() else []
+    for name, value in settings.items():
+        command += [f"--{name}", str(value)]
+    status = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False).returncode
+    if status == 130 or status < 0:
+        raise KeyboardInterrupt
+    if status:
+        raise BadInputError(f"`monai.bundle run` of {', '.join(configs)} ended with exit status {status}; see above")
 
 
 def measure_bundle(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from rich.table import Table
 
 from monai_robust.data import write_radiograph_phantoms
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.bundle import bundle_configs
+from monai_robust.evaluation.bundle import run_bundle
 from monai_robust.evaluation.report import write_report
 from monai_robust.evaluation.run import read_run
 from monai_robust.evaluation.summary import mean_input_norm
@@ -55,9 +52,9 @@ def run_demo(output_dir: str | Path, *, seed: int = 0, bundle: str | Path | None
         model = folder / recipe
         console.rule(f"{2 * index + 2}/{stages}  training by {recipe.upper()}")
         common = {"dataset_dir": data, "output_dir": model, "recipe": recipe, "seed": seed, **_TRAINING}
-        _run_bundle(bundle, ["train"], common)
+        run_bundle(bundle, ["train"], common)
         console.rule(f"{2 * index + 3}/{stages}  measuring {recipe.upper()}: clean, attacked, corrupted")
-        _run_bundle(bundle, ["train", "robustness"], {**common, "radii": _RADII})
+        run_bundle(bundle, ["train", "robustness"], {**common, "radii": _RADII})
         runs.append(model / "robustness")
     console.rule(f"{stages}/{stages}  report")
     report = write_report(runs, folder / "report.html")
@@ -88,19 +85,6 @@ def _bundle(bundle: str | Path | None) -> Path:
     raise BadInputError(
         f"there is no bundle in {candidates[0]}; run the demo in a checkout, or name the bundle's folder with --bundle"
     )
-
-
-def _run_bundle(bundle: Path, configs: list[str], settings: dict[str, object]) -> None:
-    """``python -m monai.bundle run``, as a user would start it."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle_configs(bundle, *configs))]
-    command += ["--bundle_root", str(bundle), "--logging_file", str(bundle / "configs" / "logging.conf")]
-    for name, value in settings.items():
-        command += [f"--{name}", str(value)]
-    status = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False).returncode
-    if status == 130 or status < 0:
-        raise KeyboardInterrupt
-    if status:
-        raise BadInputError(f"`monai.bundle run` of {', '.join(configs)} ended with exit status {status}; see above")
 
 
 def _table(folders: list[Path]) -> Table:

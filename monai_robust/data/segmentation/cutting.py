@@ -30,7 +30,9 @@ def slices_of_volume(volume: Tensor, slice_axis: int, pad_to: Sequence[int] | No
     check_slicing(slice_axis, pad_to)
     slices = volume.movedim(slice_axis + 1, 0)
     if pad_to is not None:
-        before, after = zip(*(_margins(size, wanted) for size, wanted in zip(slices.shape[2:], pad_to, strict=True)), strict=True)
+        before, after = zip(
+            *(_margins(size, wanted) for size, wanted in zip(slices.shape[2:], pad_to, strict=True)), strict=True
+        )
         slices = F.pad(slices, (before[1], after[1], before[0], after[0]))
     return slices.contiguous()
 

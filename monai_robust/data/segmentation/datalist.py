@@ -93,7 +93,9 @@ def segmentation_datalist(
 
 def _items(table: pd.DataFrame, channels: int) -> list[dict[str, Any]]:
     columns = table[["image", "mask", "case_id", "patient_id"]].rename(columns={"mask": "label"})
-    return [{**{str(key): value for key, value in row.items()}, "channels": channels} for row in columns.to_dict("records")]
+    return [
+        {**{str(key): value for key, value in row.items()}, "channels": channels} for row in columns.to_dict("records")
+    ]
 
 
 def _read_description(root: Path) -> dict[str, Any]:
@@ -202,7 +204,9 @@ def _in_known_splits(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         others = ", ".join(sorted({value or "none" for value in table.loc[~known, "split"]}))
         if not known.any():
             raise BadInputError(f"{path} has no split train, val or test; it has {others}")
-        _logger.warning("%d cases of %s belong to other splits (%s) and are left out", int((~known).sum()), path, others)
+        _logger.warning(
+            "%d cases of %s belong to other splits (%s) and are left out", int((~known).sum()), path, others
+        )
     return table[known].reset_index(drop=True)
 
 

@@ -81,7 +81,9 @@ class ForegroundBatchSampler(Sampler[list[int]]):
         self._oversampled = total - self._even
         self._holding = _slices_by_class(items)
         if self._oversampled and not self._holding:
-            raise BadInputError(f"none of {len(items)} slices holds foreground, but {self._oversampled} of a batch must")
+            raise BadInputError(
+                f"none of {len(items)} slices holds foreground, but {self._oversampled} of a batch must"
+            )
 
     def __len__(self) -> int:
         return self.batches
@@ -119,7 +121,9 @@ class ForegroundBatchSampler(Sampler[list[int]]):
         if not count:
             return []
         first, last = start // self._slices, (start + count - 1) // self._slices
-        rounds = [default_rng([self.seed, _VISITS, number]).permutation(self._slices) for number in range(first, last + 1)]
+        rounds = [
+            default_rng([self.seed, _VISITS, number]).permutation(self._slices) for number in range(first, last + 1)
+        ]
         skipped = start - first * self._slices
         return [int(index) for index in np.concatenate(rounds)[skipped : skipped + count]]
 

@@ -191,7 +191,9 @@ def _check_case_ids(items: Sequence[Mapping[str, Any]]) -> None:
     for key in ("image", "label", "case_id"):
         lacking = sum(key not in item for item in items)
         if lacking:
-            raise BadInputError(f"{lacking} of {len(items)} volumes have no {key!r}; each needs image, label and case_id")
+            raise BadInputError(
+                f"{lacking} of {len(items)} volumes have no {key!r}; each needs image, label and case_id"
+            )
     repeated = [case for case, count in Counter(item["case_id"] for item in items).items() if count > 1]
     if repeated:
         raise BadInputError(f"{len(repeated)} case ids name more than one volume; first {repeated[0]}")

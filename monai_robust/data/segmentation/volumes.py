@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from monai.data import ImageReader, MetaTensor, NibabelReader
-from monai.transforms import LoadImage
+from monai.transforms import EnsureChannelFirst
 from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_robust.data.readers import SimpleITKReader
-from monai_robust.errors import BadSampleError, user_error
+from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["check_volume", "load_volume"]
 
 _SAME_PLACE = 0.1  # of the smallest voxel edge; files written by other programs round their affines
 
 
-def load_volume(item: Mapping[str, Any], *, classes: int | None = None, series_uid: str | None = None) -> dict[str, Any]:
+def load_volume(
+    item: Mapping[str, Any], *, classes: int | None = None, series_uid: str | None = None
+) -> dict[str, Any]:
     """Load a volume and, where the item names one, its label map; both are checked by :func:`check_volume`.
 
     NIfTI is read by nibabel, which takes every affine; a folder with one DICOM series and other formats by
@@ -80,14 +82,14 @@ def _load(path: Any, series_uid: str | None) -> MetaTensor:
         raise BadSampleError(f"image {file} does not exist")
     nifti = file.is_file() and file.name.lower().endswith((".nii", ".nii.gz"))
     reader: ImageReader = NibabelReader() if nifti else SimpleITKReader(series_uid)
-    try:
-        loaded = LoadImage(reader=reader, image_only=True, ensure_channel_first=True)(str(file))
+    try:  # not by LoadImage, which answers an error by trying other readers, and those read some damaged files
+        array, meta = reader.get_data(reader.read(str(file)))
+    except BadInputError:
+        raise
     except Exception as error:
-        known = user_error(error)
-        if known is not None:
-            raise known from error
         raise BadSampleError(f"image {file} cannot be read, it is damaged or no image ({_reason(error)})") from error
-    return loaded if isinstance(loaded, MetaTensor) else MetaTensor(loaded)
+    loaded = MetaTensor.ensure_torch_and_prune_meta(np.asarray(array, dtype=np.float32), meta)
+    return cast(MetaTensor, EnsureChannelFirst()(loaded))
 
 
 def _reason(error: BaseException) -> str:

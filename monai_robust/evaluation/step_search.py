@@ -1,0 +1,110 @@
+"""Which step AMAT's margins should grow by: a training and a measurement on the validation split for each candidate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.bundle import run_bundle
+from monai_robust.evaluation.run import Run, read_run
+from monai_robust.evaluation.summary import auc_by_attack, summarise
+from monai_robust.evaluation.table import CLEAN
+
+__all__ = ["search_step"]
+
+_FINISHED = "finished.json"
+
+
+def search_step(
+    bundle: str | Path, steps: Sequence[float], output_dir: str | Path, settings: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Grid search of the margins' step by AUC_robust on the validation split (amat, section 3.8 and Tables 8 to 12).
+
+    Each step is a training of the bundle by ``amat`` and a measurement by its ``robustness`` configuration with
+    ``--split val``, in a folder of its own. What is finished is not done again; what was interrupted goes on.
+
+    Args:
+        bundle: a bundle's folder, with ``configs/train`` and ``configs/robustness``.
+        steps: candidates, in intensity units of the network's input.
+        output_dir: gets a folder ``step_<value>`` for each, ``step_search.csv`` and ``step_search.png``.
+        settings: further ids of the bundle's configurations for training and measurement, such as
+            ``robust#thresholds`` and ``radii``.
+
+    Returns:
+        One row for each step and attack: ``step, perturbation, clean``, the mean score at each radius, ``auc_robust``.
+
+    Raises:
+        BadInputError: for steps that are no positive numbers, settings that are not those of the search that was begun
+            in ``output_dir``, or a training or measurement that failed.
+    """
+    steps = sorted({float(step) for step in steps})
+    if not steps or steps[0] <= 0:
+        raise BadInputError(f"the steps to try are {steps}; name positive numbers, such as 0.5,1,2")
+    folder = Path(output_dir)
+    _claim(folder, bundle, settings)
+    for step in steps:
+        own = folder / f"step_{step:g}"
+        _train(Path(bundle), step, own, settings)
+        common = {**settings, "recipe": "amat", "robust#step": step, "output_dir": own, "split": "val"}
+        run_bundle(bundle, ["train", "robustness"], {**common, "name": f"step {step:g}"})
+    table = _table({step: read_run(folder / f"step_{step:g}" / "robustness") for step in steps})
+    table.to_csv(folder / "step_search.csv", index=False)
+    _draw(table, folder / "step_search.png")
+    return table
+
+
+def _claim(folder: Path, bundle: str | Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to mix trainings of two searches."""
+    path = folder / "step_search.json"
+    content = {"bundle": str(bundle), "settings": {name: str(value) for name, value in settings.items()}}
+    if path.is_file() and json.loads(path.read_text()) != content:
+        raise BadInputError(f"{folder} holds a search with other settings (see {path.name}); name another --output_dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _train(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any]) -> None:
+    if (folder / _FINISHED).is_file():
+        return
+    values = {**settings, "recipe": "amat", "robust#step": step, "output_dir": folder}
+    checkpoints = sorted(folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
+    if checkpoints:
+        values["resume"] = checkpoints[-1]
+    run_bundle(bundle, ["train"], values)
+    (folder / _FINISHED).write_text("{}\n")
+
+
+def _table(runs: Mapping[float, Run]) -> pd.DataFrame:
+    summary = summarise(list(runs.values()), lambda run, rows: {})
+    higher = bool(next(iter(runs.values())).info["score"]["higher_is_better"])
+    # Errors are divided by the largest of all candidates, as in the paper's Table 11.
+    areas = auc_by_attack(summary, higher_is_better=higher, scale=None if higher else float(summary["score"].max()))
+    rows = []
+    for step, run in runs.items():
+        own = summary[summary["name"] == run.name]
+        clean = float(own.loc[own["perturbation"] == CLEAN, "score"].iloc[0])
+        for _, area in areas[areas["name"] == run.name].iterrows():
+            attack = own[own["perturbation"] == area["perturbation"]]
+            levels = {
+                f"at {radius:g}": value for radius, value in zip(attack["severity"], attack["score"], strict=True)
+            }
+            row = {"step": step, "perturbation": area["perturbation"], "clean": clean, **levels}
+            rows.append({**row, "auc_robust": area["auc_robust"]})
+    return pd.DataFrame(rows).sort_values(["perturbation", "step"], ignore_index=True)
+
+
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
+    for attack, rows in table.groupby("perturbation", sort=False):
+        axes.plot(rows["step"], rows["auc_robust"], marker="o", label=str(attack))
+    axes.set_xlabel("step of the margins")
+    axes.set_ylabel("AUC_robust, validation")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
