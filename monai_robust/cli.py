@@ -143,9 +143,9 @@ def step_search(
         raise BadInputError(f"--steps is {steps!r}; it takes numbers separated by commas, such as 0.5,1,2") from None
     table = search_step(bundle, candidates, output_dir, overrides(context.args))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    best = table.loc[table["auc_robust"].idxmax()]
+    best = float(table.sort_values("auc_robust")["step"].to_numpy()[-1])
     print(
-        f"best: step {best['step']:g}; table {output_dir / 'step_search.csv'}, figure {output_dir / 'step_search.png'}"
+        f"best: step {best:g}; table {output_dir / 'step_search.csv'}, figure {output_dir / 'step_search.png'}"
     )
 
 

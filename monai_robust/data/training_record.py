@@ -75,8 +75,8 @@ def check_record(
     for name, value in same.items():
         if name in record and record[name] != value:
             raise BadInputError(
-                f"{checkpoint} was trained with {name} {record[name]}, not {value}; add --{name} {record[name]} (another "
-                "split would test on training data, another network has no such weights)"
+                f"{checkpoint} was trained with {name} {record[name]}, not {value}, so it may have been trained on the "
+                f"test data, or have another network; add --{name} {record[name]}"
             )
     return record
 

@@ -22,7 +22,7 @@ _RECIPE = """\
 #   robust#attack#eps    radius of the attack, in intensity units of the network's input
 #   robust#weight        lambda of the recipe (null: the recipe's own)
 #   robust#views#aug     the augmented view: a transform of one channel-first image, or a key of the batch
-#   robust#thresholds    amat only, and needed there: a JSON file of thresholds, or a trained checkpoint to fit them from
+#   robust#thresholds    amat only, needed there: a JSON file of thresholds, or a trained checkpoint to fit them from
 #   robust#step          amat only: by how much a sample's margin grows
 robust:
   recipe: {name}
@@ -119,8 +119,8 @@ def render_recipe(name: str, trainer: str = "train#trainer", handlers: Any = "@t
 def _with_margins(handlers: Any) -> str:
     """The margins and a trainer's other handlers, as one line of YAML."""
     if isinstance(handlers, str):
-        others = handlers.removeprefix("$")
-        return json.dumps(f"$[one for one in [@robust#margins] if one is not None] + list({others})")
+        expression = handlers.removeprefix("$")
+        return json.dumps(f"$[one for one in [@robust#margins] if one is not None] + list({expression})")
     others = handlers if isinstance(handlers, list) else [] if handlers is None else [handlers]
     return json.dumps(["@robust#margins", *others])
 

@@ -102,7 +102,7 @@ def _node(config: Mapping[str, Any], identifier: str) -> Mapping[str, Any]:
     node: Any = config
     for key in identifier.split("#"):
         node = node[int(key)] if isinstance(node, list) else node[key]
-    return node  # type: ignore[no-any-return]
+    return node
 
 
 def _loss(config: Mapping[str, Any]) -> str | None:
