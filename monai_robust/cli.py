@@ -144,9 +144,7 @@ def step_search(
     table = search_step(bundle, candidates, output_dir, overrides(context.args))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     best = float(table.sort_values("auc_robust")["step"].to_numpy()[-1])
-    print(
-        f"best: step {best:g}; table {output_dir / 'step_search.csv'}, figure {output_dir / 'step_search.png'}"
-    )
+    print(f"best: step {best:g}; table {output_dir / 'step_search.csv'}, figure {output_dir / 'step_search.png'}")
 
 
 @app.command()

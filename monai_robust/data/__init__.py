@@ -1,4 +1,4 @@
-"""Data: a reader for clinical files, data lists, checked data sets and phantoms."""
+"""Data: a reader for clinical files, data lists, checked data sets, slices of volumes, and phantoms."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ from monai_robust.data.checked import CheckedDataset
 from monai_robust.data.datalist_file import write_datalist
 from monai_robust.data.datalists import ClassificationDatalist, classification_datalist
 from monai_robust.data.images import images_below
-from monai_robust.data.phantoms import phantom_radiographs, write_radiograph_phantoms
+from monai_robust.data.phantoms import (
+    phantom_hippocampi,
+    phantom_radiographs,
+    write_hippocampus_phantoms,
+    write_radiograph_phantoms,
+)
 from monai_robust.data.readers import SimpleITKReader
 from monai_robust.data.segmentation import (
     ForegroundBatchSampler,
     SegmentationDatalist,
     SliceDataset,
+    VolumeGrid,
+    check_volume,
+    label_map_on,
     load_volume,
     same_size_batches,
     segmentation_datalist,
+    slices_of_volume,
+    volume_of_slices,
+    volumes_below,
+    write_dicom_seg,
+    write_label_map,
 )
 from monai_robust.data.training_record import check_record, load_weights, read_record, write_record
 
@@ -26,18 +39,28 @@ __all__ = [
     "SegmentationDatalist",
     "SimpleITKReader",
     "SliceDataset",
+    "VolumeGrid",
     "balanced_sampler",
     "check_record",
+    "check_volume",
     "class_weights",
     "classification_datalist",
     "images_below",
+    "label_map_on",
     "load_volume",
     "load_weights",
+    "phantom_hippocampi",
     "phantom_radiographs",
     "read_record",
     "same_size_batches",
     "segmentation_datalist",
+    "slices_of_volume",
+    "volume_of_slices",
+    "volumes_below",
     "write_datalist",
+    "write_dicom_seg",
+    "write_hippocampus_phantoms",
+    "write_label_map",
     "write_radiograph_phantoms",
     "write_record",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai_robust.handlers.checkpoints import TrainingLoader, TrainingSaver
 from monai_robust.handlers.clip_gradients import ClipGradients
 from monai_robust.handlers.epoch_times import EpochTimes
+from monai_robust.handlers.label_maps import ChoosePostprocessing, LabelMaps
 from monai_robust.handlers.margins import (
     AdaptiveMargins,
     RecordedMargins,
@@ -19,8 +20,10 @@ from monai_robust.handlers.progress import ProgressBar
 
 __all__ = [
     "AdaptiveMargins",
+    "ChoosePostprocessing",
     "ClipGradients",
     "EpochTimes",
+    "LabelMaps",
     "PredictionsCSV",
     "ProgressBar",
     "RecordedMargins",

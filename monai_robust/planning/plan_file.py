@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
@@ -48,7 +49,9 @@ def write_plan(plan: Plan, path: str | Path) -> Path:
     parts = [_HEADING]
     for name, value in asdict(plan).items():
         parts.append(f"\n# {_COMMENTS[name]}\n{name}: {_in_a_line(value)}\n")
-    path.write_text("".join(parts), encoding="utf-8")
+    part = path.with_name(f".{path.name}.{os.getpid()}")  # several processes may write the same plan at once
+    part.write_text("".join(parts), encoding="utf-8")
+    part.replace(path)
     return path
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from monai_robust.data.phantoms.hippocampi import phantom_hippocampi, write_hippocampus_phantoms
 from monai_robust.data.phantoms.radiographs import phantom_radiographs, write_radiograph_phantoms
 
-__all__ = ["phantom_radiographs", "write_radiograph_phantoms"]
+__all__ = [
+    "phantom_hippocampi",
+    "phantom_radiographs",
+    "write_hippocampus_phantoms",
+    "write_radiograph_phantoms",
+]

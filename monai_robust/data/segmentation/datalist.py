@@ -1,4 +1,4 @@
-"""From a folder in the Medical Segmentation Decathlon's layout to the lists of volumes to train, validate and test on."""
+"""From a folder in the Medical Segmentation Decathlon's layout to the volumes to train, validate and test on."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def segmentation_datalist(
 ) -> SegmentationDatalist:
     """List the volumes of a data set in the Decathlon's layout: ``dataset.json``, ``imagesTr`` and ``labelsTr``.
 
-    ``dataset.json`` names the ``modality`` of each channel, the ``labels`` ``{"0": "background", "1": ...}``, and under
-    ``training`` the pairs ``{"image": ..., "label": ...}``, relative to the folder. An ``index.csv`` beside it may give,
-    by ``case_id`` (the image's file name without suffix), a ``split`` (train, val, test) and a ``patient_id``. Without
-    patient ids every case is its own patient.
+    ``dataset.json`` names the ``modality`` of each channel, the ``labels`` ``{"0": "background", "1": ...}``, and
+    under ``training`` the pairs ``{"image": ..., "label": ...}``, relative to the folder. An ``index.csv`` beside it
+    may give, by ``case_id`` (the image's file name without suffix), a ``split`` (train, val, test) and a
+    ``patient_id``. Without patient ids every case is its own patient.
 
     Without ``fold``, a split that ``index.csv`` does not define is drawn from the training cases, with patients kept
     whole. With ``fold``, training and validation cases are divided as nnU-Net divides them, by

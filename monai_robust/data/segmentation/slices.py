@@ -137,7 +137,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
 
 class _SliceReader:
-    """From a volume's item to its slices; remembers of each case the size of a slice and the classes that each holds."""
+    """From a volume's item to its slices; remembers of each case the size of a slice and the classes each holds."""
 
     def __init__(
         self, classes: int, transform: _Transform | None, slice_axis: int, pad_to: Sequence[int] | None

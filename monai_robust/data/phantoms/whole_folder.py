@@ -1,0 +1,72 @@
+"""Writing a data set's folder whole or not at all, and recognising it later."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from monai_robust.errors import BadInputError
+
+__all__ = ["is_written", "write_whole"]
+
+_SETTINGS_FILE = "phantom.json"
+
+
+def write_whole(folder: str | os.PathLike[str], settings: dict[str, Any], write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill a folder beside the target, add the settings, and rename it into place.
+
+    Args:
+        folder: to be made; it may exist if it is empty.
+        settings: of the data set, stored as ``phantom.json``.
+        write: fills the folder that it is given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInputError: the folder has content.
+    """
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadInputError(f"{target} exists and is not empty; give the phantoms a folder of their own")
+    partial = target.parent / f".{target.name}.{os.getpid()}.partial"
+    partial.mkdir(parents=True)
+    try:
+        write(partial)
+        (partial / _SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if target.exists():
+            target.rmdir()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def is_written(folder: Path, settings: dict[str, Any], files: Iterable[str]) -> bool:
+    """Whether the folder holds the data set of these settings.
+
+    Args:
+        folder: to look into.
+        settings: that ``phantom.json`` must hold.
+        files: that must be there, relative to the folder; looked at only if the settings are.
+
+    Raises:
+        BadInputError: the settings are others, or files are missing; nothing is changed.
+    """
+    try:
+        stored = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stored != settings:
+        differing = {key: stored.get(key) for key, value in settings.items() if stored.get(key) != value}
+        raise BadInputError(f"{folder} holds phantoms with other settings ({differing}); use those or another folder")
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise BadInputError(
+            f"{folder} lacks {len(missing)} of its phantoms, first {missing[0]}; remove it to start anew"
+        )
+    return True

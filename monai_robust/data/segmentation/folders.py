@@ -1,0 +1,54 @@
+"""Every volume below a folder, for inference."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from monai_robust.errors import BadInputError
+
+__all__ = ["volumes_below"]
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+_NOT_DICOM = {".csv", ".json", ".md", ".txt", ".yaml", ".yml", ".html", ".xml", ".log"}
+_DECATHLON = ("imagesTs", "imagesTr")
+
+
+def volumes_below(path: str | PathLike[str]) -> list[dict[str, Any]]:
+    """Items (``image``, ``case_id``) for a volume file, a folder with a DICOM series, or all of either below a folder.
+
+    Of a data set in the Decathlon's layout only the images are listed, not the labels. A folder counts as a DICOM
+    series if it holds files, and none of another volume format.
+
+    Args:
+        path: a file or a folder.
+
+    Raises:
+        BadInputError: when there is nothing there.
+    """
+    root = Path(path).expanduser().absolute()
+    if root.is_file():
+        return [_item(root, root.parent)]
+    if not root.is_dir():
+        raise BadInputError(f"there is no file or folder {path}")
+    parts = [root / name for name in _DECATHLON if (root / name).is_dir()] if (root / "dataset.json").is_file() else []
+    found = [item for part in parts or [root] for item in _volumes(part)]
+    if not found:
+        raise BadInputError(f"{path} holds no volumes (NIfTI, NRRD, MetaImage, or folders with a DICOM series)")
+    return found
+
+
+def _volumes(root: Path) -> list[dict[str, Any]]:
+    files = [one for one in sorted(root.rglob("*")) if one.is_file() and not one.name.startswith(".")]
+    volumes = [one for one in files if one.name.lower().endswith(_SUFFIXES)]
+    folders = {one.parent for one in files} - {one.parent for one in volumes}
+    slices = {one.parent for one in files if one.suffix.lower() not in _NOT_DICOM}
+    return [_item(one, root) for one in (*volumes, *sorted(folders & slices))]
+
+
+def _item(path: Path, root: Path) -> dict[str, Any]:
+    name = path.relative_to(root).as_posix() if path != root else path.name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return {"image": str(path), "case_id": name}
