@@ -9,9 +9,11 @@ from monai_robust.networks.postprocessing import (
     read_postprocessing,
     write_postprocessing,
 )
+from monai_robust.networks.windows import WindowInferer
 
 __all__ = [
     "MirrorInferer",
+    "WindowInferer",
     "apply_postprocessing",
     "choose_postprocessing",
     "read_postprocessing",

@@ -41,6 +41,8 @@ class Watched(Task):
         self.name = task.name  # type: ignore[misc]
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
+        if inputs.shape != self.inputs.shape:
+            raise _not_whole()
         self._size = self.norm.size(plain(inputs).detach() - self.inputs)
         return self.task.forward(network, inputs, targets)
 
@@ -50,15 +52,17 @@ class Watched(Task):
             true = terms if _same(targets, self.targets) else self.task.terms(outputs, self.targets)
             seen = {name: value.detach().float() for name, value in true.items()}
         if self._size is None or any(len(value) != len(self._size) for value in seen.values()):
-            raise BadInputError(
-                "adaptive margins need an attack that runs the whole batch through the task it is given"
-            )
+            raise _not_whole()
         self.sizes.append(self._size)
         self.terms_seen.append(seen)
         return terms
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         return self.task.aim(outputs, targets, goal)
+
+
+def _not_whole() -> BadInputError:
+    return BadInputError("adaptive margins need an attack that runs the whole batch through the task it is given")
 
 
 def _same(first: Any, second: Any) -> bool:

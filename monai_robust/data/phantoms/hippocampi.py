@@ -198,7 +198,7 @@ def _write_case(folder: Path, case: _Case, settings: _Settings) -> None:
         image, labels = image[::-1], labels[::-1]
     affine = _affine(labels.shape, spacing, moment)
     for axis in range(2):  # which way an axis is stored; the slice axis stays, as a scanner's protocol keeps it
-        if moment.random() < 0.3:
+        if moment.random() < 0.25:
             image, labels = np.flip(image, axis), np.flip(labels, axis)
             affine[:3, 3] += affine[:3, axis] * (labels.shape[axis] - 1)
             affine[:3, axis] *= -1
@@ -213,7 +213,7 @@ def _acquired(tissue: NDArray[np.float32], rng: Generator) -> NDArray[np.float32
     ticks = np.meshgrid(*[np.linspace(-1, 1, size, dtype=np.float32) for size in tissue.shape], indexing="ij")
     slopes, bows = rng.uniform(-0.15, 0.15, 3), rng.uniform(-0.1, 0.1, 3)
     bias = sum(slope * tick + bow * tick**2 for slope, bow, tick in zip(slopes, bows, ticks, strict=True))
-    level = rng.uniform(0.04, 0.08)
+    level = rng.uniform(0.03, 0.06)
     real, imaginary = level * rng.standard_normal((2, *tissue.shape), dtype=np.float32)
     return np.asarray(np.hypot(blurred * np.exp(bias) + real, imaginary), dtype=np.float32)  # Rician, as magnitudes are
 

@@ -16,7 +16,7 @@ Volume = NDArray[np.floating[Any]]
 
 ANTERIOR, POSTERIOR = 1, 2
 _POINTS_OF_CENTRE_LINE = 40
-_CSF, _GREY, _WHITE = 0.2, 0.52, 0.8  # T1-weighted, of a scale on which fat would be 1
+_CSF, _GREY, _WHITE = 0.2, 0.5, 0.85  # T1-weighted, of a scale on which fat would be 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def temporal_lobe(
         rng: of the surroundings and of the surface's roughness.
 
     Returns:
-        Tissue (x, y, z), from about 0.2 (fluid) to 0.8 (white matter), sharp and without noise; and labels (x, y, z),
+        Tissue (x, y, z), from about 0.2 (fluid) to 0.85 (white matter), sharp and without noise; and labels (x, y, z),
         0, ``ANTERIOR`` or ``POSTERIOR``.
     """
     position = _positions(shape, spacing, pose)

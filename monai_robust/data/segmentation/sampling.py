@@ -28,7 +28,7 @@ class ForegroundBatchSampler(Sampler[list[int]]):
     With several processes, the batch of all of them, of ``batch_size * world_size``, is drawn from the one seed, and
     each takes every ``world_size``-th of it: together they see what one process with that batch size sees.
 
-    An epoch's batches follow from the seed and the epoch's number alone. Each ``iter`` starts the next epoch;
+    An epoch's batches follow from the seed and the epoch's number alone. Each iteration is the next epoch;
     :meth:`set_epoch`, or a state put into a checkpoint, continues a run.
 
     Source: Isensee et al. 2021 (nnU-Net), foreground oversampling.
@@ -89,12 +89,13 @@ class ForegroundBatchSampler(Sampler[list[int]]):
         return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch = self.epoch
+        epoch = self.epoch  # a generator: with workers, a loader makes two iterators an epoch and uses one
         self.epoch += 1
-        return iter([batch[self.rank :: self.world_size] for batch in self._whole_batches(epoch)])
+        for batch in self._whole_batches(epoch):
+            yield batch[self.rank :: self.world_size]
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next ``iter`` be that of this epoch, counted from 0."""
+        """Let the next iteration be that of this epoch, counted from 0."""
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:

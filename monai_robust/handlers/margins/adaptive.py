@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,8 +64,8 @@ class AdaptiveMargins(SampleRadii):
         floor: no margin is refined below it; ``step`` by default (the authors' follow-up has it), 0 in the paper's
             mode.
         cap: no margin grows beyond it; none by default.
-        reset_failed: set the margin of a sample whose clean terms exceed a threshold to ``floor`` at once: its margin
-            says nothing (the authors' follow-up does so for misclassified samples).
+        reset_failed: set the margin of a sample whose clean terms exceed a threshold to ``floor`` (to ``step`` where
+            that is 0) at once: its margin says nothing (the authors' follow-up does so for misclassified samples).
         repeats: what becomes of a sample visited several times in one batch, as several crops, or by several
             processes: ``"mean"``, ``"min"`` or ``"last"`` of what each visit makes of its margin.
         update: apply it after each ``"iteration"``, as printed, or at the end of an ``"epoch"`` (the authors' program),
@@ -214,7 +215,7 @@ class AdaptiveMargins(SampleRadii):
         changed = changed.clamp(min=self.floor, max=self.cap)
         if self.reset_failed:
             failed = (self._clean_excess(trace, path) >= 0).any(dim=0)
-            changed = torch.where(failed, torch.full_like(changed, self.floor), changed)
+            changed = torch.where(failed, torch.full_like(changed, self.floor or self.step), changed)
         return changed.double().cpu(), crossed.cpu()
 
     def _crossing(self, trace: AttackTrace, path: Tensor, final: Tensor) -> Tensor:
@@ -278,7 +279,8 @@ class AdaptiveMargins(SampleRadii):
 
     def _meet_checkpoints(self, engine: Engine) -> None:
         """Join the checkpoints of the trainer's saver, and come back from those of its loader."""
-        handlers = [entry[0] for entries in engine._event_handlers.values() for entry in entries]
+        # Unwrapped: ignite wraps a handler of every n-th event, such as that of a saver with an interval alone.
+        handlers = [inspect.unwrap(entry[0]) for entries in engine._event_handlers.values() for entry in entries]
         owners = {id(owner): owner for owner in (getattr(handler, "__self__", handler) for handler in handlers)}
         for owner in owners.values():
             if isinstance(owner, CheckpointSaver):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import Subset
 
 from monai_robust.errors import BadInputError
 
@@ -50,14 +52,13 @@ def dataset_ids(dataset: Any, key: str) -> list[str] | None:
     Raises:
         BadInputError: when two items share an id; slices of one volume need a key of their own, not the file's name.
     """
-    items = getattr(dataset, "items", None)
-    items = getattr(dataset, "data", None) if not isinstance(items, Sequence) else items
-    if not isinstance(items, Sequence) or isinstance(items, str) or not items:
+    items = _items(dataset)
+    if not items or not all(isinstance(item, Mapping) for item in items):
         return None
-    if all(isinstance(item, Mapping) and key in item for item in items):
+    if all(key in item for item in items):
         ids, what = [str(item[key]) for item in items], key
-    elif all(isinstance(item, Mapping) and isinstance(item.get("image"), str) for item in items):
-        ids, what = [str(item["image"]) for item in items], "image file"
+    elif all(isinstance(item.get("image"), (str, Path)) for item in items):
+        ids, what = [str(Path(item["image"]).expanduser()) for item in items], "image file"  # as MONAI's LoadImage
     else:
         return None
     twice = [name for name, times in Counter(ids).items() if times > 1]
@@ -67,6 +68,17 @@ def dataset_ids(dataset: Any, key: str) -> list[str] | None:
             f"are kept for each sample, so give each item a {key!r} of its own"
         )
     return ids
+
+
+def _items(dataset: Any) -> Sequence[Any] | None:
+    """The items a data set lists, in whatever way."""
+    if isinstance(dataset, Subset):
+        items = _items(dataset.dataset)
+        return None if items is None else [items[index] for index in dataset.indices]
+    for items in (dataset, getattr(dataset, "items", None), getattr(dataset, "data", None)):
+        if isinstance(items, Sequence) and not isinstance(items, str):
+            return items
+    return None
 
 
 def _texts(values: Any) -> list[str]:

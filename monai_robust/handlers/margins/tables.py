@@ -42,7 +42,9 @@ def histogram(margins: Sequence[float], epoch: int) -> list[dict[str, Any]]:
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows to a CSV file, with a header where it is new."""
+    """Append rows to a CSV file, with a header where it is new; no rows leave no file."""
+    if not rows:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(path, mode="a", header=not path.is_file(), index=False)
 

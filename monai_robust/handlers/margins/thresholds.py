@@ -187,7 +187,7 @@ def _statistics(values: Tensor, threshold: float) -> dict[str, Any]:
 def _check_reachable(name: str, value: float, found: Mapping[str, Any]) -> None:
     low, high, mean = (float(found[key]) for key in ("minimum", "maximum", "mean"))
     numbers = f"clean samples have {low:.4g} to {high:.4g}, mean {mean:.4g}"
-    if value <= low and high > low:
+    if value <= low and value < high:
         raise BadInputError(f"the threshold {value:.4g} of {name!r} is met by no clean sample ({numbers}); raise it")
     if value > _FAR * max(high, 0.0) and value > 0:
         raise BadInputError(
