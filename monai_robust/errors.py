@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from types import TracebackType
 
+from tqdm import tqdm
+
 __all__ = ["BadInputError", "BadSampleError", "install_excepthook", "require_choice", "user_error"]
 
 
@@ -52,6 +54,8 @@ def install_excepthook() -> None:
             previous(kind, error, traceback)
             return
         sys.stdout.flush()
+        if getattr(tqdm, "_instances", None):  # a bar stands in the line that the message needs for itself
+            print(file=sys.stderr)
         if isinstance(known, KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
             sys.exit(130)

@@ -38,7 +38,7 @@ def level(outputs: torch.Tensor, targets: Any) -> torch.Tensor:
 
 
 def image(boundary: float, size: int = 4, crop: int | None = None) -> torch.Tensor:
-    """An image (1, size, size) from which the loss of :class:`Ramp` on a crop reaches 0 at the distance ``boundary``."""
+    """An image (1, size, size) from which :class:`Ramp` reaches 0, on a crop, at the distance ``boundary``."""
     return torch.full((1, size, size), -boundary / (crop or size))
 
 

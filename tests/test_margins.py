@@ -45,7 +45,9 @@ def test_margins_close_in_on_the_boundary(norm, start):
         assert max(boundary, step) * 0.999 <= course[name][-1] <= boundary + step
         if start > boundary + step:
             assert course[name][-1] < start / 1.2
-    came_down = sum(np.diff([start, *expected(boundary, 20, step, start)]).min() < 0 for boundary in boundaries.values())
+    came_down = sum(
+        np.diff([start, *expected(boundary, 20, step, start)]).min() < 0 for boundary in boundaries.values()
+    )
     assert margins.ever_shrunk == came_down / len(boundaries) > 0.8
 
 
@@ -99,9 +101,7 @@ def test_in_the_papers_mode_margins_that_are_too_large_never_come_down():
 def test_the_papers_mode_judges_the_final_iterate_and_the_perturbation_that_clipping_left():
     margins = make_margins(0.5, mode="paper", initial=2.0)
     margins.observe(
-        hand(
-            ["harmed", "fine"], [2.0, 2.0], size=[1.0, 2.0], final={"loss": [0.3, -0.1]}, path={"loss": [[-1, 3.0]]}
-        )
+        hand(["harmed", "fine"], [2.0, 2.0], size=[1.0, 2.0], final={"loss": [0.3, -0.1]}, path={"loss": [[-1, 3.0]]})
     )
     assert margins.margin("harmed") == pytest.approx((1.0 + 2.0) / 2)
     assert margins.margin("fine") == pytest.approx(2.5)
@@ -586,6 +586,21 @@ def test_a_second_run_goes_on_with_the_margins_of_the_first(tmp_path, kind):
     assert second.margins == pytest.approx(whole.margins)
     for name in ("margins.csv", "margin_histogram.csv", "margins_by_sample.csv"):
         pd.testing.assert_frame_equal(pd.read_csv(parts / name), pd.read_csv(tmp_path / "whole" / name))
+
+
+@pytest.mark.parametrize("content", [b"weights", b"", b"PK\x03\x04"], ids=["text", "empty", "cut off"])
+def test_a_checkpoint_that_cannot_be_read_is_refused_by_the_loader_as_without_margins(tmp_path, content):
+    path = tmp_path / "model.pt"
+    path.write_bytes(content)
+    messages = []
+    for margins in (None, make_margins(output_dir=tmp_path)):
+        network = Ramp()
+        keywords = {"recipe": "amat"} if margins else {"recipe": "sat", "attached": False, "attack": PGD(eps=1.0)}
+        loader = TrainingLoader(str(path), {"network": network})
+        with pytest.raises(BadInputError, match=r"model\.pt cannot restore") as raised:
+            make_trainer(margins, network=network, handlers=[loader], **keywords).run()
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
 
 
 def test_an_interrupted_epoch_is_not_listed_twice(tmp_path):

@@ -29,6 +29,7 @@ EQUATIONS = {
     "augmix": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * jsd(f["clean"], f["aug1"], f["aug2"]),
     "robustaugmix": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * jsd(f["clean"], f["aug"], f["adv"]),
     "rtda": lambda f, y, lam: cross_entropy(f["adv"], y) + lam * jsd(f["clean"], f["aug"], f["adv"]),
+    "amat": lambda f, y, lam: (cross_entropy(f["clean"], y) + cross_entropy(f["adv"], y)) / 2,
 }
 
 
@@ -66,6 +67,11 @@ def test_rtda_over_two_augmented_domains_agrees_over_four_views(outputs):
     expected = cross_entropy(outputs["adv"], y) + 12 * jsd(*(outputs[v] for v in ("clean", "aug", "aug_low", "adv")))
     assert torch.allclose(recipe.loss(outputs, y, torch.nn.CrossEntropyLoss()), expected, atol=1e-5)
     assert set(recipe.views) == {"clean", "aug", "aug_low", "adv"}
+
+
+def test_amat_alone_takes_its_radii_from_margins():
+    assert [name for name, recipe in RECIPES.items() if recipe.margins] == ["amat"]
+    assert make_recipe("amat", weight=2.0).margins
 
 
 def test_views_are_listed_once_and_the_clean_one_first():

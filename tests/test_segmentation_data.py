@@ -772,6 +772,7 @@ def test_scores_on_the_grid_of_the_file_are_not_resampled() -> None:
     np.testing.assert_array_equal(label_map_on(grid, scores, turned(12)), scores.argmax(0))
 
 
+@pytest.mark.real_data
 def test_a_label_map_of_a_dicom_series_lies_on_the_series(tmp_path: Path, public_data: Path) -> None:
     folder = public_data / "dicom_samples" / "series_mr_t1post"
     image = load_volume({"image": folder})["image"]

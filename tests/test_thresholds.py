@@ -246,7 +246,7 @@ def test_margins_fit_their_thresholds_from_a_checkpoint_and_leave_them_beside_it
     assert margins.thresholds["loss"] == pytest.approx(wanted)
     assert read_thresholds(tmp_path / "trained.thresholds.json")["loss"] == pytest.approx(wanted)
     assert "trained.thresholds.json" in caplog.text
-    assert float(network.gain) == 1.0
+    assert network.gain.item() == 1.0
     for name, boundary in BOUNDARIES.items():
         distance = wanted + boundary  # from what Ramp says, -boundary, to the threshold
         first = 1.0 if distance > 0.5 else 0.5

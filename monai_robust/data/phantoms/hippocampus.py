@@ -95,8 +95,8 @@ def temporal_lobe(
 
     Axes are x to the right (lateral), y to the front, z upwards. Grey matter is grey matter: the hippocampus, the
     amygdala before it, the cortex below it and the islands of grey all around have one intensity, also head and body.
-    White matter around it is brighter, the temporal horn beside it dark; where it meets amygdala and cortex, its border
-    can be told only from the shape of the rest.
+    White matter around it is brighter, the temporal horn beside it dark; where it meets the amygdala, and here and
+    there the cortex, its border can be told only from the shape of the rest.
 
     Args:
         anatomy: of the hippocampus.
@@ -148,7 +148,7 @@ def _surroundings(
     tissue = np.where(islands > 0.5, _GREY, _WHITE)
     tissue = np.where(islands > 1.7, _CSF, tissue)
     x, _, z = tube.offset
-    cortex = (tube.distance < 4.5) & (z < -1.5) & (x < 1.5 + islands)
+    cortex = (tube.distance > 0.9 * (islands < 1)) & (tube.distance < 4.5) & (z < -1.5) & (x < 1.5 + islands)
     tissue = np.where(cortex, _GREY, tissue)
     above = anatomy.head_radius * anatomy.flatness + anatomy.amygdala_radius * 0.8
     before = np.array([rng.uniform(-2, 2), anatomy.head_radius * 0.5, above])

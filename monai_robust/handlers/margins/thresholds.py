@@ -189,7 +189,7 @@ def _check_reachable(name: str, value: float, found: Mapping[str, Any]) -> None:
     numbers = f"clean samples have {low:.4g} to {high:.4g}, mean {mean:.4g}"
     if value <= low and value < high:
         raise BadInputError(f"the threshold {value:.4g} of {name!r} is met by no clean sample ({numbers}); raise it")
-    if value > _FAR * max(high, 0.0) and value > 0:
+    if value > _FAR * max(abs(low), abs(high)):  # of the size of negative losses, too
         raise BadInputError(
             f"the threshold {value:.4g} of {name!r} is over {_FAR:g} times the largest clean value ({numbers}), so "
             "margins would grow without end; lower it"
