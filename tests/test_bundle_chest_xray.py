@@ -43,7 +43,9 @@ def test_first_loss_of_each_recipe_is_its_equation(recipe: str, films: Path, tmp
     parser = ConfigParser()
     parser.read_config(TRAIN)
     parser.update({**SMALL, "dataset_dir": str(films), "output_dir": str(tmp_path), "recipe": recipe})
-    parser.update({"robust#thresholds": {"loss": 10.0}, "robust#step": 0.5})  # amat: all margins are the attack's radius
+    parser.update(
+        {"robust#thresholds": {"loss": 10.0}, "robust#step": 0.5}
+    )  # amat: all margins are the attack's radius
     parser["robust#views#aug"] = {"_target_": "monai_robust.transforms.ContrastShift", "factor": 2.0}
     parser.parse()
     for expression in ("initialize", "network"):

@@ -14,7 +14,7 @@ import yaml
 from conftest import REPOSITORY, environment
 from mini_bundle import write_mini_bundle
 
-from monai_robust.data import write_radiograph_phantoms
+from monai_robust.data import write_hippocampus_phantoms, write_radiograph_phantoms
 
 PAGES = sorted(
     [
@@ -38,10 +38,11 @@ def identifier(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages speak of: a user's bundle, a folder of radiographs, and the bundles of this project."""
+    """What the pages speak of: a user's bundle, folders of radiographs and volumes, and the bundles of this project."""
     folder = tmp_path_factory.mktemp("user")
     write_mini_bundle(folder)
     write_radiograph_phantoms(folder / "radiographs", patients=12, size=64)
+    write_hippocampus_phantoms(folder / "volumes", cases=12)
     ignore = shutil.ignore_patterns("output", "phantoms")
     shutil.copytree(REPOSITORY / "bundles", folder / "bundles", ignore=ignore)
     return folder
@@ -65,7 +66,8 @@ def test_yaml_blocks_parse(page: Path) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=identifier)
 def test_bash_blocks_run(page: Path, workplace: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    prelude = "set -euo pipefail\nBUNDLE=bundles/chest_xray_classification\n"
+    bundle = next((part for part in page.parts if (REPOSITORY / "bundles" / part / "configs").is_dir()), "")
+    prelude = f"set -euo pipefail\nBUNDLE=bundles/{bundle}\n"
     for block in blocks(page, "bash"):
         if NOT_HERE.search(block):
             continue

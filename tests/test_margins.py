@@ -229,6 +229,23 @@ def test_visits_of_an_epoch_are_settled_by_the_same_policy(repeats, result):
     assert margins.margin("b") == pytest.approx(result)
 
 
+@pytest.mark.parametrize(("repeats", "result"), [("mean", 1.75), ("min", 1.0), ("last", 1.0)])
+def test_what_another_process_made_of_the_same_sample_counts_as_a_repeat(monkeypatch, repeats, result):
+    others = {"visited": {"a": [1.0], "b": [3.0]}, "shrunk": ["b"], "counts": {"enlarged": 1, "refined": 1}}
+
+    def gather(into, own):
+        into[:] = [own, others]
+
+    monkeypatch.setattr("monai_robust.handlers.margins.adaptive.idist.get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    margins = make_margins(initial=2.0, repeats=repeats)
+    margins.observe(hand(["a", "c"], [2.0, 2.0], final={"loss": [-1.0, -1.0]}))  # 2.5 here
+    assert margins._merge() == 3
+    assert margins.margins == pytest.approx({"a": result, "b": 3.0, "c": 2.5})
+    assert margins.ever_shrunk == pytest.approx(2 / 3)  # "a", from 2.5, and "b", says the other
+    assert margins._counts == {"enlarged": 3, "refined": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -529,7 +546,6 @@ def deep_level(outputs, targets):
     return sum(output.mean() for output in outputs) / len(outputs)
 
 
-@pytest.mark.xfail(strict=True, reason="the final terms are taken from all heads, those of the path from one")
 def test_deep_supervision_without_a_task_is_judged_by_the_head_that_evaluation_sees():
     margins = make_margins()
     make_trainer(margins, network=Heads(), loss=deep_level, epochs=4).run()
@@ -696,6 +712,13 @@ def test_the_reach_of_margins_is_told_and_warned_of_where_it_is_short(caplog, ke
     assert record.levelno == (logging.INFO if enough else logging.WARNING)
     if not enough:
         assert f"below the radius {keywords['radii_of_interest']:g}" in record.getMessage()
+
+
+def test_the_reach_of_a_resumed_run_is_what_its_margins_can_still_grow(caplog):
+    with caplog.at_level(logging.INFO):
+        margins = restored_from(BOUNDARIES)  # at 3, after two of six epochs
+        make_trainer(margins, epochs=6).run()
+    assert "visited about 4.0 times, so a margin can reach about 5" in caplog.text
 
 
 def test_margins_that_nothing_keeps_are_warned_of(caplog, tmp_path):

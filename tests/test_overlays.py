@@ -446,12 +446,7 @@ def test_the_usual_way_to_list_handlers_needs_no_fitting(tmp_path, monkeypatch):
     assert fit_overlay("amat", [with_handlers(tmp_path)]) == overlay_path("amat")
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="margins that a recipe disables stay in an inline list, as None")
-
-
-@pytest.mark.parametrize(
-    "kind", ["by reference", pytest.param("inline", marks=NOT_YET), pytest.param("none", marks=NOT_YET)]
-)
+@pytest.mark.parametrize("kind", ["by reference", "inline", "none"])
 def test_the_amat_overlay_trains_by_another_recipe_too(tmp_path, kind):
     bundle = with_handlers(tmp_path, HANDLERS[kind])
     overlay = fit_overlay("amat", [bundle], tmp_path / "amat.yaml")

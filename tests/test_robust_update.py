@@ -28,6 +28,7 @@ from torch import nn
 from monai_robust.attacks import PGD
 from monai_robust.engines import RobustTrainer, RobustUpdate
 from monai_robust.errors import BadInputError
+from monai_robust.handlers import WarmupRadius
 from monai_robust.recipes import RECIPES
 
 VIEWS = {"aug": lambda image: image.flip(-1)}
@@ -94,8 +95,9 @@ def test_erm_ends_with_the_weights_of_the_stock_trainer_bit_for_bit(name, accumu
 def test_every_recipe_trains_by_its_loss_on_its_views(name):
     network = fresh()
     network.dropout.p = 0.0
-    update = RobustUpdate(name, PGD(eps=0.5, steps=2), views=VIEWS, shared_forward=False)
-    engine = trainer(network, update)
+    radii = WarmupRadius(0.5, 1e-6) if RECIPES[name].margins else None
+    update = RobustUpdate(name, PGD(eps=0.5, steps=2), views=VIEWS, shared_forward=False, margins=radii)
+    engine = trainer(network, update, train_handlers=[radii] if radii else None)
     seen = {}
 
     def compare(engine):

@@ -261,6 +261,16 @@ def test_thresholds_are_fitted_by_the_task_that_the_training_step_has(tmp_path):
     assert dict(margins.thresholds) == pytest.approx({"level": CLEAN.mean(), "square": (CLEAN**2).mean()})
 
 
+def test_thresholds_are_fitted_through_the_trainers_inferer_and_preparation(tmp_path):
+    def prepare(batch, device, non_blocking, **keywords):
+        return batch["image"] + 1, batch["label"]  # raises what Ramp says by the 4 of a 4x4 image
+
+    margins = AdaptiveMargins(0.5, trained(tmp_path, 1.0))
+    trainer = make_trainer(margins, inferer=lambda inputs, network: 3 * network(inputs), prepare_batch=prepare)
+    trainer.run()
+    assert margins.thresholds["loss"] == pytest.approx(3 * (CLEAN.mean() + 4))
+
+
 def test_a_resumed_run_keeps_the_thresholds_it_had(tmp_path):
     path = trained(tmp_path)
     network = Ramp()

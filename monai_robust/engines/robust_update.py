@@ -176,7 +176,12 @@ class RobustUpdate:
             return {name: value.float() for name, value in terms.items()}
 
         names = watched.terms_seen[0].keys() if watched.terms_seen else ()
-        if names and getattr(self.margins, "final_terms", "eval") == "auto" and same_in_both_modes(engine.network):
+        if (
+            names
+            and getattr(self.margins, "final_terms", "eval") == "auto"
+            and same_in_both_modes(engine.network)
+            and watched.fits(output["adv_pred"])
+        ):
             final = {name: output[f"adv_{name}"].float() for name in names}
         else:
             final = terms_at(torch.ones_like(output["eps"]), torch.arange(len(clean), device=clean.device))

@@ -24,8 +24,9 @@ class WindowInferer(SlidingWindowInferer):
 
     def __init__(self, roi_size: Sequence[int], **sliding: Any) -> None:
         super().__init__(roi_size=tuple(roi_size), **sliding)
+        self.window = tuple(roi_size)
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        if tuple(inputs.shape[2:]) == tuple(self.roi_size):
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if tuple(inputs.shape[2:]) == self.window:
             return network(inputs, *args, **kwargs)
         return super().__call__(inputs, network, *args, **kwargs)

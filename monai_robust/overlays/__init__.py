@@ -61,7 +61,10 @@ robust:
 
 # Margins must hear of an epoch's end before the checkpoint of that epoch is written.
 _FIRST_HANDLER = """\
-{trainer}#train_handlers: {handlers}
+{trainer}#train_handlers: "$[one for one in [@robust#margins] if one is not None] + list({others})"
+"""
+_OTHER_HANDLERS = """\
+robust#handlers: {handlers}
 """
 
 _ATTACK = """\
@@ -113,16 +116,11 @@ def render_recipe(name: str, trainer: str = "train#trainer", handlers: Any = "@t
     text = _RECIPE.format(name=name, trainer=trainer)
     if not RECIPES[name].margins:
         return text
-    return text + _FIRST_HANDLER.format(trainer=trainer, handlers=_with_margins(handlers))
-
-
-def _with_margins(handlers: Any) -> str:
-    """The margins and a trainer's other handlers, as one line of YAML."""
     if isinstance(handlers, str):
-        expression = handlers.removeprefix("$")
-        return json.dumps(f"$[one for one in [@robust#margins] if one is not None] + list({expression})")
-    others = handlers if isinstance(handlers, list) else [] if handlers is None else [handlers]
-    return json.dumps(["@robust#margins", *others])
+        return text + _FIRST_HANDLER.format(trainer=trainer, others=handlers.removeprefix("$"))
+    listed = handlers if isinstance(handlers, list) else [] if handlers is None else [handlers]
+    text += _OTHER_HANDLERS.format(handlers=json.dumps(listed))
+    return text + _FIRST_HANDLER.format(trainer=trainer, others="@robust#handlers")
 
 
 def render_attack(evaluator: str = "validate#evaluator", loss: str | None = None) -> str:

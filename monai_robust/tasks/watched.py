@@ -11,7 +11,7 @@ from torch import Tensor
 from monai_robust.attacks.threat import Norm
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.base import Goal, Task
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import map_tensors, plain
 
 __all__ = ["Watched"]
 
@@ -37,6 +37,7 @@ class Watched(Task):
         self.norm = norm
         self.sizes: list[Tensor] = []
         self.terms_seen: list[dict[str, Tensor]] = []
+        self.shapes: Any = None
         self._size: Tensor | None = None
         self.name = task.name  # type: ignore[misc]
 
@@ -44,7 +45,17 @@ class Watched(Task):
         if inputs.shape != self.inputs.shape:
             raise _not_whole()
         self._size = self.norm.size(plain(inputs).detach() - self.inputs)
-        return self.task.forward(network, inputs, targets)
+        outputs = self.task.forward(network, inputs, targets)
+        self.shapes = self._shapes(outputs)
+        return outputs
+
+    def fits(self, outputs: Any) -> bool:
+        """Whether ``outputs`` of another pass are of the form that the attack saw, and so have the same terms: a
+        network with deep supervision returns more in training than in evaluation."""
+        return self.shapes is not None and self._shapes(outputs) == self.shapes
+
+    def _shapes(self, outputs: Any) -> Any:
+        return map_tensors(lambda x: tuple(x.shape), self.task.prediction(outputs, self.targets))
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         terms = self.task.terms(outputs, targets)

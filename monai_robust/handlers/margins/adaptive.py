@@ -340,7 +340,7 @@ class AdaptiveMargins(SampleRadii):
             return
         visits = length * (epochs - self.epoch) * batch * idist.get_world_size() / samples
         grown = min(visits, epochs - self.epoch) if self.update == "epoch" else visits
-        reach = min(self.cap, self.initial + self.step * grown)
+        reach = min(self.cap, max([self.initial, *self._margins.values()]) + self.step * grown)
         text = f"a sample is visited about {visits:.1f} times, so a margin can reach about {reach:.3g}"
         if self.radii_of_interest is not None and reach < self.radii_of_interest:
             _LOG.warning(
