@@ -329,3 +329,11 @@ def test_pictures_and_captions_say_what_was_found():
     caption = task.caption(outcomes, 1, ["head", "tail"])
     assert caption["label"] == f"head {sizes[0]}, tail {sizes[1]} pixels"
     assert caption["prediction"] == f"Dice {outcomes['score'][1].item():.2f}"
+
+
+def test_a_single_term_is_the_sum_of_the_two():
+    outputs, labels = torch.randn(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))
+    two = Segmentation().terms(outputs, labels)
+    one = Segmentation(single_term=True).terms(outputs, labels)
+    assert list(one) == ["loss"]
+    assert torch.allclose(one["loss"], two["dice"] + two["cross_entropy"])

@@ -36,12 +36,14 @@ class Segmentation(Task):
     Args:
         loss: in place of the two terms, any loss ``(outputs, targets)``, such as ``monai.losses.DiceCELoss``; it is
             evaluated sample by sample on the first head, and named ``loss`` unless it returns names.
+        single_term: one term, ``loss``, the sum of the two: with it AMAT has one threshold, as in the paper's nnU-Net.
     """
 
     name = "segmentation"
     score_name = "mean foreground Dice"
 
-    def __init__(self, loss: Callable[..., Any] | None = None) -> None:
+    def __init__(self, loss: Callable[..., Any] | None = None, *, single_term: bool = False) -> None:
+        self.single_term = single_term
         self.loss = None if loss is None else LossTask(loss)
 
     def head(self, outputs: Any, targets: Any) -> Tensor:
@@ -80,10 +82,12 @@ class Segmentation(Task):
         dice = (2 * (found * truth).sum(dim=2) + _SMOOTH) / (found.sum(dim=2) + truth.sum(dim=2) + _SMOOTH)
         present = truth.sum(dim=2) > 0
         missing = ((1 - dice) * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+        if self.single_term:
+            return {"loss": missing + cross_entropy}
         return {"dice": missing, "cross_entropy": cross_entropy}
 
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        if self.loss is not None:
+        if self.loss is not None or self.single_term:
             return {}
         logits = self.logits(outputs, targets)
         return {"dice": (_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1)}
