@@ -51,8 +51,7 @@ def search_step(
     for step in steps:
         own = folder / f"step_{step:g}"
         _train(Path(bundle), step, own, settings)
-        common = {**settings, "recipe": "amat", "robust#step": step, "output_dir": own, "split": "val"}
-        run_bundle(bundle, ["train", "robustness"], {**common, "name": f"step {step:g}"})
+        _measure(Path(bundle), step, own, settings)
     table = _table({step: read_run(folder / f"step_{step:g}" / "robustness") for step in steps})
     table.to_csv(folder / "step_search.csv", index=False)
     _draw(table, folder / "step_search.png")
@@ -78,6 +77,14 @@ def _train(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any])
         values["resume"] = checkpoints[-1]
     run_bundle(bundle, ["train"], values)
     (folder / _FINISHED).write_text("{}\n")
+
+
+def _measure(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any]) -> None:
+    about = folder / "robustness" / "run.json"
+    if about.is_file() and json.loads(about.read_text())["finished"]:
+        return
+    common = {**settings, "recipe": "amat", "robust#step": step, "output_dir": folder, "split": "val"}
+    run_bundle(bundle, ["train", "robustness"], {**common, "name": f"step {step:g}"})
 
 
 def _table(runs: Mapping[float, Run]) -> pd.DataFrame:

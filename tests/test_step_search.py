@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic_runs import write_segmentation_run
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation import step_search
+from monai_robust.evaluation.run import read_run
+from monai_robust.evaluation.step_search import search_step
+from monai_robust.metrics import auc_robust
+
+FALLS = {1.0: 0.08, 2.0: 0.04, 4.0: 0.06}  # of the Dice per unit of radius, for a network trained with each step
+
+
+class Bundle:
+    """Stands for MONAI's runs: writes what a training and a measurement leave behind, and remembers them."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, float]] = []
+        self.settings: list[Mapping[str, Any]] = []
+        self.interrupted_at: float | None = None
+
+    def __call__(self, bundle: Path, configs: Sequence[str], settings: Mapping[str, Any]) -> None:
+        step, folder = float(settings["robust#step"]), Path(settings["output_dir"])
+        what = "measure" if "robustness" in configs else "train"
+        self.done.append((what, step))
+        self.settings.append(dict(settings))
+        if what == "measure":
+            write_segmentation_run(folder / "robustness", str(settings["name"]), falls=FALLS[step])
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.pt").write_bytes(b"")
+        if self.interrupted_at == step:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    found = Bundle()
+    monkeypatch.setattr(step_search, "run_bundle", found)
+    return found
+
+
+def test_each_step_is_trained_by_amat_and_measured_on_validation(bundle: Bundle, tmp_path: Path) -> None:
+    search_step("bundle", [2, 1], tmp_path, {"robust#thresholds": "model.pt"})
+    assert bundle.done == [("train", 1.0), ("measure", 1.0), ("train", 2.0), ("measure", 2.0)]
+    assert all(settings["recipe"] == "amat" for settings in bundle.settings)
+    assert all(settings["robust#thresholds"] == "model.pt" for settings in bundle.settings)
+    assert [settings.get("split") for settings in bundle.settings] == [None, "val", None, "val"]
+
+
+def test_the_table_is_auc_robust_of_each_step_and_attack(bundle: Bundle, tmp_path: Path) -> None:
+    table = search_step("bundle", [1, 2, 4], tmp_path, {})
+    assert (tmp_path / "step_search.png").stat().st_size > 1000
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "step_search.csv"), table)
+    for step in (1.0, 2.0, 4.0):
+        outcomes = read_run(tmp_path / f"step_{step:g}" / "robustness").outcomes
+        means = outcomes.groupby(["perturbation", "severity"])["score"].mean()
+        for attack in ("pgd_l2", "ifgsm_l2"):
+            values = [means["clean", 0.0], *(means[attack, radius] for radius in (2.0, 6.0, 10.0))]
+            row = table[(table["step"] == step) & (table["perturbation"] == attack)].iloc[0]
+            assert row["auc_robust"] == pytest.approx(auc_robust([0, 2, 6, 10], values))
+            assert [row["clean"], row["at 2"], row["at 6"], row["at 10"]] == pytest.approx(values)
+    pgd = table[table["perturbation"] == "pgd_l2"].set_index("step")["auc_robust"]
+    assert pgd.idxmax() == 2.0
+
+
+def test_a_stopped_search_goes_on_where_it_stopped(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.interrupted_at = 2.0
+    with pytest.raises(KeyboardInterrupt):
+        search_step("bundle", [1, 2], tmp_path, {})
+    bundle.interrupted_at = None
+    bundle.done.clear()
+    bundle.settings.clear()
+    search_step("bundle", [1, 2], tmp_path, {})
+    assert bundle.done == [("train", 2.0), ("measure", 2.0)]
+    resumed = bundle.settings[bundle.done.index(("train", 2.0))]
+    assert resumed["resume"] == tmp_path / "step_2" / "model.pt"
+
+
+def test_another_search_in_the_same_folder_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    search_step("bundle", [1], tmp_path, {"epochs": 3})
+    with pytest.raises(BadInputError, match="other settings"):
+        search_step("bundle", [1], tmp_path, {"epochs": 4})
+    assert json.loads((tmp_path / "step_search.json").read_text())["settings"] == {"epochs": "3"}
+
+
+@pytest.mark.parametrize("steps", [[], [0.0, 1.0], [-1.0]])
+def test_steps_that_are_no_positive_numbers_are_refused(bundle: Bundle, tmp_path: Path, steps: list[float]) -> None:
+    with pytest.raises(BadInputError, match="name positive numbers"):
+        search_step("bundle", steps, tmp_path, {})
+    assert not bundle.done
