@@ -30,9 +30,7 @@ def epoch(given: argparse.Namespace, recipe: str, start: bool | str = False, pre
     """One epoch of a training by ``recipe`` on random slices of 40 x 56 pixels."""
     torch.manual_seed(0)
     features = [given.features * 2**stage for stage in range(4)]
-    network = DynUNet(
-        2, 1, 3, [3] * 4, [1, 2, 2, 2], [2] * 3, filters=features, deep_supervision=True, deep_supr_num=1
-    )
+    network = DynUNet(2, 1, 3, [3] * 4, [1, 2, 2, 2], [2] * 3, filters=features, deep_supervision=True, deep_supr_num=1)
     batches = [
         {
             "image": torch.randn(given.batch, 1, 40, 56),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from monai_robust import __version__
-from monai_robust.errors import BadInputError, user_error
+from monai_robust.errors import BadInputError, require_choice, user_error
 
 __all__ = ["app", "main"]
 
@@ -61,21 +61,28 @@ def overlay(
 @app.command()
 def phantoms(
     output_dir: Annotated[Path, typer.Option("--output_dir", help="The folder to write.")],
-    patients: Annotated[int, typer.Option(help="Number of patients, with one to three films each.")] = 160,
-    size: Annotated[int, typer.Option(help="Rows and columns of a film.")] = 192,
-    contrast: Annotated[float, typer.Option(help="How much a finding absorbs; less is harder.")] = 0.22,
+    kind: Annotated[str, typer.Option(help="radiographs (DICOM) or volumes (hippocampus MR, NIfTI).")] = "radiographs",
+    patients: Annotated[
+        int | None, typer.Option(help="Number of patients (one to three films each) or volumes [160, 60]")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Rows and columns of a film (radiographs).")] = 192,
+    contrast: Annotated[float, typer.Option(help="How much a finding absorbs; less is harder (radiographs).")] = 0.22,
     seed: Annotated[int, typer.Option(help="The same seed writes the same files.")] = 0,
 ) -> None:
-    """Write a data set of phantom chest radiographs as DICOM, with an index.csv.
+    """Write a data set of phantom chest radiographs as DICOM, or of hippocampus volumes as NIfTI, with an index.csv.
 
     Example: monai-robust phantoms --output_dir phantoms --patients 60
     """
-    from monai_robust.data import write_radiograph_phantoms
+    from monai_robust.data import write_hippocampus_phantoms, write_radiograph_phantoms
 
-    folder = write_radiograph_phantoms(
-        output_dir, patients=patients, size=size, contrast=contrast, seed=seed, progress=True
-    )
-    print(f"phantom radiographs in {folder}")
+    require_choice("--kind", kind, ["radiographs", "volumes"])
+    if kind == "volumes":
+        folder = write_hippocampus_phantoms(output_dir, cases=patients or 60, seed=seed, progress=True)
+    else:
+        folder = write_radiograph_phantoms(
+            output_dir, patients=patients or 160, size=size, contrast=contrast, seed=seed, progress=True
+        )
+    print(f"phantom {kind} in {folder}")
 
 
 @app.command()
