@@ -2,8 +2,8 @@
 
 python benchmarks/bench_precision.py [--epochs 4] [--batches 40] [--features 8]
 
-Phantom hippocampus volumes, validation slices, PGD-10 in float32 at radii 1, 2 and 4 for both. One seed: a difference of
-a few hundredths is within what another seed would change.
+Phantom hippocampus volumes, validation slices, PGD-10 in float32 at radii 1, 2 and 4 for both. One seed: a difference
+of a few hundredths is within what another seed would change.
 """
 
 from __future__ import annotations
