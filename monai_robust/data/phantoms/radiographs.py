@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ from tqdm import tqdm
 
 from monai_robust.data.phantoms.secondary_capture import write_secondary_capture
 from monai_robust.data.phantoms.thorax import FINDINGS, Anatomy, Opacity, Positioning, thorax
+from monai_robust.data.phantoms.whole_folder import is_written, write_whole
 from monai_robust.errors import BadInputError
 
 __all__ = ["phantom_radiographs", "write_radiograph_phantoms"]
 
-_SETTINGS_FILE = "phantom.json"
 _SHARES = (("train", 0.60), ("val", 0.15), ("test", 0.25))
 _FEWEST_PATIENTS = 12  # one of each class in each split
 _SMALLEST_SIZE = 32
@@ -109,19 +108,7 @@ def write_radiograph_phantoms(
         BadInputError: an argument cannot work, or the folder has content.
     """
     settings = _Settings(patients, size, seed, contrast)
-    target = Path(folder).expanduser()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInputError(f"{target} exists and is not empty; give the phantoms a folder of their own")
-    partial = target.parent / f".{target.name}.{os.getpid()}.partial"
-    partial.mkdir(parents=True)
-    try:
-        _write(partial, settings, progress)
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+    return write_whole(folder, settings.stored(), lambda partial: _write(partial, settings, progress))
 
 
 def phantom_radiographs(
@@ -182,19 +169,11 @@ class _Settings:
 
 def _is_complete(folder: Path, settings: _Settings) -> bool:
     """Whether the folder holds all of this data set; it is renamed into place only once everything is written."""
-    try:
-        stored = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if stored != settings.stored():
-        differing = {key: stored.get(key) for key, value in settings.stored().items() if stored.get(key) != value}
-        raise BadInputError(f"{folder} holds phantoms with other settings ({differing}); use those or another folder")
-    missing = [file for file in pd.read_csv(folder / "index.csv")["file"] if not (folder / file).is_file()]
-    if missing:
-        raise BadInputError(
-            f"{folder} lacks {len(missing)} of its phantoms, first {missing[0]}; remove it to start anew"
-        )
-    return True
+    return is_written(folder, settings.stored(), _films(folder))
+
+
+def _films(folder: Path) -> Iterator[str]:
+    yield from pd.read_csv(folder / "index.csv")["file"]
 
 
 def _write(folder: Path, settings: _Settings, progress: bool) -> None:
@@ -205,7 +184,6 @@ def _write(folder: Path, settings: _Settings, progress: bool) -> None:
     rows = [(film.file, film.label, film.patient_id, film.split, film.scanner.name) for film in acquisitions]
     index = pd.DataFrame(rows, columns=["file", "label", "patient_id", "split", "source"])
     index.to_csv(folder / "index.csv", index=False, lineterminator="\n")
-    (folder / _SETTINGS_FILE).write_text(json.dumps(settings.stored(), indent=2) + "\n", encoding="utf-8")
 
 
 def _plan(settings: _Settings) -> Iterator[_Acquisition]:
