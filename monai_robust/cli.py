@@ -142,7 +142,7 @@ def step_search(
     Example: monai-robust step-search bundles/hippocampus_mri_segmentation --steps 1,2,4 --output_dir steps
     --robust#thresholds model.pt
     """
-    from monai_robust.evaluation.step_search import search_step
+    from monai_robust.evaluation.step_search import best_step, search_step
 
     try:
         candidates = [float(step) for step in steps.split(",")]
@@ -150,7 +150,7 @@ def step_search(
         raise BadInputError(f"--steps is {steps!r}; it takes numbers separated by commas, such as 0.5,1,2") from None
     table = search_step(bundle, candidates, output_dir, overrides(context.args))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    best = float(table.sort_values("auc_robust")["step"].to_numpy()[-1])
+    best = best_step(table)
     print(f"best: step {best:g}; table {output_dir / 'step_search.csv'}, figure {output_dir / 'step_search.png'}")
 
 

@@ -12,7 +12,7 @@ from synthetic_runs import write_segmentation_run
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import step_search
 from monai_robust.evaluation.run import read_run
-from monai_robust.evaluation.step_search import search_step
+from monai_robust.evaluation.step_search import best_step, search_step
 from monai_robust.metrics import auc_robust
 
 FALLS = {1.0: 0.08, 2.0: 0.04, 4.0: 0.06}  # of the Dice per unit of radius, for a network trained with each step
@@ -69,6 +69,14 @@ def test_the_table_is_auc_robust_of_each_step_and_attack(bundle: Bundle, tmp_pat
             assert [row["clean"], row["at 2"], row["at 6"], row["at 10"]] == pytest.approx(values)
     pgd = table[table["perturbation"] == "pgd_l2"].set_index("step")["auc_robust"]
     assert pgd.idxmax() == 2.0
+    assert best_step(table) == 2.0
+
+
+def test_the_best_step_is_that_of_the_attack_that_hurts_most() -> None:
+    rows = [(1.0, "pgd", 0.5), (1.0, "ifgsm", 0.9), (2.0, "pgd", 0.6), (2.0, "ifgsm", 0.8)]
+    table = pd.DataFrame(rows, columns=["step", "perturbation", "auc_robust"])
+    assert best_step(table.assign(higher_is_better=True)) == 2.0
+    assert best_step(table.assign(higher_is_better=False)) == 2.0  # the largest error is 0.8, not 0.9
 
 
 def test_a_stopped_search_goes_on_where_it_stopped(bundle: Bundle, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from monai_robust.errors import BadInputError
@@ -16,7 +17,7 @@ from monai_robust.evaluation.run import Run, read_run
 from monai_robust.evaluation.summary import auc_by_attack, summarise
 from monai_robust.evaluation.table import CLEAN
 
-__all__ = ["search_step"]
+__all__ = ["best_step", "search_step"]
 
 _FINISHED = "finished.json"
 
@@ -37,7 +38,8 @@ def search_step(
             ``robust#thresholds`` and ``radii``.
 
     Returns:
-        One row for each step and attack: ``step, perturbation, clean``, the mean score at each radius, ``auc_robust``.
+        One row for each step and attack: ``step, perturbation, clean``, the mean score at each radius, ``auc_robust``,
+        ``higher_is_better``.
 
     Raises:
         BadInputError: for steps that are no positive numbers, settings that are not those of the search that was begun
@@ -56,6 +58,17 @@ def search_step(
     table.to_csv(folder / "step_search.csv", index=False)
     _draw(table, folder / "step_search.png")
     return table
+
+
+def best_step(table: pd.DataFrame) -> float:
+    """The step with the largest AUC_robust (the smallest error) under the attack that hurts it most.
+
+    Args:
+        table: from :func:`search_step`.
+    """
+    sign = 1.0 if table["higher_is_better"].all() else -1.0
+    worst = (sign * table["auc_robust"]).groupby(table["step"]).min()
+    return float(worst.index.to_numpy()[int(np.argmax(worst.to_numpy()))])
 
 
 def _claim(folder: Path, bundle: str | Path, settings: Mapping[str, Any]) -> None:
@@ -102,7 +115,7 @@ def _table(runs: Mapping[float, Run]) -> pd.DataFrame:
                 f"at {radius:g}": value for radius, value in zip(attack["severity"], attack["score"], strict=True)
             }
             row = {"step": step, "perturbation": area["perturbation"], "clean": clean, **levels}
-            rows.append({**row, "auc_robust": area["auc_robust"]})
+            rows.append({**row, "auc_robust": area["auc_robust"], "higher_is_better": higher})
     return pd.DataFrame(rows).sort_values(["perturbation", "step"], ignore_index=True)
 
 
