@@ -106,8 +106,8 @@ def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
 
 
 def _check_limit(limit: int, classes: int) -> None:
-    if limit < classes:
-        raise BadInputError(f"limit is {limit}; with {classes} classes it can be {classes} or more")
+    if not isinstance(limit, int) or limit < classes:
+        raise BadInputError(f"limit is {limit!r}; with {classes} classes it can be {classes} or more")
 
 
 def _check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> None:
