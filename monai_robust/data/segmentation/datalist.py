@@ -231,7 +231,9 @@ def _fold(table: pd.DataFrame, fold: int, folds: int) -> dict[str, pd.DataFrame]
 def _limited(part: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
     smallest = int(part["patient_id"].value_counts().min())
     if not isinstance(limit, int) or limit < smallest:
-        raise BadInputError(f"limit is {limit!r}; it must be {smallest} or more, to hold one whole patient of each split")
+        raise BadInputError(
+            f"limit is {limit!r}; it must be {smallest} or more, to hold one whole patient of each split"
+        )
     # A split's own name must not change the draw, so that a fold's validation cases stay its test cases.
     return limited(part.assign(split="train"), limit, seed)
 
