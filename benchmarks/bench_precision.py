@@ -85,7 +85,7 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         data = segmentation_datalist(write_hippocampus_phantoms(Path(folder) / "volumes", cases=24))
-        plan = data_set_plan(data, output_dir=folder)
+        plan = data_set_plan(data)
         shown = SliceDataset(
             data.items["val"],
             slice_axis=plan.slice_axis,

@@ -248,12 +248,13 @@ def test_two_processes_train_together_and_hold_the_same_margins(volumes: Path, t
     command += ["-m", "monai.bundle", "run", "--config_file", str([TRAIN, config("multi_gpu_train")])]
     command += ["--dataset_dir", str(volumes), "--output_dir", str(tmp_path), "--recipe", "amat", "--device", "cpu"]
     command += ["--robust#thresholds", str(trained / "model.pt")]
-    for name, value in {**SMALL, "batch_size": 3}.items():
+    # Two epochs, each with a validation: metrics are gathered from all processes, so all must validate.
+    for name, value in {**SMALL, "batch_size": 3, "epochs": 2, "val_interval": 1, "limit": 2}.items():
         command += [f"--{name}", str(value)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     margins = torch.load(tmp_path / "model.pt", weights_only=True)["margins"]
-    assert int(margins["visited"].sum()) == pd.read_csv(tmp_path / "margins.csv")["visited"].iloc[-1] > 3 * 3
+    assert int(margins["visited"].sum()) >= pd.read_csv(tmp_path / "margins.csv")["visited"].iloc[-1] > 3 * 3
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def test_checkpoint_exports_to_torchscript(volumes: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (CONFIGS / "presets").glob("*.yaml")))
 def test_presets_of_the_paper_build_what_they_say(preset: str, volumes: Path, tmp_path: Path) -> None:
     parser = ConfigParser()
-    parser.read_config([TRAIN, config("robustness"), str(CONFIGS / "presets" / f"{preset}.yaml")])
+    parser.read_config([TRAIN, str(CONFIGS / "presets" / f"{preset}.yaml")])
     parser.update({"bundle_root": str(BUNDLE), "dataset_dir": str(volumes), "recipe": "amat"})
     parser.update({"output_dir": str(tmp_path), "robust#thresholds": {"loss": 1.0}})
     parser.parse()
@@ -326,6 +327,7 @@ def test_presets_of_the_paper_build_what_they_say(preset: str, volumes: Path, tm
     margins = parser.get_parsed_content("robust#margins")
     steps = {"amat_heart": 5.0, "amat_hippocampus": 0.5, "amat_prostate": 3.0}
     assert margins.step == steps[preset]
+    assert margins.mode == "paper"
     assert parser.get_parsed_content("optimizer").defaults["momentum"] == 0.99
     assert parser.get_parsed_content("network_def").filters[0] == 32
 

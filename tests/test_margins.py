@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from monai_robust.engines import RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import AdaptiveMargins, RecordedMargins, TrainingLoader, TrainingSaver, WarmupRadius
 from monai_robust.handlers.margins.radii import AttackTrace
+from monai_robust.recipes import Recipe
 
 # --- the rule, on a loss whose boundary is known ---------------------------------------------------------------------
 
@@ -242,7 +244,7 @@ def test_what_another_process_made_of_the_same_sample_counts_as_a_repeat(monkeyp
     margins.observe(hand(["a", "c"], [2.0, 2.0], final={"loss": [-1.0, -1.0]}))  # 2.5 here
     assert margins._merge() == 3
     assert margins.margins == pytest.approx({"a": result, "b": 3.0, "c": 2.5})
-    assert margins.ever_shrunk == pytest.approx(2 / 3)  # "a", from 2.5, and "b", says the other
+    assert margins.ever_shrunk == pytest.approx(1 / 3)  # "b", says the other; the mean of "a" is no update of its own
     assert margins._counts == {"enlarged": 3, "refined": 1}
 
 
@@ -863,3 +865,57 @@ def test_margins_work_with_every_recipe_that_attacks():
     make_trainer(margins, recipe="at", epochs=3, attack=BIM(norm="l2", steps=4)).run()
     assert margins.margin("h") == pytest.approx(2.0)
     assert image(2.0).sum() / 4 == pytest.approx(-2.0)
+
+
+def test_an_adversarial_view_that_is_not_supervised_teaches_margins_too():
+    margins = make_margins()
+    recipe = Recipe({"clean": 1.0}, consistent=("clean", "adv"), consistency=lambda views: views[0].flatten(1).mean(1))
+    make_trainer(margins, recipe=recipe, epochs=3).run()
+    assert margins.margin("h") == pytest.approx(2.0)
+
+
+def test_rounding_is_no_shrinking():
+    margins = make_margins(mode="paper", initial=10.0)
+    make_trainer(margins, epochs=4, attack=PGD(steps=7, random_start="sphere")).run()
+    assert margins.ever_shrunk == 0.0
+
+
+def test_refining_for_ever_ends_above_a_radius_of_0():
+    margins = make_margins(floor=0.0)
+    ahead = AttackTrace(
+        ["a"], torch.tensor([1e-7]), torch.tensor([0.0]), torch.zeros(1, 1), {"loss": torch.ones(1, 1) * 9},
+        {"loss": torch.tensor([9.0])}, lambda share, rows: {"loss": torch.full_like(share, 9.0)},
+    )  # fmt: skip
+    margins.observe(ahead)
+    assert 0 < margins.margin("a") < 1e-5
+
+
+def test_margins_are_shuffled_within_groups_where_there_are_some(tmp_path):
+    path = tmp_path / "history.csv"
+    rows = [
+        (epoch, f"{kind}{index}", 10.0 * (kind == "b") + index)
+        for epoch in (0, 1)
+        for kind in "ab"
+        for index in range(8)
+    ]
+    pd.DataFrame(rows, columns=["epoch", "sample_id", "margin"]).to_csv(path, index=False)
+    groups = {f"{kind}{index}": kind for kind in "ab" for index in range(8)}
+    recorded = RecordedMargins(path, shuffle=True, groups=groups)
+    engine = SimpleNamespace(state=SimpleNamespace(epoch=1))
+    names = list(groups)
+    radii = recorded.radii(engine, {"sample_id": names}, len(names)).tolist()
+    assert sorted(radii[:8]) == list(range(8))
+    assert sorted(radii[8:]) == list(range(10, 18))
+    assert radii != sorted(radii)
+
+
+def test_a_history_that_begins_late_is_refused(tmp_path):
+    path = tmp_path / "history.csv"
+    pd.DataFrame([(5, "a", 1.0)], columns=["epoch", "sample_id", "margin"]).to_csv(path, index=False)
+    with pytest.raises(BadInputError, match="begins after epoch 5"):
+        RecordedMargins(path).radii(SimpleNamespace(state=SimpleNamespace(epoch=1)), {"sample_id": ["a"]}, 1)
+
+
+def test_a_checkpoint_entry_that_is_no_margins_is_refused():
+    with pytest.raises(BadInputError, match="none of AdaptiveMargins"):
+        make_margins().load_state_dict({"weights": 1})

@@ -331,6 +331,14 @@ def test_pictures_and_captions_say_what_was_found():
     assert caption["prediction"] == f"Dice {outcomes['score'][1].item():.2f}"
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1.5, -1.0, 3.0])
+def test_labels_that_are_no_class_are_refused(wrong):
+    labels = torch.zeros(1, 1, 4, 4)
+    labels[0, 0, 0, 0] = wrong
+    with pytest.raises(BadInputError, match="a label is"):
+        Segmentation().terms(torch.randn(1, 3, 4, 4), labels)
+
+
 def test_a_single_term_is_the_sum_of_the_two():
     outputs, labels = torch.randn(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))
     two = Segmentation().terms(outputs, labels)

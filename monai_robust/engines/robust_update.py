@@ -178,6 +178,7 @@ class RobustUpdate:
         names = watched.terms_seen[0].keys() if watched.terms_seen else ()
         if (
             names
+            and "adv" in self.recipe.supervised
             and getattr(self.margins, "final_terms", "eval") == "auto"
             and same_in_both_modes(engine.network)
             and watched.fits(output["adv_pred"])

@@ -156,6 +156,11 @@ def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> S
         if empty
         else "Every image holds foreground."
     )
+    if runs[0].info.get("settings", {}).get("slices") == "foreground":
+        text += (
+            " Slices without foreground were left out of this measurement: TVDI and volume Dice do not see what "
+            "is predicted into them."
+        )
     return Section(
         "Dice", text, [_class_table(clean, index, title, runs[0].classes) for index, title in INDICES.items()]
     )

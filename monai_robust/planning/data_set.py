@@ -1,4 +1,4 @@
-"""The plan of a data set: read where there is one, made and written where there is none."""
+"""The plan of a data set: read where there is one, made where there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai_robust.data import SegmentationDatalist, load_volume
 from monai_robust.errors import BadInputError
 from monai_robust.planning.fingerprint import fingerprint_of
 from monai_robust.planning.plan import Plan
-from monai_robust.planning.plan_file import read_plan, write_plan
+from monai_robust.planning.plan_file import read_plan
 from monai_robust.planning.rules import make_plan
 
 __all__ = ["data_set_plan"]
@@ -20,7 +20,6 @@ __all__ = ["data_set_plan"]
 def data_set_plan(
     data: SegmentationDatalist,
     plan_file: str | Path | None = None,
-    output_dir: str | Path | None = None,
     *,
     patch: Sequence[int] | None = None,
     batch_size: int | None = None,
@@ -29,8 +28,7 @@ def data_set_plan(
 
     Args:
         data: of which the training volumes are looked at.
-        plan_file: a plan to follow.
-        output_dir: without a ``plan_file``, where ``plan.yaml`` of this training is, or is to be written.
+        plan_file: a plan to follow; without one it is made from the training volumes.
         patch: in place of the plan's.
         batch_size: in place of the plan's.
 
@@ -38,20 +36,15 @@ def data_set_plan(
         BadInputError: when ``plan_file`` is missing, a plan is wrong or of other classes, or has a patch that the
             network cannot halve as often as the plan says.
     """
-    path = Path(plan_file) if plan_file is not None else Path(output_dir or ".") / "plan.yaml"
-    if path.is_file():
-        plan = read_plan(path)
-    elif plan_file is not None:
-        raise BadInputError(f"there is no plan {plan_file}; leave out plan_file to have one made")
+    if plan_file is not None:
+        plan = read_plan(plan_file)
     else:
         volumes = (load_volume(item, classes=len(data.classes)) for item in data.items["train"])
         plan = make_plan(fingerprint_of(volumes, modality=data.modalities, classes=data.classes))
-        if output_dir is not None:
-            write_plan(plan, path)
     if tuple(plan.classes) != tuple(data.classes):
         raise BadInputError(
-            f"{path} is a plan for the classes {', '.join(plan.classes)}, but the data set has "
-            f"{', '.join(data.classes)}; name another plan_file or output_dir"
+            f"{plan_file} is a plan for the classes {', '.join(plan.classes)}, but the data set has "
+            f"{', '.join(data.classes)}; name another plan_file"
         )
     changes: dict[str, Any] = {}
     if patch is not None:

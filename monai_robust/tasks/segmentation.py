@@ -162,9 +162,9 @@ def _indices(targets: Any, classes: int) -> Tensor:
     if targets.shape[1] != 1:
         raise BadInputError(f"the labels have {targets.shape[1]} channels; they need 1, or {classes} one-hot ones")
     indices = targets[:, 0].long()
-    if bool((indices != targets[:, 0]).any()) or bool((indices < 0).any()) or bool((indices >= classes).any()):
+    if bool(((indices != targets[:, 0]) | (indices < 0) | (indices >= classes)).any()):
         values = targets.unique().tolist()
-        wrong = next(value for value in values if value != int(value) or not 0 <= value < classes)
+        wrong = next(value for value in values if not (0 <= value < classes and value == int(value)))
         raise BadInputError(f"a label is {wrong:g}, but the network has outputs for classes 0 to {classes - 1}")
     return indices
 

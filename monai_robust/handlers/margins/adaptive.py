@@ -29,6 +29,8 @@ __all__ = ["AdaptiveMargins"]
 
 _LOG = logging.getLogger(__name__)
 _ON_SPHERE = 1 - 1e-3
+_SMALLER = 1 - 1e-4  # what is less is rounding: an attack ends on its sphere up to single precision
+_LEAST = 1e-6  # of a step: refining for ever must not end in a radius of 0
 
 
 class AdaptiveMargins(SampleRadii):
@@ -212,7 +214,7 @@ class AdaptiveMargins(SampleRadii):
         else:
             at = self._crossing(trace, path, final) if bool(crossed.any()) else trace.eps
         changed = torch.where(crossed, (at + trace.eps) / 2, trace.eps + self.step)
-        changed = changed.clamp(min=self.floor, max=self.cap)
+        changed = changed.clamp(min=max(self.floor, _LEAST * self.step), max=self.cap)
         if self.reset_failed:
             failed = (self._clean_excess(trace, path) >= 0).any(dim=0)
             changed = torch.where(failed, torch.full_like(changed, self.floor or self.step), changed)
@@ -254,7 +256,7 @@ class AdaptiveMargins(SampleRadii):
         return min(values) if self.repeats == "min" else sum(values) / len(values)
 
     def _set(self, name: str, margin: float) -> None:
-        if margin < self.margin(name):
+        if margin < self.margin(name) * _SMALLER:
             self._shrunk.add(name)
         self._margins[name] = margin
 
@@ -318,6 +320,9 @@ class AdaptiveMargins(SampleRadii):
         path = Path(str(self._given))
         network = load_weights(copy.deepcopy(bare(engine.network)), path)  # type: ignore[arg-type]
         _LOG.info("fitting thresholds of the margins with %s", path.name)
+        # A sampler that counts its epochs must give training the batches it would have given without this pass.
+        sampler: Any = getattr(engine.data_loader, "batch_sampler", None)
+        position = sampler.state_dict() if hasattr(sampler, "state_dict") else None
         self.thresholds = fit_thresholds(
             network,
             engine.data_loader,
@@ -326,6 +331,8 @@ class AdaptiveMargins(SampleRadii):
             device=engine.state.device,
             **self.fit,
         )
+        if position is not None:
+            sampler.load_state_dict(position)
         if idist.get_rank() == 0:
             _LOG.info("thresholds are in %s", self.thresholds.write(path.with_suffix(".thresholds.json")))
 
@@ -356,7 +363,8 @@ class AdaptiveMargins(SampleRadii):
         self.epoch = engine.state.epoch
         margins = [margin for name, margin in self._margins.items() if name in self._visited]
         row = {"epoch": self.epoch, "samples": len(self._margins), "visited": visited, **distribution(margins)}
-        row |= {**self._counts, "ever_shrunk": self.ever_shrunk}
+        at_floor = sum(margin <= self.floor / _SMALLER for margin in margins) / len(margins) if margins else 0.0
+        row |= {**self._counts, "ever_shrunk": self.ever_shrunk, "at_floor": at_floor}
         self._counts = dict.fromkeys(self._counts, 0)
         if idist.get_rank() == 0 and self.output_dir is not None:
             append_rows(self.output_dir / "margins.csv", [row])
@@ -384,7 +392,10 @@ class AdaptiveMargins(SampleRadii):
         if idist.get_world_size() > 1:
             visited = self._from_all_ranks(visited)
         for name, values in visited.items():
-            self._set(name, self._one_of(values))
+            if self.update == "epoch":
+                self._set(name, self._one_of(values))
+            else:  # what each process has made of it already; their mean is no update of its own
+                self._margins[name] = self._one_of(values)
         return len(visited)
 
     def _from_all_ranks(self, visited: dict[str, list[float]]) -> dict[str, list[float]]:
@@ -417,14 +428,28 @@ class AdaptiveMargins(SampleRadii):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`; the thresholds saved with it hold."""
+        try:
+            self._load(state)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BadInputError(f"the margins in the checkpoint are none of AdaptiveMargins: {error!r}") from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         names = [str(name) for name in state["ids"]]
         self._margins = dict(zip(names, state["margins"].tolist(), strict=True))
         self._visited = {name for name, flag in zip(names, state["visited"].tolist(), strict=True) if flag}
         self._shrunk = {name for name, flag in zip(names, state["shrunk"].tolist(), strict=True) if flag}
         if state["thresholds"]:
+            self._tell_changes(state)
             self.thresholds = Thresholds(state["thresholds"])
         self.epoch = int(state["epoch"])
         self._restored = True
+
+    def _tell_changes(self, state: Mapping[str, Any]) -> None:
+        """Warn where a training goes on with another step, or with other thresholds than were now given."""
+        if float(state["step"]) != self.step:
+            _LOG.warning("the margins were learned with step %g and go on with %g", state["step"], self.step)
+        if self.thresholds is not None and dict(self.thresholds) != dict(state["thresholds"]):
+            _LOG.warning("the thresholds saved with the margins hold, %s, not those given", dict(state["thresholds"]))
 
 
 def _positive(name: str, value: Any) -> float:

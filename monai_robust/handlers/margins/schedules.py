@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +44,31 @@ class WarmupRadius(SampleRadii):
 class RecordedMargins(SampleRadii):
     """The margins an earlier training learned, epoch by epoch; with ``shuffle``, each sample gets another's.
 
-    Shuffled, every epoch has the very distribution of radii that the adaptive training had, but not on the samples
-    that earned them: the control that tells whether margins must be per *sample*.
+    Shuffled, every epoch has the distribution of margins over samples with which the adaptive training began that
+    epoch, but not on the samples that earned them: the control that tells whether margins must be per *sample*. Where
+    margins go with something visible, such as slices with and without foreground, give ``groups``: the shuffle then
+    stays within them.
 
     Args:
         path: ``margins_by_sample.csv`` of that training (``AdaptiveMargins(history=True)``).
         shuffle: give every sample the margins of another one, the same throughout.
         seed: of the shuffle.
+        groups: the group of each sample id; margins are shuffled within groups.
         key: as for ``AdaptiveMargins``.
 
     Raises:
         BadInputError: when there is no such table, or (while training) for a sample it does not know.
     """
 
-    def __init__(self, path: str | Path, *, shuffle: bool = False, seed: int = 0, key: str = "sample_id") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        groups: Mapping[str, Any] | None = None,
+        key: str = "sample_id",
+    ) -> None:
         super().__init__()
         self.path, self.key = Path(path), key
         try:
@@ -65,8 +77,19 @@ class RecordedMargins(SampleRadii):
         except (OSError, KeyError, ValueError) as error:
             raise BadInputError(f"{path} is no table of recorded margins: {error}") from None
         names = wide.index.to_numpy(dtype=str)
-        owners = np.random.default_rng(seed).permutation(len(names)) if shuffle else np.arange(len(names))
+        owners = np.arange(len(names))
+        if shuffle:
+            drawn = np.random.default_rng(seed)
+            member = pd.factorize(pd.Series([str((groups or {}).get(name)) for name in names]))[0]
+            for group in np.unique(member):
+                rows = np.flatnonzero(member == group)
+                owners[rows] = drawn.permutation(rows)
         self._values = wide.to_numpy(dtype=np.float64)[owners]
+        self._epochs = wide.columns.to_numpy(dtype=np.int64)
+        if bool(np.isnan(self._values).any()):
+            raise BadInputError(
+                f"{path} lacks the margins of some samples in some epochs; record a training from its start"
+            )
         self._row = {name: index for index, name in enumerate(names)}
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
@@ -76,7 +99,10 @@ class RecordedMargins(SampleRadii):
             raise BadInputError(
                 f"{self.path} has no margins for {len(unknown)} of {size} samples, such as {unknown[0]!r}"
             )
-        column = min(engine.state.epoch - 1, self._values.shape[1] - 1)  # column 0: margins before the first epoch
+        # Margins after an epoch are those of the next; epoch 0 has those before the first.
+        column = int(np.searchsorted(self._epochs, engine.state.epoch - 1, side="right")) - 1
+        if column < 0:
+            raise BadInputError(f"{self.path} begins after epoch {self._epochs[0]}; record a training from its start")
         return torch.tensor([self._values[self._row[name], column] for name in ids], dtype=torch.float32)
 
     def ids(self, batch: Any, size: int) -> list[str]:
