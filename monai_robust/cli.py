@@ -77,10 +77,17 @@ def phantoms(
 
     require_choice("--kind", kind, ["radiographs", "volumes"])
     if kind == "volumes":
-        folder = write_hippocampus_phantoms(output_dir, cases=patients or 60, seed=seed, progress=True)
+        folder = write_hippocampus_phantoms(
+            output_dir, cases=60 if patients is None else patients, seed=seed, progress=True
+        )
     else:
         folder = write_radiograph_phantoms(
-            output_dir, patients=patients or 160, size=size, contrast=contrast, seed=seed, progress=True
+            output_dir,
+            patients=160 if patients is None else patients,
+            size=size,
+            contrast=contrast,
+            seed=seed,
+            progress=True,
         )
     print(f"phantom {kind} in {folder}")
 
