@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from monai_robust.attacks.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
+from monai_robust.data import same_size_batches
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.gallery import write_gallery
@@ -129,7 +130,7 @@ class Measurement:
         self._claim(about)
         with untouched(self.network):
             table = self.folder / "outcomes.csv"
-            batches = _batches(items, self.batch_size)
+            batches = same_size_batches(items, self.batch_size)
             columns = outcome_columns(self.task.columns(self.classes), self.groups)
             with OutcomesWriter(table, columns, sample_ids, [len(batch) for batch in batches]) as writer:
                 self._measure(batches, writer, len(sample_ids))
@@ -255,7 +256,7 @@ class Measurement:
     def _gallery(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
         chosen = self.task.examples(items, self.classes)
-        groups = _batches([items[index] for index in chosen], len(chosen))
+        groups = same_size_batches([items[index] for index in chosen], len(chosen))
         batches = list(self._loader([[chosen[place] for place in group] for group in groups]))
         if not batches or batches[0]["image"].ndim != 4:
             return  # of volumes there are no pictures
@@ -298,19 +299,6 @@ class _Pictures:
 
     def write(self, path: Path) -> None:
         write_gallery(path, self.pictures, self.captions, self.masks, next(iter(self.truths.values()), None))
-
-
-def _batches(items: Sequence[Mapping[str, Any]], batch_size: int) -> list[list[int]]:
-    """Indices of the items of each batch, in order; a batch holds images of one size."""
-    batches: list[list[int]] = []
-    before: tuple[int, ...] = ()
-    for index, item in enumerate(items):
-        size = tuple(int(length) for length in item.get("size", ()))
-        if not batches or len(batches[-1]) == batch_size or size != before:
-            batches.append([])
-        batches[-1].append(index)
-        before = size
-    return batches
 
 
 def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -130,10 +130,10 @@ class ForegroundBatchSampler(Sampler[list[int]]):
 
 
 def same_size_batches(items: Sequence[Mapping[str, Any]], batch_size: int) -> list[list[int]]:
-    """Batches of indices in order, each of slices of one size; to be used as a loader's ``batch_sampler``.
+    """Batches of indices in order, each of images of one size; to be used as a loader's ``batch_sampler``.
 
     Args:
-        items: one for each slice, with its ``size``; those of one size had better follow each other.
+        items: one for each image, with its ``size`` where sizes differ; those of one size had better follow each other.
         batch_size: slices in a batch at most.
 
     Raises:
@@ -143,10 +143,14 @@ def same_size_batches(items: Sequence[Mapping[str, Any]], batch_size: int) -> li
         raise BadInputError(f"batch_size is {batch_size}; it must be 1 or more")
     batches: list[list[int]] = []
     for index, item in enumerate(items):
-        if not batches or len(batches[-1]) == batch_size or items[batches[-1][0]]["size"] != item["size"]:
+        if not batches or len(batches[-1]) == batch_size or _size(items[batches[-1][0]]) != _size(item):
             batches.append([])
         batches[-1].append(index)
     return batches
+
+
+def _size(item: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(length) for length in item.get("size", ()))
 
 
 def _slices_by_class(items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
