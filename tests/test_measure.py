@@ -315,7 +315,8 @@ def test_pictures_are_kept_of_one_sample_of_each_class(finished):
         "clean", "pgd_l2@0.5", "gaussian@0.5", "salt_and_pepper@0.5", "contrast_low@0.5"
     }  # fmt: skip
     assert [caption.label for caption in gallery.captions["clean"]] == CLASSES
-    np.testing.assert_allclose(gallery.pictures["clean"], torch.cat(Films().images[:3]).numpy())
+    upright = torch.cat(Films().images[:3]).mT  # readers order axes as (x, y), pictures have rows first
+    np.testing.assert_allclose(gallery.pictures["clean"], upright.numpy())
 
 
 def test_the_report_shows_the_runs_own_numbers(tmp_path, finished):
@@ -509,12 +510,12 @@ def test_the_gallery_of_slices_holds_what_was_predicted_and_what_is_true(slices)
     assert gallery.truth is not None
     data = Slices()
     chosen = Segmentation().examples(data.items, ["head", "tail"])
-    assert gallery.truth.shape == (len(chosen), 8, 10)
+    assert gallery.truth.shape == (len(chosen), 10, 8)
     with torch.no_grad():
         predicted = segmenter().eval()(data.images[chosen[0]][None]).argmax(dim=1)[0]
-    height, width = SIZES[chosen[0]]
-    np.testing.assert_array_equal(gallery.masks["clean"][0, :height, :width], predicted)
-    np.testing.assert_array_equal(gallery.truth[0, :height, :width], data.labels[chosen[0]][0])
+    width, height = SIZES[chosen[0]]
+    np.testing.assert_array_equal(gallery.masks["clean"][0, :height, :width], predicted.mT)
+    np.testing.assert_array_equal(gallery.truth[0, :height, :width], data.labels[chosen[0]][0].mT)
     assert set(gallery.masks) == {"clean", "pgd_l2@2.0", "ifgsm_l2@1.0"}
 
 

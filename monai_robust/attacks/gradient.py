@@ -17,12 +17,13 @@ from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_ra
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.base import Goal, total
-from monai_robust.tasks.tensors import map_tensors
+from monai_robust.tasks.tensors import map_tensors, plain
 
 __all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack"]
 
 RandomStart = bool | Literal["ball", "sphere"]
 Precision = Literal["bfloat16", "float16"]
+GOALS = ("untargeted", "least_likely", "vanishing", "mislabelling")
 
 
 class GradientAttack:
@@ -40,7 +41,8 @@ class GradientAttack:
         relative_step: what all steps together could travel, in radii.
         random_start: ``False`` (start at the input), ``"ball"`` (``True`` is the same) or ``"sphere"``.
         bounds: intensities allowed: ``(low, high)``, ``"per_image"`` or ``None``.
-        goal: ``"untargeted"`` (raise the loss), ``"least_likely"`` or a class index (lower the loss towards it).
+        goal: ``"untargeted"`` (raise the loss); or to lower the loss of other targets: ``"least_likely"`` or a class
+            index for classes, ``"vanishing"`` (no boxes), ``"mislabelling"`` or a class index for detection.
         task: what to hurt; classification by cross-entropy by default.
         mode: run the network in ``"eval"`` or ``"train"`` mode (its batch statistics, then) or ``"keep"`` its mode.
         precision: run the network under autocast to ``"bfloat16"`` or ``"float16"``; the perturbation stays in the
@@ -116,16 +118,20 @@ class GradientAttack:
         *,
         task: Task | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Adversarial inputs, detached, of the shape, dtype, device and metadata of ``inputs``.
 
         Args:
             network: any callable ``inputs -> outputs``.
-            inputs: (B, C, *spatial), floating.
+            inputs: (B, C, *spatial), floating; images of different sizes are padded to one
+                (:func:`monai_robust.data.pad_images`).
             targets: whatever the task takes.
             eps: radius: a number or a (B,) tensor; overrides the configured one.
             task: overrides the configured task.
             generator: source of the random start; one for each sample makes a sample's start independent of its batch.
+            mask: (B, 1, *spatial), true where there is image and not padding, which stays as it is and counts neither
+                in norms nor in the range of an image.
         """
         # An ordinary tensor even where the caller is in inference mode, whose tensors cannot enter a graph.
         with torch.inference_mode(False), torch.enable_grad():
@@ -133,13 +139,14 @@ class GradientAttack:
             # Tensors made in inference mode may not enter a graph; their copies, made here, may.
             targets = map_tensors(lambda x: x.clone() if x.is_inference() else x, targets)
             radius = as_radius(self._radius(eps), len(clean), clean.device)
-            self.bounds.check(clean)
+            inside = None if mask is None else _inside(mask, clean)
+            self.bounds.check(clean, inside)
             chosen = task or self.task or Classification()
             network = bare(network)
             # The perturbation is searched in single precision at least; only what the network sees is half precision.
             run = network if clean.dtype == inputs.dtype else lambda x: network(x.to(inputs.dtype))
             with untouched(network, self.mode):
-                adversarial = self._search(run, clean, targets, radius, chosen, generator).to(inputs.dtype)
+                adversarial = self._search(run, clean, targets, radius, chosen, generator, inside).to(inputs.dtype)
         if not isinstance(inputs, MetaTensor):
             return adversarial
         return MetaTensor(adversarial).copy_meta_from(inputs)
@@ -158,18 +165,21 @@ class GradientAttack:
         eps: Tensor,
         task: Task,
         generator: torch.Generator | Sequence[torch.Generator] | None,
+        inside: Tensor | None,
     ) -> Tensor:
         targets, sign = self._aim(network, clean, targets, task)
-        limits = self.bounds.limits(clean)
+        targets = task.prepared(clean, targets)
+        limits = _limits(self.bounds.limits(clean, inside), clean, inside)
         step = (
             eps * (self.relative_step / self.steps) if self.step_size is None else torch.full_like(eps, self.step_size)
         )
         length = expand(sign * step, clean).to(clean.dtype)
         adversarial = clean
         if self.random_start:
-            adversarial = _clip(clean + self._start(clean, eps, generator), limits)
+            adversarial = _clip(clean + self._start(clean, eps, generator, inside), limits)
         for _ in range(self.steps):
             gradient = self._gradient(network, adversarial, targets, task)
+            gradient = gradient if inside is None else gradient * inside
             delta = adversarial - clean + length * self.norm.steepest(gradient)
             adversarial = _clip(clean + self.norm.project(delta, eps), limits)
         if not bool(torch.isfinite(adversarial).all()):
@@ -177,16 +187,21 @@ class GradientAttack:
         return adversarial.detach()
 
     def _start(
-        self, clean: Tensor, eps: Tensor, generator: torch.Generator | Sequence[torch.Generator] | None
+        self,
+        clean: Tensor,
+        eps: Tensor,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
+        inside: Tensor | None,
     ) -> Tensor:
         surface = self.random_start == "sphere"
         if generator is None or isinstance(generator, torch.Generator):
-            return self.norm.sample(clean, eps, generator, surface=surface)
+            return self.norm.sample(clean, eps, generator, surface=surface, mask=inside)
         if len(generator) != len(clean):
             raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
+        masks = [None] * len(clean) if inside is None else inside.split(1)
         starts = [
-            self.norm.sample(one, radius, own, surface=surface)
-            for one, radius, own in zip(clean.split(1), eps.split(1), generator, strict=True)
+            self.norm.sample(one, radius, own, surface=surface, mask=mask)
+            for one, radius, own, mask in zip(clean.split(1), eps.split(1), generator, masks, strict=True)
         ]
         return torch.cat(starts)
 
@@ -258,6 +273,26 @@ def _checked(inputs: Tensor) -> Tensor:
     return clean
 
 
+def _inside(mask: Any, clean: Tensor) -> Tensor:
+    """The mask for every channel, bool, of the shape of ``clean``."""
+    mask = torch.as_tensor(plain(mask)).to(clean.device)
+    if mask.ndim != clean.ndim or mask.shape[1] not in (1, clean.shape[1]) or mask.shape[2:] != clean.shape[2:]:
+        raise BadInputError(
+            f"the mask has shape {tuple(mask.shape)}, the inputs {tuple(clean.shape)}; it must be (B, 1, *spatial)"
+        )
+    inside = mask.bool().expand_as(clean)
+    if not bool(inside.flatten(1).any(dim=1).all()):
+        raise BadInputError("the mask of a sample is false everywhere, so there is no image to attack")
+    return inside
+
+
+def _limits(limits: tuple[Tensor, Tensor] | None, clean: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Limits that leave padding as it is."""
+    if limits is None or inside is None:
+        return limits
+    return torch.where(inside, limits[0], clean), torch.where(inside, limits[1], clean)
+
+
 def _loss_scale(device: torch.device) -> float:
     """Float16 underflows where gradients are small; the steepest direction does not depend on the scale."""
     half = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
@@ -284,6 +319,7 @@ def _one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
 
 def _goal(goal: Goal) -> Goal:
     index = isinstance(goal, int) and not isinstance(goal, bool) and goal >= 0
-    if not index and goal not in ("untargeted", "least_likely"):
-        raise BadInputError(f"the attack's goal is {goal!r}; it must be 'untargeted', 'least_likely' or a class index")
+    if not index and goal not in GOALS:
+        named = ", ".join(map(repr, GOALS))
+        raise BadInputError(f"the attack's goal is {goal!r}; it must be one of {named} or a class index")
     return goal

@@ -41,8 +41,19 @@ class Norm(ABC):
         """The direction of size one along which a loss with this gradient rises fastest (0 where it is 0)."""
 
     @abstractmethod
-    def sample(self, like: Tensor, eps: Tensor, generator: torch.Generator | None, *, surface: bool) -> Tensor:
-        """A random perturbation, uniform in the ball of radius ``eps``, or of size exactly ``eps`` (``surface``)."""
+    def sample(
+        self,
+        like: Tensor,
+        eps: Tensor,
+        generator: torch.Generator | None,
+        *,
+        surface: bool,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """A random perturbation, uniform in the ball of radius ``eps``, or of size exactly ``eps`` (``surface``).
+
+        With a ``mask`` (of the shape of ``like``, 1 or 0) the ball is that of the entries where it is 1.
+        """
 
 
 class L2(Norm):
@@ -64,11 +75,20 @@ class L2(Norm):
         size = self.size(scaled).clamp_min(torch.finfo(torch.float32).tiny)
         return scaled / expand(size, scaled).to(scaled.dtype)
 
-    def sample(self, like: Tensor, eps: Tensor, generator: torch.Generator | None, *, surface: bool) -> Tensor:
-        direction = self.steepest(_randn(like, generator))
+    def sample(
+        self,
+        like: Tensor,
+        eps: Tensor,
+        generator: torch.Generator | None,
+        *,
+        surface: bool,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        drawn = _randn(like, generator)
+        direction = self.steepest(drawn if mask is None else drawn * mask)
         if surface:
             return direction * expand(eps, like).to(like.dtype)
-        dimension = like[0].numel()
+        dimension = like[0].numel() if mask is None else mask.flatten(1).sum(dim=1).clamp_min(1)
         length = eps * _rand(like.new_empty(len(like), dtype=torch.float32), generator) ** (1.0 / dimension)
         return direction * expand(length, like).to(like.dtype)
 
@@ -88,10 +108,19 @@ class Linf(Norm):
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
-    def sample(self, like: Tensor, eps: Tensor, generator: torch.Generator | None, *, surface: bool) -> Tensor:
+    def sample(
+        self,
+        like: Tensor,
+        eps: Tensor,
+        generator: torch.Generator | None,
+        *,
+        surface: bool,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         delta = 2.0 * _rand(like, generator) - 1.0
+        delta = delta if mask is None else delta * mask
         if surface:
-            delta = delta / expand(self.size(delta), delta).to(delta.dtype)
+            delta = delta / expand(self.size(delta).clamp_min(torch.finfo(torch.float32).tiny), delta).to(delta.dtype)
         return delta * expand(eps, like).to(like.dtype)
 
 
@@ -160,22 +189,27 @@ class Bounds:
             bounds = (float(pair[0]), float(pair[1]))
         self.bounds = bounds
 
-    def limits(self, inputs: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Lowest and highest intensity for each sample, shape (B, 1, ...), or ``None`` where anything goes."""
+    def limits(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
+        """Lowest and highest intensity for each sample, shape (B, 1, ...), or ``None`` where anything goes.
+
+        With a ``mask`` of the shape of ``inputs``, a sample's own range is that of its entries where it is true.
+        """
         if self.bounds is None:
             return None
         if isinstance(self.bounds, str):
-            flat = inputs.flatten(1)
-            return expand(flat.amin(dim=1), inputs), expand(flat.amax(dim=1), inputs)
+            lows = inputs if mask is None else inputs.masked_fill(~mask, math.inf)
+            highs = inputs if mask is None else inputs.masked_fill(~mask, -math.inf)
+            return expand(lows.flatten(1).amin(dim=1), inputs), expand(highs.flatten(1).amax(dim=1), inputs)
         low, high = self.bounds
         return inputs.new_tensor(low), inputs.new_tensor(high)
 
-    def check(self, inputs: Tensor) -> None:
+    def check(self, inputs: Tensor, mask: Tensor | None = None) -> None:
         """Refuse inputs that clipping would move: the result would silently not lie within the radius."""
         if self.bounds is None or isinstance(self.bounds, str):
             return
         low, high = self.bounds
         slack = 1e-6 * (high - low)
+        inputs = inputs if mask is None else inputs[mask]
         least, most = float(inputs.min()), float(inputs.max())
         if least < low - slack or most > high + slack:
             raise BadInputError(

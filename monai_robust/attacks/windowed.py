@@ -62,10 +62,12 @@ class WindowAttack:
         *,
         task: Task | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Adversarial inputs, detached; ``targets`` are tensors with the spatial size of ``inputs``, (B, C, *spatial).
 
-        ``eps`` is the radius of each window, a number or (B,).
+        ``eps`` is the radius of each window, a number or (B,). Padding, where ``mask`` (B, 1, *spatial) is false, stays
+        as it is; a window without image in any sample is passed over.
         """
         clean = plain(inputs).detach()
         if len(self.roi_size) != clean.ndim - 2:
@@ -77,12 +79,21 @@ class WindowAttack:
         for window in dense_patch_slices(clean.shape[2:], size, steps):
             place = (slice(None), slice(None), *window)
             part = clean[place]
-            labels = map_tensors(lambda x, place=place: plain(x)[place], targets)  # type: ignore[misc]
-            adversarial = self.attack(network, part, labels, eps, task=task, generator=generator)
-            change[place] += weights * (adversarial - part).float()
+            inside = None if mask is None else plain(mask)[place].to(clean.device).bool()
             weight[place] += weights
+            if inside is not None and not bool(inside.any()):
+                continue
+            labels = map_tensors(lambda x, place=place: plain(x)[place], targets)  # type: ignore[misc]
+            adversarial = self.attack(network, part, labels, eps, task=task, generator=generator, mask=_some(inside))
+            delta = (adversarial - part).float()
+            change[place] += weights * (delta if inside is None else delta * inside)
         adversarial = clean + (change / weight).to(clean.dtype)
-        limits = self.bounds.limits(clean)
+        limits = self.bounds.limits(clean) if mask is None else None  # windows are within bounds, and so is their mean
         if limits is not None:
             adversarial = torch.maximum(torch.minimum(adversarial, limits[1]), limits[0])
         return MetaTensor(adversarial).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else adversarial
+
+
+def _some(inside: Tensor | None) -> Tensor | None:
+    """The mask of a window, all true for samples without any image in it: their change is dropped afterwards."""
+    return None if inside is None else inside | ~inside.flatten(1).any(dim=1).reshape(-1, *[1] * (inside.ndim - 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +11,30 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
+from monai_robust.attacks.guard import bare
 from monai_robust.attacks.threat import as_norm
+from monai_robust.data.padding import pad_images
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import map_tensors, plain
 
-__all__ = ["Batch", "adversarial_view", "autocast", "infer_with", "inferred", "with_metadata"]
+__all__ = ["MASK_KEY", "Batch", "adversarial_view", "autocast", "infer_with", "inferred", "with_metadata"]
+
+MASK_KEY = "image_mask"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One prepared batch: what ``prepare_batch`` returned, on the engine's device."""
+    """One prepared batch: what ``prepare_batch`` returned, on the engine's device.
+
+    A list of images of different sizes becomes one padded tensor; ``mask`` (B, 1, *spatial) then is true where there
+    is image. A pipeline that pads by itself hands such a mask on under the batch's key ``image_mask``.
+    """
 
     inputs: Tensor
     targets: Any
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] | None = None
+    mask: Tensor | None = None
 
     @classmethod
     def prepare(cls, engine: Any, batchdata: Any) -> Batch:
@@ -33,7 +42,11 @@ class Batch:
         if batchdata is None:
             raise ValueError("Must provide batch data for current iteration.")
         prepared = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        return cls(*prepared)
+        inputs, targets, args, kwargs = (*prepared, (), None)[:4]
+        mask = batchdata.get(MASK_KEY) if isinstance(batchdata, Mapping) else None
+        if isinstance(inputs, Sequence):
+            inputs, mask = pad_images(inputs, divisible=getattr(bare(engine.network), "size_divisible", 1))
+        return cls(inputs, targets, args, kwargs, None if mask is None else plain(mask).to(inputs.device))
 
     @property
     def has_arguments(self) -> bool:
@@ -76,7 +89,8 @@ def adversarial_view(
         ``adv_image`` (B, C, *spatial), ``eps`` (B,) where the attack has a radius, and ``adv_norm`` (B,).
     """
     with autocast(engine):
-        adversarial = attack(engine.network, batch.inputs, batch.targets, eps, task=task)
+        masked = {} if batch.mask is None else {"mask": batch.mask}  # others' attacks need not know of masks
+        adversarial = attack(engine.network, batch.inputs, batch.targets, eps, task=task, **masked)
     output = {"adv_image": adversarial}
     delta = plain(adversarial) - plain(batch.inputs)
     radius = getattr(attack, "eps", None) if eps is None else eps

@@ -22,7 +22,7 @@ from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, stacke
 from monai_robust.recipes import Recipe, make_recipe
 from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.loss import batch_length
-from monai_robust.tasks.tensors import map_tensors, plain
+from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 from monai_robust.transforms.batch import apply_per_sample
 
 __all__ = ["RobustUpdate"]
@@ -88,6 +88,11 @@ class RobustUpdate:
             raise BadInputError(
                 f"the recipe {recipe.name!r} takes the radius of each sample from margins; give it margins=, such as "
                 "AdaptiveMargins(step=0.5, thresholds='thresholds.json')"
+            )
+        if recipe.consistent and task is not None and not task.agreeable:
+            raise BadInputError(
+                f"the recipe {recipe.name!r} asks views to agree as class distributions, which the outputs of "
+                f"{task.name} are not; use a recipe without agreement, such as 'sat', 'advl', 'dataaug' or 'amat'"
             )
         if margins is not None and "adv" not in recipe.views:
             raise BadInputError(
@@ -169,7 +174,7 @@ class RobustUpdate:
         def terms_at(share: Tensor, rows: Tensor) -> dict[str, Tensor]:
             start = clean[rows]
             inputs = start + expand(share, start).to(start.dtype) * (adversarial[rows] - start)
-            targets = map_tensors(lambda x: plain(x)[rows.to(x.device)], output[Keys.LABEL])
+            targets = select_rows(output[Keys.LABEL], rows)
             network = bare(engine.network)
             with untouched(network), torch.no_grad(), autocast(engine):
                 terms = watched.task.terms(watched.task.forward(network, inputs, targets), targets)

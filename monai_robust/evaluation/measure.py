@@ -1,4 +1,7 @@
-"""The first room of an evaluation: run a network on every sample under every perturbation, and write what happened."""
+"""The first room of an evaluation: run a network on every sample under every perturbation, and write what happened.
+
+A task may keep more than one row for a sample, such as its detections, in a table of details beside the outcomes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -24,7 +28,9 @@ from tqdm import tqdm
 from monai_robust.attacks.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.data import same_size_batches
+from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.details import DetailsWriter, write_true_details
 from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.gallery import write_gallery
 from monai_robust.evaluation.perturbations import Sweep, Victim
@@ -49,7 +55,8 @@ class Measurement:
         network: in the state that is to be measured; it is evaluated in evaluation mode.
         dataset: items with ``image`` (C, *spatial), ``label``, ``sample_id`` and ``patient_id``. Where images differ in
             size, its attribute ``items`` must tell the ``size`` of each, and those of one size must follow one another:
-            a batch ends where the size changes.
+            a batch ends where the size changes. Padded images bring their ``image_mask`` (1, *spatial), true where
+            there is image: padding is not perturbed.
         task: what the network does, and what is worth writing down of it.
         perturbations: what is done to the inputs.
         output_dir: the folder.
@@ -133,7 +140,8 @@ class Measurement:
             batches = same_size_batches(items, self.batch_size)
             columns = outcome_columns(self.task.columns(self.classes), self.groups)
             with OutcomesWriter(table, columns, sample_ids, [len(batch) for batch in batches]) as writer:
-                self._measure(batches, writer, len(sample_ids))
+                self._measure(batches, writer, sample_ids)
+            self._truth(batches, sample_ids)
             self._gallery(items)
         for table in self.training_tables:
             if table.is_file():
@@ -150,14 +158,16 @@ class Measurement:
                 raise BadInputError(f"the data set's items have no {key!r}; they have {', '.join(map(str, items[0]))}")
 
     def _loader(self, batches: Sequence[Sequence[int]], num_workers: int = 0) -> DataLoader:
-        keys = ("image", "label", "sample_id", "patient_id", *self.groups)
+        masked = (MASK_KEY,) if MASK_KEY in self.dataset[0] else ()
+        keys = ("image", "label", "sample_id", "patient_id", *masked, *self.groups)
         collate = partial(_collate, keys)
         return DataLoader(self.dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate)
 
-    def _measure(self, batches: Sequence[Sequence[int]], writer: OutcomesWriter, samples: int) -> None:
+    def _measure(self, batches: Sequence[Sequence[int]], writer: OutcomesWriter, sample_ids: Sequence[str]) -> None:
         pairs = [(sweep, severity) for sweep in self.perturbations for severity in sweep]
+        samples = len(sample_ids)
         bar = tqdm(total=samples * len(pairs), desc=f"measuring {self.name}", unit="image", disable=not self.progress)
-        with bar:
+        with bar, self._details(writer, sample_ids) as details:
             for sweep, severity in pairs:
                 done = writer.done(sweep.name, severity)
                 bar.update(done)
@@ -166,31 +176,55 @@ class Measurement:
                 bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
                 left = [batch for batch in batches if batch[0] >= done]
                 for batch in self._loader(left, self.num_workers):
-                    writer.append(sweep.name, severity, self._rows(sweep, severity, batch))
+                    shown = self._shown(sweep, severity, batch)
+                    if details is not None:
+                        own = self.task.details(shown.outputs, shown.targets)
+                        details.append(sweep.name, severity, _texts(batch["sample_id"]), own)
+                    writer.append(sweep.name, severity, self._rows(sweep, batch, shown))
                     bar.update(len(batch["sample_id"]))
 
-    def _rows(self, sweep: Sweep, severity: float, batch: Batch) -> dict[str, list[Any]]:
-        shown = self._shown(sweep, severity, batch)
+    def _details(
+        self, writer: OutcomesWriter, sample_ids: Sequence[str]
+    ) -> DetailsWriter | AbstractContextManager[None]:
+        """The task's table of details, if it has one."""
+        if not self.task.detail_table:
+            return nullcontext()
+        place = {sample: index for index, sample in enumerate(sample_ids)}
+
+        def is_done(sample: str, perturbation: str, severity: float) -> bool:
+            return place.get(sample, len(place)) < writer.done(perturbation, severity)
+
+        return DetailsWriter(self.folder / f"{self.task.detail_table}.csv", self.task.detail_columns(), is_done)
+
+    def _truth(self, batches: Sequence[Sequence[int]], sample_ids: Sequence[str]) -> None:
+        """What would be right, for a task with a table of details."""
+        if not self.task.truth_table:
+            return
+        true = [own for batch in self._loader(batches) for own in self.task.true_details(plain(batch["label"]))]
+        path = self.folder / f"{self.task.truth_table}.csv"
+        write_true_details(path, self.task.truth_columns(), sample_ids, true)
+
+    def _rows(self, sweep: Sweep, batch: Batch, shown: _Shown) -> dict[str, list[Any]]:
         rows: dict[str, list[Any]] = {
-            "sample_id": [str(identifier) for identifier in batch["sample_id"]],
-            "patient_id": [str(identifier) for identifier in batch["patient_id"]],
+            "sample_id": _texts(batch["sample_id"]),
+            "patient_id": _texts(batch["patient_id"]),
             "norm": [sweep.norm] * len(shown.inputs),
         }
         rows |= {group: [str(plain(value)) for value in batch[group]] for group in self.groups}
         rows["distance"] = as_norm(sweep.norm or "l2").size(shown.perturbed - shown.inputs).tolist()
-        rows["contrast"] = shown.perturbed.flatten(1).double().std(dim=1, correction=0).tolist()
+        rows["contrast"] = _contrast(shown.perturbed, shown.mask).tolist()
         rows["input_norm"] = L2().size(shown.inputs).tolist()
         return rows | {name: column.tolist() for name, column in shown.outcomes.items()}
 
     def _shown(self, sweep: Sweep, severity: float, batch: Batch) -> _Shown:
         inputs = plain(batch["image"]).to(self.device)
         targets = plain(batch["label"]).to(self.device)
-        sample_ids = [str(identifier) for identifier in batch["sample_id"]]
-        victim = Victim(self.network, inputs, targets, self.task, sample_ids, self.seed)
+        mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
+        victim = Victim(self.network, inputs, targets, self.task, _texts(batch["sample_id"]), self.seed, mask)
         perturbed = sweep.apply(severity, victim)
         with torch.no_grad():
             outputs = self.task.forward(self.network, perturbed, targets)
-            return _Shown(inputs, perturbed, targets, outputs, self.task.outcomes(outputs, targets))
+            return _Shown(inputs, perturbed, targets, outputs, self.task.outcomes(outputs, targets), mask)
 
     def _about(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {
@@ -219,7 +253,7 @@ class Measurement:
         }
 
     def _settings(self) -> dict[str, Any]:
-        found = {**self.record, "batch_size": self.batch_size, "evaluation_seed": self.seed}
+        found = {**self.record, **self.task.settings(), "batch_size": self.batch_size, "evaluation_seed": self.seed}
         if self.inferer is not None:
             found["inferer"] = getattr(self.inferer, "__name__", type(self.inferer).__name__)
         return found
@@ -277,10 +311,14 @@ class _Shown:
     targets: Tensor
     outputs: Any
     outcomes: dict[str, Tensor]
+    mask: Tensor | None = None
 
 
 class _Pictures:
-    """Collects a gallery batch by batch."""
+    """Collects a gallery batch by batch.
+
+    Medical readers order axes as (x, y); pictures stand upright with rows first.
+    """
 
     def __init__(self) -> None:
         self.pictures: dict[Key, list[np.ndarray]] = {}
@@ -289,13 +327,13 @@ class _Pictures:
         self.truths: dict[Key, list[np.ndarray]] = {}
 
     def add(self, key: Key, shown: _Shown, task: Task, classes: Sequence[str]) -> None:
-        self.pictures.setdefault(key, []).extend(shown.perturbed.mean(dim=1).cpu().numpy())
+        self.pictures.setdefault(key, []).extend(shown.perturbed.mean(dim=1).mT.cpu().numpy())
         captions = [task.caption(shown.outcomes, index, classes) for index in range(len(shown.inputs))]
         self.captions.setdefault(key, []).extend(captions)
         found = task.picture_masks(shown.outputs, shown.targets)
         if found is not None:
-            self.masks.setdefault(key, []).extend(found[0].cpu().numpy())
-            self.truths.setdefault(key, []).extend(found[1].cpu().numpy())
+            self.masks.setdefault(key, []).extend(found[0].mT.cpu().numpy())
+            self.truths.setdefault(key, []).extend(found[1].mT.cpu().numpy())
 
     def write(self, path: Path) -> None:
         write_gallery(path, self.pictures, self.captions, self.masks, next(iter(self.truths.values()), None))
@@ -304,6 +342,18 @@ class _Pictures:
 def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
     """Only what is needed: other entries, such as the classes an image holds, may differ in length."""
     return list_data_collate([{key: row[key] for key in keys} for row in rows])
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    return [str(value) for value in values]
+
+
+def _contrast(images: Tensor, mask: Tensor | None) -> Tensor:
+    """Standard deviation of the intensities of each image, (B,), without its padding."""
+    if mask is None:
+        return images.flatten(1).double().std(dim=1, correction=0)
+    inside = mask.expand_as(images)
+    return torch.stack([image[own].double().std(correction=0) for image, own in zip(images, inside, strict=True)])
 
 
 def _digest(network: nn.Module) -> str:

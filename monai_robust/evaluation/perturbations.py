@@ -31,6 +31,7 @@ class Victim:
         task: how the network is run and what hurts it.
         sample_ids: (B,) ids of the samples.
         seed: of random starts and noise.
+        mask: (B, 1, *spatial), true where there is image; padding is never perturbed.
     """
 
     network: Callable[..., Any]
@@ -39,6 +40,7 @@ class Victim:
     task: Task
     sample_ids: Sequence[str]
     seed: int
+    mask: Tensor | None = None
 
 
 def seeded(*parts: object, device: str = "cpu") -> torch.Generator:
@@ -117,7 +119,10 @@ class AttackSweep(Sweep):
 
     def apply(self, severity: float, victim: Victim) -> Tensor:
         starts = [seeded(victim.seed, self.name, severity, sample) for sample in victim.sample_ids]
-        return self.attack(victim.network, victim.inputs, victim.targets, severity, task=victim.task, generator=starts)
+        masked = {} if victim.mask is None else {"mask": victim.mask}
+        return self.attack(
+            victim.network, victim.inputs, victim.targets, severity, task=victim.task, generator=starts, **masked
+        )
 
     def settings(self) -> dict[str, Any]:
         return self.attack.settings()
@@ -143,4 +148,5 @@ class CorruptionSweep(Sweep):
             change(image, seeded(victim.seed, self.name, severity, sample))
             for image, sample in zip(victim.inputs.cpu(), victim.sample_ids, strict=True)
         ]
-        return torch.stack(images).to(victim.inputs.device, victim.inputs.dtype)
+        changed = torch.stack(images).to(victim.inputs.device, victim.inputs.dtype)
+        return changed if victim.mask is None else torch.where(victim.mask, changed, victim.inputs)

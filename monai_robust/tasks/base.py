@@ -13,7 +13,8 @@ from monai_robust.errors import BadInputError
 
 __all__ = ["Goal", "Task", "total"]
 
-Goal = Literal["untargeted", "least_likely"] | int
+Goal = Literal["untargeted", "least_likely", "vanishing", "mislabelling"] | int
+"""What an attack is after: more loss, or less loss for other targets, which the task makes (:meth:`Task.aim`)."""
 
 
 class Task(ABC):
@@ -25,6 +26,12 @@ class Task(ABC):
     name: ClassVar[str]
     score_name: ClassVar[str] = "score"
     higher_is_better: ClassVar[bool] = True
+    agreeable: ClassVar[bool] = True
+    """Whether views can be asked to agree: whether outputs are class distributions, of images or of pixels."""
+    detail_table: ClassVar[str] = ""
+    """Name of the table of details beside the outcomes, such as ``detections``; empty for a task without one."""
+    truth_table: ClassVar[str] = ""
+    """Name of the table of what would be right, such as ``boxes``."""
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
         """Outputs of ``network`` for ``inputs``, shape (B, C, *spatial)."""
@@ -33,6 +40,13 @@ class Task(ABC):
     def prediction(self, outputs: Any, targets: Any) -> Any:
         """The part of ``outputs`` that is the prediction: of several heads the first, where a task knows of heads."""
         return outputs
+
+    def prepared(self, inputs: Tensor, targets: Any) -> Any:
+        """``targets`` with what follows from them and not from the pixels, computed once for all steps of an attack.
+
+        Every other method takes prepared targets as well as raw ones.
+        """
+        return targets
 
     @abstractmethod
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
@@ -62,6 +76,26 @@ class Task(ABC):
         """Indices of up to four telling samples, to be shown as pictures."""
         raise self._no_outcomes()
 
+    def detail_columns(self) -> list[str]:
+        """Columns of the table of details, but for those that say of which sample and perturbation a row is."""
+        raise self._no_outcomes()
+
+    def truth_columns(self) -> list[str]:
+        """Columns of the table of what would be right, but for the sample's."""
+        raise self._no_outcomes()
+
+    def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
+        """For each sample its rows in the table of details, such as a row for each box that was detected."""
+        raise self._no_outcomes()
+
+    def true_details(self, targets: Any) -> list[list[dict[str, Any]]]:
+        """For each sample its rows in the table of what would be right."""
+        raise self._no_outcomes()
+
+    def settings(self) -> dict[str, Any]:
+        """Numbers that the outcomes depend on, as primitives."""
+        return {}
+
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
         """Label maps (B, *spatial) of prediction and truth to draw into pictures; None where a task has none."""
         return None
@@ -70,7 +104,7 @@ class Task(ABC):
         return BadInputError(f"the task {self.name!r} has no outcomes to write down; evaluate with a task that has")
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
-        """The targets a targeted attack steers to: the least likely class of ``outputs``, or a given class."""
+        """The targets a targeted attack steers to, such as the least likely class of ``outputs``, or a given class."""
         raise BadInputError(f"the task {self.name!r} has no attack goal {goal!r}; use goal='untargeted'")
 
 

@@ -26,12 +26,18 @@ class Inferred(Task):
         self.name = task.name  # type: ignore[misc]
         self.score_name = task.score_name  # type: ignore[misc]
         self.higher_is_better = task.higher_is_better  # type: ignore[misc]
+        self.agreeable = task.agreeable  # type: ignore[misc]
+        self.detail_table = task.detail_table  # type: ignore[misc]
+        self.truth_table = task.truth_table  # type: ignore[misc]
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
         return self.task.forward(lambda x: self.inferer(x, network), inputs, targets)
 
     def prediction(self, outputs: Any, targets: Any) -> Any:
         return self.task.prediction(outputs, targets)
+
+    def prepared(self, inputs: Tensor, targets: Any) -> Any:
+        return self.task.prepared(inputs, targets)
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return self.task.terms(outputs, targets)
@@ -53,6 +59,21 @@ class Inferred(Task):
 
     def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
         return self.task.examples(items, classes)
+
+    def detail_columns(self) -> list[str]:
+        return self.task.detail_columns()
+
+    def truth_columns(self) -> list[str]:
+        return self.task.truth_columns()
+
+    def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
+        return self.task.details(outputs, targets)
+
+    def true_details(self, targets: Any) -> list[list[dict[str, Any]]]:
+        return self.task.true_details(targets)
+
+    def settings(self) -> dict[str, Any]:
+        return self.task.settings()
 
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
         return self.task.picture_masks(outputs, targets)

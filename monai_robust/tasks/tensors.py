@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["map_tensors", "plain"]
+__all__ = ["map_tensors", "plain", "select_rows"]
 
 
 def plain(value: Any) -> Any:
@@ -24,3 +24,14 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map_tensors(function, item) for item in value)
     return value
+
+
+def select_rows(value: Any, rows: Tensor) -> Any:
+    """The samples ``rows``, indices (R,), of targets: of tensors (B, ...), of lists with an entry for each sample."""
+    if isinstance(value, Tensor):
+        return plain(value)[rows.to(value.device)]
+    if isinstance(value, Mapping):
+        return {key: select_rows(item, rows) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+        return type(value)(value[index] for index in rows.tolist())
+    return map_tensors(lambda x: plain(x)[rows.to(x.device)], value)

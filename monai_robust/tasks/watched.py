@@ -39,6 +39,7 @@ class Watched(Task):
         self.terms_seen: list[dict[str, Tensor]] = []
         self.shapes: Any = None
         self._size: Tensor | None = None
+        self._true: Any = targets
         self.name = task.name  # type: ignore[misc]
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
@@ -57,10 +58,16 @@ class Watched(Task):
     def _shapes(self, outputs: Any) -> Any:
         return map_tensors(lambda x: tuple(x.shape), self.task.prediction(outputs, self.targets))
 
+    def prepared(self, inputs: Tensor, targets: Any) -> Any:
+        prepared = self.task.prepared(inputs, targets)
+        if _same(targets, self.targets):
+            self._true = prepared
+        return prepared
+
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         terms = self.task.terms(outputs, targets)
         with torch.no_grad():
-            true = terms if _same(targets, self.targets) else self.task.terms(outputs, self.targets)
+            true = terms if _same(targets, self._true) else self.task.terms(outputs, self._true)
             seen = {name: value.detach().float() for name, value in true.items()}
         if self._size is None or any(len(value) != len(self._size) for value in seen.values()):
             raise _not_whole()

@@ -24,6 +24,7 @@ def batch_ids(batch: Any, key: str, size: int) -> list[str]:
         BadInputError: where the batch says neither.
     """
     if isinstance(batch, Mapping) and key in batch:
+        _check_unmixed(batch[key], key, size)
         ids = _texts(batch[key])
     else:
         image = (
@@ -44,6 +45,18 @@ def batch_ids(batch: Any, key: str, size: int) -> list[str]:
     if len(ids) != size:
         raise BadInputError(f"the batch has {size} images, but {len(ids)} ids under {key!r}; every image needs its own")
     return ids
+
+
+def _check_unmixed(values: Any, key: str, size: int) -> None:
+    """Refuse images that augmentation put together from several: a margin belongs to one."""
+    nested = [one for one in values if isinstance(one, (list, tuple))] if isinstance(values, (list, tuple)) else []
+    if nested or (isinstance(values, Tensor) and values.ndim > 1 and values.numel() > size):
+        shown = nested[0] if nested else values[0].tolist()
+        raise BadInputError(
+            f"a sample of the batch has several ids under {key!r} ({', '.join(map(str, shown))}), as if it was mixed "
+            "from several images, but margins are kept for one image each; train without mixing (mosaic, mixup), or "
+            "give every mixture one id of its own"
+        )
 
 
 def dataset_ids(dataset: Any, key: str) -> list[str] | None:
