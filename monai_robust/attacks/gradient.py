@@ -125,7 +125,7 @@ class GradientAttack:
         Args:
             network: any callable ``inputs -> outputs``.
             inputs: (B, C, *spatial), floating; images of different sizes are padded to one
-                (:func:`monai_robust.data.pad_images`).
+                (:func:`monai_robust.data.padded_batch`).
             targets: whatever the task takes.
             eps: radius: a number or a (B,) tensor; overrides the configured one.
             task: overrides the configured task.

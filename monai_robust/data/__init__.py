@@ -7,7 +7,7 @@ from monai_robust.data.checked import CheckedDataset
 from monai_robust.data.datalist_file import write_datalist
 from monai_robust.data.datalists import ClassificationDatalist, classification_datalist
 from monai_robust.data.images import images_below
-from monai_robust.data.padding import pad_images
+from monai_robust.data.padding import padded_batch
 from monai_robust.data.phantoms import (
     phantom_hippocampi,
     phantom_radiographs,
@@ -50,7 +50,7 @@ __all__ = [
     "label_map_on",
     "load_volume",
     "load_weights",
-    "pad_images",
+    "padded_batch",
     "phantom_hippocampi",
     "phantom_radiographs",
     "read_record",

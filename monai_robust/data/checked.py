@@ -39,6 +39,7 @@ class CheckedDataset(Dataset[dict[str, Any]]):
         num_workers: threads for the check; 0 runs it in the caller's.
         progress: show a bar with the remaining time.
         name: of the data set, for the bar and for messages.
+        left_out: what a data list left out before, to be listed with the rest in :attr:`skipped`.
 
     Attributes:
         skipped: ``{"sample_id", "file", "reason"}`` for each item left out.
@@ -59,6 +60,7 @@ class CheckedDataset(Dataset[dict[str, Any]]):
         num_workers: int = 0,
         progress: bool = False,
         name: str = "train",
+        left_out: Sequence[Mapping[str, str]] = (),
     ) -> None:
         if on_bad_sample not in ("fail", "skip"):
             raise BadInputError(f"on_bad_sample is {on_bad_sample!r}; it can be 'fail' or 'skip'")
@@ -67,7 +69,7 @@ class CheckedDataset(Dataset[dict[str, Any]]):
         self.name = name
         self.transform = _composed(transform)
         self.random = None if random is None else _composed(random)
-        self.skipped: list[dict[str, str]] = []
+        self.skipped: list[dict[str, str]] = [dict(one) for one in left_out]
         self._cached: list[dict[str, Any]] | None = [] if cache else None
         self._items: list[dict[str, Any]] = []
         self._check([dict(item) for item in items], on_bad_sample, num_workers, progress)
@@ -108,21 +110,21 @@ class CheckedDataset(Dataset[dict[str, Any]]):
                 self._items.append(item)
                 if self._cached is not None:
                     self._cached.append(result)
-        self._judge(first_error, len(items), on_bad_sample)
+        self._judge(first_error, len(items) - len(self._items), len(items), on_bad_sample)
 
-    def _judge(self, first_error: BadSampleError | None, total: int, on_bad_sample: str) -> None:
+    def _judge(self, first_error: BadSampleError | None, bad: int, total: int, on_bad_sample: str) -> None:
         if total == 0:
             raise BadInputError(f"data set {self.name!r} has no samples")
         if first_error is None:
             return
         if on_bad_sample == "fail":
             raise BadSampleError(
-                f"{first_error} ({len(self.skipped)} of {total} {self.name} images cannot be used; "
+                f"{first_error} ({bad} of {total} {self.name} images cannot be used; "
                 f"on_bad_sample: skip leaves them out)"
             ) from first_error
         if not self._items:
             raise BadInputError(f"none of the {total} {self.name} images can be used; first: {first_error}")
-        _LOG.warning("skipped %d of %d %s images; the first: %s", len(self.skipped), total, self.name, first_error)
+        _LOG.warning("skipped %d of %d %s images; the first: %s", bad, total, self.name, first_error)
 
     def _attempt(self, item: dict[str, Any]) -> dict[str, Any] | BadSampleError:
         try:

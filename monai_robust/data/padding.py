@@ -9,10 +9,10 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["pad_images"]
+__all__ = ["padded_batch"]
 
 
-def pad_images(
+def padded_batch(
     images: Sequence[Tensor], *, divisible: int | Sequence[int] = 1, value: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Images of different sizes as one tensor, padded at the end of each axis, and where in it there is image.

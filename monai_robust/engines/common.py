@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_robust.attacks.guard import bare
 from monai_robust.attacks.threat import as_norm
-from monai_robust.data.padding import pad_images
+from monai_robust.data.padding import padded_batch
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import map_tensors, plain
 
@@ -45,7 +45,7 @@ class Batch:
         inputs, targets, args, kwargs = (*prepared, (), None)[:4]
         mask = batchdata.get(MASK_KEY) if isinstance(batchdata, Mapping) else None
         if isinstance(inputs, Sequence):
-            inputs, mask = pad_images(inputs, divisible=getattr(bare(engine.network), "size_divisible", 1))
+            inputs, mask = padded_batch(inputs, divisible=getattr(bare(engine.network), "size_divisible", 1))
         return cls(inputs, targets, args, kwargs, None if mask is None else plain(mask).to(inputs.device))
 
     @property
