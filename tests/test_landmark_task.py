@@ -58,7 +58,7 @@ def terms_by_hand(outputs: torch.Tensor, targets: torch.Tensor, heatmap: str) ->
             disc = np.linalg.norm(steps, axis=0) <= RADIUS
             p = 1 / (1 + np.exp(-maps[0, index]))
             dice = 1 - 2 * p[disc].sum() / (p.sum() + disc.sum())
-            bce = -(np.log(p[disc]).mean() + np.log(1 - p[~disc]).mean()) / 2
+            bce = -(np.log(p[disc]).sum() + np.log(1 - p[~disc]).sum()) / disc.sum()
             own["heatmap"].append(dice if heatmap == "dice" else bce)
             for axis, name in enumerate("xyz"[: len(shape)]):
                 own[f"offset_{name}"].append(np.abs(maps[1 + axis, index] - steps[axis] / RADIUS)[disc].mean())

@@ -104,15 +104,15 @@ class LandmarkLoss(nn.Module):
     second (, L along the third). With A the pixels of the disc around a landmark, |A| their number, and p = sigmoid(z),
 
         dice:    1 - 2 * (sum of p over A) / (sum of p over all pixels + |A|)
-        bce:     1/2 * (mean of -log p over A) + 1/2 * (mean of -log(1 - p) over all other pixels)
+        bce:     ((sum of -log p over A) + (sum of -log(1 - p) over all other pixels)) / |A|
         offset:  mean over A of |offset - (point - pixel) / radius|, for each axis
 
-    In ``bce`` a disc weighs as much as the picture around it; with equal weights of all pixels an empty map would be
-    almost right. A missing landmark counts nowhere; terms of a sample without any landmark are 0. Computed in single
-    precision at least.
+    ``bce`` is the plain mean over pixels but for its scale, which does not depend on the size of the picture: with disc
+    and surroundings weighed alike, maps become so wide that pixels vote whose offsets nobody trained. A missing
+    landmark counts nowhere; terms of a sample without any landmark are 0. Computed in single precision at least.
 
-    Source: Yao et al. 2020 (Miss the point), multi-task U-Net, with a disc in place of a Gaussian and its own balance
-    of the cross-entropy; Dice in its place as in AMAT, section 3.6.
+    Source: Yao et al. 2020 (Miss the point), multi-task U-Net, with a disc in place of a Gaussian; Dice in the place of
+    cross-entropy as in AMAT, section 3.6.
 
     Args:
         radius: of the disc, in pixels of the network's input.
@@ -179,7 +179,7 @@ class LandmarkLoss(nn.Module):
         dims = len(maps.spatial)
         flat = outputs.to(outputs.dtype if outputs.dtype == torch.float64 else torch.float32).flatten(2)
         logits, offsets = flat.unflatten(1, (1 + dims, -1)).split((1, dims), dim=1)
-        heatmap = _dice(logits[:, 0], maps) if self.heatmap == "dice" else _balanced_cross_entropy(logits[:, 0], maps)
+        heatmap = _dice(logits[:, 0], maps) if self.heatmap == "dice" else _cross_entropy(logits[:, 0], maps)
         found = offsets.gather(3, maps.pixels[:, None].expand(-1, dims, -1, -1))
         distance = ((found - maps.offsets).abs() * maps.inside[:, None]).sum(dim=3) / _area(maps)[:, None]
         terms = {"heatmap": _over_visible(heatmap, maps)}
@@ -198,12 +198,10 @@ def _dice(logits: Tensor, maps: LandmarkMaps) -> Tensor:
     return 1 - 2 * common / (p.sum(dim=2) + _area(maps))
 
 
-def _balanced_cross_entropy(logits: Tensor, maps: LandmarkMaps) -> Tensor:
-    """Cross-entropy of each heatmap, half of it the disc's mean and half the mean of all other pixels, (B, L)."""
-    in_disc = logits.gather(2, maps.pixels)
-    missed = (F.softplus(-in_disc) * maps.inside).sum(dim=2) / _area(maps)
-    outside = F.softplus(logits).sum(dim=2) - (F.softplus(in_disc) * maps.inside).sum(dim=2)
-    return (missed + outside / (logits.shape[2] - _area(maps)).clamp(min=1)) / 2
+def _cross_entropy(logits: Tensor, maps: LandmarkMaps) -> Tensor:
+    """Cross-entropy of each heatmap, summed over its pixels and divided by the disc's, (B, L)."""
+    in_disc = (logits.gather(2, maps.pixels) * maps.inside).sum(dim=2)  # -log p is -log(1 - p) - z
+    return (F.softplus(logits).sum(dim=2) - in_disc) / _area(maps)
 
 
 def _area(maps: LandmarkMaps) -> Tensor:
