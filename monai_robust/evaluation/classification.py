@@ -69,6 +69,7 @@ class ClassificationReading:
     """Reads runs of single-label classification: columns ``label, prediction, probability_0 ..., score``."""
 
     task = "classification"
+    searched = "score"
     glossary: Mapping[str, str] = GLOSSARY
 
     def check(self, run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -25,6 +26,7 @@ from monai_robust.evaluation.summary import (
     breaking_radii,
     mean_over_severities,
     over_replicates,
+    rated_by,
     summarise,
 )
 from monai_robust.evaluation.table import CLEAN
@@ -65,6 +67,8 @@ class ScoreStyle:
         digits: decimals in tables.
         stem: of the names of CSV files.
         percent: whether axes and sentences write it in percent.
+        higher_is_better: whether it is a score, or an error.
+        unit: of an error, such as ``mm``; scores have none.
     """
 
     name: str
@@ -73,56 +77,80 @@ class ScoreStyle:
     digits: int
     stem: str
     percent: bool
+    higher_is_better: bool = True
+    unit: str = ""
 
     def text(self, score: float) -> str:
-        """A score within a sentence."""
+        """A score within a sentence, without its unit."""
         return f"{100 * score:.0f}" if self.percent else f"{score:.2f}"
 
+    @property
+    def sign(self) -> str:
+        """What stands after a number within a sentence."""
+        return " %" if self.percent else f" {self.unit}".rstrip()
 
-def common_frames(runs: Sequence[Run], statistics: Statistics) -> dict[str, pd.DataFrame]:
-    """``summary_of_runs``, ``summary``, ``means_over_severities`` and ``breaking_radii``."""
+    @property
+    def axis(self) -> str:
+        """What it is called at an axis."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    @property
+    def breaking(self) -> str:
+        """The column of breaking radii."""
+        return "radius_at_half_score" if self.higher_is_better else "radius_at_twice_error"
+
+
+def common_frames(
+    runs: Sequence[Run], statistics: Statistics, column: str = "score", higher_is_better: bool = True
+) -> dict[str, pd.DataFrame]:
+    """``summary_of_runs``, ``summary``, ``means_over_severities`` and ``breaking_radii``, these of ``column``."""
     summary = summarise(runs, statistics)
     replicated = over_replicates(summary)
     return {
         "summary_of_runs": summary,
         "summary": replicated,
         "means_over_severities": over_replicates(mean_over_severities(runs, summary)),
-        "breaking_radii": breaking_radii(replicated),
+        "breaking_radii": breaking_radii(rated_by(replicated, column), higher_is_better=higher_is_better),
     }
 
 
 def undertrained(
-    runs: Sequence[Run], means: pd.DataFrame, recipes: Collection[str], column: str, least: float
+    runs: Sequence[Run],
+    means: pd.DataFrame,
+    recipes: Collection[str],
+    column: str,
+    limit: float,
+    higher_is_better: bool = True,
 ) -> pd.Series | None:
-    """The worst name among those trained by ``recipes`` whose clean ``column`` is below ``least``, if there is one."""
+    """The worst name among those trained by ``recipes`` whose clean ``column`` is worse than ``limit``, if any is."""
     names = {run.name for run in runs if str(run.info.get("recipe") or run.name).lower() in recipes}
     clean = whole(means, CLEAN)
-    low = clean[clean["name"].isin(names) & (clean[column] < least)]
-    return None if low.empty else low.sort_values(column).iloc[0]
+    worse = clean[column] < limit if higher_is_better else clean[column] > limit
+    low = clean[clean["name"].isin(names) & worse]
+    return None if low.empty else low.sort_values(column, ascending=higher_is_better).iloc[0]
 
 
 def falls(breaking: pd.DataFrame, style: ScoreStyle) -> list[str]:
-    """For each attack, a sentence about where it halves the score of every name."""
-    sentences = []
+    """For each attack, a sentence about where it halves the score of every name, or doubles the error."""
+    sentences, verb = [], "halve" if style.higher_is_better else "double"
     for attack, rows in breaking.groupby("perturbation", sort=False):
-        parts = [f"of “{row['name']}” {_fall(row)}" for _, row in rows.iterrows()]
-        sentences.append(f"{perturbation_label(str(attack))} attacks halve the {style.name} {listed(parts)}.")
+        parts = [f"of “{row['name']}” {_fall(row, style)}" for _, row in rows.iterrows()]
+        sentences.append(f"{perturbation_label(str(attack))} attacks {verb} the {style.name} {listed(parts)}.")
     return sentences
 
 
 def radius_pictures(runs: Sequence[Run], replicated: pd.DataFrame, style: ScoreStyle) -> list[Picture]:
     """For each attack, the score over its radius."""
     pictures = []
-    unit = " %" if style.percent else ""
     for attack in of_kind(runs, "attack"):
         rows = whole(replicated, attack)
         ends = [
-            f"{name} {style.text(block['score'].iloc[0])} to {style.text(block['score'].iloc[-1])}{unit}"
+            f"{name} {style.text(block['score'].iloc[0])} to {style.text(block['score'].iloc[-1])}{style.sign}"
             for name, block in rows.sort_values("severity").groupby("name", sort=False)
         ]
         first, last = number(rows["severity"].min()), number(rows["severity"].max())
         alt = f"Lines: {style.name} under {perturbation_label(attack)}, from radius {first} to {last}: {listed(ends)}."
-        figure = score_versus_radius(replicated, attack, score=style.name, percent=style.percent)
+        figure = score_versus_radius(replicated, attack, **_drawn(style))
         pictures.append(Picture(figure, alt, "Radius 0 is the clean images. " + _shade(replicated)))
     return pictures
 
@@ -132,7 +160,7 @@ def severity_picture(replicated: pd.DataFrame, corruptions: Sequence[str], what:
     labels = listed([perturbation_label(name) for name in corruptions])
     alt = f"Lines: {style.name} over the severity of {labels} {what}."
     caption = f"Dashed lines: {style.name} on clean images. " + _shade(replicated)
-    figure = score_over_severity(replicated, corruptions, score=style.name, percent=style.percent)
+    figure = score_over_severity(replicated, corruptions, **_drawn(style))
     return Picture(figure, alt, caption)
 
 
@@ -153,15 +181,16 @@ def radius_table(replicated: pd.DataFrame, attack: str, style: ScoreStyle, group
 
 
 def breaking_table(radii: pd.DataFrame, style: ScoreStyle) -> ReportTable:
-    """Where each attack halves the score."""
+    """Where each attack halves the score, or doubles the error."""
     headers = [perturbation_label(name) for name in dict.fromkeys(radii["perturbation"])]
     rows = [
-        ([str(name)], [_radius_text(row) for _, row in block.iterrows()])
+        ([str(name)], [_radius_text(row, style) for _, row in block.iterrows()])
         for name, block in radii.groupby("name", sort=False)
     ]
     note = "Linear between the radii that were evaluated; in brackets in percent of the mean norm of the clean images."
-    title = f"Radius at which {style.name} is half of the clean {style.name}"
-    return ReportTable(f"table_radius_at_half_{style.stem}", title, ["Run"], headers, rows, note=note)
+    share = "half of" if style.higher_is_better else "twice"
+    title = f"Radius at which {style.name} is {share} the clean {style.name}"
+    return ReportTable(f"table_radius_at_{share.split()[0]}_{style.stem}", title, ["Run"], headers, rows, note=note)
 
 
 def by_name(
@@ -238,19 +267,24 @@ def _shade(replicated: pd.DataFrame) -> str:
     return "Shade: one standard deviation over runs." if (replicated["n_runs"] > 1).any() else "One run: no spread."
 
 
+def _drawn(style: ScoreStyle) -> dict[str, Any]:
+    """How figures are to write a score."""
+    return {"score": style.axis, "percent": style.percent, "bounded": style.higher_is_better}
+
+
 def _in_percent(percent: float) -> str:
     return "" if math.isnan(percent) else f" ({number(percent)} %)"
 
 
-def _radius_text(row: pd.Series) -> str:
-    radius = row["radius_at_half_score"]
+def _radius_text(row: pd.Series, style: ScoreStyle) -> str:
+    radius = row[style.breaking]
     if math.isnan(radius):
         return f"beyond {number(row['largest_radius'])}"
     return number(radius) + _in_percent(row["percent_of_image_norm"])
 
 
-def _fall(row: pd.Series) -> str:
-    radius, percent = row["radius_at_half_score"], row["percent_of_image_norm"]
+def _fall(row: pd.Series, style: ScoreStyle) -> str:
+    radius, percent = row[style.breaking], row["percent_of_image_norm"]
     if math.isnan(radius):
         return f"at none of the radii up to {number(row['largest_radius'])}"
     of_norm = "" if math.isnan(percent) else f" ({number(percent)}{PERCENT} of the norm of an average image)"

@@ -78,7 +78,7 @@ def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 @_styled
 def score_versus_radius(
-    replicated: pd.DataFrame, attack: str, *, score: str = "accuracy", percent: bool = True
+    replicated: pd.DataFrame, attack: str, *, score: str = "accuracy", percent: bool = True, bounded: bool = True
 ) -> Figure:
     """Score over the radius of an attack, a line for each name, radius 0 being the clean inputs.
 
@@ -89,6 +89,7 @@ def score_versus_radius(
         attack: the perturbation's name.
         score: what the score is called.
         percent: write it in percent.
+        bounded: whether it lies in [0, 1], which the axis then shows, or is an error without an upper end.
     """
     whole = replicated[replicated["group"] == ""]
     block = _rows(whole, attack)
@@ -101,7 +102,7 @@ def score_versus_radius(
     axes.set_xlabel(f"radius of the attack, {NORMS.get(norm, norm)} norm, in units of the network's input")
     axes.set_ylabel(f"{score} under {perturbation_label(attack)}")
     axes.set_xlim(left=0)
-    _unit_range(axes, percent)
+    _score_range(axes, percent, bounded)
     _norm_axis(axes, block)
     _legend(figure, axes)
     return figure
@@ -109,7 +110,12 @@ def score_versus_radius(
 
 @_styled
 def score_over_severity(
-    replicated: pd.DataFrame, perturbations: Sequence[str], *, score: str = "accuracy", percent: bool = True
+    replicated: pd.DataFrame,
+    perturbations: Sequence[str],
+    *,
+    score: str = "accuracy",
+    percent: bool = True,
+    bounded: bool = True,
 ) -> Figure:
     """Score over the severity of corruptions, a panel for each; a dashed line is the clean score.
 
@@ -118,6 +124,7 @@ def score_over_severity(
         perturbations: names of corruptions.
         score: what the score is called.
         percent: write it in percent.
+        bounded: whether it lies in [0, 1], which the axis then shows, or is an error without an upper end.
     """
     whole = replicated[replicated["group"] == ""]
     columns = min(len(perturbations), 3)
@@ -131,7 +138,7 @@ def score_over_severity(
         axes.set_xlabel(SEVERITIES.get(name, "severity"))
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        _unit_range(axes, percent)
+        _score_range(axes, percent, bounded)
     for axes in panels[::columns]:
         axes.set_ylabel(score)
     _legend(figure, panels[0])
@@ -359,8 +366,11 @@ def _line(axes: Axes, rows: pd.DataFrame, name: str, index: int) -> None:
         axes.fill_between(severity, low, high, color=_colour(index), alpha=0.18, linewidth=0)
 
 
-def _unit_range(axes: Axes, percent: bool) -> None:
-    axes.set_ylim(0, 1)
+def _score_range(axes: Axes, percent: bool, bounded: bool) -> None:
+    if bounded:
+        axes.set_ylim(0, 1)
+    else:
+        axes.set_ylim(bottom=0, auto=None)  # panels share the axis, and the next may go beyond this one
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 

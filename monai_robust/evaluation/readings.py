@@ -9,6 +9,8 @@ import pandas as pd
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.classification import ClassificationReading
+from monai_robust.evaluation.detection import DetectionReading
+from monai_robust.evaluation.landmarks import LandmarkReading
 from monai_robust.evaluation.run import Run
 from monai_robust.evaluation.sections import Section
 from monai_robust.evaluation.segmentation import SegmentationReading
@@ -21,12 +23,17 @@ class TaskReading(Protocol):
 
     Attributes:
         glossary: for each measure, what it means in one sentence for a clinician.
+        searched: the statistic, or ``score``, by which networks are compared when a setting of training is searched.
     """
 
     glossary: Mapping[str, str]
+    searched: str
 
     def check(self, run: Run) -> None:
         """Refuse outcomes that are not this task's."""
+
+    def statistics(self, run: Run, rows: pd.DataFrame) -> dict[str, float]:
+        """Numbers about some rows of a table, those of one perturbation and severity."""
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by the stem of its CSV file."""
@@ -44,6 +51,8 @@ class TaskReading(Protocol):
 READINGS: Mapping[str, TaskReading] = {
     "classification": ClassificationReading(),
     "segmentation": SegmentationReading(),
+    "landmarks": LandmarkReading(),
+    "detection": DetectionReading(),
 }
 
 

@@ -12,27 +12,22 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.comparisons import (
     ScoreStyle,
     breaking_table,
-    by_name,
     common_frames,
     falls,
     of_kind,
     radius_pictures,
-    radius_table,
-    severities_of,
-    severity_picture,
-    stubs,
     undertrained,
     whole,
 )
 from monai_robust.evaluation.run import OUTCOMES, Run
-from monai_robust.evaluation.sections import (
-    ReportTable,
-    Section,
-    listed,
-    measured,
-    number,
-    perturbation_label,
+from monai_robust.evaluation.score_sections import (
+    attack_table,
+    auc_table,
+    corruption_section,
+    group_section,
+    statistics_table,
 )
+from monai_robust.evaluation.sections import ReportTable, Section, listed
 from monai_robust.evaluation.summary import auc_by_attack
 from monai_robust.evaluation.table import CLEAN
 from monai_robust.metrics import DiceIndex, average_dice_index, total_voxel_dice_index, volume_dice
@@ -48,8 +43,6 @@ INDICES = {
     "tvdi": "Total voxel Dice index (TVDI) of clean images",
     "volume_dice": "Dice of clean volumes, averaged over volumes",
 }
-# the paper's abbreviations
-SHORT = {"pgd": "P.", "bim": "IF.", "ifgsm": "IF."}
 GLOSSARY = {
     "Dice": "how well a predicted area covers the true one: twice the area they share, divided by the sum of both; 1 "
     "is perfect, 0 is no overlap.",
@@ -72,6 +65,7 @@ class SegmentationReading:
     """Reads runs of segmentation: columns ``tp_1, fp_1, fn_1, tp_2, ..., score``; the run's classes are foreground."""
 
     task = "segmentation"
+    searched = "score"
     glossary: Mapping[str, str] = GLOSSARY
 
     def check(self, run: Run) -> None:
@@ -141,8 +135,8 @@ class SegmentationReading:
         found = [
             _clean_section(runs, frames),
             _attack_section(runs, frames),
-            _corruption_section(runs, frames),
-            *(_group_section(runs, frames, group) for group in runs[0].groups),
+            corruption_section(runs, frames, ADI),
+            *(group_section(runs, frames, group, ADI) for group in runs[0].groups),
         ]
         return [section for section in found if section.tables or section.pictures]
 
@@ -168,15 +162,10 @@ def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> S
 
 def _class_table(clean: pd.DataFrame, index: str, title: str, classes: Sequence[str]) -> ReportTable:
     """The mean and every class of one index."""
-    single = len(classes) == 1
-    headers = [classes[0]] if single else ["Mean", *classes]
-    columns = [f"{index}_{place}" for place in range(1, len(classes) + 1)]
     mean = "score" if index == "adi" else index  # the same number, but with its interval
-    rows = [
-        ([str(row["name"])], [measured(row, column) for column in ([mean] if single else [mean, *columns])])
-        for _, row in clean.iterrows()
-    ]
-    return ReportTable(f"table_{index}", title, ["Run"], headers, rows, 1.0, 3)
+    places = {name: f"{index}_{place}" for place, name in enumerate(classes, 1)}
+    columns = {"Mean": mean, **places} if len(classes) > 1 else {classes[0]: mean}
+    return statistics_table(clean, f"table_{index}", title, columns)
 
 
 def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
@@ -184,76 +173,12 @@ def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> 
     if not attacks:
         return Section("Attacks")
     tables = [
-        _paper_table(runs, frames),
-        _auc_table(frames["auc_robust"]),
+        attack_table(runs, frames, ADI, "S. Dice"),
+        auc_table(frames["auc_robust"], ADI),
         breaking_table(frames["breaking_radii"], ADI),
     ]
     text = "How far an image must be changed before the network fails."
     return Section("Attacks", text, tables, radius_pictures(runs, frames["summary"], ADI))
-
-
-def _paper_table(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> ReportTable:
-    """A row for each name in the shape of AMAT's Tables 1 to 3: clean, each attack at its radii, and their mean."""
-    attacks = {one.name: one.severities for one in runs[0].perturbations if one.kind == "attack"}
-    shorts = _shorts(list(attacks))
-    headers = ["S. Dice"]
-    for attack, radii in attacks.items():
-        headers += [*(f"{shorts[attack]} {number(radius)}" for radius in radii), f"{shorts[attack]} Avg."]
-    at_radii = frames["summary"][frames["summary"]["group"] == ""]
-    means = frames["means_over_severities"][frames["means_over_severities"]["group"] == ""]
-    rows = []
-    for stub, block in stubs(at_radii):
-        cells = {(row["perturbation"], row["severity"]): measured(row, "score") for _, row in block.iterrows()}
-        averages = means[means["name"] == stub[0]].set_index("perturbation")
-        values = [cells[CLEAN, 0.0]]
-        for attack, radii in attacks.items():
-            values += [*(cells[attack, radius] for radius in radii), measured(averages.loc[attack], "score")]
-        rows.append((stub, values))
-    legend = "; ".join(f"{short} is {perturbation_label(attack)} of that radius" for attack, short in shorts.items())
-    note = f"S. Dice is the ADI of clean images; {legend}; Avg. is the mean over the radii, without the clean images."
-    return ReportTable("table_adi_under_attack", "ADI, clean and under attack", ["Run"], headers, rows, 1.0, 3, note)
-
-
-def _shorts(attacks: Sequence[str]) -> dict[str, str]:
-    """The paper's abbreviation of each attack, where it has one and that tells it from the others."""
-    found = {attack: SHORT.get(attack.rpartition("_")[0], "") for attack in attacks}
-    clear = {attack: short for attack, short in found.items() if short and [*found.values()].count(short) == 1}
-    return {attack: clear.get(attack, perturbation_label(attack)) for attack in attacks}
-
-
-def _auc_table(areas: pd.DataFrame) -> ReportTable:
-    attacks = areas.drop_duplicates("perturbation")
-    headers = [
-        f"{perturbation_label(row['perturbation'])} up to {number(row['largest_radius'])}"
-        for _, row in attacks.iterrows()
-    ]
-    rows = [
-        ([str(name)], [measured(row, "auc_robust") for _, row in block.iterrows()])
-        for name, block in areas.groupby("name", sort=False)
-    ]
-    note = "The root of the product of clean ADI and mean ADI over the radii from 0 on (trapezoid rule)."
-    return ReportTable("table_auc_robust", "AUC_robust", ["Run"], headers, rows, 1.0, 3, note)
-
-
-def _corruption_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
-    names = of_kind(runs, "corruption")
-    if not names:
-        return Section("Corruptions")
-    headers = {name: perturbation_label(name) for name in (CLEAN, *names)}
-    ranges = "; ".join(f"{perturbation_label(name)}: {severities_of(runs, name)}" for name in names)
-    note = f"Means over the severities that were evaluated ({ranges})."
-    means = frames["means_over_severities"]
-    table = by_name(means, "score", headers, "table_corruptions", ADI.title, ADI.scale, ADI.digits, note=note)
-    return Section("Corruptions", "", [table], [severity_picture(frames["summary"], names, "corruption", ADI)])
-
-
-def _group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], group: str) -> Section:
-    """What a table says of all samples, within each value of a group column."""
-    tables = [radius_table(frames["summary"], attack, ADI, group) for attack in of_kind(runs, "attack")]
-    if not tables:
-        means, headers = frames["means_over_severities"], {CLEAN: "Clean"}
-        tables.append(by_name(means, "score", headers, "table_adi", ADI.title, ADI.scale, ADI.digits, group))
-    return Section(f"Within {group}", "All other numbers stand in the CSV files.", tables)
 
 
 def _counts(run: Run, rows: pd.DataFrame) -> list[NDArray[np.int64]]:

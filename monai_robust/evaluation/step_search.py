@@ -13,8 +13,9 @@ import pandas as pd
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.bundle import run_bundle
+from monai_robust.evaluation.readings import reading_of
 from monai_robust.evaluation.run import Run, read_run
-from monai_robust.evaluation.summary import auc_by_attack, summarise
+from monai_robust.evaluation.summary import auc_by_attack, largest_error, rated_by, summarise
 from monai_robust.evaluation.table import CLEAN
 
 __all__ = ["best_step", "search_step"]
@@ -38,8 +39,9 @@ def search_step(
             ``robust#thresholds`` and ``radii``.
 
     Returns:
-        One row for each step and attack: ``step, perturbation, clean``, the mean score at each radius, ``auc_robust``,
-        ``higher_is_better``.
+        One row for each step and attack: ``step, perturbation, clean``, what the step is chosen by at each radius (the
+        mean score; of landmarks the pooled mean radial error, of detections the pooled average IoU), ``auc_robust``
+        (errors are divided by the largest of all candidates, as in Table 11) and ``higher_is_better``.
 
     Raises:
         BadInputError: for steps that are no positive numbers, settings that are not those of the search that was begun
@@ -61,7 +63,7 @@ def search_step(
 
 
 def best_step(table: pd.DataFrame) -> float:
-    """The step with the largest AUC_robust (the smallest error) under the attack that hurts it most.
+    """The step with the largest AUC_robust (of errors the smallest) under the attack that hurts it most.
 
     Args:
         table: from :func:`search_step`.
@@ -101,10 +103,14 @@ def _measure(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any
 
 
 def _table(runs: Mapping[float, Run]) -> pd.DataFrame:
-    summary = summarise(list(runs.values()), lambda run, rows: {})
-    higher = bool(next(iter(runs.values())).info["score"]["higher_is_better"])
-    # Errors are divided by the largest of all candidates, as in the paper's Table 11.
-    areas = auc_by_attack(summary, higher_is_better=higher, scale=None if higher else float(summary["score"].max()))
+    first = next(iter(runs.values()))
+    reading = reading_of(first.task)
+    for run in runs.values():
+        reading.check(run)
+    summary = rated_by(summarise(list(runs.values()), reading.statistics), reading.searched)
+    summary = summary[summary["group"] == ""]
+    higher = bool(first.info["score"]["higher_is_better"])
+    areas = auc_by_attack(summary, higher_is_better=higher, scale=None if higher else largest_error(summary))
     rows = []
     for step, run in runs.items():
         own = summary[summary["name"] == run.name]

@@ -28,10 +28,13 @@ __all__ = [
     "auc_by_attack",
     "bootstrap_intervals",
     "breaking_radii",
+    "largest_error",
     "mean_input_norm",
     "mean_over_severities",
     "over_replicates",
     "radius_at_half_score",
+    "radius_at_twice_error",
+    "rated_by",
     "summarise",
 ]
 
@@ -109,6 +112,23 @@ def over_replicates(summary: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
+def rated_by(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The same frame with one of the task's statistics in the place of the score, for all that reads ``score``.
+
+    Args:
+        frame: any frame of this module.
+        column: the statistic.
+
+    Returns:
+        A copy. The interval, which is that of the mean score, is kept only where the statistic is the mean score.
+    """
+    parts = {"score": frame[column]}
+    if f"{column}_std" in frame:
+        parts["score_std"] = frame[f"{column}_std"]
+    same = np.isclose(frame[column], frame["score"], rtol=1e-9, atol=0)
+    return frame.assign(**parts, **{end: frame[end].where(same) for end in INTERVAL})
+
+
 def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale: float | None = None) -> pd.DataFrame:
     """:func:`~monai_robust.metrics.auc_robust` of the mean score of each run under each attack, over its radii and 0.
 
@@ -141,35 +161,56 @@ def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale
     return table.reset_index()
 
 
-def breaking_radii(replicated: pd.DataFrame) -> pd.DataFrame:
-    """Where each name's mean score under each attack falls to half of its clean score.
+def largest_error(summary: pd.DataFrame) -> float:
+    """The largest mean error of clean and attacked inputs among all runs, what AUC_robust of errors is divided by.
+
+    Source: AMAT, Table 11, whose numbers are those of errors divided by its largest one.
 
     Args:
-        replicated: :func:`over_replicates` of :func:`summarise`; scores must be such that higher is better.
+        summary: from :func:`summarise`.
 
     Returns:
-        ``name, perturbation, norm, radius_at_half_score`` (in units of the network's input; NaN if no evaluated radius
-        gets there), ``percent_of_image_norm`` (L2 only) and ``largest_radius`` evaluated.
+        1 where every error is 0 or unknown, so that it can be divided by.
     """
+    shown = summary[(summary["group"] == "") & summary["kind"].isin(["clean", "attack"])]
+    largest = float(shown["score"].max())
+    return largest if largest > 0 else 1.0
+
+
+def breaking_radii(replicated: pd.DataFrame, *, higher_is_better: bool = True) -> pd.DataFrame:
+    """Where each name's mean score under each attack falls to half of its clean score, or an error doubles.
+
+    Args:
+        replicated: :func:`over_replicates` of :func:`summarise`.
+        higher_is_better: whether the score is one, or an error.
+
+    Returns:
+        ``name, perturbation, norm, radius_at_half_score`` (of errors ``radius_at_twice_error``; in units of the
+        network's input; NaN if no evaluated radius gets there), ``percent_of_image_norm`` (L2 only) and
+        ``largest_radius`` evaluated.
+    """
+    found, column = (
+        (radius_at_half_score, "radius_at_half_score")
+        if higher_is_better
+        else (radius_at_twice_error, "radius_at_twice_error")
+    )
     whole = replicated[replicated["group"] == ""]
     clean = whole[whole["perturbation"] == CLEAN].set_index("name")["score"]
     rows = []
     for (name, attack), block in whole[whole["kind"] == "attack"].groupby(["name", "perturbation"], sort=False):
-        radius = radius_at_half_score(
-            float(clean.loc[str(name)]), block["severity"].to_numpy(), block["score"].to_numpy()
-        )
+        radius = found(float(clean.loc[str(name)]), block["severity"].to_numpy(), block["score"].to_numpy())
         percent = float((block["radius_percent"] / block["severity"]).mean())
         rows.append(
             {
                 "name": name,
                 "perturbation": attack,
                 "norm": block["norm"].iloc[0],
-                "radius_at_half_score": radius,
+                column: radius,
                 "percent_of_image_norm": radius * percent,
                 "largest_radius": float(block["severity"].max()),
             }
         )
-    columns = ["name", "perturbation", "norm", "radius_at_half_score", "percent_of_image_norm", "largest_radius"]
+    columns = ["name", "perturbation", "norm", column, "percent_of_image_norm", "largest_radius"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -186,11 +227,29 @@ def radius_at_half_score(clean: float, radii: NDArray[np.float64], scores: NDArr
     Returns:
         The radius, NaN if the score stays above half at all radii (or there is none).
     """
+    return _radius_down_to(clean / 2, clean, radii, scores)
+
+
+def radius_at_twice_error(clean: float, radii: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
+    """The smallest radius at which an error is twice the clean one; the same for errors, of which less is better.
+
+    Args:
+        clean: error at radius 0.
+        radii: (R,) evaluated radii, in any order.
+        errors: (R,) their errors.
+
+    Returns:
+        The radius, NaN if the error stays below twice the clean one at all radii (or there is none).
+    """
+    return _radius_down_to(-2 * clean, -clean, radii, -np.asarray(errors))
+
+
+def _radius_down_to(level: float, clean: float, radii: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
     order = np.argsort(radii)
-    before, previous, half = 0.0, clean, clean / 2
+    before, previous = 0.0, clean
     for radius, score in zip(np.asarray(radii)[order], np.asarray(scores)[order], strict=True):
-        if score <= half:
-            share = (previous - half) / (previous - score) if previous > score else 1.0
+        if score <= level:
+            share = (previous - level) / (previous - score) if previous > score else 1.0
             return float(before + share * (radius - before))
         before, previous = radius, score
     return math.nan

@@ -12,6 +12,14 @@ from monai_robust.metrics.calibration import (
     reliability_bins,
     rms_calibration_error,
 )
+from monai_robust.metrics.detection import (
+    ImageMatches,
+    average_iou,
+    average_precisions,
+    match_detections,
+    match_images,
+    mean_average_precision,
+)
 from monai_robust.metrics.dice_index import (
     AverageDiceIndex,
     DiceIndex,
@@ -21,27 +29,43 @@ from monai_robust.metrics.dice_index import (
     volume_dice,
 )
 from monai_robust.metrics.entropy import PredictiveEntropy, predictive_entropy
+from monai_robust.metrics.landmarks import (
+    DetectionRate,
+    RadialError,
+    mean_radial_error,
+    successful_detection_rate,
+)
 from monai_robust.metrics.robust_auc import auc_robust
 
 __all__ = [
     "AdversarialAccuracy",
     "AverageDiceIndex",
     "BrierScore",
+    "DetectionRate",
     "DiceIndex",
     "ExpectedCalibrationError",
+    "ImageMatches",
     "PredictiveEntropy",
     "RMSCalibrationError",
+    "RadialError",
     "ReliabilityBins",
     "TotalVoxelDiceIndex",
     "adversarial_accuracy",
     "auc_robust",
     "average_dice_index",
+    "average_iou",
+    "average_precisions",
     "brier_per_sample",
     "brier_score",
     "expected_calibration_error",
+    "match_detections",
+    "match_images",
+    "mean_average_precision",
+    "mean_radial_error",
     "predictive_entropy",
     "reliability_bins",
     "rms_calibration_error",
+    "successful_detection_rate",
     "total_voxel_dice_index",
     "volume_dice",
 ]
