@@ -6,11 +6,17 @@ from monai_robust.data.balance import balanced_sampler, class_weights
 from monai_robust.data.checked import CheckedDataset
 from monai_robust.data.datalist_file import write_datalist
 from monai_robust.data.datalists import ClassificationDatalist, classification_datalist
+from monai_robust.data.detection import DetectionDatalist, detection_datalist, write_detection_datalist
 from monai_robust.data.images import images_below
+from monai_robust.data.landmarks import LandmarkDatalist, landmark_datalist, write_landmark_datalist
 from monai_robust.data.padding import padded_batch
 from monai_robust.data.phantoms import (
+    phantom_blood_smears,
+    phantom_cephalograms,
     phantom_hippocampi,
     phantom_radiographs,
+    write_blood_smear_phantoms,
+    write_cephalogram_phantoms,
     write_hippocampus_phantoms,
     write_radiograph_phantoms,
 )
@@ -36,7 +42,9 @@ from monai_robust.data.training_record import check_record, load_weights, read_r
 __all__ = [
     "CheckedDataset",
     "ClassificationDatalist",
+    "DetectionDatalist",
     "ForegroundBatchSampler",
+    "LandmarkDatalist",
     "SegmentationDatalist",
     "SimpleITKReader",
     "SliceDataset",
@@ -46,11 +54,15 @@ __all__ = [
     "check_volume",
     "class_weights",
     "classification_datalist",
+    "detection_datalist",
     "images_below",
     "label_map_on",
+    "landmark_datalist",
     "load_volume",
     "load_weights",
     "padded_batch",
+    "phantom_blood_smears",
+    "phantom_cephalograms",
     "phantom_hippocampi",
     "phantom_radiographs",
     "read_record",
@@ -59,10 +71,14 @@ __all__ = [
     "slices_of_volume",
     "volume_of_slices",
     "volumes_below",
+    "write_blood_smear_phantoms",
+    "write_cephalogram_phantoms",
     "write_datalist",
+    "write_detection_datalist",
     "write_dicom_seg",
     "write_hippocampus_phantoms",
     "write_label_map",
+    "write_landmark_datalist",
     "write_radiograph_phantoms",
     "write_record",
 ]

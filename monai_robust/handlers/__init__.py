@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from monai_robust.handlers.checkpoints import TrainingLoader, TrainingSaver
 from monai_robust.handlers.clip_gradients import ClipGradients
+from monai_robust.handlers.detections_json import DetectionsJSON
 from monai_robust.handlers.epoch_times import EpochTimes
 from monai_robust.handlers.label_maps import ChoosePostprocessing, LabelMaps
+from monai_robust.handlers.landmarks_csv import LandmarksCSV
 from monai_robust.handlers.margins import (
     AdaptiveMargins,
     RecordedMargins,
@@ -17,13 +19,18 @@ from monai_robust.handlers.margins import (
 )
 from monai_robust.handlers.predictions import PredictionsCSV
 from monai_robust.handlers.progress import ProgressBar
+from monai_robust.handlers.task_metrics import MeanAveragePrecision, MeanRadialError
 
 __all__ = [
     "AdaptiveMargins",
     "ChoosePostprocessing",
     "ClipGradients",
+    "DetectionsJSON",
     "EpochTimes",
     "LabelMaps",
+    "LandmarksCSV",
+    "MeanAveragePrecision",
+    "MeanRadialError",
     "PredictionsCSV",
     "ProgressBar",
     "RecordedMargins",

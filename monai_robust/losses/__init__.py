@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from monai_robust.losses.deep_supervision import DeepSupervised, deep_supervision_weights
+from monai_robust.losses.detection import DetectionLoss
+from monai_robust.losses.detection_targets import DetectionTargets
 from monai_robust.losses.jensen_shannon import JensenShannonLoss, jensen_shannon
 from monai_robust.losses.landmarks import LandmarkLoss, LandmarkMaps, landmark_maps
 
 __all__ = [
     "DeepSupervised",
+    "DetectionLoss",
+    "DetectionTargets",
     "JensenShannonLoss",
     "LandmarkLoss",
     "LandmarkMaps",

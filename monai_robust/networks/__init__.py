@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_robust.networks.landmark_unet import landmark_unet
 from monai_robust.networks.mirror import MirrorInferer
 from monai_robust.networks.postprocessing import (
     apply_postprocessing,
@@ -9,13 +10,18 @@ from monai_robust.networks.postprocessing import (
     read_postprocessing,
     write_postprocessing,
 )
+from monai_robust.networks.pyramid import ResNetPyramid
+from monai_robust.networks.retinanet import retinanet
 from monai_robust.networks.windows import WindowInferer
 
 __all__ = [
     "MirrorInferer",
+    "ResNetPyramid",
     "WindowInferer",
     "apply_postprocessing",
     "choose_postprocessing",
+    "landmark_unet",
     "read_postprocessing",
+    "retinanet",
     "write_postprocessing",
 ]

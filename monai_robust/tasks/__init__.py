@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from monai_robust.tasks.base import Task
 from monai_robust.tasks.classification import Classification
+from monai_robust.tasks.detection import Detection
 from monai_robust.tasks.inferred import Inferred
 from monai_robust.tasks.landmarks import Landmarks
 from monai_robust.tasks.loss import LossTask
 from monai_robust.tasks.segmentation import Segmentation
 from monai_robust.tasks.watched import Watched
 
-__all__ = ["Classification", "Inferred", "Landmarks", "LossTask", "Segmentation", "Task", "Watched"]
+__all__ = [
+    "Classification",
+    "Detection",
+    "Inferred",
+    "Landmarks",
+    "LossTask",
+    "Segmentation",
+    "Task",
+    "Watched",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monai_robust.transforms.augmix import AugMix, AugMixd
 from monai_robust.transforms.batch import apply_per_sample
+from monai_robust.transforms.boxes import BoxesToLabeld, ResizeBoxd
 from monai_robust.transforms.contrast_shift import ContrastShift, ContrastShiftd, RandContrastShift, RandContrastShiftd
 from monai_robust.transforms.corruptions import (
     CORRUPTIONS,
@@ -16,6 +17,8 @@ from monai_robust.transforms.corruptions import (
     corruption,
 )
 from monai_robust.transforms.operations import OPERATION_SETS, AugMixOperation
+from monai_robust.transforms.original_size import OriginalSized
+from monai_robust.transforms.points import PointsToLabel, PointsToLabeld
 
 __all__ = [
     "CORRUPTIONS",
@@ -23,14 +26,19 @@ __all__ = [
     "AugMix",
     "AugMixOperation",
     "AugMixd",
+    "BoxesToLabeld",
     "ContrastShift",
     "ContrastShiftd",
     "Corruption",
     "GaussianCorruption",
     "HighContrast",
     "LowContrast",
+    "OriginalSized",
+    "PointsToLabel",
+    "PointsToLabeld",
     "RandContrastShift",
     "RandContrastShiftd",
+    "ResizeBoxd",
     "SaltAndPepperCorruption",
     "SpeckleCorruption",
     "apply_per_sample",

@@ -1,0 +1,207 @@
+"""From a folder of pictures with boxes to the lists of samples a detector is trained, validated and tested on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monai_robust.data.detection.annotations import AnnotatedImage
+from monai_robust.data.detection.checks import CheckedAnnotations
+from monai_robust.data.detection.coco import find_coco_files, read_coco
+from monai_robust.data.detection.voc import read_index, read_voc_folder
+from monai_robust.data.splits import SPLITS, complete_splits, cross_validation_splits, limited
+from monai_robust.errors import BadInputError, require_choice
+
+__all__ = ["DetectionDatalist", "detection_datalist"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DetectionDatalist:
+    """The samples of a detection data set.
+
+    Args:
+        classes: names, in the order of their indices.
+        items: for ``"train"``, ``"val"`` and ``"test"`` a list of ``{"image": absolute path, "boxes": list of [xmin,
+            ymin, xmax, ymax], "classes": list of as many indices, "sample_id": text, "patient_id": text}``. Boxes are
+            in pixels of the file, continuous: pixel i covers [i, i + 1).
+        skipped: ``{"sample_id", "file", "reason"}`` for each picture or box that was left out.
+    """
+
+    classes: tuple[str, ...]
+    items: dict[str, list[dict[str, Any]]]
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+
+def detection_datalist(
+    dataset_dir: str | PathLike[str],
+    *,
+    datalist: str | PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    fold: int | None = None,
+    folds: int = 5,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+    on_bad_sample: str = "fail",
+    empty: str = "bad",
+) -> DetectionDatalist:
+    """List the pictures of a data set and their boxes, whichever of the usual layouts it has.
+
+    Looked for in this order:
+
+    - the given ``datalist``: a COCO file (.json) or a table like the next (.csv);
+    - ``index.csv`` with columns ``image`` and ``annotation``, an XML file as of Pascal VOC, and perhaps ``split``,
+      ``patient_id`` and ``sample_id``;
+    - Pascal VOC: ``Annotations``, ``JPEGImages`` and perhaps ``ImageSets/Main/{train,val,test}.txt``;
+    - COCO: ``annotations/instances_{train,val,test}*.json``, or ``{train,valid,test}/_annotations.coco.json``.
+
+    VOC counts pixels from 1 and includes the last, so that its box becomes [xmin - 1, ymin - 1, xmax, ymax]. Many
+    tools write XML with pixels counted from 0 instead: a data set in which some xmin or ymin is 0 is taken as it
+    stands. COCO's [x, y, width, height] is continuous. A box that sticks out of its picture by at most one pixel is
+    clipped without a word, as rounding does that. Objects that VOC marks as difficult count like all others.
+
+    A split that the data set does not define is drawn from the training samples, with all pictures of a patient on
+    one side. Without patient ids every picture is its own patient.
+
+    Bad are: a missing or damaged picture or annotation, one for a picture of another size, one without any object,
+    and boxes that are inverted, without area, outside the picture or of an unknown class. A COCO file that lists a
+    picture without annotations says that there is nothing to find in it: that is no fault.
+
+    Args:
+        dataset_dir: the data set's folder.
+        datalist: a file that lists the samples, as it stands or inside the folder.
+        classes: names in the order of their indices; by default those found, sorted.
+        limit: use at most so many pictures of each split, drawn at random with patients kept whole.
+        seed: of every draw.
+        fold: pool training and validation samples and validate on this one of ``folds`` (0 is the first).
+        folds: number of folds, each with patients kept whole.
+        validation_fraction: share of the samples to validate on, where the data set does not say.
+        test_fraction: share of the samples to test on, where the data set does not say.
+        on_bad_sample: ``"fail"`` refuses the data set; ``"skip"`` leaves out each picture with a fault;
+            ``"drop_boxes"`` leaves out bad boxes only, and a picture of which none is left or which is bad itself.
+        empty: ``"keep"`` takes an XML file without objects as a picture without objects, ``"bad"`` as a fault.
+
+    Raises:
+        BadSampleError: something is bad and ``on_bad_sample`` is ``"fail"``.
+        BadInputError: whatever makes the folder or an argument unusable, in one sentence.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    require_choice("on_bad_sample", on_bad_sample, ("fail", "skip", "drop_boxes"))
+    require_choice("empty", empty, ("bad", "keep"))
+    _check_numbers(validation_fraction, test_fraction, limit)
+    images = _read(root, None if datalist is None else Path(datalist).expanduser())
+    names = _class_names(images, classes, root)
+    checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
+    checked.check(images)
+    table = _table(checked, len(images), root)
+    table = complete_splits(table, validation_fraction, test_fraction, seed)
+    if fold is not None:
+        table = cross_validation_splits(table, fold, folds, seed)
+    _check_splits(table)
+    if limit is not None:
+        table = limited(table, limit, seed)
+    items = {split: _items(table[table["split"] == split]) for split in SPLITS}
+    _warn_of_unseen(items["train"], names)
+    return DetectionDatalist(names, items, checked.skipped)
+
+
+def _check_numbers(validation_fraction: float, test_fraction: float, limit: int | None) -> None:
+    for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 < value < 1:
+            raise BadInputError(f"{name} is {value}; it can be between 0 and 1")
+    if validation_fraction + test_fraction >= 1:
+        raise BadInputError(
+            f"validation_fraction {validation_fraction} and test_fraction {test_fraction} leave nothing to train on"
+        )
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise BadInputError(f"limit is {limit!r}; it can be a whole number from 1 on")
+
+
+def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
+    if not root.is_dir():
+        raise BadInputError(f"there is no data set folder {root}")
+    if datalist is not None:
+        path = datalist if datalist.is_file() else root / datalist
+        if not path.is_file():
+            raise BadInputError(f"there is no data list {datalist}, neither as it stands nor in {root}")
+        require_choice(f"the suffix of data list {path}", path.suffix.lower(), (".json", ".csv"))
+        return read_coco(root, path, split="") if path.suffix.lower() == ".json" else read_index(root, path)
+    if (root / "index.csv").is_file():
+        return read_index(root, root / "index.csv")
+    if (root / "Annotations").is_dir():
+        return read_voc_folder(root)
+    files = find_coco_files(root)
+    if not files:
+        raise BadInputError(
+            f"no boxes found in {root}: looked for index.csv, for Annotations and JPEGImages (Pascal VOC), and for "
+            "annotations/instances_train*.json or train/_annotations.coco.json (COCO); a COCO file can be given by "
+            "datalist="
+        )
+    return [image for path, split in files for image in read_coco(root, path, split)]
+
+
+def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, root: Path) -> tuple[str, ...]:
+    found = sorted({one.name for image in images for one in image.objects if one.name})
+    if not found:
+        faults = [f"; first {image.annotation}: {image.fault}" for image in images if image.fault]
+        raise BadInputError(f"the {len(images)} annotations of {root} hold no object with a name{''.join(faults[:1])}")
+    if classes is None:
+        return tuple(found)
+    names = tuple(str(name) for name in classes)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or not names:
+        raise BadInputError(f"classes names {repeated[0]!r} more than once" if names else "classes is empty")
+    absent = [name for name in names if name not in found]
+    if absent and not set(found) <= set(names):
+        # Most likely a slip of the pen, and with drop_boxes all boxes of the class would vanish unseen.
+        raise BadInputError(f"no object in {root} is of class {absent[0]!r}; the names there are {', '.join(found)}")
+    return names
+
+
+def _table(checked: CheckedAnnotations, total: int, root: Path) -> pd.DataFrame:
+    if not checked.rows:
+        raise BadInputError(
+            f"none of the {total} pictures of {root} can be used; first: {checked.skipped[0]['reason']}"
+        )
+    if checked.skipped:
+        _logger.warning(
+            "left out %d boxes or pictures of %s; the first: %s",
+            len(checked.skipped),
+            root,
+            checked.skipped[0]["reason"],
+        )
+    table = pd.DataFrame(checked.rows)
+    repeated = table["sample_id"][table["sample_id"].duplicated()]
+    if len(repeated):
+        raise BadInputError(f"{len(repeated)} pictures of {root} are listed twice; first {repeated.iloc[0]}")
+    return table.assign(label=0)  # pictures hold several classes, so there is none to stratify by
+
+
+def _check_splits(table: pd.DataFrame) -> None:
+    for split in SPLITS:
+        if not (table["split"] == split).any():
+            raise BadInputError(f"split {split!r} is empty: {len(table)} samples are too few, or the data set omits it")
+    leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
+    if leaking:
+        _logger.warning("%d patients have samples in more than one split", leaking)
+
+
+def _items(table: pd.DataFrame) -> list[dict[str, Any]]:
+    columns = table[["image", "boxes", "classes", "sample_id", "patient_id"]]
+    return [{str(key): value for key, value in row.items()} for row in columns.to_dict("records")]
+
+
+def _warn_of_unseen(items: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+    seen = {index for item in items for index in item["classes"]}
+    unseen = [name for index, name in enumerate(names) if index not in seen]
+    if unseen:
+        _logger.warning("no training picture has a box of class %s: it cannot be learned", ", ".join(unseen))

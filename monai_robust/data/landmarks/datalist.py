@@ -1,0 +1,237 @@
+"""From a data set's folder to the pictures a landmark network is trained, validated and tested on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monai_robust.data.landmarks.annotated import Annotated, BadSamples
+from monai_robust.data.landmarks.table_layout import read_table
+from monai_robust.data.landmarks.text_layout import ANNOTATIONS, CHALLENGE_SPACING, read_text_layout
+from monai_robust.data.splits import SPLITS, complete_splits, cross_validation_splits, limited
+from monai_robust.errors import BadInputError, BadSampleError
+
+__all__ = ["LandmarkDatalist", "landmark_datalist"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LandmarkDatalist:
+    """The pictures of a landmark data set.
+
+    Args:
+        classes: names of the landmarks, in the order of the points.
+        items: for ``"train"``, ``"val"`` and ``"test"`` a list of ``{"image": absolute path, "points": [[x, y], ...]
+            in pixels of the file, NaN where missing, "spacing": [mm per pixel in x, in y], "sample_id": text,
+            "patient_id": text}``; the centre of pixel i is at i.
+        skipped: ``{"sample_id", "file", "reason"}`` for each sample that was left out because it cannot be used.
+        swaps: pairs of names, left and right, that take each other's place in a mirrored picture.
+    """
+
+    classes: tuple[str, ...]
+    items: dict[str, list[dict[str, Any]]]
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    swaps: tuple[tuple[str, str], ...] = ()
+
+
+def landmark_datalist(
+    dataset_dir: str | PathLike[str],
+    *,
+    datalist: str | PathLike[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    fold: int | None = None,
+    folds: int = 5,
+    annotator: str = "senior",
+    test_split: str = "test1",
+    spacing: float | Sequence[float] | None = None,
+    swaps: Sequence[Sequence[str]] | None = None,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+    on_bad_sample: str = "fail",
+) -> LandmarkDatalist:
+    """List the pictures of a landmark data set, whichever of these layouts it has.
+
+    Looked for in this order:
+
+    - the given ``datalist``, a CSV file with a column ``file`` (or ``image``) and columns ``<name>_x``, ``<name>_y``,
+      and perhaps ``patient_id``, ``sample_id``, ``split``, ``mm_per_px_x`` and ``mm_per_px_y``;
+    - the ISBI 2015 challenge's: ``RawImage/{TrainingData,Test1Data,Test2Data}/001.*`` and
+      ``AnnotationsByMD/400_senior/001.txt`` with a line ``x,y`` for each landmark; what follows them is ignored;
+    - ``landmarks.csv``, to which an ``index.csv`` beside it may add columns; columns ``orig_*`` are ignored, and
+      ``split_clean`` goes before ``split``;
+    - ``index.csv`` with everything.
+
+    A missing landmark is an empty cell or ``nan``. A file ``landmarks.json`` may give ``{"names": [...], "swaps":
+    [[left, right], ...]}``. A split that the data set does not define is drawn from the training pictures, with
+    patients kept whole; without patient ids every picture is its own patient. Of the challenge's two test sets the
+    first is tested on, unless ``test_split`` says otherwise. Pictures of other splits are left out and counted in the
+    log.
+
+    Args:
+        dataset_dir: the data set's folder.
+        datalist: a CSV file, as it stands or inside ``dataset_dir``.
+        limit: use at most so many pictures of each split, drawn at random with patients kept whole.
+        seed: of every draw.
+        fold: pool training and validation pictures and validate on this one of ``folds`` (0 is the first).
+        folds: number of folds.
+        annotator: of the challenge's layout, "senior", "junior" or "mean" of those who placed the landmark.
+        test_split: "test1", "test2" or "both".
+        spacing: mm per pixel, or one for x and one for y, of pictures whose spacing neither the table nor their header
+            says; by default 0.1 in the challenge's layout and 1 otherwise.
+        swaps: pairs of landmark names, left and right, in place of what ``landmarks.json`` says.
+        validation_fraction: share of the pictures to validate on, where the data set does not say.
+        test_fraction: share of the pictures to test on, where the data set does not say.
+        on_bad_sample: "fail" refuses the data set if a sample cannot be used, "skip" leaves it out and lists it.
+
+    Raises:
+        BadInputError: whatever makes the folder or an argument unusable, in one sentence with file and line.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    if not root.is_dir():
+        raise BadInputError(f"there is no data set folder {root}")
+    _check_fractions(validation_fraction, test_fraction)
+    bad, declared = BadSamples(on_bad_sample), _declared(root)
+    names, found, usual = _read(root, datalist, annotator, test_split, declared.get("names"), bad)
+    table = _checked(found, names, _spacing(spacing, usual), bad)
+    pairs = _checked_swaps(declared.get("swaps", ()) if swaps is None else swaps, names)
+    table = complete_splits(table, validation_fraction, test_fraction, seed)
+    if fold is not None:
+        table = cross_validation_splits(table, fold, folds, seed)
+    _check_splits(table, root)
+    if limit is not None:
+        table = _limited(table, limit, seed)
+    return LandmarkDatalist(
+        names, {split: _items(table[table["split"] == split]) for split in SPLITS}, bad.skipped, pairs
+    )
+
+
+def _read(
+    root: Path,
+    datalist: str | PathLike[str] | None,
+    annotator: str,
+    test_split: str,
+    names: Sequence[str] | None,
+    bad: BadSamples,
+) -> tuple[tuple[str, ...], list[Annotated], float]:
+    """Names, pictures, and mm per pixel of pictures in this layout that do not say it."""
+    if datalist is None and (root / ANNOTATIONS).is_dir():
+        return *read_text_layout(root, annotator, test_split, names, bad), CHALLENGE_SPACING
+    path = _table(root, datalist)
+    if annotator != "senior":
+        raise BadInputError(
+            f"annotator is {annotator!r}, but {path} has one set of landmarks only; leave annotator out"
+        )
+    return *read_table(root, path, test_split, names, bad), 1.0
+
+
+def _table(root: Path, datalist: str | PathLike[str] | None) -> Path:
+    if datalist is not None:
+        given = Path(datalist).expanduser()
+        path = given if given.is_file() else root / given
+        if not path.is_file():
+            raise BadInputError(f"there is no data list {datalist}, neither as it stands nor in {root}")
+        return path
+    for name in ("landmarks.csv", "index.csv"):
+        if (root / name).is_file():
+            return root / name
+    raise BadInputError(
+        f"no landmarks found in {root}: looked for RawImage and {ANNOTATIONS} as in the ISBI 2015 challenge, for "
+        f"landmarks.csv and for index.csv; a CSV file can be given by datalist="
+    )
+
+
+def _declared(root: Path) -> dict[str, Any]:
+    path = root / "landmarks.json"
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is no JSON ({error})") from error
+    names = content.get("names") if isinstance(content, dict) else content
+    texts = names is None or (isinstance(names, list) and all(isinstance(name, str) and name for name in names))
+    if not isinstance(content, dict) or not texts or names == [] or (names and len(set(names)) < len(names)):
+        raise BadInputError(f'{path} needs the form {{"names": [...], "swaps": [[left, right], ...]}}, each name once')
+    return content
+
+
+def _checked_swaps(swaps: Any, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    wrong = f"swaps is {swaps!r}; it needs pairs of two landmarks, each landmark once, of {', '.join(names)}"
+    pairs = swaps if isinstance(swaps, Sequence) else [swaps]
+    if any(isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2 for pair in pairs):
+        raise BadInputError(wrong)
+    paired = [name for pair in pairs for name in pair]
+    if not set(paired) <= set(names) or len(set(paired)) < len(paired):
+        raise BadInputError(wrong)
+    return tuple((first, second) for first, second in pairs)
+
+
+def _spacing(spacing: float | Sequence[float] | None, usual: float) -> tuple[float, float]:
+    given: Any = usual if spacing is None else spacing
+    both = [given, given] if isinstance(given, (int, float)) else list(given)
+    if len(both) != 2 or not all(isinstance(value, (int, float)) and 0 < value < float("inf") for value in both):
+        raise BadInputError(
+            f"spacing is {spacing!r}; it can be a number of mm per pixel above 0, or one for x and y each"
+        )
+    return float(both[0]), float(both[1])
+
+
+def _checked(
+    found: Sequence[Annotated], names: Sequence[str], default: tuple[float, float], bad: BadSamples
+) -> pd.DataFrame:
+    """The usable samples, all of one class 0 as far as stratifying is concerned."""
+    rows = []
+    for one in found:
+        try:
+            spacing = one.checked_spacing(names, default)
+        except BadSampleError as error:
+            bad.add(one.sample_id, one.image, error)
+            continue
+        points = [[mark.x, mark.y] for mark in one.marks]
+        rows.append((str(one.image), points, list(spacing), one.sample_id, one.patient_id, one.split, 0))
+    bad.judge(len(rows))
+    columns = ["image", "points", "spacing", "sample_id", "patient_id", "split", "label"]
+    table = pd.DataFrame(rows, columns=columns)
+    repeated = table["sample_id"][table["sample_id"].duplicated()]
+    if len(repeated):
+        raise BadInputError(f"sample id {repeated.iloc[0]} occurs twice in the data list; each picture needs its own")
+    return table
+
+
+def _items(table: pd.DataFrame) -> list[dict[str, Any]]:
+    columns = ["image", "points", "spacing", "sample_id", "patient_id"]
+    return [{str(key): value for key, value in row.items()} for row in table[columns].to_dict("records")]
+
+
+def _limited(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    if not isinstance(limit, int) or limit < 1:
+        raise BadInputError(f"limit is {limit!r}; it can be 1 or more")
+    return limited(table, limit, seed)
+
+
+def _check_splits(table: pd.DataFrame, root: Path) -> None:
+    for split in SPLITS:
+        if not (table["split"] == split).any():
+            raise BadInputError(
+                f"split {split!r} of {root} is empty: {len(table)} pictures are too few, or it omits it"
+            )
+    leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
+    if leaking:
+        _logger.warning("%d patients have pictures in more than one split", leaking)
+
+
+def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    if min(validation_fraction, test_fraction) <= 0 or validation_fraction + test_fraction >= 1:
+        raise BadInputError(
+            f"validation_fraction is {validation_fraction} and test_fraction {test_fraction}; both must be above 0 "
+            "and leave something to train on"
+        )

@@ -1,0 +1,134 @@
+"""Landmarks in a table: one row a picture, two columns a landmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
+from monai_robust.data.landmarks.splits import known_splits
+from monai_robust.errors import BadInputError, BadSampleError
+
+__all__ = ["SPACING_COLUMNS", "read_table"]
+
+SPACING_COLUMNS = ("mm_per_px_x", "mm_per_px_y")
+_OTHER_PIXELS = "orig_"  # columns in the pixels of another file, from which the listed one was made
+
+
+def read_table(
+    root: Path, path: Path, test_split: str, names: Sequence[str] | None, bad: BadSamples
+) -> tuple[tuple[str, ...], list[Annotated]]:
+    """Read a CSV file with a column ``file`` (or ``image``) and columns ``<name>_x``, ``<name>_y`` in pixels.
+
+    Optional columns: ``patient_id``, ``sample_id``, ``split_clean`` or ``split``, ``mm_per_px_x`` and ``mm_per_px_y``;
+    for ``landmarks.csv`` they may stand in an ``index.csv`` beside it. An empty cell is a missing landmark.
+
+    Args:
+        root: from which the paths start.
+        path: of the table.
+        test_split: "test1", "test2" or "both".
+        names: of the landmarks to use, in order; by default all of the table.
+        bad: takes the samples that cannot be used.
+
+    Returns:
+        Names of the landmarks, and the pictures of the splits in use.
+
+    Raises:
+        BadInputError: the table has no such columns, or lists a picture twice.
+    """
+    table = _with_index(_read(path), path)
+    columns = _landmarks(table, path)
+    names = columns if names is None else tuple(names)
+    absent = [name for name in names if name not in columns]
+    if absent:
+        raise BadInputError(f"{path} has no columns {absent[0]}_x and {absent[0]}_y; it has {', '.join(columns)}")
+    column = next((one for one in ("split_clean", "split") if one in table), None)
+    splits = known_splits([""] * len(table) if column is None else list(table[column]), test_split, str(path))
+    found = []
+    for row, split in zip(table.to_dict("records"), splits, strict=True):
+        if split is not None:
+            values = {str(key): str(value) for key, value in row.items()}
+            try:
+                found.append(_annotated(values, split, root, names))
+            except BadSampleError as error:
+                bad.add(_sample_id(values), root / values["image"], error)
+    return tuple(names), found
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is no CSV table ({error})") from error
+    if "image" not in table:
+        if "file" not in table:
+            raise BadInputError(f"{path} has no column 'file'; it has {', '.join(map(str, table.columns))}")
+        table = table.rename(columns={"file": "image"})
+    table["written"] = [f"{path} line {place + 2}" for place in range(len(table))]
+    table = table[(table.drop(columns="written") != "").any(axis=1)]
+    if table.empty:
+        raise BadInputError(f"{path} lists no picture")
+    unnamed = table[table["image"] == ""]
+    if len(unnamed):
+        raise BadInputError(f"{unnamed['written'].iloc[0]}: the row names no file")
+    repeated = table[table["image"].duplicated()]
+    if len(repeated):
+        raise BadInputError(f"{repeated['written'].iloc[0]}: {repeated['image'].iloc[0]} is listed a second time")
+    return table
+
+
+def _with_index(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """One row for each picture of index.csv, with what landmarks.csv says of it, where there are both."""
+    beside = path.with_name("index.csv")
+    if path.name != "landmarks.csv" or not beside.is_file():
+        return table
+    index = _read(beside)
+    unlisted = table[~table["image"].isin(index["image"])]
+    if len(unlisted):
+        raise BadInputError(f"{unlisted['written'].iloc[0]}: {unlisted['image'].iloc[0]} is not in {beside}")
+    own = [name for name in table if name in ("image", "written") or name not in index]
+    merged = index.merge(table[own], on="image", how="left", suffixes=("_index", ""))
+    merged["written"] = merged["written"].fillna(merged["written_index"])
+    return merged.drop(columns="written_index").fillna("")
+
+
+def _landmarks(table: pd.DataFrame, path: Path) -> tuple[str, ...]:
+    """Names of the pairs of columns, in their order."""
+    usable = [str(name) for name in table if not str(name).startswith(_OTHER_PIXELS) and name not in SPACING_COLUMNS]
+    ends = {axis: [name[:-2] for name in usable if name.endswith(f"_{axis}")] for axis in "xy"}
+    if not ends["x"]:
+        raise BadInputError(f"{path} has no columns <name>_x and <name>_y; it has {', '.join(usable)}")
+    lonely = sorted(set(ends["x"]) ^ set(ends["y"]))
+    if lonely:
+        raise BadInputError(f"{path} has only one of the columns {lonely[0]}_x and {lonely[0]}_y")
+    if sum(name in table for name in SPACING_COLUMNS) == 1:
+        raise BadInputError(f"{path} has only one of the columns {' and '.join(SPACING_COLUMNS)}")
+    return tuple(ends["x"])
+
+
+def _annotated(row: dict[str, str], split: str, root: Path, names: Sequence[str]) -> Annotated:
+    written = row["written"]
+    marks = []
+    for name in names:
+        place = f"{written}, {name}"
+        marks.append(PlacedMark(number(row[f"{name}_x"], place), number(row[f"{name}_y"], place), written))
+    sample_id = _sample_id(row)
+    return Annotated(root / row["image"], sample_id, row.get("patient_id") or sample_id, split, marks, _spacing(row))
+
+
+def _sample_id(row: dict[str, str]) -> str:
+    return row.get("sample_id") or row["image"]
+
+
+def _spacing(row: dict[str, str]) -> tuple[float, float] | None:
+    x, y = (number(row.get(name, ""), f"{row['written']}, {name}") for name in SPACING_COLUMNS)
+    if math.isnan(x) and math.isnan(y):
+        return None
+    if not (0 < x < math.inf and 0 < y < math.inf):
+        raise BadSampleError(
+            f"{row['written']}: {' and '.join(SPACING_COLUMNS)} are {x:g} and {y:g}; both must be above 0"
+        )
+    return x, y

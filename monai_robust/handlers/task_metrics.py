@@ -1,0 +1,108 @@
+"""What landmark networks and detectors are validated by, from the outcomes of their tasks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.exceptions import NotComputableError
+from ignite.metrics import Metric
+from monai.handlers import from_engine
+from torch import Tensor
+
+from monai_robust.metrics import mean_average_precision, mean_radial_error
+from monai_robust.tasks.detection import Detection
+from monai_robust.tasks.landmarks import Landmarks
+
+__all__ = ["MeanAveragePrecision", "MeanRadialError"]
+
+
+class _Collected(Metric):
+    """A metric of all samples of an epoch together, of all processes; it needs ``pred`` and ``label`` of an engine."""
+
+    def __init__(self) -> None:
+        self._samples: list[Any] = []
+        super().__init__(output_transform=from_engine(["pred", "label"]))
+
+    def reset(self) -> None:
+        self._samples = []
+
+    def update(self, output: Any) -> None:
+        outputs, targets = output
+        with torch.no_grad():
+            self._samples.extend(self.samples(outputs, targets))
+
+    def compute(self) -> float:
+        samples = self._samples
+        if idist.get_world_size() > 1:
+            gathered: list[Any] = [None] * idist.get_world_size()
+            torch.distributed.all_gather_object(gathered, samples)
+            samples = [one for part in gathered for one in part]
+        if not samples:
+            raise NotComputableError(f"{type(self).__name__} was shown no samples")
+        return self.result(samples)
+
+    @abstractmethod
+    def samples(self, outputs: Any, targets: Any) -> list[Any]:
+        """What is kept of each sample of a batch."""
+
+    @abstractmethod
+    def result(self, samples: list[Any]) -> float:
+        """The metric of all samples."""
+
+
+class MeanRadialError(_Collected):
+    """Mean radial error in mm over all landmarks that are visible; lower is better.
+
+    Args:
+        task: knows where a network puts the landmarks.
+    """
+
+    def __init__(self, task: Landmarks) -> None:
+        self.task = task
+        super().__init__()
+
+    def samples(self, outputs: Any, targets: Any) -> list[Any]:
+        found = self.task.outcomes(outputs, targets)
+        columns = [column for name, column in found.items() if name.startswith("error_")]
+        return list(torch.stack(columns, dim=1).cpu())
+
+    def result(self, samples: list[Tensor]) -> float:
+        return float(mean_radial_error(torch.stack(samples).numpy()).mean)
+
+
+class MeanAveragePrecision(_Collected):
+    """Mean average precision (mAP), over the IoU thresholds 0.5 to 0.95 and over classes.
+
+    Args:
+        task: knows what a network detects.
+        name: ``"map"`` (0.5:0.95) or ``"map_50"``.
+    """
+
+    def __init__(self, task: Detection, name: str = "map") -> None:
+        self.task = task
+        self.name = name
+        super().__init__()
+
+    def samples(self, outputs: Any, targets: Any) -> list[Any]:
+        found = self.task.details(outputs, targets)
+        return list(zip(found, self.task.true_details(targets), strict=True))
+
+    def result(self, samples: list[Any]) -> float:
+        found, true = ([_arrays(rows) for rows in side] for side in zip(*samples, strict=True))
+        classes = 1 + max((row["class"] for sample in samples for rows in sample for row in rows), default=0)
+        return mean_average_precision(found, true, [str(index) for index in range(classes)])[self.name]
+
+
+def _arrays(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """``boxes`` (P, 2D), ``labels`` (P,) and, of detections, ``scores`` (P,), from rows of a table of details."""
+    corners = [[value for name, value in row.items() if name not in ("class", "score")] for row in rows]
+    arrays = {
+        "boxes": np.array(corners, dtype=np.float64).reshape(len(rows), -1 if rows else 4),
+        "labels": np.array([row["class"] for row in rows], dtype=np.int64),
+    }
+    scores = [row["score"] for row in rows if "score" in row]
+    return arrays | ({"scores": np.array(scores, dtype=np.float64)} if scores or not rows else {})

@@ -1,0 +1,279 @@
+"""Objects in an image, by boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
+from monai.apps.detection.utils.box_selector import BoxSelector
+from torch import Tensor
+
+from monai_robust.errors import BadInputError
+from monai_robust.losses.detection import DetectionLoss
+from monai_robust.losses.detection_targets import DetectionTargets
+from monai_robust.metrics.detection import match_detections
+from monai_robust.tasks.base import Goal, Task
+from monai_robust.tasks.box_masks import box_mask
+from monai_robust.tasks.detection_goals import aimed_boxes
+from monai_robust.tasks.detector_settings import loss_of
+
+__all__ = ["Detection"]
+
+Image = dict[str, np.ndarray]
+"""``boxes`` (P, 2D), ``labels`` (P,) and ``scores`` (P,) of what was detected in an image."""
+
+
+class Detection(Task):
+    """Object detection by a RetinaNet; 2-D or 3-D.
+
+    Outputs are those of MONAI's ``RetinaNet``, in training and in evaluation alike; the network of an attack is the
+    RetinaNet itself, never MONAI's detector around it. Targets are (B, N, 2D + 1): boxes in MONAI's standard mode in
+    pixels of the network's input, and a class index, -1 in padding rows; or MONAI's list of dictionaries.
+
+    The loss terms are ``classification`` and ``box_regression`` of :class:`~monai_robust.losses.DetectionLoss`. An
+    image none of whose anchors stands for a box has no ``box_regression``, which is then 0.
+
+    The score is the average IoU of an image's detected objects: each detection's IoU with the box it is matched to, 0
+    for a false positive; 0 where nothing was detected of the boxes there are, NaN where there are none either. Source:
+    AMAT, section 3.7.
+
+    Args:
+        loss: knows the anchors; the one that the network is trained with.
+        score_threshold: least score of a detection that counts for the outcomes.
+        keep_threshold: detections must have more than this score to get into the table of detections.
+        nms_threshold: of two detections of a class that overlap by more than this IoU the less certain one is dropped.
+        max_detections: at most so many of an image.
+
+    Raises:
+        BadInputError: for thresholds that cannot work.
+    """
+
+    name = "detection"
+    score_name = "average IoU of detected objects"
+    agreeable = False
+    detail_table = "detections"
+    truth_table = "boxes"
+
+    def __init__(
+        self,
+        loss: DetectionLoss,
+        *,
+        score_threshold: float = 0.3,
+        keep_threshold: float = 0.05,
+        nms_threshold: float = 0.5,
+        max_detections: int = 100,
+    ) -> None:
+        if not isinstance(loss, DetectionLoss):
+            raise BadInputError(f"the loss of detection is a {type(loss).__name__}; it must be a DetectionLoss")
+        if not 0 <= keep_threshold <= score_threshold <= 1:
+            raise BadInputError(
+                f"keep_threshold is {keep_threshold} and score_threshold {score_threshold}; both must be from 0 to 1, "
+                "and the first one not above the second"
+            )
+        if not 0 < nms_threshold <= 1 or max_detections < 1:
+            raise BadInputError(
+                f"nms_threshold is {nms_threshold} and max_detections {max_detections}; they must be above 0, and an "
+                "overlap is at most 1"
+            )
+        self.loss = loss
+        self.score_threshold = score_threshold
+        self.selector = BoxSelector(
+            score_thresh=keep_threshold, nms_thresh=nms_threshold, detections_per_img=max_detections
+        )
+
+    @classmethod
+    def of(
+        cls,
+        detector: RetinaNetDetector,
+        *,
+        strides: Sequence[int | Sequence[int]] | None = None,
+        score_threshold: float | None = None,
+    ) -> Detection:
+        """The task of a MONAI detector, whose anchors, matcher, box coder, losses and box selector it takes.
+
+        An attack then takes the detector's network: ``attack(detector.network, images, targets, task=task)``.
+
+        Args:
+            detector: its classification loss is MONAI's ``FocalLoss`` or ``BCEWithLogitsLoss``, its box loss
+                ``SmoothL1Loss`` of codes; without a matcher it gets the one of :class:`DetectionLoss`.
+            strides: of the network's levels; by default each is twice the one before, up to the network's
+                ``size_divisible``.
+            score_threshold: see above; 0.3 by default, or the detector's own if that is higher.
+
+        Raises:
+            BadInputError: for a detector with other losses.
+        """
+        selector = detector.box_selector
+        task = cls(
+            loss_of(detector, strides),
+            score_threshold=max(0.3, selector.score_thresh) if score_threshold is None else score_threshold,
+            keep_threshold=selector.score_thresh,
+            nms_threshold=selector.nms_thresh,
+            max_detections=selector.detections_per_img,
+        )
+        task.selector = selector
+        return task
+
+    def prepared(self, inputs: Tensor, targets: Any) -> DetectionTargets:
+        return self.loss.prepare(targets, inputs.shape[2:])
+
+    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        return self.loss.terms(outputs, targets)
+
+    def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        *_, matched = self.loss.matched(outputs, targets)
+        return {"box_regression": matched.counts > 0}
+
+    @torch.no_grad()
+    def detect(self, outputs: Any, image_size: Sequence[int] | None = None) -> list[dict[str, Tensor]]:
+        """What a network finds in each image: ``boxes`` (P, 2D), ``labels`` (P,) and ``scores`` (P,), best first.
+
+        Boxes are in pixels of the network's input, clipped to it; those of less than a pixel are left out.
+
+        Args:
+            outputs: of a RetinaNet.
+            image_size: of the network's input; not needed where the loss knows the strides.
+
+        Raises:
+            BadInputError: for outputs that do not fit, or that are not finite.
+        """
+        logits, codes, levels = self.loss.flat(outputs)
+        if not bool(logits.isfinite().all()) or not bool(codes.isfinite().all()):
+            raise BadInputError("the network's outputs are not finite, so that nothing can be detected in them")
+        matching = self.loss.matching
+        size = matching.image_size(levels, image_size)
+        anchors = matching.anchors(levels, size, logits.device).to(logits.dtype)
+        boxes = matching.box_coder.decode_single(codes.flatten(0, 1), anchors.repeat(len(codes), 1)).view_as(codes)
+        counts = [torch.Size(level).numel() * matching.per_position for level in levels]
+        found = []
+        for own_boxes, own_logits in zip(boxes, logits, strict=True):
+            kept, scores, labels = self.selector.select_boxes_per_image(
+                list(own_boxes.split(counts)), list(own_logits.split(counts)), list(size)
+            )
+            found.append({"boxes": kept, "labels": labels, "scores": scores})
+        return found
+
+    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """``boxes`` and ``detections``, numbers of true boxes and of detections that count, and ``score``."""
+        ready = self.loss.prepare(targets)
+        scores, numbers = [], []
+        for found, boxes, labels in zip(self._counted(outputs, ready), ready.boxes, ready.labels, strict=True):
+            overlaps = match_detections(found["boxes"], found["labels"], found["scores"], boxes.numpy(), labels.numpy())
+            numbers.append(len(overlaps))
+            scores.append(float(overlaps.mean()) if len(overlaps) else 0.0 if len(labels) else float("nan"))
+        return {
+            "boxes": torch.tensor([len(labels) for labels in ready.labels]),
+            "detections": torch.tensor(numbers),
+            "score": torch.tensor(scores, dtype=torch.float64),
+        }
+
+    def columns(self, classes: Sequence[str]) -> list[str]:
+        return ["boxes", "detections", "score"]
+
+    def detail_columns(self) -> list[str]:
+        return ["class", "score", *self._corners()]
+
+    def truth_columns(self) -> list[str]:
+        return ["class", *self._corners()]
+
+    def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
+        """A row for each detection, also of those below ``score_threshold``."""
+        return [
+            [
+                {"class": label, "score": score, **dict(zip(self._corners(), box, strict=True))}
+                for box, label, score in zip(*(one[key].tolist() for key in ("boxes", "labels", "scores")), strict=True)
+            ]
+            for one in self._found(outputs, self.loss.prepare(targets))
+        ]
+
+    def true_details(self, targets: Any) -> list[list[dict[str, Any]]]:
+        ready = self.loss.prepare(targets)
+        return [
+            [
+                {"class": label, **dict(zip(self._corners(), box, strict=True))}
+                for box, label in zip(_rounded(boxes, 3).tolist(), labels.tolist(), strict=True)
+            ]
+            for boxes, labels in zip(ready.boxes, ready.labels, strict=True)
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "score_threshold": self.score_threshold,
+            "keep_threshold": self.selector.score_thresh,
+            "nms_threshold": self.selector.nms_thresh,
+            "max_detections": self.selector.detections_per_img,
+        }
+
+    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
+        boxes, found = (int(outcomes[name][index]) for name in ("boxes", "detections"))
+        overlap = f", average IoU {float(outcomes['score'][index]):.2f}" if boxes or found else ""
+        return {
+            "label": f"{boxes} box{'' if boxes == 1 else 'es'}",
+            "prediction": f"{found} detection{'' if found == 1 else 's'}{overlap}",
+        }
+
+    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
+        """Boxes of each class, by the items' ``classes``, the class index of each box."""
+        labels = [int(label) for item in items for label in item["classes"]]
+        return {name: labels.count(index) for index, name in enumerate(classes)}
+
+    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
+        """Of each quarter of the data set the first sample with the most classes, and of these with the most boxes."""
+        counts = [(len(set(item["classes"])), len(item["classes"])) for item in items]
+        edges = [len(items) * quarter // 4 for quarter in range(5)]
+        quarters = [range(first, last) for first, last in pairwise(edges) if first < last]
+        best = [max(quarter, key=counts.__getitem__) for quarter in quarters]
+        return [index for index in best if counts[index][1]]
+
+    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
+        """Filled boxes where objects are found and where they are, (B, X, Y), class index + 1; None for volumes."""
+        if self.loss.dims != 2:
+            return None
+        ready = self.loss.prepare(targets)
+        size = self._size(outputs, ready)
+        truth = zip(ready.boxes, ready.labels, strict=True)
+        return (
+            torch.stack([box_mask(one["boxes"], one["labels"], size) for one in self._counted(outputs, ready)]),
+            torch.stack([box_mask(boxes.numpy(), labels.numpy(), size) for boxes, labels in truth]),
+        )
+
+    def aim(self, outputs: Any, targets: Any, goal: Goal) -> Tensor:
+        """Boxes (B, N, 2D + 1) to steer to.
+
+        "vanishing" asks for no boxes at all; a class index for boxes of that class; "mislabelling" for the wrong class
+        that the network finds most likely where the box is, by the mean logit of the anchors that stand for it (the
+        next class where none does), "least_likely" for the one it finds least likely.
+        """
+        return aimed_boxes(self.loss, outputs, targets, goal)
+
+    def _corners(self) -> list[str]:
+        axes = "xyz"[: self.loss.dims]
+        return [*(f"{axis}min" for axis in axes), *(f"{axis}max" for axis in axes)]
+
+    def _size(self, outputs: Any, targets: DetectionTargets) -> tuple[int, ...]:
+        *_, levels = self.loss.flat(outputs)
+        return self.loss.matching.image_size(levels, targets.image_size)
+
+    def _found(self, outputs: Any, targets: DetectionTargets) -> list[Image]:
+        """Detections in the precision of the table of detections, so that outcomes and table agree."""
+        return [
+            {
+                "boxes": _rounded(one["boxes"], 3),
+                "labels": one["labels"].cpu().numpy(),
+                "scores": _rounded(one["scores"], 6),
+            }
+            for one in self.detect(outputs, targets.image_size)
+        ]
+
+    def _counted(self, outputs: Any, targets: DetectionTargets) -> list[Image]:
+        """The detections at or above the score threshold."""
+        images = self._found(outputs, targets)
+        return [{key: value[one["scores"] >= self.score_threshold] for key, value in one.items()} for one in images]
+
+
+def _rounded(values: Tensor, digits: int) -> np.ndarray:
+    return values.detach().cpu().double().numpy().round(digits)
