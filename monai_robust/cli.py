@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,53 +62,65 @@ def overlay(
 @app.command()
 def phantoms(
     output_dir: Annotated[Path, typer.Option("--output_dir", help="The folder to write.")],
-    kind: Annotated[str, typer.Option(help="radiographs (DICOM) or volumes (hippocampus MR, NIfTI).")] = "radiographs",
+    kind: Annotated[
+        str,
+        typer.Option(help="radiographs or cephalograms (DICOM), volumes (hippocampus MR, NIfTI), smears (PNG, XML)."),
+    ] = "radiographs",
     patients: Annotated[
-        int | None, typer.Option(help="Number of patients (one to three films each) or volumes [160, 60]")
+        int | None,
+        typer.Option(help="Number of patients (one to three radiographs each), volumes or smears [160, else 60]"),
     ] = None,
     size: Annotated[int, typer.Option(help="Rows and columns of a film (radiographs).")] = 192,
     contrast: Annotated[float, typer.Option(help="How much a finding absorbs; less is harder (radiographs).")] = 0.22,
     seed: Annotated[int, typer.Option(help="The same seed writes the same files.")] = 0,
 ) -> None:
-    """Write a data set of phantom chest radiographs as DICOM, or of hippocampus volumes as NIfTI, with an index.csv.
+    """Write a phantom data set: chest radiographs, cephalograms, hippocampus volumes or blood smears, with labels.
 
     Example: monai-robust phantoms --output_dir phantoms --patients 60
     """
-    from monai_robust.data import write_hippocampus_phantoms, write_radiograph_phantoms
+    from monai_robust import data
 
-    require_choice("--kind", kind, ["radiographs", "volumes"])
-    if kind == "volumes":
-        folder = write_hippocampus_phantoms(
-            output_dir, cases=60 if patients is None else patients, seed=seed, progress=True
-        )
-    else:
-        folder = write_radiograph_phantoms(
-            output_dir,
-            patients=160 if patients is None else patients,
-            size=size,
-            contrast=contrast,
-            seed=seed,
-            progress=True,
-        )
-    print(f"phantom {kind} in {folder}")
+    number = patients if patients is not None else 160 if kind == "radiographs" else 60
+    writers = {
+        "radiographs": partial(data.write_radiograph_phantoms, patients=number, size=size, contrast=contrast),
+        "volumes": partial(data.write_hippocampus_phantoms, cases=number),
+        "cephalograms": partial(data.write_cephalogram_phantoms, patients=number),
+        "smears": partial(data.write_blood_smear_phantoms, images=number),
+    }
+    require_choice("--kind", kind, list(writers))
+    print(f"phantom {kind} in {writers[kind](output_dir, seed=seed, progress=True)}")
 
 
 @app.command()
 def datalist(
-    dataset_dir: Annotated[Path, typer.Argument(help="A folder with index.csv or class folders.")],
-    output: Annotated[Path, typer.Option("--output", help="The JSON data list to write.")] = Path("datalist.json"),
+    dataset_dir: Annotated[Path, typer.Argument(help="The data set's folder, in one of the usual layouts.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The data list to write [datalist.json, or .csv for landmarks]")
+    ] = None,
+    task: Annotated[str, typer.Option(help="classification, detection or landmarks.")] = "classification",
     seed: Annotated[int, typer.Option(help="Of the splits that the data set does not define.")] = 0,
 ) -> None:
-    """Write the data list (splits, labels, patients) of a folder of radiographs as MONAI-style JSON.
+    """Write the data list (splits, patients, and labels, boxes or points) of a data set's folder.
+
+    It is JSON in MONAI's form for classification, a COCO file for detection and CSV for landmarks; each can be edited
+    and given back to a bundle as --datalist.
 
     Example: monai-robust datalist radiographs --output datalist.json
     """
-    from monai_robust.data import classification_datalist, write_datalist
+    from monai_robust import data
 
-    found = classification_datalist(dataset_dir, seed=seed)
-    write_datalist(found, dataset_dir, output)
+    listers: dict[str, tuple[Any, Any]] = {
+        "classification": (data.classification_datalist, data.write_datalist),
+        "detection": (partial(data.detection_datalist, on_bad_sample="drop_boxes"), data.write_detection_datalist),
+        "landmarks": (data.landmark_datalist, data.write_landmark_datalist),
+    }
+    require_choice("--task", task, list(listers))
+    find, write = listers[task]
+    found = find(dataset_dir, seed=seed)
+    target = output or Path(f"datalist.{'csv' if task == 'landmarks' else 'json'}")
+    write(found, dataset_dir, target)
     counts = ", ".join(f"{len(items)} {split}" for split, items in found.items.items())
-    print(f"{output}: {counts}; classes {', '.join(found.classes)}")
+    print(f"{target}: {counts}; classes {', '.join(found.classes)}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

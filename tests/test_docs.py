@@ -14,7 +14,12 @@ import yaml
 from conftest import REPOSITORY, environment
 from mini_bundle import write_mini_bundle
 
-from monai_robust.data import write_hippocampus_phantoms, write_radiograph_phantoms
+from monai_robust.data import (
+    write_blood_smear_phantoms,
+    write_cephalogram_phantoms,
+    write_hippocampus_phantoms,
+    write_radiograph_phantoms,
+)
 
 PAGES = sorted(
     [
@@ -38,11 +43,13 @@ def identifier(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages speak of: a user's bundle, folders of radiographs and volumes, and the bundles of this project."""
+    """What the pages speak of: a user's bundle, folders of each kind of data, and the bundles of this project."""
     folder = tmp_path_factory.mktemp("user")
     write_mini_bundle(folder)
     write_radiograph_phantoms(folder / "radiographs", patients=12, size=64)
     write_hippocampus_phantoms(folder / "volumes", cases=12)
+    write_cephalogram_phantoms(folder / "cephalograms", patients=16)
+    write_blood_smear_phantoms(folder / "smears", images=16)
     ignore = shutil.ignore_patterns("output", "phantoms")
     shutil.copytree(REPOSITORY / "bundles", folder / "bundles", ignore=ignore)
     return folder

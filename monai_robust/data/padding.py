@@ -43,7 +43,7 @@ def padded_batch(
     batch = first.new_full((len(images), first.shape[0], *size), value)
     mask = torch.zeros(len(images), 1, *size, dtype=torch.bool, device=first.device)
     for index, image in enumerate(images):
-        place = tuple(slice(length) for length in image.shape[1:])
-        batch[(index, slice(None), *place)] = image.as_subclass(Tensor)
-        mask[(index, slice(None), *place)] = True
+        place = (slice(None), *(slice(length) for length in image.shape[1:]))
+        batch[index][place] = image.as_subclass(Tensor)
+        mask[index][place] = True
     return batch, mask
