@@ -25,6 +25,14 @@ arm sat6 "SAT 6" --recipe sat --robust#attack#eps 6.0
 amat=(--recipe amat --robust#step "$step" --robust#thresholds "$output/std-$seed/model.pt")
 arm amat "AMAT" "${amat[@]}"
 arm paper "AMAT, paper mode" "${amat[@]}" --robust#margins#mode paper
+arm floor "AMAT, floor 0.5" "${amat[@]}" --robust#margins#floor 0.5
+# The controls of that arm: its mean margin on slices with foreground, and its margins shuffled within groups of slices.
+floor_history=$output/floor-$seed/margins_by_sample.csv
+level=$(python examples/mean_foreground_margin.py "$floor_history" "$dataset")
+arm level "SAT at the mean foreground margin" --recipe sat --robust#attack#eps "$level"
+arm shuffled_within "AMAT, floor 0.5, shuffled within groups" --recipe sat --robust#margins \
+    "{'_target_': 'monai_robust.handlers.RecordedMargins', 'path': '$floor_history', 'shuffle': True, 'groups': \
+\"\${one['sample_id']: bool(one['foreground']) for one in @train#dataset.items}\", '_disabled_': False}"
 arm loose "AMAT, looser thresholds" "${amat[@]}" --robust#margins#fit "{'statistic': 'mean_std', 'k': 1.0}"
 history=$output/amat-$seed/margins_by_sample.csv
 arm shuffled "AMAT, shuffled" --recipe sat --robust#margins \

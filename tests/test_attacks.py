@@ -6,9 +6,9 @@ from conftest import TinyNet
 from monai.data import MetaTensor
 from torch import nn
 
-from monai_robust.attacks import BIM, FGSM, IFGSM, PAPER_ATTACKS, PGD, paper_attack
+from monai_robust.attacks import BIM, FGSM, IFGSM, PAPER_ATTACKS, PGD, WindowAttack, paper_attack
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import LossTask
+from monai_robust.tasks import Classification, Inferred, Landmarks, LossTask, Segmentation
 
 ATTACKS = [FGSM, BIM, PGD]
 
@@ -327,3 +327,89 @@ def test_targets_made_in_inference_mode_can_be_attacked(network, batch):
         x, y = batch[0].clone(), batch[1].clone()
         made = PGD(eps=0.5)(network, x, y)
     assert torch.equal(made, PGD(eps=0.5)(network, *batch))
+
+
+class Ready:
+    """Targets after their preparation."""
+
+    def __init__(self, labels: torch.Tensor) -> None:
+        self.labels = labels
+
+
+class Preparing(Classification):
+    """Notes what it is asked to prepare and which targets its other methods get."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[int, ...], torch.Tensor]] = []
+        self.got: list[tuple[str, type]] = []
+
+    def prepared(self, inputs, targets):
+        self.asked.append((tuple(inputs.shape), targets))
+        return Ready(targets)
+
+    def forward(self, network, inputs, targets):
+        self.got.append(("forward", type(targets)))
+        return super().forward(network, inputs, targets)
+
+    def terms(self, outputs, targets):
+        self.got.append(("terms", type(targets)))
+        return super().terms(outputs, targets.labels if isinstance(targets, Ready) else targets)
+
+
+@pytest.mark.parametrize("attack", [FGSM(eps=0.3), PGD(eps=0.3, steps=6, random_start=True)], ids=["FGSM", "PGD"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_targets_are_prepared_once_for_all_steps_of_an_attack(network, batch, attack, wrapped):
+    x, y = batch
+    task = Preparing()
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    given = Inferred(task, lambda inputs, inner: inner(inputs)) if wrapped else task
+    made = attack(network, x, y, task=given, generator=generators[0])
+    assert [shape for shape, _ in task.asked] == [tuple(x.shape)]
+    assert torch.equal(task.asked[0][1], y)
+    assert task.got == [("forward", Ready), ("terms", Ready)] * attack.steps
+    assert torch.equal(made, attack(network, x, y, generator=generators[1]))
+
+
+def test_the_targets_an_attack_steers_to_are_those_that_are_prepared(network, batch):
+    x, y = batch
+    task = Preparing()
+    made = PGD(eps=0.3, steps=4, goal=1)(network, x, y, task=task)
+    assert len(task.asked) == 1
+    assert task.asked[0][1].tolist() == [1] * len(x)
+    assert task.got == [("forward", torch.Tensor), *[("forward", Ready), ("terms", Ready)] * 4]
+    assert torch.equal(made, PGD(eps=0.3, steps=4, goal=1)(network, x, y))
+
+
+def test_each_attack_prepares_its_own_targets(network, batch):
+    x, y = batch
+    task, attack = Preparing(), PGD(eps=0.3, steps=2)
+    for inputs, labels in ((x, y), (x[:2], y[:2])):
+        attack(network, inputs, labels, task=task)
+    assert [len(targets) for _, targets in task.asked] == [len(x), 2]
+
+
+@pytest.mark.parametrize("goal", ["vanishing", "mislabelling"])
+@pytest.mark.parametrize(
+    ("task", "outputs", "targets"),
+    [
+        (Classification(), 3, torch.tensor([0, 1])),
+        (LossTask(nn.CrossEntropyLoss()), 3, torch.tensor([0, 1])),
+        (Segmentation(), 2, torch.zeros(2, 1, 6, 6, dtype=torch.long)),
+        (Landmarks(radius=2.0), 3, torch.full((2, 1, 2), 3.0)),
+    ],
+    ids=["classification", "loss", "segmentation", "landmarks"],
+)
+def test_goals_for_boxes_are_known_to_attacks_and_refused_by_tasks_without_boxes(goal, task, outputs, targets):
+    network = TinyNet(classes=outputs, dense=targets.ndim > 1)
+    attack = PGD(eps=0.3, steps=1, goal=goal, task=task)
+    assert attack.settings()["goal"] == goal
+    before = snapshot(network)
+    with pytest.raises(BadInputError, match=f"goal.*'{goal}'.*'untargeted'"):
+        attack(network, torch.rand(2, 1, 6, 6), targets)
+    assert_same(before, snapshot(network))
+
+
+def test_window_attacks_hand_on_goals_that_their_task_refuses():
+    attack = WindowAttack(PGD(eps=0.3, steps=1, goal="vanishing", task=Segmentation()), (4, 4))
+    with pytest.raises(BadInputError, match="vanishing"):
+        attack(TinyNet(classes=2, dense=True), torch.rand(1, 1, 6, 6), torch.zeros(1, 1, 6, 6, dtype=torch.long))

@@ -162,3 +162,33 @@ def test_progress_is_shown_only_if_asked_for(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
     CheckedDataset(arrays(), EnsureTyped("image"), progress=True, name="val")
     assert "reading val images" in capsys.readouterr().err
+
+
+LEFT_OUT = [{"sample_id": "old1", "file": "old/1.png", "reason": "it has no points"}]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_a_data_list_left_out_is_listed_before_what_the_check_skips(files: Items, num_workers: int) -> None:
+    dataset = CheckedDataset(
+        files, load_image(), on_bad_sample="skip", num_workers=num_workers, left_out=LEFT_OUT, name="test"
+    )
+    assert [entry["sample_id"] for entry in dataset.skipped] == ["old1", "id1", "id4"]
+    assert dataset.skipped[0] == LEFT_OUT[0]
+    assert len(dataset) == 4
+    dataset.skipped[0]["reason"] = "another"
+    assert LEFT_OUT[0]["reason"] == "it has no points"
+
+
+def test_what_was_left_out_before_neither_fails_the_check_nor_counts_in_it(files: Items) -> None:
+    good = CheckedDataset(arrays(3), EnsureTyped("image"), left_out=LEFT_OUT)
+    assert (len(good), good.skipped) == (3, LEFT_OUT)
+    with pytest.raises(BadSampleError, match="2 of 6 train images cannot be used"):
+        CheckedDataset(files, load_image(), left_out=LEFT_OUT)
+    with pytest.raises(BadInputError, match="has no samples"):
+        CheckedDataset([], load_image(), left_out=LEFT_OUT)
+
+
+def test_nothing_is_left_out_by_default() -> None:
+    first, second = CheckedDataset(arrays(2), EnsureTyped("image")), CheckedDataset(arrays(2), EnsureTyped("image"))
+    first.skipped.append({"sample_id": "x", "file": "x", "reason": "x"})
+    assert second.skipped == []

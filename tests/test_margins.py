@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TinyNet
 from ignite.engine import Events
-from linear_margins import BOUNDARIES, Ramp, course_of, expected, image, items, make_margins, make_trainer
+from linear_margins import BOUNDARIES, Ramp, course_of, expected, image, items, level, make_margins, make_trainer
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, PersistentDataset
 from monai.engines import IterationEvents
 from monai.handlers import CheckpointLoader, CheckpointSaver
@@ -24,11 +24,15 @@ from monai.transforms import (
 from torch import nn
 
 from monai_robust.attacks import BIM, PGD, WindowAttack
+from monai_robust.attacks.threat import L2
 from monai_robust.engines import RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import AdaptiveMargins, RecordedMargins, TrainingLoader, TrainingSaver, WarmupRadius
+from monai_robust.handlers.margins.ids import batch_ids
 from monai_robust.handlers.margins.radii import AttackTrace
 from monai_robust.recipes import Recipe
+from monai_robust.tasks import Classification, LossTask, Watched
+from monai_robust.tasks.tensors import select_rows
 
 # --- the rule, on a loss whose boundary is known ---------------------------------------------------------------------
 
@@ -919,3 +923,188 @@ def test_a_history_that_begins_late_is_refused(tmp_path):
 def test_a_checkpoint_entry_that_is_no_margins_is_refused():
     with pytest.raises(BadInputError, match="none of AdaptiveMargins"):
         make_margins().load_state_dict({"weights": 1})
+
+
+# --- targets that are prepared, and targets that are steered to ------------------------------------------------------
+
+
+class Ready:
+    """Targets after their preparation."""
+
+    def __init__(self, targets) -> None:
+        self.targets = targets
+
+
+class Preparing(LossTask):
+    """Counts what it prepares and how often it is asked for terms of raw and of prepared targets."""
+
+    def __init__(self, loss) -> None:
+        super().__init__(loss)
+        self.prepared_batches = 0
+        self.asked: list[type] = []
+
+    def prepared(self, inputs, targets):
+        self.prepared_batches += 1
+        return Ready(targets)
+
+    def terms(self, outputs, targets):
+        self.asked.append(type(targets))
+        return super().terms(outputs, targets.targets if isinstance(targets, Ready) else targets)
+
+
+def watched_attack(task, goal):
+    """What ``Watched`` saw of an attack, and the iterates it saw it of."""
+    torch.manual_seed(1)
+    network, x, y = TinyNet().eval(), torch.rand(5, 1, 6, 6), torch.tensor([0, 1, 2, 0, 1])
+    iterates = []
+    hook = network.register_forward_pre_hook(lambda module, args: iterates.append(args[0].detach().clone()))
+    watched = Watched(task, x, y, L2())
+    PGD(eps=2.0, steps=4, goal=goal)(network, x, y, task=watched)
+    hook.remove()
+    iterates = iterates[-4:]  # after the pass in which a goal looks for its targets
+    losses = [nn.functional.cross_entropy(network(one), y, reduction="none").detach() for one in iterates]
+    return watched, losses, [(one - x).flatten(1).norm(dim=1) for one in iterates]
+
+
+@pytest.mark.parametrize("goal", ["untargeted", "least_likely", 2])
+def test_the_terms_of_every_iterate_are_those_of_the_true_targets(goal):
+    task = Preparing(nn.CrossEntropyLoss())
+    watched, losses, sizes = watched_attack(task, goal)
+    assert task.prepared_batches == 1
+    torch.testing.assert_close([seen["loss"] for seen in watched.terms_seen], losses)
+    torch.testing.assert_close(watched.sizes, sizes, atol=1e-6, rtol=1e-5)
+    assert not any(seen["loss"].requires_grad for seen in watched.terms_seen)
+    # Terms of the true targets are those of the attack itself, unless it steers to others.
+    assert task.asked.count(Ready) == 4
+    assert len(task.asked) == (4 if goal == "untargeted" else 8)
+
+
+def test_margins_learn_the_same_from_targets_that_are_prepared():
+    courses, tasks = [], (LossTask(level), Preparing(level))
+    for task in tasks:
+        margins = make_margins(initial=3.0)
+        courses.append(course_of(make_trainer(margins, epochs=3, task=task), margins))
+    assert courses[0] == courses[1]
+    assert tasks[1].prepared_batches == 3 * 2  # epochs and batches
+
+
+def test_margins_are_told_the_loss_of_the_true_labels_where_an_attack_steers_to_others(monkeypatch):
+    traces = []
+    margins = make_margins(initial=2.0, thresholds={"cross_entropy": 0.5})
+    monkeypatch.setattr(margins, "observe", traces.append)
+    data = [{"image": torch.rand(1, 6, 6), "label": index % 3, "sample_id": str(index)} for index in range(4)]
+    network = TinyNet()
+    trainer = make_trainer(
+        margins,
+        data,
+        network=network,
+        loss=nn.CrossEntropyLoss(),
+        task=Classification(),
+        attack=PGD(steps=3, goal="least_likely"),
+    )
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    trainer.run()
+    network.load_state_dict(before)
+    network.eval()
+
+    def losses(images):
+        labels = torch.tensor([item["label"] for item in data])
+        return nn.functional.cross_entropy(network(images), labels, reduction="none").detach()
+
+    clean = losses(torch.stack([item["image"] for item in data]))
+    torch.testing.assert_close(traces[0].path_terms["cross_entropy"][0], clean)
+    start = traces[0].at(torch.zeros(2), torch.tensor([3, 1]))
+    torch.testing.assert_close(start["cross_entropy"], clean[[3, 1]])
+    assert traces[0].ids == [item["sample_id"] for item in data]
+
+
+def test_rows_of_targets_are_taken_of_whatever_holds_a_batch():
+    rows = torch.tensor([2, 0])
+    tensor = torch.arange(12.0).view(3, 4)
+    assert torch.equal(select_rows(tensor, rows), tensor[[2, 0]])
+    tracked = select_rows(MetaTensor(tensor), rows)
+    assert type(tracked) is torch.Tensor
+    assert torch.equal(tracked, tensor[[2, 0]])
+    boxes = [{"boxes": torch.full((count, 4), float(count)), "file": f"{count}.png"} for count in (0, 1, 2)]
+    chosen = select_rows(boxes, rows)
+    assert [one["file"] for one in chosen] == ["2.png", "0.png"]
+    assert chosen[0] is boxes[2]  # a sample's own entries are left as they are
+    nested = select_rows({"mask": tensor, "boxes": tuple(boxes)}, rows)
+    assert torch.equal(nested["mask"], tensor[[2, 0]])
+    assert isinstance(nested["boxes"], tuple)
+    assert nested["boxes"][1] is boxes[0]
+    heads = select_rows([tensor, tensor[:, :1]], rows)  # several tensors of a batch each
+    assert torch.equal(heads[1], tensor[[2, 0], :1])
+    none = torch.empty(0, dtype=torch.long)
+    assert select_rows(tensor, none).shape == (0, 4)
+    assert select_rows(boxes, none) == []
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [[5, 6, 7], ["a", "b", "c"], [torch.full((3 + n, 2), n) for n in range(3)]],
+    ids=["numbers", "names", "tensors of different lengths"],
+)
+def test_rows_of_a_list_with_an_entry_for_each_sample_are_its_entries(entries):
+    chosen = select_rows(entries, torch.tensor([2, 0]))
+    assert len(chosen) == 2
+    assert (
+        torch.equal(torch.as_tensor(chosen[0]), torch.as_tensor(entries[2]))
+        if entries[0] != "a"
+        else chosen == ["c", "a"]
+    )
+
+
+# --- samples mixed from several --------------------------------------------------------------------------------------
+
+MIXED = {
+    "lists": [["a", "b"], ["c", "d"]],
+    "tuples": (("a", "b"), ("c", "d")),
+    "one of them": ["a", ["c", "d"]],
+    "as torch collates them": torch.utils.data.default_collate([["a", "b"], ["c", "d"]]),
+    "numbers": torch.tensor([[1, 2], [3, 4]]),
+}
+
+
+@pytest.mark.parametrize("kind", list(MIXED))
+def test_samples_with_several_ids_are_refused(kind):
+    with pytest.raises(BadInputError, match=r"several ids under 'sample_id'.*mixed.*give every mixture an id"):
+        batch_ids({"image": torch.zeros(2, 1, 4, 4), "sample_id": MIXED[kind]}, "sample_id", 2)
+
+
+@pytest.mark.parametrize("batch", [{"image": None, "sample_id": ids} for ids in (["a", "b"], ("a", "b"))])
+def test_samples_with_an_id_each_are_no_mixtures(batch):
+    assert batch_ids(batch, "sample_id", 2) == ["a", "b"]
+
+
+def test_numbers_are_ids_too():
+    assert batch_ids({"sample_id": torch.tensor([3, 5])}, "sample_id", 2) == ["3", "5"]
+
+
+def test_training_on_mixtures_is_refused_at_the_first_batch():
+    data = [{**item, "sample_id": [name, "b"]} for name, item in zip(BOUNDARIES, items(), strict=True)]
+    with pytest.raises(BadInputError, match="several ids"):
+        make_trainer(make_margins(), data).run()
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"sample_id": np.array([["a", "b"], ["c", "d"]])},
+        {"image": MetaTensor(torch.zeros(2, 1, 4, 4), meta={"filename_or_obj": [["a", "b"], ["c", "d"]]})},
+    ],
+    ids=["array", "files"],
+)
+def test_several_ids_are_refused_wherever_they_stand(batch):
+    with pytest.raises(BadInputError, match="several ids"):
+        batch_ids(batch, "sample_id", 2)
+
+
+def test_files_of_a_list_of_images_name_the_samples():
+    images = [MetaTensor(torch.zeros(1, 4, 4), meta={"filename_or_obj": name}) for name in ("a.png", "b.png")]
+    assert batch_ids({"image": images}, "sample_id", 2) == ["a.png", "b.png"]
+
+
+def test_a_batch_that_is_a_list_of_samples_names_them():
+    batch = [{"image": torch.zeros(1, 4, 4), "sample_id": name} for name in "ab"]
+    assert batch_ids(batch, "sample_id", 2) == ["a", "b"]

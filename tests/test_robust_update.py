@@ -30,6 +30,7 @@ from monai_robust.engines import RobustTrainer, RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import WarmupRadius
 from monai_robust.recipes import RECIPES
+from monai_robust.tasks import Classification, Inferred, Landmarks, Segmentation
 
 VIEWS = {"aug": lambda image: image.flip(-1)}
 
@@ -321,3 +322,27 @@ def test_erm_calls_a_random_loss_once_an_iteration_as_the_stock_trainer_does():
         trainer(network, update, noisy, epochs=3).run()
         results.append(weights(network))
     assert_equal_weights(*results)
+
+
+AGREEING = [name for name, recipe in RECIPES.items() if recipe.consistent]
+
+
+def test_the_recipes_with_agreement_are_those_of_their_papers():
+    assert set(AGREEING) >= {"augmix", "robustaugmix", "rtda"}
+
+
+@pytest.mark.parametrize("name", AGREEING)
+@pytest.mark.parametrize("inferred", [False, True])
+def test_views_of_outputs_that_are_no_class_distributions_cannot_agree(name, inferred):
+    task = Inferred(Landmarks(), lambda inputs, network: network(inputs)) if inferred else Landmarks()
+    with pytest.raises(BadInputError, match=rf"'{name}'.*landmarks.*'sat'"):
+        RobustUpdate(name, PGD(eps=0.5), views=VIEWS, task=task)
+    with pytest.raises(BadInputError, match=rf"'{name}'.*landmarks"):
+        trainer(fresh(), kind=RobustTrainer, recipe=name, attack=PGD(eps=0.5), views=VIEWS, task=task)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recipes_fit_tasks_whose_views_may_agree_and_all_tasks_where_none_have_to(name):
+    margins = WarmupRadius(0.5, 1e-6) if RECIPES[name].margins else None
+    for task in (None, Classification(), Segmentation(), *([] if RECIPES[name].consistent else [Landmarks()])):
+        RobustUpdate(name, PGD(eps=0.5), views=VIEWS, margins=margins, task=task)

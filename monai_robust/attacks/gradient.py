@@ -13,11 +13,12 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_robust.attacks.guard import Mode, bare, untouched
+from monai_robust.attacks.masks import bounding_box, checked_mask
 from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius, expand
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.base import Goal, total
-from monai_robust.tasks.tensors import map_tensors, plain
+from monai_robust.tasks.tensors import map_tensors
 
 __all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack"]
 
@@ -139,7 +140,7 @@ class GradientAttack:
             # Tensors made in inference mode may not enter a graph; their copies, made here, may.
             targets = map_tensors(lambda x: x.clone() if x.is_inference() else x, targets)
             radius = as_radius(self._radius(eps), len(clean), clean.device)
-            inside = None if mask is None else _inside(mask, clean)
+            inside = None if mask is None else checked_mask(mask, clean)
             self.bounds.check(clean, inside)
             chosen = task or self.task or Classification()
             network = bare(network)
@@ -179,7 +180,7 @@ class GradientAttack:
             adversarial = _clip(clean + self._start(clean, eps, generator, inside), limits)
         for _ in range(self.steps):
             gradient = self._gradient(network, adversarial, targets, task)
-            gradient = gradient if inside is None else gradient * inside
+            gradient = gradient if inside is None else gradient.masked_fill(~inside, 0.0)
             delta = adversarial - clean + length * self.norm.steepest(gradient)
             adversarial = _clip(clean + self.norm.project(delta, eps), limits)
         if not bool(torch.isfinite(adversarial).all()):
@@ -198,12 +199,13 @@ class GradientAttack:
             return self.norm.sample(clean, eps, generator, surface=surface, mask=inside)
         if len(generator) != len(clean):
             raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
-        masks = [None] * len(clean) if inside is None else inside.split(1)
-        starts = [
-            self.norm.sample(one, radius, own, surface=surface, mask=mask)
-            for one, radius, own, mask in zip(clean.split(1), eps.split(1), generator, masks, strict=True)
-        ]
-        return torch.cat(starts)
+        start = torch.zeros_like(clean)
+        for index, own in enumerate(generator):
+            # drawn for the image's own part of the batch, so that a start does not depend on how far it was padded
+            box = (slice(index, index + 1), slice(None), *(() if inside is None else bounding_box(inside[index])))
+            part = None if inside is None else inside[box]
+            start[box] = self.norm.sample(clean[box], eps[index : index + 1], own, surface=surface, mask=part)
+        return start
 
     def _aim(self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task) -> tuple[Any, Literal[1, -1]]:
         if self.goal == "untargeted":
@@ -271,19 +273,6 @@ def _checked(inputs: Tensor) -> Tensor:
         bad = torch.nonzero(~torch.isfinite(clean).flatten(1).all(dim=1)).flatten().tolist()
         raise BadInputError(f"the inputs of samples {bad} of the batch hold NaN or infinite values")
     return clean
-
-
-def _inside(mask: Any, clean: Tensor) -> Tensor:
-    """The mask for every channel, bool, of the shape of ``clean``."""
-    mask = torch.as_tensor(plain(mask)).to(clean.device)
-    if mask.ndim != clean.ndim or mask.shape[1] not in (1, clean.shape[1]) or mask.shape[2:] != clean.shape[2:]:
-        raise BadInputError(
-            f"the mask has shape {tuple(mask.shape)}, the inputs {tuple(clean.shape)}; it must be (B, 1, *spatial)"
-        )
-    inside = mask.bool().expand_as(clean)
-    if not bool(inside.flatten(1).any(dim=1).all()):
-        raise BadInputError("the mask of a sample is false everywhere, so there is no image to attack")
-    return inside
 
 
 def _limits(limits: tuple[Tensor, Tensor] | None, clean: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor] | None:

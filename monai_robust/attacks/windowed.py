@@ -11,9 +11,10 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from monai_robust.attacks.gradient import GradientAttack
+from monai_robust.attacks.masks import checked_mask
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
-from monai_robust.tasks.tensors import map_tensors, plain
+from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
 __all__ = ["WindowAttack"]
 
@@ -76,24 +77,30 @@ class WindowAttack:
         steps = tuple(max(1, round(length * (1 - self.overlap))) for length in size)
         weights = compute_importance_map(size, mode=self.mode, device=clean.device, dtype=torch.float32)[None, None]
         change, weight = torch.zeros_like(clean, dtype=torch.float32), clean.new_zeros(1, 1, *clean.shape[2:])
+        inside = None if mask is None else checked_mask(mask, clean)
         for window in dense_patch_slices(clean.shape[2:], size, steps):
             place = (slice(None), slice(None), *window)
-            part = clean[place]
-            inside = None if mask is None else plain(mask)[place].to(clean.device).bool()
             weight[place] += weights
-            if inside is not None and not bool(inside.any()):
+            own = None if inside is None else inside[place]
+            # samples whose padding fills the window have nothing there to attack
+            rows = torch.arange(len(clean)) if own is None else own.flatten(1).any(dim=1).nonzero().flatten().cpu()
+            if not len(rows):
                 continue
-            labels = map_tensors(lambda x, place=place: plain(x)[place], targets)  # type: ignore[misc]
-            adversarial = self.attack(network, part, labels, eps, task=task, generator=generator, mask=_some(inside))
-            delta = (adversarial - part).float()
-            change[place] += weights * (delta if inside is None else delta * inside)
+            at: tuple[Any, ...] = (rows.to(clean.device), *place[1:])
+            labels = select_rows(map_tensors(lambda x, place=place: plain(x)[place], targets), rows)  # type: ignore[misc]
+            adversarial = self.attack(
+                network,
+                clean[place][at[0]],
+                labels,
+                eps[at[0]] if isinstance(eps, Tensor) and eps.ndim else eps,
+                task=task,
+                generator=[generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator,
+                mask=None if own is None else own[at[0]],
+            )
+            change[at] += weights * (adversarial - clean[place][at[0]]).float()
         adversarial = clean + (change / weight).to(clean.dtype)
-        limits = self.bounds.limits(clean) if mask is None else None  # windows are within bounds, and so is their mean
+        limits = self.bounds.limits(clean, inside)
         if limits is not None:
-            adversarial = torch.maximum(torch.minimum(adversarial, limits[1]), limits[0])
+            clipped = torch.maximum(torch.minimum(adversarial, limits[1]), limits[0])
+            adversarial = clipped if inside is None else torch.where(inside, clipped, clean)
         return MetaTensor(adversarial).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else adversarial
-
-
-def _some(inside: Tensor | None) -> Tensor | None:
-    """The mask of a window, all true for samples without any image in it: their change is dropped afterwards."""
-    return None if inside is None else inside | ~inside.flatten(1).any(dim=1).reshape(-1, *[1] * (inside.ndim - 1))

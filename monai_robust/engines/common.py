@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from monai_robust.attacks.guard import bare
 from monai_robust.attacks.threat import as_norm
 from monai_robust.data.padding import padded_batch
+from monai_robust.errors import BadInputError
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import map_tensors, plain
 
@@ -45,13 +47,30 @@ class Batch:
         inputs, targets, args, kwargs = (*prepared, (), None)[:4]
         mask = batchdata.get(MASK_KEY) if isinstance(batchdata, Mapping) else None
         if isinstance(inputs, Sequence):
-            inputs, mask = padded_batch(inputs, divisible=getattr(bare(engine.network), "size_divisible", 1))
+            inputs, mask = _padded(inputs, engine.network)
         return cls(inputs, targets, args, kwargs, None if mask is None else plain(mask).to(inputs.device))
+
+    def as_inputs(self, view: Any) -> Tensor:
+        """Another view of the batch as one tensor of the inputs' shape; a list of images is padded as they are."""
+        if isinstance(view, Sequence):
+            view, _ = padded_batch(view)
+            missing = [have - own for have, own in zip(self.inputs.shape[2:], view.shape[2:], strict=True)]
+            view = torch.nn.functional.pad(plain(view), [side for more in reversed(missing) for side in (0, more)])
+        tensor: Tensor = plain(view).to(self.inputs.device)
+        return tensor
+
+    def with_padding(self, view: Tensor) -> Tensor:
+        """A view that was made of the inputs, with their padding as it was."""
+        return view if self.mask is None else torch.where(self.mask.bool(), view, plain(self.inputs))
 
     @property
     def has_arguments(self) -> bool:
         """Whether the network takes more than the inputs; such arguments have the length of one batch."""
         return bool(self.args) or bool(self.kwargs)
+
+
+def _padded(images: Sequence[Tensor], network: Any) -> tuple[Tensor, Tensor]:
+    return padded_batch(images, divisible=getattr(bare(network), "size_divisible", 1))
 
 
 def infer_with(engine: Any, batch: Batch) -> Callable[[Tensor, Callable[..., Any]], Any]:
@@ -89,8 +108,7 @@ def adversarial_view(
         ``adv_image`` (B, C, *spatial), ``eps`` (B,) where the attack has a radius, and ``adv_norm`` (B,).
     """
     with autocast(engine):
-        masked = {} if batch.mask is None else {"mask": batch.mask}  # others' attacks need not know of masks
-        adversarial = attack(engine.network, batch.inputs, batch.targets, eps, task=task, **masked)
+        adversarial = attack(engine.network, batch.inputs, batch.targets, eps, task=task, **_masked(attack, batch.mask))
     output = {"adv_image": adversarial}
     delta = plain(adversarial) - plain(batch.inputs)
     radius = getattr(attack, "eps", None) if eps is None else eps
@@ -98,6 +116,19 @@ def adversarial_view(
         output["eps"] = torch.as_tensor(radius, dtype=torch.float32, device=delta.device).expand(len(delta)).clone()
     output["adv_norm"] = as_norm(getattr(attack, "norm", "l2")).size(delta)
     return output
+
+
+def _masked(attack: Callable[..., Any], mask: Tensor | None) -> dict[str, Tensor]:
+    """The mask as a keyword, where anything was padded: others' attacks need not know of masks."""
+    if mask is None or bool(mask.all()):
+        return {}
+    known = signature(attack).parameters
+    if "mask" not in known and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        raise BadInputError(
+            f"the batch holds images of different sizes, and the attack {type(attack).__name__} takes no mask, so it "
+            "would change the padding; use an attack of monai_robust, or images of one size"
+        )
+    return {"mask": mask}
 
 
 def with_metadata(value: Any, inputs: Tensor) -> Any:

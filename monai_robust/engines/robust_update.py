@@ -210,10 +210,9 @@ class RobustUpdate:
             else:
                 source = self._source(name, batchdata)
                 if isinstance(source, str):
-                    device = batch.inputs.device
-                    inputs[name] = from_batch.setdefault(source, plain(batchdata[source]).to(device))
+                    inputs[name] = from_batch.setdefault(source, batch.as_inputs(batchdata[source]))
                 else:
-                    inputs[name] = apply_per_sample(source, plain(batch.inputs))
+                    inputs[name] = batch.with_padding(apply_per_sample(source, plain(batch.inputs)))
         return inputs
 
     def _seed_views(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +54,7 @@ class DetailsWriter:
         ]
         self._file.write(_lines(rows))
         self._file.flush()
+        os.fsync(self._file.fileno())  # before the outcomes of the same batch
 
     def close(self) -> None:
         self._file.close()
@@ -74,11 +76,19 @@ class DetailsWriter:
             raise BadInputError(f"{self.path} has other columns than {', '.join(self.columns)}; measure elsewhere")
         kept = len(header)
         for line in content[kept:].splitlines(keepends=True):
-            sample, perturbation, severity, *_ = [*next(csv.reader([line.decode(errors="replace")])), "", "", ""]
-            if not line.endswith(b"\n") or not is_done(sample, perturbation, float(severity)):
+            if not line.endswith(b"\n") or not is_done(*self._key(line)):
                 break  # of the batch that was being measured when the run was stopped
             kept += len(line)
         return kept
+
+    def _key(self, line: bytes) -> tuple[str, str, float]:
+        """Sample, perturbation and severity of a row."""
+        try:
+            sample, perturbation, severity = next(csv.reader([line.decode()]))[: len(DETAIL_KEYS)]
+            return sample, perturbation, float(severity)
+        except (ValueError, csv.Error, StopIteration):
+            shown = line.decode(errors="replace").strip()
+            raise BadInputError(f"{self.path} cannot be continued: this is no row of it: {shown!r}") from None
 
 
 def write_true_details(

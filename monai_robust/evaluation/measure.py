@@ -194,7 +194,11 @@ class Measurement:
         def is_done(sample: str, perturbation: str, severity: float) -> bool:
             return place.get(sample, len(place)) < writer.done(perturbation, severity)
 
-        return DetailsWriter(self.folder / f"{self.task.detail_table}.csv", self.task.detail_columns(), is_done)
+        path = self.folder / f"{self.task.detail_table}.csv"
+        begun = any(writer.done(sweep.name, severity) for sweep in self.perturbations for severity in sweep)
+        if begun and not path.is_file():
+            raise BadInputError(f"{path} is gone, but {writer.path} beside it is not; measure into another folder")
+        return DetailsWriter(path, self.task.detail_columns(), is_done)
 
     def _truth(self, batches: Sequence[Sequence[int]], sample_ids: Sequence[str]) -> None:
         """What would be right, for a task with a table of details."""
@@ -213,7 +217,8 @@ class Measurement:
         rows |= {group: [str(plain(value)) for value in batch[group]] for group in self.groups}
         rows["distance"] = as_norm(sweep.norm or "l2").size(shown.perturbed - shown.inputs).tolist()
         rows["contrast"] = _contrast(shown.perturbed, shown.mask).tolist()
-        rows["input_norm"] = L2().size(shown.inputs).tolist()
+        own = shown.inputs if shown.mask is None else shown.inputs * shown.mask
+        rows["input_norm"] = L2().size(own).tolist()
         return rows | {name: column.tolist() for name, column in shown.outcomes.items()}
 
     def _shown(self, sweep: Sweep, severity: float, batch: Batch) -> _Shown:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks import GradientAttack, WindowAttack
+from monai_robust.attacks.masks import bounding_box
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
@@ -144,9 +145,12 @@ class CorruptionSweep(Sweep):
 
     def apply(self, severity: float, victim: Victim) -> Tensor:
         change = self.corruptions[severity]
-        images = [
-            change(image, seeded(victim.seed, self.name, severity, sample))
-            for image, sample in zip(victim.inputs.cpu(), victim.sample_ids, strict=True)
-        ]
-        changed = torch.stack(images).to(victim.inputs.device, victim.inputs.dtype)
+        changed = victim.inputs.cpu().clone()
+        for index, sample in enumerate(victim.sample_ids):
+            box = (
+                () if victim.mask is None else bounding_box(victim.mask[index])
+            )  # what was padded is no part of the image
+            place: tuple[Any, ...] = (index, slice(None), *box)
+            changed[place] = change(changed[place], seeded(victim.seed, self.name, severity, sample)).to(changed.dtype)
+        changed = changed.to(victim.inputs.device)
         return changed if victim.mask is None else torch.where(victim.mask, changed, victim.inputs)

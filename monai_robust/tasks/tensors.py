@@ -27,11 +27,23 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
 
 
 def select_rows(value: Any, rows: Tensor) -> Any:
-    """The samples ``rows``, indices (R,), of targets: of tensors (B, ...), of lists with an entry for each sample."""
+    """The samples ``rows``, indices (R,), of targets.
+
+    Tensors are (B, ...), also those in dicts and lists; a list of anything else, or of tensors that differ in length,
+    has an entry for each sample.
+    """
     if isinstance(value, Tensor):
         return plain(value)[rows.to(value.device)]
     if isinstance(value, Mapping):
         return {key: select_rows(item, rows) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+    if isinstance(value, (list, tuple)) and value and _is_by_sample(value):
         return type(value)(value[index] for index in rows.tolist())
-    return map_tensors(lambda x: plain(x)[rows.to(x.device)], value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(select_rows(item, rows) for item in value)
+    return value
+
+
+def _is_by_sample(values: list[Any] | tuple[Any, ...]) -> bool:
+    if not isinstance(values[0], (Tensor, list, tuple)):
+        return True
+    return all(isinstance(one, Tensor) and one.ndim for one in values) and len({len(one) for one in values}) > 1

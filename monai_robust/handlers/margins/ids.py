@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Subset
 
@@ -23,39 +24,43 @@ def batch_ids(batch: Any, key: str, size: int) -> list[str]:
     Raises:
         BadInputError: where the batch says neither.
     """
+    if isinstance(batch, (list, tuple)) and batch and all(isinstance(one, Mapping) and key in one for one in batch):
+        batch = {key: [one[key] for one in batch]}  # a batch that nobody collated
     if isinstance(batch, Mapping) and key in batch:
-        _check_unmixed(batch[key], key, size)
-        ids = _texts(batch[key])
+        given, what = batch[key], key
     else:
-        image = (
-            batch.get("image")
-            if isinstance(batch, Mapping)
-            else batch[0]
-            if isinstance(batch, (list, tuple))
-            else batch
+        given, what = _files(batch), _FILE
+    if given is None:
+        keys = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else "none, the batch is no dictionary"
+        raise BadInputError(
+            f"margins need to know samples again: the batch has no key {key!r} and its images no file name (they "
+            f"are no MetaTensors); add one to the data set's items (keys of the batch: {keys})"
         )
-        files = getattr(image, "meta", {}).get(_FILE)
-        if files is None:
-            keys = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else "none, the batch is no dictionary"
-            raise BadInputError(
-                f"margins need to know samples again: the batch has no key {key!r} and its images no file name (they "
-                f"are no MetaTensors); add one to the data set's items (keys of the batch: {keys})"
-            )
-        ids = [files] if isinstance(files, str) else _texts(files)
+    _check_unmixed(given, what, size)
+    ids = [given] if isinstance(given, str) else _texts(given)
     if len(ids) != size:
         raise BadInputError(f"the batch has {size} images, but {len(ids)} ids under {key!r}; every image needs its own")
     return ids
 
 
+def _files(batch: Any) -> Any:
+    """The names of the files that a batch's images came from, where its MetaTensors know."""
+    image = (
+        batch.get("image") if isinstance(batch, Mapping) else batch[0] if isinstance(batch, (list, tuple)) else batch
+    )
+    if not isinstance(image, (list, tuple)):
+        return getattr(image, "meta", {}).get(_FILE)
+    files = [getattr(one, "meta", {}).get(_FILE) for one in image]
+    return None if None in files else files
+
+
 def _check_unmixed(values: Any, key: str, size: int) -> None:
     """Refuse images that augmentation put together from several: a margin belongs to one."""
-    nested = [one for one in values if isinstance(one, (list, tuple))] if isinstance(values, (list, tuple)) else []
-    if nested or (isinstance(values, Tensor) and values.ndim > 1 and values.numel() > size):
-        shown = nested[0] if nested else values[0].tolist()
+    several = isinstance(values, (list, tuple)) and any(isinstance(one, (list, tuple)) for one in values)
+    if several or (getattr(values, "ndim", 1) > 1 and np.prod(values.shape) > size):
         raise BadInputError(
-            f"a sample of the batch has several ids under {key!r} ({', '.join(map(str, shown))}), as if it was mixed "
-            "from several images, but margins are kept for one image each; train without mixing (mosaic, mixup), or "
-            "give every mixture one id of its own"
+            f"samples of the batch have several ids under {key!r}, as if they were mixed from several images, but "
+            "margins are kept for one image each; train without mixing (mosaic, mixup), or give every mixture an id"
         )
 
 
@@ -95,4 +100,4 @@ def _items(dataset: Any) -> Sequence[Any] | None:
 
 
 def _texts(values: Any) -> list[str]:
-    return [str(value) for value in (values.tolist() if isinstance(values, Tensor) else values)]
+    return [str(value) for value in (values.tolist() if isinstance(values, (Tensor, np.ndarray)) else values)]
