@@ -272,7 +272,7 @@ def test_truths_hold_a_row_for_each_thing_of_each_sample(tmp_path):
     assert (tmp_path / "t.csv").read_text() == "sample_id,x,y\nb,2,1\nb,3,4.5\n"
 
 
-# --- damage, and tables that were lost ---------------------------------------------------------------------------------
+# --- damage, and tables that were lost -----------------------------------------------------------------------------
 
 
 def test_a_damaged_line_is_refused_with_the_table_it_stands_in(tmp_path):

@@ -218,7 +218,11 @@ def test_bad_pictures_and_files_are_named(tmp_path):
     for name in "ghi":
         write_picture(root / "JPEGImages" / f"{name}.png")
         write_xml(root / "Annotations" / f"{name}.xml", GOOD)
-    (root / "ImageSets" / "Main" / "train.txt").write_text("".join(f"{name}\n" for name in "abcdeghi"))
+    (root / "ImageSets" / "Main" / "train.txt").write_text("".join(f"{name}\n" for name in "abcde"))
+    (root / "ImageSets" / "Main" / "val.txt").write_text("".join(f"{name}\n" for name in "ghi"))
+    write_xml(root / "Annotations" / "j.xml", GOOD)
+    write_picture(root / "JPEGImages" / "j.png")
+    (root / "ImageSets" / "Main" / "train.txt").open("a").write("j\n")
     reasons = [one["reason"] for one in detection_datalist(root, on_bad_sample="skip").skipped]
     expected = ["(30, 40) pixels", "b is missing", "no XML", "damaged", "cannot be read (No such file"]
     assert all(text in reason for text, reason in zip(expected, reasons, strict=True)), reasons
@@ -288,3 +292,39 @@ def test_bccd_is_read_whole_but_for_its_two_boxes_without_area(public_data):
     assert boxes.min(axis=0)[:2].tolist() == [0, 0]
     assert boxes.max(axis=0)[2:].tolist() == [640, 480]
     assert len(found.skipped) == 2
+
+
+def test_faults_of_one_picture_do_not_move_others_between_splits(tmp_path):
+    flat: Objects = [*GOOD, ("RBC", (5, 5, 5, 5))]
+    folder = voc(tmp_path, sets=False, b=flat)
+    whole = detection_datalist(folder, on_bad_sample="drop_boxes").items
+    fewer = detection_datalist(folder, on_bad_sample="skip").items
+    sides = {item["sample_id"]: split for split, items in whole.items() for item in items}
+    kept = {item["sample_id"]: split for split, items in fewer.items() for item in items}
+    assert len(kept) == len(sides) - 1
+    assert kept.items() <= sides.items()
+
+
+def test_names_that_differ_in_case_alone_are_no_two_classes(tmp_path):
+    folder = voc(tmp_path, c=[("rbc", (1, 3, 10, 12))])
+    with pytest.raises(BadInputError, match="'RBC' and of class 'rbc'"):
+        detection_datalist(folder)
+    found = detection_datalist(folder, classes=["RBC", "WBC"], on_bad_sample="skip")
+    assert [one["reason"].split(": ")[-1] for one in found.skipped]
+
+
+def test_the_order_of_classes_survives_being_written(tmp_path):
+    folder = voc(tmp_path / "data")
+    found = detection_datalist(folder, classes=["WBC", "RBC"])
+    again = detection_datalist(folder, datalist=write_detection_datalist(found, folder, tmp_path / "list.json"))
+    assert again.classes == ("WBC", "RBC")
+    assert by_name(again) == by_name(found)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_every_picture_has_three_colours_for_a_network_of_three(tmp_path, mode):
+    Image.fromarray(np.full((6, 8, 3), 200, dtype=np.uint8)).convert(mode).save(tmp_path / "one.png")
+    load = LoadImaged("image", reader=SimpleITKReader(color="rgb"), ensure_channel_first=True, image_only=True)
+    loaded = load({"image": str(tmp_path / "one.png")})["image"]
+    assert loaded.shape == (3, 8, 6)
+    assert float(loaded.min()) == float(loaded.max()) == 200

@@ -361,8 +361,8 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_colour_mode_is_refused() -> None:
-    with pytest.raises(BadInputError, match="'luminance' or 'keep'"):
-        SimpleITKReader(color="rgb")
+    with pytest.raises(BadInputError, match="one of 'luminance', 'rgb', 'keep'"):
+        SimpleITKReader(color="cmyk")
 
 
 def test_suffixes_say_which_files_the_reader_takes(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ from torch import nn
 from monai_robust.attacks import PGD
 from monai_robust.engines import RobustTrainer, RobustUpdate
 from monai_robust.errors import BadInputError
-from monai_robust.handlers import WarmupRadius
+from monai_robust.handlers import AdaptiveMargins, WarmupRadius
+from monai_robust.losses import LandmarkLoss
 from monai_robust.recipes import RECIPES
 from monai_robust.tasks import Classification, Inferred, Landmarks, Segmentation
+from monai_robust.transforms import AugMix
 
 VIEWS = {"aug": lambda image: image.flip(-1)}
 
@@ -346,3 +348,45 @@ def test_recipes_fit_tasks_whose_views_may_agree_and_all_tasks_where_none_have_t
     margins = WarmupRadius(0.5, 1e-6) if RECIPES[name].margins else None
     for task in (None, Classification(), Segmentation(), *([] if RECIPES[name].consistent else [Landmarks()])):
         RobustUpdate(name, PGD(eps=0.5), views=VIEWS, margins=margins, task=task)
+
+
+# --- views that make no sense for a task ------------------------------------------------------------------------------
+
+
+def landmark_trainer(update):
+    items = [{"image": torch.rand(1, 8, 8), "label": torch.full((2, 4), 3.0), "sample_id": str(i)} for i in range(2)]
+    network = nn.Conv2d(1, 6, 3, padding=1)
+    return SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=DataLoader(items, batch_size=2),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
+        loss_function=LandmarkLoss(radius=2.0),
+        iteration_update=update,
+    )
+
+
+@pytest.mark.parametrize("recipe", ["augmix", "rtda"])
+def test_agreement_is_refused_where_the_trainers_own_loss_knows_no_classes(recipe):
+    update = RobustUpdate(recipe, PGD(eps=0.1, steps=1), views={"aug": AugMix(operations="intensity")})
+    with pytest.raises(BadInputError, match="LandmarkLoss are not; use a recipe without agreement"):
+        landmark_trainer(update).run()
+
+
+@pytest.mark.parametrize("operations", ["geometric", "geometric+intensity", "flips"])
+def test_views_that_move_the_image_are_refused_where_labels_are_places(operations):
+    update = RobustUpdate("dataaug", views={"aug": AugMix(operations=operations)})
+    with pytest.raises(BadInputError, match="moves the image and not the places"):
+        landmark_trainer(update).run()
+    landmark_trainer(RobustUpdate("dataaug", views={"aug": AugMix(operations="intensity")})).run()
+
+
+def test_a_sample_without_any_loss_term_keeps_its_margin():
+    margins = AdaptiveMargins(0.5, {"heatmap": 10.0, "offset_x": 10.0, "offset_y": 10.0})
+    task = Landmarks(LandmarkLoss(radius=2.0))
+    trainer = landmark_trainer(RobustUpdate("amat", PGD(eps=1.0, steps=1), task=task, margins=margins))
+    trainer.data_loader.dataset[0]["label"][:, :2] = torch.nan
+    margins.attach(trainer)
+    trainer.run()
+    assert [margins.margins[name] for name in "01"] == [0.5, 1.0]

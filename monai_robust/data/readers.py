@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset as Header
 from pydicom.pixels import apply_modality_lut
 
 from monai_robust.data.dicom_series import read_header, series_in_order
-from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.errors import BadSampleError, require_choice
 
 __all__ = ["SimpleITKReader"]
 
@@ -45,6 +45,7 @@ class SimpleITKReader(ImageReader):
     Args:
         series_uid: SeriesInstanceUID to load where a folder holds several series.
         color: ``"luminance"`` turns colour pictures (8 or 16 bit per channel) to grey by Rec. 601, transparency
+            composited on black; ``"rgb"`` gives three channels on the last axis, also of grey pictures, transparency
             composited on black; ``"keep"`` leaves the channels on the last axis.
 
     Raises:
@@ -53,8 +54,7 @@ class SimpleITKReader(ImageReader):
 
     def __init__(self, series_uid: str | None = None, color: str = "luminance") -> None:
         super().__init__()
-        if color not in ("luminance", "keep"):
-            raise BadInputError(f"color is {color!r}; it can be 'luminance' or 'keep'")
+        require_choice("color", color, ("luminance", "rgb", "keep"))
         self.series_uid = series_uid
         self.color = color
 
@@ -109,6 +109,8 @@ class SimpleITKReader(ImageReader):
         channels = image.GetNumberOfComponentsPerPixel() > 1
         if channels and self.color == "luminance" and image.GetPixelID() in _COLOR_PIXELS and array.shape[-1] <= 4:
             array, channels = _luminance(array), False
+        if self.color == "rgb":
+            array, channels = _rgb(path, array, channels), True
         return _Volume(array, _affine(image), channels or image.GetDimension() > 3)
 
     def _load_series(self, folder: Path) -> _Volume:
@@ -228,6 +230,19 @@ def _luminance(array: NDArray[Any]) -> NDArray[np.float32]:
     if has_alpha:
         grey = grey * values[..., -1] / np.iinfo(array.dtype).max
     return grey.astype(np.float32)
+
+
+def _rgb(path: Path, array: NDArray[Any], channels: bool) -> NDArray[Any]:
+    """Red, green and blue, ``(..., 3)``, of grey, grey + alpha, RGB or RGB + alpha."""
+    if not channels:
+        return np.stack([array] * 3, axis=-1)
+    if array.shape[-1] not in (1, 2, 3, 4):
+        raise BadSampleError(f"image {path} has {array.shape[-1]} channels; a colour picture has up to 4")
+    has_alpha = array.shape[-1] in (2, 4)
+    color = array[..., :-1] if has_alpha else array
+    if has_alpha:
+        color = (color * (array[..., -1:] / np.iinfo(array.dtype).max)).astype(np.float32)
+    return np.repeat(color, 3, axis=-1) if color.shape[-1] == 1 else color
 
 
 def _check_same_shape(paths: Sequence[PathLike], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -24,6 +24,7 @@ from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.loss import batch_length
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 from monai_robust.transforms.batch import apply_per_sample
+from monai_robust.transforms.operations import AugMixOperation
 
 __all__ = ["RobustUpdate"]
 
@@ -89,11 +90,6 @@ class RobustUpdate:
                 f"the recipe {recipe.name!r} takes the radius of each sample from margins; give it margins=, such as "
                 "AdaptiveMargins(step=0.5, thresholds='thresholds.json')"
             )
-        if recipe.consistent and task is not None and not task.agreeable:
-            raise BadInputError(
-                f"the recipe {recipe.name!r} asks views to agree as class distributions, which the outputs of "
-                f"{task.name} are not; use a recipe without agreement, such as 'sat', 'advl', 'dataaug' or 'amat'"
-            )
         if margins is not None and "adv" not in recipe.views:
             raise BadInputError(
                 f"the recipe {recipe.name!r} attacks nothing, so margins would have no effect; leave them"
@@ -107,10 +103,16 @@ class RobustUpdate:
         self.task = task
         self.shared_forward = shared_forward
         self._seeded = False
+        self._checked: object = None
+        if task is not None:
+            self._check(task)
 
     def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
         batch = Batch.prepare(engine, batchdata)
         task = self._task_of(engine)
+        if self._checked is not engine:
+            self._check(task)
+            self._checked = engine
         output: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
         engine.state.output = output
         watched: Watched | None = None
@@ -153,6 +155,20 @@ class RobustUpdate:
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
+    def _check(self, task: Task) -> None:
+        """Refuse views that make no sense for a task."""
+        if self.recipe.consistent and not task.agreeable:
+            raise BadInputError(
+                f"the recipe {self.recipe.name!r} asks views to agree as class distributions, which the outputs of "
+                f"{_named(task)} are not; use a recipe without agreement, such as 'sat', 'advl', 'dataaug' or 'amat'"
+            )
+        moving = [name for name in self.recipe.views if _moves(self.views.get(name, self.views.get(_base(name))))]
+        if task.spatial_targets and moving:
+            raise BadInputError(
+                f"the view {moving[0]!r} moves the image and not the places that the labels of {_named(task)} name; "
+                "use operations='intensity'"
+            )
+
     def _task_of(self, engine: Any) -> Task:
         return self.task or LossTask(engine.loss_function)
 
@@ -194,7 +210,8 @@ class RobustUpdate:
         sizes = torch.stack(watched.sizes) if watched.sizes else output["eps"].new_empty(0, len(clean))
         ids = self.margins.ids(batchdata, len(clean))
         path = stacked(watched.terms_seen) or {name: sizes for name in final}
-        self.margins.observe(AttackTrace(ids, output["eps"], output["adv_norm"], sizes, path, final, terms_at))
+        defined = _any_defined(watched.task, output, final)
+        self.margins.observe(AttackTrace(ids, output["eps"], output["adv_norm"], sizes, path, final, terms_at, defined))
 
     def _inputs(self, batchdata: Any, batch: Batch, adversarial: Tensor | None) -> dict[str, Tensor]:
         """The network's inputs for each view of the recipe; views that are the same batch entry are one tensor."""
@@ -232,7 +249,7 @@ class RobustUpdate:
 
     def _source(self, name: str, batchdata: Any) -> View:
         keys = batchdata if isinstance(batchdata, Mapping) else {}
-        base = name.rstrip("0123456789")
+        base = _base(name)
         source = self.views.get(name, self.views.get(base))
         if source is None and name in keys:
             source = name
@@ -270,6 +287,30 @@ class RobustUpdate:
                 for view in self.recipe.supervised
                 for name, value in task.terms(outputs[view], targets).items()
             }
+
+
+def _base(name: str) -> str:
+    """A numbered view's kind."""
+    return name.rstrip("0123456789")
+
+
+def _named(task: Task) -> str:
+    loss = getattr(task, "loss", None)
+    return type(loss).__name__ if isinstance(task, LossTask) else task.name
+
+
+def _moves(view: Any) -> bool:
+    """Whether a view's operations are known to move what is in the image."""
+    operations = getattr(view, "operations", ())
+    return any(isinstance(one, AugMixOperation) and one.geometric for one in operations)
+
+
+def _any_defined(task: Task, output: Mapping[str, Any], terms: Mapping[str, Tensor]) -> Tensor:
+    """Whether each sample has any of the loss terms, (B,)."""
+    listed = task.defined(map_tensors(plain, output["adv_pred"]), output[Keys.LABEL])
+    everywhere = next(iter(terms.values())).new_ones((), dtype=torch.bool)
+    columns = [plain(listed.get(name, everywhere)).to(value.device).expand(len(value)) for name, value in terms.items()]
+    return torch.stack(columns).any(dim=0)
 
 
 def _part(outputs: Any, first: int, size: int) -> Any:

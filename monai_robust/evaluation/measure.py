@@ -295,7 +295,7 @@ class Measurement:
     def _gallery(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
         chosen = self.task.examples(items, self.classes)
-        groups = same_size_batches([items[index] for index in chosen], len(chosen))
+        groups = same_size_batches([items[index] for index in chosen], len(chosen)) if chosen else []
         batches = list(self._loader([[chosen[place] for place in group] for group in groups]))
         if not batches or batches[0]["image"].ndim != 4:
             return  # of volumes there are no pictures

@@ -94,7 +94,7 @@ class MeanAveragePrecision(_Collected):
     def result(self, samples: list[Any]) -> float:
         found, true = ([_arrays(rows) for rows in side] for side in zip(*samples, strict=True))
         classes = 1 + max((row["class"] for sample in samples for rows in sample for row in rows), default=0)
-        return mean_average_precision(found, true, [str(index) for index in range(classes)])[self.name]
+        return mean_average_precision(found, true, [f"class {index}" for index in range(classes)])[self.name]
 
 
 def _arrays(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:

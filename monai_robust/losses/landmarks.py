@@ -123,6 +123,9 @@ class LandmarkLoss(nn.Module):
         BadInputError: for arguments that cannot work.
     """
 
+    agreeable = False  # its outputs are no class distributions that views could agree in
+    spatial_targets = True
+
     def __init__(
         self,
         radius: float = 10.0,

@@ -28,6 +28,8 @@ class Task(ABC):
     higher_is_better: ClassVar[bool] = True
     agreeable: ClassVar[bool] = True
     """Whether views can be asked to agree: whether outputs are class distributions, of images or of pixels."""
+    spatial_targets: ClassVar[bool] = False
+    """Whether targets are places in the image, which a view must not move, such as boxes."""
     detail_table: ClassVar[str] = ""
     """Name of the table of details beside the outcomes, such as ``detections``; empty for a task without one."""
     truth_table: ClassVar[str] = ""

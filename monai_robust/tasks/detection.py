@@ -53,6 +53,7 @@ class Detection(Task):
     """
 
     name = "detection"
+    spatial_targets = True
     score_name = "average IoU of detected objects"
     agreeable = False
     detail_table = "detections"
@@ -80,6 +81,7 @@ class Detection(Task):
                 "overlap is at most 1"
             )
         self.loss = loss
+        self._last: tuple[Any, tuple[int, ...] | None, list[dict[str, Tensor]]] | None = None
         self.score_threshold = score_threshold
         self.selector = BoxSelector(
             score_thresh=keep_threshold, nms_thresh=nms_threshold, detections_per_img=max_detections
@@ -141,6 +143,9 @@ class Detection(Task):
         Raises:
             BadInputError: for outputs that do not fit, or that are not finite.
         """
+        asked = None if image_size is None else tuple(image_size)
+        if self._last is not None and self._last[0] is outputs and self._last[1] == asked:
+            return self._last[2]  # outcomes, details and pictures ask for the same batch in turn
         logits, codes, levels = self.loss.flat(outputs)
         if not bool(logits.isfinite().all()) or not bool(codes.isfinite().all()):
             raise BadInputError("the network's outputs are not finite, so that nothing can be detected in them")
@@ -155,6 +160,7 @@ class Detection(Task):
                 list(own_boxes.split(counts)), list(own_logits.split(counts)), list(size)
             )
             found.append({"boxes": kept, "labels": labels, "scores": scores})
+        self._last = (outputs, asked, found)
         return found
 
     def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
@@ -218,12 +224,14 @@ class Detection(Task):
 
     def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
         """Boxes of each class, by the items' ``classes``, the class index of each box."""
-        labels = [int(label) for item in items for label in item["classes"]]
+        labels = [int(label) for item in items for label in item.get("classes", ())]
         return {name: labels.count(index) for index, name in enumerate(classes)}
 
     def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
         """Of each quarter of the data set the first sample with the most classes, and of these with the most boxes."""
-        counts = [(len(set(item["classes"])), len(item["classes"])) for item in items]
+        counts = [(len(set(item.get("classes", ()))), len(item.get("classes", ()))) for item in items]
+        if not any("classes" in item for item in items):
+            return list(range(min(4, len(items))))  # items that do not say what they hold
         edges = [len(items) * quarter // 4 for quarter in range(5)]
         quarters = [range(first, last) for first, last in pairwise(edges) if first < last]
         best = [max(quarter, key=counts.__getitem__) for quarter in quarters]

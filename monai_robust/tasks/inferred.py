@@ -27,6 +27,7 @@ class Inferred(Task):
         self.score_name = task.score_name  # type: ignore[misc]
         self.higher_is_better = task.higher_is_better  # type: ignore[misc]
         self.agreeable = task.agreeable  # type: ignore[misc]
+        self.spatial_targets = task.spatial_targets  # type: ignore[misc]
         self.detail_table = task.detail_table  # type: ignore[misc]
         self.truth_table = task.truth_table  # type: ignore[misc]
 

@@ -45,6 +45,7 @@ class Landmarks(Task):
     """
 
     name = "landmarks"
+    spatial_targets = True
     score_name = "mean radial error"
     higher_is_better = False
     agreeable = False
@@ -145,13 +146,15 @@ class Landmarks(Task):
     def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
         """Of each quarter of the data set the first sample with the most landmarks visible, if it has any."""
         counts = [len(_visible(item)) for item in items]
+        if not any("points" in item for item in items):
+            return list(range(min(4, len(items))))  # items that do not say what they hold
         edges = [len(items) * quarter // 4 for quarter in range(5)]
         quarters = [range(first, last) for first, last in pairwise(edges) if first < last]
         best = [max(quarter, key=counts.__getitem__) for quarter in quarters]
         return [index for index in best if counts[index]]
 
     def settings(self) -> dict[str, Any]:
-        return {"radius": self.loss.radius}
+        return {"radius": self.loss.radius, "heatmap": self.loss.heatmap, "loss_weights": dict(self.loss.weights)}
 
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
         """Small discs where landmarks are found and where they are, (B, X, Y); None for volumes."""
@@ -175,7 +178,7 @@ def _tensor(outputs: Any) -> Tensor:
 
 def _visible(item: Mapping[str, Any]) -> set[int]:
     """Indices of the landmarks that an item of a data set has."""
-    return {index for index, point in enumerate(item["points"]) if not any(map(math.isnan, point))}
+    return {index for index, point in enumerate(item.get("points", ())) if not any(map(math.isnan, point))}
 
 
 def _around_densest(weights: Tensor, reach: int) -> Tensor:

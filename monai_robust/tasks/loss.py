@@ -52,6 +52,8 @@ class LossTask(Task):
         if not callable(loss):
             raise BadInputError(f"the loss is {loss!r}; it must be a callable (outputs, targets) -> loss")
         self.loss = loss
+        self.agreeable = getattr(loss, "agreeable", True)  # type: ignore[misc]
+        self.spatial_targets = getattr(loss, "spatial_targets", False)  # type: ignore[misc]
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         outputs = map_tensors(plain, outputs)

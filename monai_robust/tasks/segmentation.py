@@ -40,6 +40,7 @@ class Segmentation(Task):
     """
 
     name = "segmentation"
+    spatial_targets = True
     score_name = "mean foreground Dice"
 
     def __init__(self, loss: Callable[..., Any] | None = None, *, single_term: bool = False) -> None:

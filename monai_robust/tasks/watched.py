@@ -60,8 +60,7 @@ class Watched(Task):
 
     def prepared(self, inputs: Tensor, targets: Any) -> Any:
         prepared = self.task.prepared(inputs, targets)
-        if _same(targets, self.targets):
-            self._true = prepared
+        self._true = prepared if _same(targets, self.targets) else self.task.prepared(inputs, self.targets)
         return prepared
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:

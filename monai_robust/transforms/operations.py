@@ -207,6 +207,11 @@ class AugMixOperation(RandomizableTransform):
         self.amount = sign * kind.largest * self.R.uniform(SEVERITIES[0], self.severity) / 10
         self.axes = tuple(self.R.permutation(data.ndim - 1).tolist())
 
+    @property
+    def geometric(self) -> bool:
+        """Whether it moves what is in the image, so that labels which are places no longer fit."""
+        return self.name in (*_GEOMETRIC, "flip")
+
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
         """The changed image, in [0, 1]; ``img``: (C, *spatial). ``randomize=False`` repeats the last draw."""
         image = as_image(img)

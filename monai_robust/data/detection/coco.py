@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from monai_robust.data.detection.annotations import (
 )
 from monai_robust.errors import BadInputError
 
-__all__ = ["find_coco_files", "read_coco"]
+__all__ = ["category_order", "find_coco_files", "read_coco"]
 
 _EXPORTED = "_annotations.coco.json"
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
@@ -62,6 +63,16 @@ def read_coco(root: Path, path: Path, split: str) -> list[AnnotatedImage]:
         )
     folders = _image_folders(root, path)
     return [_image(one, annotations[one["id"]], names, folders, root, path, split) for one in content["images"]]
+
+
+def category_order(annotations: Iterable[Path]) -> list[str]:
+    """Names of the categories of COCO files in the order of their ids, each once."""
+    order: dict[str, None] = {}
+    for path in sorted(annotations):
+        if path.suffix.lower() == ".json":
+            categories = sorted(_content(path)["categories"], key=lambda one: str(one.get("id")).zfill(12))
+            order |= dict.fromkeys(str(one.get("name")) for one in categories)
+    return list(order)
 
 
 def _content(path: Path) -> dict[str, Any]:

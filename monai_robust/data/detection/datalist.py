@@ -13,7 +13,7 @@ import pandas as pd
 
 from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
-from monai_robust.data.detection.coco import find_coco_files, read_coco
+from monai_robust.data.detection.coco import category_order, find_coco_files, read_coco
 from monai_robust.data.detection.voc import read_index, read_voc_folder
 from monai_robust.data.splits import SPLITS, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, require_choice
@@ -79,7 +79,8 @@ def detection_datalist(
     Args:
         dataset_dir: the data set's folder.
         datalist: a file that lists the samples, as it stands or inside the folder.
-        classes: names in the order of their indices; by default those found, sorted.
+        classes: names in the order of their indices; by default those found, in the order of a COCO file's categories,
+            else sorted.
         limit: use at most so many pictures of each split, drawn at random with patients kept whole.
         seed: of every draw.
         fold: pool training and validation samples and validate on this one of ``folds`` (0 is the first).
@@ -99,13 +100,15 @@ def detection_datalist(
     require_choice("empty", empty, ("bad", "keep"))
     _check_numbers(validation_fraction, test_fraction, limit)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
-    names = _class_names(images, classes, root)
+    names = _class_names(images, classes, root, category_order({one.annotation for one in images}))
     checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
     checked.check(images)
-    table = _table(checked, len(images), root)
-    table = complete_splits(table, validation_fraction, test_fraction, seed)
+    # Drawn over all that is listed: a picture must not change sides with the faults of others.
+    listed = complete_splits(_listed(images, root), validation_fraction, test_fraction, seed)
     if fold is not None:
-        table = cross_validation_splits(table, fold, folds, seed)
+        listed = cross_validation_splits(listed, fold, folds, seed)
+    table = _table(checked, len(images), root)
+    table["split"] = table["sample_id"].map(listed.set_index("sample_id")["split"])
     _check_splits(table)
     if limit is not None:
         table = limited(table, limit, seed)
@@ -149,13 +152,28 @@ def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
     return [image for path, split in files for image in read_coco(root, path, split)]
 
 
-def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, root: Path) -> tuple[str, ...]:
+def _refuse_spellings(names: Sequence[str], root: Path) -> None:
+    """Names that differ in case or spaces alone are one class and a slip of the pen."""
+    spelt: dict[str, str] = {}
+    for name in names:
+        other = spelt.setdefault("".join(name.casefold().split()), name)
+        if other != name:
+            raise BadInputError(
+                f"{root} has objects of class {other!r} and of class {name!r}; give the names that are meant as "
+                "classes, and mend the others"
+            )
+
+
+def _class_names(
+    images: list[AnnotatedImage], classes: Sequence[str] | None, root: Path, order: Sequence[str]
+) -> tuple[str, ...]:
     found = sorted({one.name for image in images for one in image.objects if one.name})
     if not found:
         faults = [f"; first {image.annotation}: {image.fault}" for image in images if image.fault]
         raise BadInputError(f"the {len(images)} annotations of {root} hold no object with a name{''.join(faults[:1])}")
     if classes is None:
-        return tuple(found)
+        _refuse_spellings(found, root)
+        return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
     names = tuple(str(name) for name in classes)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
@@ -165,6 +183,17 @@ def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, ro
         # Most likely a slip of the pen, and with drop_boxes all boxes of the class would vanish unseen.
         raise BadInputError(f"no object in {root} is of class {absent[0]!r}; the names there are {', '.join(found)}")
     return names
+
+
+def _listed(images: list[AnnotatedImage], root: Path) -> pd.DataFrame:
+    """Every picture, good or bad, with its patient and the split that the data set gives it."""
+    table = pd.DataFrame(
+        [{"sample_id": one.sample_id, "patient_id": one.patient_id, "split": one.split} for one in images]
+    )
+    repeated = table["sample_id"][table["sample_id"].duplicated()]
+    if len(repeated):
+        raise BadInputError(f"{len(repeated)} pictures of {root} are listed twice; first {repeated.iloc[0]}")
+    return table.assign(label=0)  # pictures hold several classes, so there is none to stratify by
 
 
 def _table(checked: CheckedAnnotations, total: int, root: Path) -> pd.DataFrame:
@@ -179,11 +208,7 @@ def _table(checked: CheckedAnnotations, total: int, root: Path) -> pd.DataFrame:
             root,
             checked.skipped[0]["reason"],
         )
-    table = pd.DataFrame(checked.rows)
-    repeated = table["sample_id"][table["sample_id"].duplicated()]
-    if len(repeated):
-        raise BadInputError(f"{len(repeated)} pictures of {root} are listed twice; first {repeated.iloc[0]}")
-    return table.assign(label=0)  # pictures hold several classes, so there is none to stratify by
+    return pd.DataFrame(checked.rows).assign(label=0)  # as below
 
 
 def _check_splits(table: pd.DataFrame) -> None:

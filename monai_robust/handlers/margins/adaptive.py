@@ -190,12 +190,15 @@ class AdaptiveMargins(SampleRadii):
         self.thresholds.check_terms(trace.final)
         changed, crossed = self._changed(trace)
         proposals: dict[str, list[float]] = {}
-        for name, margin in zip(trace.ids, changed.tolist(), strict=True):
-            proposals.setdefault(name, []).append(margin)
+        # a sample without any loss term, such as a picture without landmarks, tells nothing of its margin
+        told = [True] * len(trace.ids) if trace.defined is None else trace.defined.tolist()
+        for name, margin, tells in zip(trace.ids, changed.tolist(), told, strict=True):
+            if tells:
+                proposals.setdefault(name, []).append(margin)
         self._visited.update(trace.ids)
-        refined = int(crossed.sum())
+        refined = sum(one and tells for one, tells in zip(crossed.tolist(), told, strict=True))
         self._counts["refined"] += refined
-        self._counts["enlarged"] += len(trace.ids) - refined
+        self._counts["enlarged"] += sum(told) - refined
         for name, values in proposals.items():
             if self.update == "iteration":
                 self._set(name, self._one_of(values))

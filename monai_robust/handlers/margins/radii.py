@@ -28,6 +28,7 @@ class AttackTrace:
         path_sizes: (K, B) the norms of the iterates at which it looked at the loss, in order.
         path_terms: for each loss term, (K, B), its values there.
         final: for each loss term, (B,), its value at what the attack returned.
+        defined: (B,) whether a sample has any loss term at all; without one an attack shows nothing.
         at: ``(share, rows) -> terms`` at ``clean + share * (adversarial - clean)`` for the chosen rows of the batch;
             each call is a forward pass.
     """
@@ -39,6 +40,7 @@ class AttackTrace:
     path_terms: Terms
     final: Terms
     at: Callable[[Tensor, Tensor], Terms]
+    defined: Tensor | None = None
 
 
 class SampleRadii:
