@@ -6,11 +6,11 @@ from conftest import TinyNet
 from monai.data import MetaTensor
 from torch import nn
 
-from monai_robust.attacks import BIM, FGSM, IFGSM, PAPER_ATTACKS, PGD, WindowAttack, paper_attack
+from monai_robust.attacks import APGD, BIM, FGSM, IFGSM, PAPER_ATTACKS, PGD, WindowAttack, paper_attack
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Inferred, Landmarks, LossTask, Segmentation
 
-ATTACKS = [FGSM, BIM, PGD]
+ATTACKS = [FGSM, BIM, PGD, APGD]
 
 
 class Linear(nn.Module):

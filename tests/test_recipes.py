@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, nll_loss, softmax
 
 from monai_robust.errors import BadInputError
 from monai_robust.recipes import RECIPES, Recipe, make_recipe
+from monai_robust.recipes.mart import probability_of_error
+from monai_robust.tasks import PredictionDivergence
 
 
 def kl(p, q):
@@ -19,7 +21,24 @@ def jsd(*logits):
     return (sum(kl(q, m) for q in p) / len(p)).mean()
 
 
-# Equations 1 to 10 of the RTDA paper, and the half-and-half training of the AMAT and oncology papers.
+def divergence(f):
+    """KL(f(x) || f(x')) of each sample, the regularisation of TRADES and MART."""
+    return kl_div(log_softmax(f["adv"], dim=1), softmax(f["clean"], dim=1), reduction="none").sum(dim=1)
+
+
+def boosted_cross_entropy(logits, y):
+    """MART's, as its paper prints it."""
+    p = softmax(logits, dim=1)
+    wrong = p.clone()
+    wrong[torch.arange(len(y)), y] = 0
+    return cross_entropy(logits, y) + nll_loss((1 - p).log(), wrong.argmax(dim=1))
+
+
+def error(logits, y):
+    return 1 - softmax(logits, dim=1)[torch.arange(len(y)), y]
+
+
+# Equations 1 to 10 of the RTDA paper, and the half-and-half training of the AMAT and oncology papers; TRADES and MART.
 EQUATIONS = {
     "erm": lambda f, y, lam: cross_entropy(f["clean"], y),
     "at": lambda f, y, lam: cross_entropy(f["adv"], y),
@@ -30,6 +49,8 @@ EQUATIONS = {
     "robustaugmix": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * jsd(f["clean"], f["aug"], f["adv"]),
     "rtda": lambda f, y, lam: cross_entropy(f["adv"], y) + lam * jsd(f["clean"], f["aug"], f["adv"]),
     "amat": lambda f, y, lam: (cross_entropy(f["clean"], y) + cross_entropy(f["adv"], y)) / 2,
+    "trades": lambda f, y, lam: cross_entropy(f["clean"], y) + lam * divergence(f).mean(),
+    "mart": lambda f, y, lam: boosted_cross_entropy(f["adv"], y) + lam * (divergence(f) * error(f["clean"], y)).mean(),
 }
 
 
@@ -57,6 +78,8 @@ def test_default_weights():
         "augmix": 12.0,
         "robustaugmix": 12.0,
         "rtda": 12.0,
+        "trades": 6.0,
+        "mart": 5.0,
     }
     assert RECIPES["advl"].weight == RECIPES["dataaug"].weight == 1.0
 
@@ -94,6 +117,8 @@ def test_a_recipe_of_ones_own_is_a_few_words(outputs):
         ({"supervised": {"adv": "mu"}}, "'mu'"),
         ({"supervised": {"adv": 1}, "consistent": ("clean",)}, "name two"),
         ({"supervised": {"adv": 1}, "weight": float("nan")}, "weight"),
+        ({"supervised": {"clean": 1}, "objective": PredictionDivergence}, "no view 'adv'"),
+        ({"supervised": {"adv": 1}, "sample_weight": probability_of_error}, "agreement of no views"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(arguments, message):

@@ -31,7 +31,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.handlers import AdaptiveMargins, WarmupRadius
 from monai_robust.losses import LandmarkLoss
 from monai_robust.recipes import RECIPES
-from monai_robust.tasks import Classification, Inferred, Landmarks, Segmentation
+from monai_robust.tasks import Classification, Inferred, Landmarks, PredictionDivergence, Segmentation
 from monai_robust.transforms import AugMix
 
 VIEWS = {"aug": lambda image: image.flip(-1)}
@@ -101,7 +101,13 @@ def test_every_recipe_trains_by_its_loss_on_its_views(name):
     radii = WarmupRadius(0.5, 1e-6) if RECIPES[name].margins else None
     update = RobustUpdate(name, PGD(eps=0.5, steps=2), views=VIEWS, shared_forward=False, margins=radii)
     engine = trainer(network, update, train_handlers=[radii] if radii else None)
+    attack = PGD(eps=0.5, steps=2)
+    if RECIPES[name].objective is PredictionDivergence:
+        attack = PGD(eps=0.5, steps=2, random_start="ball", task=PredictionDivergence(Classification()))
     seen = {}
+
+    def remember(engine):
+        seen.setdefault("state", torch.get_rng_state())
 
     def compare(engine):
         if engine.state.iteration > 1:
@@ -109,13 +115,15 @@ def test_every_recipe_trains_by_its_loss_on_its_views(name):
         twin = fresh()
         twin.dropout.p = 0.0
         x, y = engine.state.output["image"].as_tensor(), engine.state.output["label"]
-        adversarial = PGD(eps=0.5, steps=2)(twin, x, y)
+        torch.set_rng_state(seen["state"])
+        adversarial = attack(twin, x, y)
         inputs = {"clean": x, "adv": adversarial, "aug": x.flip(-1), "aug1": x.flip(-1), "aug2": x.flip(-1)}
         twin.train()
         outputs = {view: twin(value) for view, value in inputs.items()}
         seen["expected"] = update.recipe.loss(outputs, y, nn.CrossEntropyLoss()).item()
         seen["actual"] = engine.state.output["loss"].item()
 
+    engine.add_event_handler(Events.ITERATION_STARTED, remember)
     engine.add_event_handler(IterationEvents.LOSS_COMPLETED, compare)
     engine.run()
     assert seen["actual"] == pytest.approx(seen["expected"], rel=1e-4)

@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
+from monai_robust.attacks.apgd import APGD
+from monai_robust.attacks.criteria import Criterion, DiceBelow, ScoreBeyond
+from monai_robust.attacks.ensemble import AttackEnsemble, strong_attack
 from monai_robust.attacks.gradient import BIM, FGSM, IFGSM, PGD, GradientAttack
+from monai_robust.attacks.minimal_radius import MinimalRadius, minimal_radius
+from monai_robust.attacks.minimum_norm import FMN
+from monai_robust.attacks.objectives import MultiLabel
 from monai_robust.attacks.presets import PAPER_ATTACKS, paper_attack
+from monai_robust.attacks.square import Square
 from monai_robust.attacks.windowed import WindowAttack
 
-__all__ = ["BIM", "FGSM", "IFGSM", "PAPER_ATTACKS", "PGD", "GradientAttack", "WindowAttack", "paper_attack"]
+__all__ = [
+    "APGD",
+    "BIM",
+    "FGSM",
+    "FMN",
+    "IFGSM",
+    "PAPER_ATTACKS",
+    "PGD",
+    "AttackEnsemble",
+    "Criterion",
+    "DiceBelow",
+    "GradientAttack",
+    "MinimalRadius",
+    "MultiLabel",
+    "ScoreBeyond",
+    "Square",
+    "WindowAttack",
+    "minimal_radius",
+    "paper_attack",
+    "strong_attack",
+]

@@ -17,6 +17,7 @@ from monai_robust.attacks import PGD
 from monai_robust.attacks.guard import bare, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
+from monai_robust.engines.starting import require_moved, starting_away
 from monai_robust.errors import BadInputError
 from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.recipes import Recipe, make_recipe
@@ -45,13 +46,16 @@ class RobustUpdate:
 
     Args:
         recipe: a recipe or the name of one, such as ``"rtda"``.
-        attack: makes the adversarial view, in evaluation mode unless the attack says otherwise.
+        attack: makes the adversarial view, in evaluation mode unless the attack says otherwise. For a recipe with an
+            objective of its own (``trades``), which has no gradient at the clean input, an attack that would start
+            there starts in the ball (``random_start="ball"``) instead.
         weight: the recipe's lambda, where ``recipe`` is a name.
         augmented: names of the augmented views, where ``recipe`` is a name (see ``make_recipe``).
         views: what each augmented view is: a key of the batch, or a transform of one channel-first image that is
             applied to every clean input. A numbered view (``aug1``) that is not listed is a fresh draw of ``aug``.
             The draws of MONAI's random transforms follow from torch's seed, unless they were given a state.
-        task: what the attack hurts; by default the trainer's own loss, sample by sample.
+        task: what the attack hurts, where the recipe has no objective of its own; by default the trainer's own loss,
+            sample by sample.
         shared_forward: all views in one forward pass, so that BatchNorm sees one distribution of them all; ``False``
             gives each view a pass, and BatchNorm statistics, of its own. A network that takes further arguments than
             its inputs always gets separate passes.
@@ -95,7 +99,7 @@ class RobustUpdate:
                 f"the recipe {recipe.name!r} attacks nothing, so margins would have no effect; leave them"
             )
         self.recipe = recipe
-        self.attack = attack
+        self.attack = attack if attack is None or recipe.objective is None else starting_away(attack)
         self.margins = margins
         if margins is not None:
             margins.bind(self._task_of)
@@ -118,10 +122,10 @@ class RobustUpdate:
         watched: Watched | None = None
         if "adv" in self.recipe.views:
             assert self.attack is not None  # refused in the constructor
-            attacked = inferred(engine, batch, task)
-            if self.margins is not None and self.margins.wants_trace:
-                attacked = watched = Watched(attacked, batch.inputs, batch.targets, as_norm(self.attack.norm))  # type: ignore[attr-defined]
+            attacked, watched = self._attacked(engine, batch, task)
             output |= adversarial_view(engine, batch, self.attack, attacked, self._radii(engine, batchdata, batch))
+            if self.recipe.objective is not None:
+                require_moved(self.recipe.name, output)
             engine.state.output = output
         inputs = self._inputs(batchdata, batch, output.get("adv_image"))
 
@@ -171,6 +175,15 @@ class RobustUpdate:
 
     def _task_of(self, engine: Any) -> Task:
         return self.task or LossTask(engine.loss_function)
+
+    def _attacked(self, engine: Any, batch: Batch, task: Task) -> tuple[Task, Watched | None]:
+        """What the attack is to hurt, and where margins learn from it, the same as what they watch."""
+        own = inferred(engine, batch, task)
+        objective = own if self.recipe.objective is None else self.recipe.objective(own)
+        if self.margins is None or not self.margins.wants_trace:
+            return objective, None
+        watched = Watched(own, batch.inputs, batch.targets, as_norm(self.attack.norm), objective)  # type: ignore[union-attr]
+        return watched, watched
 
     def _radii(self, engine: Any, batchdata: Any, batch: Batch) -> Tensor | None:
         """The radius of each sample, (B,); None for the attack's own."""

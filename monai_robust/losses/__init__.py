@@ -6,6 +6,7 @@ from monai_robust.losses.deep_supervision import DeepSupervised, deep_supervisio
 from monai_robust.losses.detection import DetectionLoss
 from monai_robust.losses.detection_targets import DetectionTargets
 from monai_robust.losses.jensen_shannon import JensenShannonLoss, jensen_shannon
+from monai_robust.losses.kullback_leibler import kullback_leibler
 from monai_robust.losses.landmarks import LandmarkLoss, LandmarkMaps, landmark_maps
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "LandmarkMaps",
     "deep_supervision_weights",
     "jensen_shannon",
+    "kullback_leibler",
     "landmark_maps",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError
+from monai_robust.losses.class_distributions import log_probabilities
 
 __all__ = ["JensenShannonLoss", "jensen_shannon"]
 
@@ -35,7 +36,7 @@ def jensen_shannon(logits: Sequence[Tensor]) -> Tensor:
     Raises:
         BadInputError: for fewer than two views, views of different shapes, or views without a class distribution.
     """
-    log_p = torch.stack([_log_probabilities(view) for view in _checked(logits)])
+    log_p = log_probabilities(logits, "Jensen-Shannon divergence")
     log_m = torch.logsumexp(log_p, dim=0) - math.log(len(log_p))
     divergence = (log_p.exp() * (log_p - log_m)).sum(dim=2).mean(dim=0)
     return divergence.reshape(len(divergence), -1).mean(dim=1)
@@ -61,27 +62,3 @@ class JensenShannonLoss(nn.Module):
         """The divergence of K >= 2 views of shape (B, C, *spatial); see :func:`jensen_shannon`."""
         divergence = jensen_shannon(logits)
         return divergence.mean() if self.reduction == "mean" else divergence
-
-
-def _log_probabilities(view: Tensor) -> Tensor:
-    precise = view if view.dtype == torch.float64 else view.float()
-    return torch.log_softmax(precise, dim=1)
-
-
-def _checked(logits: Sequence[Tensor]) -> list[Tensor]:
-    """The views as plain tensors: a MetaTensor would carry its metadata through every operation."""
-    odd = [type(view).__name__ for view in logits if not isinstance(view, Tensor)]
-    if odd:
-        raise BadInputError(f"Jensen-Shannon divergence compares tensors of logits; a view has a {odd[0]} of outputs")
-    views = [view.as_subclass(Tensor) for view in logits]
-    if len(views) < 2:
-        raise BadInputError(f"Jensen-Shannon divergence compares two or more views, got {len(views)}.")
-    shapes = [tuple(view.shape) for view in views]
-    if len(set(shapes)) > 1:
-        raise BadInputError(f"Jensen-Shannon divergence: all views must have one shape (B, C, *spatial), got {shapes}.")
-    if views[0].ndim < 2 or views[0].shape[1] < 2:
-        raise BadInputError(
-            f"Jensen-Shannon divergence: logits of shape {shapes[0]} hold no class distribution; "
-            "it needs (B, C, *spatial) with two or more classes (for one sigmoid output stack [0, logit])."
-        )
-    return views

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from monai_robust.errors import BadInputError
+from monai_robust.losses import kullback_leibler
+from monai_robust.recipes.mart import likeliest_wrong_class, probability_of_error
 from monai_robust.recipes.recipe import LAMBDA, Recipe
+from monai_robust.tasks import PredictionDivergence
 
 __all__ = ["RECIPES", "make_recipe"]
 
-# lambda is printed in no paper. For the agreement of views 12 is AugMix's own; where it weighs a second supervised
-# view (advl, dataaug) 1 weighs both alike, since 12 would only multiply the learning rate.
+# Up to amat, lambda is printed in no paper. For the agreement of views 12 is AugMix's own; where it weighs a second
+# supervised view (advl, dataaug) 1 weighs both alike, since 12 would only multiply the learning rate.
 _ROWS: tuple[Recipe, ...] = (
     Recipe({"clean": 1}, name="erm"),  # rtda eq. 1
     Recipe({"adv": 1}, name="at"),  # eq. 2
@@ -22,6 +25,25 @@ _ROWS: tuple[Recipe, ...] = (
     Recipe({"clean": 1}, consistent=("clean", "aug", "adv"), name="robustaugmix"),  # eq. 9
     Recipe({"adv": 1}, consistent=("clean", "aug", "adv"), name="rtda"),  # eq. 10
     Recipe({"clean": 0.5, "adv": 0.5}, name="amat", margins=True),  # amat, algorithm 1
+    # Zhang et al. 2019, whose 1 / lambda is 1 or 6: the second, the more robust one
+    Recipe(
+        {"clean": 1},
+        consistent=("clean", "adv"),
+        consistency=kullback_leibler,
+        objective=PredictionDivergence,
+        weight=6.0,
+        name="trades",
+    ),
+    # Wang et al. 2020; 5 is their program's lambda for ResNet-18 (6 for a wide one)
+    Recipe(
+        {"adv": 1},
+        consistent=("clean", "adv"),
+        consistency=kullback_leibler,
+        boost=likeliest_wrong_class,
+        sample_weight=probability_of_error,
+        weight=5.0,
+        name="mart",
+    ),
 )
 
 RECIPES: dict[str, Recipe] = {row.name: row for row in _ROWS}

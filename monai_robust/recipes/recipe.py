@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.losses import jensen_shannon
+from monai_robust.tasks import Task
 
 __all__ = ["LAMBDA", "Recipe"]
 
@@ -22,21 +23,28 @@ LAMBDA = "lambda"
 class Recipe:
     """Supervised views with weights, and optionally views whose predictions must agree.
 
-    The training loss is ``sum_v w_v * loss(f(x_v), y) + weight * consistency(f(x_v) for v in consistent)``.
+    The training loss is ``sum_v w_v * loss(f(x_v), y) + weight * consistency(f(x_v) for v in consistent)``. With
+    ``boost`` each ``loss`` has one more term, and with ``sample_weight`` the samples' consistency counts unequally.
 
     Args:
         supervised: weight of the task loss on each view; the string ``"lambda"`` stands for ``weight``.
         consistent: two or more views whose predictions must agree; none for no such term.
         weight: the lambda of the papers' equations.
-        consistency: ``[outputs, ...] -> (B,)``; the Jensen-Shannon divergence by default (rtda eq. 8).
+        consistency: ``[outputs, ...] -> (B,)``, the outputs in the order of ``consistent``; the Jensen-Shannon
+            divergence by default (rtda eq. 8).
         name: what the recipe is called in tables.
         margins: whether the radii of the adversarial view must come from margins, one for each sample.
+        objective: ``task -> task``, what the attack raises in place of the task's own loss; none for that loss. At
+            the clean input its gradient may be 0: the attack then starts elsewhere.
+        boost: ``(outputs, targets) -> (B,)``, added to the task loss of each supervised view.
+        sample_weight: ``([outputs, ...], targets) -> (B,)``, a factor of each sample's consistency.
 
     A view is ``"clean"``, ``"adv"`` (what the attack makes of the clean inputs), or any other name: an augmented view
     that the training step finds in the batch or makes by a transform.
 
     Raises:
-        BadInputError: for a recipe without supervised views, with a negative weight, or one view to agree.
+        BadInputError: for a recipe without supervised views, with a negative weight, one view to agree, or a part that
+            would have no effect.
     """
 
     supervised: Mapping[str, float | str]
@@ -45,6 +53,9 @@ class Recipe:
     consistency: Callable[[Sequence[Tensor]], Tensor] = field(default=jensen_shannon, repr=False)
     name: str = "custom"
     margins: bool = False
+    objective: Callable[[Task], Task] | None = field(default=None, repr=False)
+    boost: Callable[[Any, Any], Tensor] | None = field(default=None, repr=False)
+    sample_weight: Callable[[Sequence[Tensor], Any], Tensor] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.supervised:
@@ -53,6 +64,10 @@ class Recipe:
             raise BadInputError(f"the recipe {self.name!r} needs a list of view names and a number as its weight")
         if len(self.consistent) == 1:
             raise BadInputError(f"the recipe {self.name!r} asks one view, {self.consistent[0]!r}, to agree; name two")
+        if self.objective is not None and "adv" not in self.views:
+            raise BadInputError(f"the recipe {self.name!r} has an objective for an attack, and no view 'adv' to attack")
+        if self.sample_weight is not None and not self.consistent:
+            raise BadInputError(f"the recipe {self.name!r} weighs the agreement of no views; name them in `consistent`")
         for view, weight in {**self.supervised, "lambda": self.weight}.items():
             number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 <= weight < float("inf")
             if not number and weight != LAMBDA:
@@ -86,11 +101,15 @@ class Recipe:
         for view, weight in self.supervised.items():
             factor = self.weight if isinstance(weight, str) else weight
             value = _scalar(loss_function(outputs[view], targets))
+            if self.boost is not None:
+                value = value + self.boost(prediction(outputs[view], targets), targets).mean()
             terms.append(value if factor == 1 else factor * value)
         if self.consistent:
-            terms.append(
-                self.weight * self.consistency([prediction(outputs[view], targets) for view in self.consistent]).mean()
-            )
+            views = [prediction(outputs[view], targets) for view in self.consistent]
+            apart = self.consistency(views)
+            if self.sample_weight is not None:
+                apart = self.sample_weight(views, targets) * apart
+            terms.append(self.weight * apart.mean())
         total = terms[0]
         for term in terms[1:]:
             total = total + term

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai_robust.tasks.base import Task
 from monai_robust.tasks.classification import Classification
 from monai_robust.tasks.detection import Detection
+from monai_robust.tasks.divergence import PredictionDivergence
 from monai_robust.tasks.inferred import Inferred
 from monai_robust.tasks.landmarks import Landmarks
 from monai_robust.tasks.loss import LossTask
@@ -17,6 +18,7 @@ __all__ = [
     "Inferred",
     "Landmarks",
     "LossTask",
+    "PredictionDivergence",
     "Segmentation",
     "Task",
     "Watched",

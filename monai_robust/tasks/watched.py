@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.threat import Norm
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.tensors import map_tensors, plain
+
+if TYPE_CHECKING:  # the folder of attacks, which stands above this one, would be imported with it
+    from monai_robust.attacks.threat import Norm
 
 __all__ = ["Watched"]
 
@@ -20,18 +22,20 @@ class Watched(Task):
     """``task``, whose loss terms are kept for every iterate of an attack, without one more forward pass.
 
     Args:
-        task: what is attacked.
+        task: whose loss terms are kept.
         inputs: the clean inputs, (B, C, *spatial).
         targets: the true targets; terms are kept for these, also where an attack steers to others.
         norm: measures how far an iterate is from ``inputs``.
+        objective: what the attack raises, by outputs of the same form; ``task`` by default.
 
     Attributes:
         sizes: for each iterate at which the attack asked for the loss, the norm of its perturbation, (B,).
         terms_seen: for each of them, the loss terms, ``{name: (B,)}``, detached, single precision.
     """
 
-    def __init__(self, task: Task, inputs: Tensor, targets: Any, norm: Norm) -> None:
+    def __init__(self, task: Task, inputs: Tensor, targets: Any, norm: Norm, objective: Task | None = None) -> None:
         self.task = task
+        self.objective = objective or task
         self.inputs = plain(inputs).detach()
         self.targets = targets
         self.norm = norm
@@ -46,7 +50,7 @@ class Watched(Task):
         if inputs.shape != self.inputs.shape:
             raise _not_whole()
         self._size = self.norm.size(plain(inputs).detach() - self.inputs)
-        outputs = self.task.forward(network, inputs, targets)
+        outputs = self.objective.forward(network, inputs, targets)
         self.shapes = self._shapes(outputs)
         return outputs
 
@@ -59,14 +63,16 @@ class Watched(Task):
         return map_tensors(lambda x: tuple(x.shape), self.task.prediction(outputs, self.targets))
 
     def prepared(self, inputs: Tensor, targets: Any) -> Any:
-        prepared = self.task.prepared(inputs, targets)
-        self._true = prepared if _same(targets, self.targets) else self.task.prepared(inputs, self.targets)
+        prepared = self.objective.prepared(inputs, targets)
+        own = self.objective is self.task and _same(targets, self.targets)
+        self._true = prepared if own else self.task.prepared(inputs, self.targets)
         return prepared
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        terms = self.task.terms(outputs, targets)
+        terms = self.objective.terms(outputs, targets)
         with torch.no_grad():
-            true = terms if _same(targets, self._true) else self.task.terms(outputs, self._true)
+            own = self.objective is self.task and _same(targets, self._true)
+            true = terms if own else self.task.terms(outputs, self._true)
             seen = {name: value.detach().float() for name, value in true.items()}
         if self._size is None or any(len(value) != len(self._size) for value in seen.values()):
             raise _not_whole()
@@ -75,7 +81,7 @@ class Watched(Task):
         return terms
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
-        return self.task.aim(outputs, targets, goal)
+        return self.objective.aim(outputs, targets, goal)
 
 
 def _not_whole() -> BadInputError:

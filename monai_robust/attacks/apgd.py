@@ -1,0 +1,232 @@
+"""Auto-PGD: projected gradient ascent that finds its own step size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_robust.attacks.criteria import innermost
+from monai_robust.attacks.gradient import RandomStart, _positive
+from monai_robust.attacks.objectives import MultiLabel, Objective, wrong_classes
+from monai_robust.attacks.threat import expand
+from monai_robust.attacks.worst_search import Samples, Worst, WorstSearch
+from monai_robust.errors import BadInputError
+from monai_robust.tasks import Classification, Task
+from monai_robust.tasks.classification import class_indices
+
+__all__ = ["APGD"]
+
+# Croce and Hein 2020, section 3: momentum, share of steps that must rise, and where the first checkpoints lie.
+_MOMENTUM, _RISING = 0.75, 0.75
+_FIRST_PERIOD, _SHORTER, _SHORTEST = 0.22, 0.03, 0.06
+
+
+class APGD(WorstSearch):
+    """Auto-PGD (Croce and Hein 2020, Algorithm 1): L2 or L-inf, 100 steps, any task.
+
+    The first step is as long as the ball is wide. At checkpoints, which follow each other ever faster, a sample's step
+    is halved and it goes back to its highest point where fewer than three quarters of the steps since the last
+    checkpoint have raised its loss, or where neither its step nor its highest loss has changed since. Each step keeps a
+    quarter of the last one's movement. The worst point of each sample is returned: a success before any other where
+    the task tells one (classes), then the highest loss. After going back, there is no movement to be kept.
+
+    Args:
+        loss: what is raised instead of the task's own loss: for classes ``"ce"``, ``"dlr"``, ``"targeted_dlr"``,
+            ``"margin"``; for several labels (B, C) ``"bce"``, ``"margin"``.
+        steps: number of gradient steps of each run.
+        step_size, relative_step: length of the first step, absolute or (2 by default) in radii.
+        random_start: ``False``, ``"ball"`` or ``"sphere"``; by default the input for one run, ``"sphere"`` for more.
+        restarts: runs from different random starts; samples that have been broken are left out of further runs.
+        classes: wrong classes that ``"targeted_dlr"`` steers to one after the other, the most likely first.
+        keywords: ``eot``, ``stop_at_success`` (see :class:`WorstSearch`), ``norm``, ``eps``, ``bounds``, ``goal``,
+            ``task``, ``mode``, ``precision`` (see :class:`GradientAttack`).
+
+    Raises:
+        BadInputError: for an argument that cannot work.
+    """
+
+    _steps = 100
+    _relative_step = 2.0
+
+    def __init__(
+        self,
+        *,
+        loss: str | None = None,
+        random_start: RandomStart | None = None,
+        restarts: int = 1,
+        classes: int = 9,
+        **keywords: Any,
+    ) -> None:
+        self.restarts = _positive("restarts", restarts, int)
+        start = ("sphere" if self.restarts > 1 else False) if random_start is None else random_start
+        super().__init__(loss=loss, random_start=start, **keywords)
+        self.classes = _positive("classes", classes, int)
+        if self.restarts > 1 and not self.random_start:
+            raise BadInputError(f"restarts is {restarts}, but without a random_start all of them would be the same")
+        if loss in ("dlr", "targeted_dlr") and self.goal != "untargeted":
+            raise BadInputError(
+                f"the loss {loss!r} says how to leave a class, which is weak for goal={self.goal!r}; use 'ce' or 'margin'"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """The attack's numbers as primitives, for tables and reports."""
+        return {**super().settings(), "restarts": self.restarts, "classes": self.classes}
+
+    def _search(
+        self,
+        network: Callable[..., Any],
+        clean: Tensor,
+        targets: Any,
+        eps: Tensor,
+        task: Task,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
+        inside: Tensor | None,
+    ) -> Tensor:
+        targets, _ = self._aim(network, clean, targets, task)
+        samples = Samples.of(clean, targets, eps, generator, inside)
+        worst = Worst(clean)
+        for toward in self._classes(network, clean, targets, task):
+            for _ in range(self.restarts):
+                standing = ~worst.won
+                if bool(standing.any()):
+                    chosen = None if toward is None else toward[standing]
+                    objective = Objective(task, self.loss, self.goal, chosen)
+                    self._climb(network, samples.at(standing), objective, worst)
+        return worst.adversarial
+
+    def _classes(
+        self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task
+    ) -> list[Tensor] | list[None]:
+        """The wrong classes to steer to, (B,) each; a single None without them."""
+        inner = innermost(task)
+        if self.loss != "targeted_dlr" or isinstance(inner, MultiLabel):
+            return [None]
+        with torch.no_grad():
+            outputs = task.forward(network, clean, task.prepared(clean, targets))
+            logits = (inner if isinstance(inner, Classification) else Classification()).logits(outputs)
+        own = class_indices(targets, logits.shape[1]).to(logits.device)
+        return list(wrong_classes(logits, own)[:, : self.classes].unbind(dim=1))
+
+    def _climb(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:
+        """One run of ``samples``, whose points are offered to ``worst``."""
+        limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
+        start = samples.clean
+        if self.random_start:
+            start = start + self._start(samples.clean, samples.eps, samples.generator, samples.inside)
+            start = self._within(start, samples, limits)
+        first = (
+            samples.eps * self.relative_step if self.step_size is None else torch.full_like(samples.eps, self.step_size)
+        )
+        climb, checkpoints, last = _Climb.at(start, first), _checkpoints(self.steps), 0
+        for step in range(self.steps + 1):
+            loss, won, gradient = self._look(network, climb.point, objective, prepared, gradient=step < self.steps)
+            worst.offer(samples.rows, climb.point, loss, won)
+            if step == self.steps:
+                break
+            if samples.inside is not None:
+                gradient = gradient.masked_fill(~samples.inside, 0.0)
+            climb = climb.seen(loss, gradient)
+            if self.stop_at_success and bool(won.any()):
+                samples, climb = samples.at(~won), climb.where(~won)
+                if not len(samples.rows):
+                    return
+                objective = objective.at(~won)
+                limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
+            if step in checkpoints:
+                climb, last = climb.reconsidered(step - last), step
+            ahead = climb.point + expand(climb.step, start).to(start.dtype) * self.norm.steepest(climb.gradient)
+            ahead = self._within(ahead, samples, limits)
+            if step:
+                moved = _MOMENTUM * (ahead - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.previous)
+                ahead = self._within(climb.point + moved, samples, limits)
+            climb = climb.moved(ahead)
+        if not bool(climb.finite.all()):
+            raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
+
+
+@dataclass(frozen=True, eq=False)
+class _Climb:
+    """Where R samples are on their way; every attribute has R entries.
+
+    Attributes:
+        point, previous, highest: (R, C, *spatial).
+        loss, top, top_before: of ``point``, of ``highest``, and of ``highest`` at the last checkpoint.
+        gradient, steepness: (R, C, *spatial) at ``point`` and at ``highest``.
+        step: length of a step.
+        rises: how many steps since the last checkpoint have raised the loss.
+        halved: whether the step was halved at the last checkpoint.
+        finite: whether all points so far were.
+    """
+
+    point: Tensor
+    previous: Tensor
+    highest: Tensor
+    loss: Tensor
+    top: Tensor
+    top_before: Tensor
+    gradient: Tensor
+    steepness: Tensor
+    step: Tensor
+    rises: Tensor
+    halved: Tensor
+    finite: Tensor
+
+    @classmethod
+    def at(cls, start: Tensor, step: Tensor) -> _Climb:
+        low = torch.full(step.shape, -math.inf, dtype=torch.float64, device=step.device)
+        flat, none, yes = torch.zeros_like(start), torch.zeros_like(step), torch.ones_like(step, dtype=torch.bool)
+        # the start has nothing before it above which it could have risen
+        return cls(start, start, start, -low, low, low, flat, flat, step, none, yes, yes)
+
+    def where(self, chosen: Tensor) -> _Climb:
+        return _Climb(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+    def seen(self, loss: Tensor, gradient: Tensor) -> _Climb:
+        higher = loss > self.top
+        wide = expand(higher, gradient)
+        return replace(
+            self,
+            loss=loss,
+            gradient=gradient,
+            rises=self.rises + (loss > self.loss),
+            top=torch.where(higher, loss, self.top),
+            highest=torch.where(wide, self.point, self.highest),
+            steepness=torch.where(wide, gradient, self.steepness),
+        )
+
+    def moved(self, point: Tensor) -> _Climb:
+        finite = self.finite & torch.isfinite(point).flatten(1).all(dim=1)
+        return replace(self, previous=self.point, point=point, finite=finite)
+
+    def reconsidered(self, period: int) -> _Climb:
+        """Halve the step and go back to the highest point where the last ``period`` steps have led nowhere."""
+        stuck = ~self.halved & (self.top <= self.top_before)
+        back = (self.rises < _RISING * period) | stuck
+        wide = expand(back, self.point)
+        point = torch.where(wide, self.highest, self.point)
+        return replace(
+            self,
+            point=point,
+            previous=torch.where(wide, point, self.previous),
+            gradient=torch.where(wide, self.steepness, self.gradient),
+            loss=torch.where(back, self.top, self.loss),
+            step=torch.where(back, self.step / 2, self.step),
+            rises=torch.zeros_like(self.rises),
+            top_before=self.top,
+            halved=back,
+        )
+
+
+def _checkpoints(steps: int) -> set[int]:
+    """Croce and Hein 2020, section 3: ``ceil(p_j steps)``, p growing by ever shorter periods."""
+    places, share, period = set(), _FIRST_PERIOD, _FIRST_PERIOD
+    while share <= 1:
+        places.add(math.ceil(round(share * steps, 6)))
+        period = max(period - _SHORTER, _SHORTEST)
+        share += period
+    return places

@@ -1,0 +1,155 @@
+"""When an attack has succeeded, sample by sample."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from monai_robust.errors import BadInputError, require_choice
+from monai_robust.tasks import Classification, Inferred, Segmentation, Task, Watched
+from monai_robust.tasks.classification import class_indices
+
+__all__ = [
+    "CRITERIA",
+    "Criterion",
+    "DiceBelow",
+    "Incorrect",
+    "PredictionChanged",
+    "ScoreBeyond",
+    "as_criterion",
+    "innermost",
+]
+
+
+class Criterion(ABC):
+    """What counts as a success of an attack.
+
+    A criterion is called with the task, the outputs for the perturbed inputs, the targets and the outputs for the clean
+    inputs, and answers with a flag for each sample, (B,) bool.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
+        """Whether the attack has succeeded, (B,) bool."""
+
+    def attacked(self, task: Task, targets: Any, clean_outputs: Any) -> Any:
+        """The targets that an attack has to lead away from in order to succeed."""
+        return targets
+
+
+@dataclass(frozen=True)
+class PredictionChanged(Criterion):
+    """Another class is predicted than for the clean input.
+
+    No label is asked: an image that is misclassified has to be moved to another class, too, and is attacked for the
+    class that it was given. This is the sensitivity of an image of oncology-stability ("Image Level Adversarial Image
+    Sensitivity and Model Performance").
+    """
+
+    name = "prediction_changed"
+
+    def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
+        return _logits(self, task, outputs).argmax(dim=1) != self.attacked(task, targets, clean_outputs)
+
+    def attacked(self, task: Task, targets: Any, clean_outputs: Any) -> Tensor:
+        return _logits(self, task, clean_outputs).argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Incorrect(Criterion):
+    """The predicted class is not the label, as robust accuracy counts; so it may be without any attack."""
+
+    name = "incorrect"
+
+    def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
+        logits = _logits(self, task, outputs)
+        return logits.argmax(dim=1) != class_indices(targets, logits.shape[1]).to(logits.device)
+
+
+@dataclass(frozen=True)
+class ScoreBeyond(Criterion):
+    """The task's score is worse than ``level``: below it, or above it for an error such as that of landmarks.
+
+    A sample without a score (NaN: nothing to find in it) never is.
+
+    Args:
+        level: in units of the score.
+
+    Raises:
+        BadInputError: for a level that is no finite number; by a call, for a task without a score.
+    """
+
+    level: float
+    name = "score_beyond"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.level, bool) or not isinstance(self.level, Real) or not math.isfinite(self.level):
+            raise BadInputError(f"the criterion's level is {self.level!r}; it must be a finite number")
+
+    def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
+        score = task.outcomes(outputs, targets)["score"]
+        return score < self.level if task.higher_is_better else score > self.level
+
+
+@dataclass(frozen=True)
+class DiceBelow(ScoreBeyond):
+    """The mean Dice of the foreground classes that a sample holds is below ``level``, above 0 and at most 1.
+
+    Raises:
+        BadInputError: for another level; by a call, for a task that is no segmentation.
+    """
+
+    name = "dice_below"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.level <= 1:
+            raise BadInputError(f"the Dice level is {self.level!r}; it must be above 0 and at most 1")
+
+    def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
+        if not isinstance(innermost(task), Segmentation):
+            raise BadInputError(f"the task {task.name!r} has no Dice; use ScoreBeyond(level) on its {task.score_name}")
+        return super().__call__(task, outputs, targets, clean_outputs)
+
+
+CRITERIA: dict[str, type[PredictionChanged] | type[Incorrect]] = {
+    kind.name: kind for kind in (PredictionChanged, Incorrect)
+}
+
+
+def as_criterion(criterion: str | Criterion) -> Criterion:
+    """The criterion called ``"prediction_changed"`` or ``"incorrect"``; a :class:`Criterion` is handed through.
+
+    Raises:
+        BadInputError: when there is no criterion of that name.
+    """
+    if isinstance(criterion, Criterion):
+        return criterion
+    require_choice("criterion", criterion, tuple(CRITERIA))
+    return CRITERIA[criterion]()
+
+
+def innermost(task: Task) -> Task:
+    """The task itself, where others are wrapped around it to run or to watch it."""
+    while isinstance(task, (Inferred, Watched)):
+        task = task.task
+    return task
+
+
+def _logits(criterion: Criterion, task: Task, outputs: Any) -> Tensor:
+    inner = innermost(task)
+    if not isinstance(inner, Classification):
+        raise BadInputError(
+            f"the criterion {criterion.name!r} asks for the class of an image, which the task {task.name!r} has not; "
+            "use DiceBelow(level) for segmentation, ScoreBeyond(level) for any task with a score"
+        )
+    with torch.no_grad():
+        return inner.logits(outputs)

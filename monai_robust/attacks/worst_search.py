@@ -1,0 +1,147 @@
+"""What attacks share that look at every point on their way and hand back the worst of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_robust.attacks.gradient import GradientAttack, _clip, _limits, _positive
+from monai_robust.attacks.objectives import Objective, check_loss
+from monai_robust.attacks.threat import expand
+from monai_robust.errors import BadInputError
+from monai_robust.tasks.tensors import select_rows
+
+__all__ = ["Samples", "Worst", "WorstSearch"]
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The samples that an attack works on, with all that belongs to each.
+
+    Attributes:
+        rows: (R,) their places in the batch.
+        clean: (R, C, *spatial).
+        targets: those that the attack leaves or approaches, as they were given.
+        eps: (R,) radii.
+        generator: one for all or one for each.
+        inside: (R, C, *spatial), true where there is image; None where everywhere.
+    """
+
+    rows: Tensor
+    clean: Tensor
+    targets: Any
+    eps: Tensor
+    generator: Generators
+    inside: Tensor | None
+
+    @classmethod
+    def of(cls, clean: Tensor, targets: Any, eps: Tensor, generator: Generators, inside: Tensor | None) -> Samples:
+        """All samples of a batch."""
+        if isinstance(generator, Sequence) and len(generator) != len(clean):
+            raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
+        return cls(torch.arange(len(clean), device=clean.device), clean, targets, eps, generator, inside)
+
+    def at(self, chosen: Tensor) -> Samples:
+        """Those that are chosen, (R,) bool."""
+        if bool(chosen.all()):
+            return self
+        places = chosen.nonzero().flatten()
+        own = self.generator
+        return Samples(
+            self.rows[places],
+            self.clean[places],
+            select_rows(self.targets, places),
+            self.eps[places],
+            [own[place] for place in places.tolist()] if isinstance(own, Sequence) else own,
+            None if self.inside is None else self.inside[places],
+        )
+
+
+class Worst:
+    """The worst point seen of each sample of a batch: a success before any other, then the highest loss."""
+
+    def __init__(self, clean: Tensor) -> None:
+        self.adversarial = clean.clone()
+        self.loss = torch.full((len(clean),), -torch.inf, dtype=torch.float64, device=clean.device)
+        self.won = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
+
+    def offer(self, rows: Tensor, points: Tensor, loss: Tensor, won: Tensor) -> None:
+        """Keep those of the points, (R, C, *spatial), for the samples ``rows`` that are worse than what there was."""
+        loss = loss.double()
+        better = torch.where(won == self.won[rows], loss > self.loss[rows], won)
+        self.adversarial[rows] = torch.where(expand(better, points), points, self.adversarial[rows])
+        self.loss[rows] = torch.where(better, loss, self.loss[rows])
+        self.won[rows] |= won
+
+
+class WorstSearch(GradientAttack):
+    """An attack that looks at the loss and at success of every point it makes.
+
+    Args:
+        loss: what is raised instead of the task's own loss, one of ``LOSSES``.
+        eot: forward passes over which losses and gradients are averaged, for networks that are random on purpose
+            (expectation over transformation, Athalye et al. 2018); a success is one in more than half of them.
+        stop_at_success: leave a sample at its first success, instead of looking for a worse point.
+        keywords: those of :class:`GradientAttack`.
+    """
+
+    def __init__(
+        self, *, loss: str | None = None, eot: int = 1, stop_at_success: bool = False, **keywords: Any
+    ) -> None:
+        super().__init__(**keywords)
+        check_loss(loss)
+        self.loss = loss
+        self.eot = _positive("eot", eot, int)
+        self.stop_at_success = bool(stop_at_success)
+
+    def settings(self) -> dict[str, Any]:
+        """The attack's numbers as primitives, for tables and reports."""
+        own = {"loss": self.loss, "eot": self.eot, "stop_at_success": self.stop_at_success}
+        return {**super().settings(), **own}
+
+    def _look(
+        self,
+        network: Callable[..., Any],
+        points: Tensor,
+        objective: Objective,
+        prepared: Any,
+        *,
+        gradient: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """At ``points`` (R, C, *spatial) what is raised, (R,), success, (R,) bool, and (if asked) the gradient."""
+        loss = torch.zeros(len(points), dtype=torch.float64, device=points.device)
+        wins, slope = torch.zeros_like(loss), points.new_zeros(())
+        for _ in range(self.eot):
+            if gradient:
+                slope = slope + self._gradient(network, points, prepared, objective) / self.eot
+            else:
+                with torch.no_grad(), self._autocast(points):
+                    objective.terms(objective.forward(network, points, prepared), prepared)
+            loss = loss + objective.values / self.eot
+            wins = wins + objective.succeeded()
+        won = wins > self.eot / 2
+        if self.precision is not None and bool(won.any()):
+            won = won & self._succeeds(network, points, objective, prepared)
+        return loss, won, slope
+
+    @torch.no_grad()
+    def _succeeds(self, network: Callable[..., Any], points: Tensor, objective: Objective, prepared: Any) -> Tensor:
+        """Success in the network's own precision, (R,) bool."""
+        wins = torch.zeros(len(points), device=points.device)
+        for _ in range(self.eot):
+            objective.forward(network, points, prepared)
+            wins = wins + objective.succeeded()
+        return wins > self.eot / 2
+
+    def _within(self, points: Tensor, samples: Samples, limits: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Points projected to the ball of each sample, then clipped to the bounds."""
+        return _clip(samples.clean + self.norm.project(points - samples.clean, samples.eps), limits)
+
+    def _bounds_of(self, samples: Samples) -> tuple[Tensor, Tensor] | None:
+        return _limits(self.bounds.limits(samples.clean, samples.inside), samples.clean, samples.inside)
