@@ -1108,3 +1108,20 @@ def test_files_of_a_list_of_images_name_the_samples():
 def test_a_batch_that_is_a_list_of_samples_names_them():
     batch = [{"image": torch.zeros(1, 4, 4), "sample_id": name} for name in "ab"]
     assert batch_ids(batch, "sample_id", 2) == ["a", "b"]
+
+
+def test_thresholds_are_fitted_on_every_sample_also_where_training_drops_the_last_ones(tmp_path):
+    network, data = Ramp(), items()
+    torch.save({"network": network.state_dict()}, tmp_path / "model.pt")
+    margins = AdaptiveMargins(0.5, tmp_path / "model.pt", fit={"statistic": "quantile", "quantile": 0.9})
+    trainer = make_trainer(margins, data, batch_size=3, network=network, loss=nn.MSELoss())
+    loader = DataLoader(trainer.data_loader.dataset, batch_size=3, shuffle=True, drop_last=True)
+    trainer.data_loader = loader
+    trainer.run()
+    assert margins.thresholds.statistics["loss"]["samples"] == len(data) % 3 + 3 * (len(data) // 3)
+    assert len(data) % 3
+
+
+def test_a_number_is_no_thresholds():
+    with pytest.raises(BadInputError, match="the margins' thresholds are 9.0; they must be"):
+        AdaptiveMargins(0.5, 9.0)

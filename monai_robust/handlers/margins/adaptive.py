@@ -14,6 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.handlers import CheckpointLoader, CheckpointSaver
 from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from monai_robust.attacks.guard import bare
 from monai_robust.data import load_weights
@@ -143,6 +144,11 @@ class AdaptiveMargins(SampleRadii):
         self.summary_writer = summary_writer
         self.fit = dict(fit or {})
         self.thresholds: Thresholds | None = None
+        if not isinstance(thresholds, (Mapping, str, Path)):
+            raise BadInputError(
+                f"the margins' thresholds are {thresholds!r}; they must be a file, a checkpoint, or a threshold "
+                "for each loss term by name, such as {'loss': 0.3}"
+            )
         self._given = thresholds
         if isinstance(thresholds, Mapping):
             self.thresholds = thresholds if isinstance(thresholds, Thresholds) else Thresholds(thresholds)
@@ -293,7 +299,7 @@ class AdaptiveMargins(SampleRadii):
                 self.output_dir = self.output_dir or Path(owner.save_dir)
             elif isinstance(owner, CheckpointLoader) and getattr(owner, "trainer", True) and not self._restored:
                 self._restore(owner.load_path)
-        if self.output_dir is None:
+        if self.output_dir is None and idist.get_rank() == 0:  # other processes of a bundle have no saver
             _LOG.warning("the trainer has no CheckpointSaver and the margins no output_dir: margins will not be kept")
 
     def _restore(self, path: str) -> None:
@@ -328,7 +334,7 @@ class AdaptiveMargins(SampleRadii):
         position = sampler.state_dict() if hasattr(sampler, "state_dict") else None
         self.thresholds = fit_thresholds(
             network,
-            engine.data_loader,
+            _every_sample(engine.data_loader),
             Inferred(self._task_of(engine), lambda inputs, net: engine.inferer(inputs, net)),
             prepare_batch=engine.prepare_batch,
             device=engine.state.device,
@@ -460,3 +466,13 @@ def _positive(name: str, value: Any) -> float:
     if not number:
         raise BadInputError(f"the margins' {name} is {value!r}; it must be a positive number")
     return float(value)
+
+
+def _every_sample(loader: Any) -> Any:
+    """A loader of the samples in order and of all of them, where the trainer's shuffles them or drops the last ones."""
+    plain_sampler = isinstance(getattr(loader, "sampler", None), (RandomSampler, SequentialSampler))
+    if not plain_sampler or not getattr(loader, "drop_last", False) or type(loader.batch_sampler) is not BatchSampler:
+        return loader  # other samplers say which samples training sees, and how often
+    return DataLoader(
+        loader.dataset, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn, shuffle=False
+    )
