@@ -1123,5 +1123,5 @@ def test_thresholds_are_fitted_on_every_sample_also_where_training_drops_the_las
 
 
 def test_a_number_is_no_thresholds():
-    with pytest.raises(BadInputError, match="the margins' thresholds are 9.0; they must be"):
+    with pytest.raises(BadInputError, match=r"the margins' thresholds are 9\.0; they must be"):
         AdaptiveMargins(0.5, 9.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from test_attacks import Linear, assert_same, snapshot
 from torch import nn
 
 from monai_robust.attacks import APGD, PGD, AttackEnsemble, GradientAttack, MultiLabel, Square, strong_attack
-from monai_robust.attacks.apgd import _checkpoints
-from monai_robust.attacks.objectives import DLR, MultiLabelMargin, TargetedDLR
+from monai_robust.attacks.apgd import _checkpoints, _Climb
+from monai_robust.attacks.multi_label import MultiLabelMargin
+from monai_robust.attacks.objectives import DLR, TargetedDLR
+from monai_robust.attacks.square import _moved
 from monai_robust.attacks.squares import Boxes
 from monai_robust.attacks.threat import L2
 from monai_robust.errors import BadInputError
@@ -110,6 +113,80 @@ def test_losses_of_several_labels_agree_with_torch():
 
 def test_checkpoints_of_a_hundred_steps_are_the_published_ones():
     assert sorted(_checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def reference_apgd(network, x, y, eps, steps, norm):
+    """Algorithm 1 of the paper written once more, for one sample: its checkpoints, conditions and order of updates."""
+
+    def look(point):
+        probe = point.clone().requires_grad_(True)
+        loss = F.cross_entropy(network(probe), y)
+        return float(loss.detach()), torch.autograd.grad(loss, probe)[0]
+
+    def within(point):
+        delta = point - x
+        delta = delta * min(1.0, eps / float(delta.norm())) if norm == "l2" else delta.clamp(-eps, eps)
+        return (x + delta).clamp(0, 1)
+
+    def ahead(point, slope):
+        return within(point + length * (slope / slope.norm() if norm == "l2" else slope.sign()))
+
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    checkpoints = [math.ceil(round(share * steps, 6)) for share in shares]
+    loss, slope = look(x)
+    top, best = loss, (x, slope)
+    length, before, now, rises, last = 2 * eps, x, x, [], 0
+    halved, top_before = True, -math.inf
+    for k in range(steps):
+        moved = ahead(now, slope)
+        if k:
+            moved = within(now + 0.75 * (moved - now) + 0.25 * (now - before))
+        before, now, previous = now, moved, loss
+        loss, slope = look(now)
+        rises.append(loss > previous)
+        if loss > top:
+            top, best = loss, (now, slope)
+        if k + 1 in checkpoints[1:]:
+            few = sum(rises[last:]) < 0.75 * (k + 1 - last)
+            stuck = not halved and top == top_before
+            halved, top_before, last = few or stuck, top, k + 1
+            if halved:
+                length, loss, (now, slope) = length / 2, top, best
+                before = now
+    return best[0]
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_apgd_equals_a_reference_written_for_one_sample(norm):
+    network = curved().double()
+    x = torch.rand(6, 1, 12, 12, generator=seeded(1), dtype=torch.float64)
+    y = network(x).argmax(dim=1)
+    expected = [reference_apgd(network, x[i : i + 1], y[i : i + 1], 2 * RADII[norm], 50, norm) for i in range(6)]
+    task = LossTask(nn.CrossEntropyLoss())  # knows of no success, which would come before the highest loss
+    made = APGD(norm=norm, eps=2 * RADII[norm], steps=50, bounds=(0, 1), task=task)(network, x, y)
+    assert torch.allclose(made, torch.cat(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rises", "top", "halved", "goes_back"),
+    [(7, 2.0, False, True), (8, 2.0, False, False), (8, 1.0, False, True), (8, 1.0, True, False)],
+    ids=["too few rises", "on the way up", "no new top", "no new top, but with a new step"],
+)
+def test_a_step_is_halved_where_it_leads_nowhere(rises, top, halved, goes_back):
+    climb = replace(
+        _Climb.at(torch.zeros(1, 1, 2), torch.ones(1)),
+        highest=torch.ones(1, 1, 2),
+        rises=torch.tensor([rises]),
+        top=torch.tensor([top]),
+        top_before=torch.tensor([1.0]),
+        halved=torch.tensor([halved]),
+    )
+    after = climb.reconsidered(10)
+    assert after.halved.tolist() == [goes_back]
+    assert after.step.tolist() == [0.5 if goes_back else 1.0]
+    assert after.point.unique().tolist() == [1.0 if goes_back else 0.0]
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
@@ -275,8 +352,9 @@ def test_apgd_attacks_any_task():
         )
         assert worst > clean
         assert worst > usual - 1e-3
-    with pytest.raises(BadInputError, match="'dlr' is one of class outputs"):
-        APGD(eps=1.0, loss="dlr", task=Segmentation())(network, volumes, masks)
+    for loss in ("dlr", "targeted_dlr"):
+        with pytest.raises(BadInputError, match=f"'{loss}' is one of class outputs"):
+            APGD(eps=1.0, loss=loss, task=Segmentation())(network, volumes, masks)
 
 
 def test_a_success_in_half_precision_is_confirmed_in_the_networks_own():
@@ -393,6 +471,19 @@ def test_a_window_is_of_its_share_lies_in_the_image_and_bumps_to_both_sides():
     assert (bump[~window.inside] == 0).all()
     assert ((bump.flatten(1) > 0).sum(dim=1) == 21).all()  # three of seven rows
     assert ((bump.flatten(1) < 0).sum(dim=1) == 28).all()
+
+
+def test_what_one_square_loses_another_gains():
+    delta, eps = torch.randn(5, 2, 8, 9), torch.full((5,), 12.5)
+    boxes = Boxes.of(delta, None)
+    here, there = (boxes.window(torch.full((5, 2), 3), torch.rand(5, 2)) for _ in range(2))
+    bump = here.bump(torch.zeros(5, dtype=torch.long))
+    delta = L2().project(delta, eps)
+    made = _moved(delta, bump, here.inside, there.inside, eps)
+    assert torch.allclose(L2().size(made), eps, atol=1e-4)
+    changed = (here.inside | there.inside).expand_as(delta)
+    assert torch.equal(made[~changed], delta[~changed])
+    assert (made[(there.inside & ~here.inside).expand_as(delta)] == 0).all()
 
 
 # Ensembles.
@@ -550,13 +641,33 @@ def test_the_kind_of_tensor_and_metadata_are_kept_also_in_inference_mode(network
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=NAMES)
 def test_padding_stays_as_it_is(network, batch, attack):
-    x, y = batch
+    x = batch[0]
+    y = network.eval()(x).argmax(dim=1)
     mask = torch.ones(len(x), 1, *x.shape[2:], dtype=torch.bool)
     mask[:, :, 7:] = False
-    mask[0, :, :3, :3] = False  # padding need not be a rectangle's complement
     made = attack(network, x, y, 0.3, mask=mask)
     assert torch.equal(made.masked_fill(mask, 0.0), x.masked_fill(mask, 0.0))
     assert not torch.equal(made, x)
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_an_image_need_not_be_a_box(norm):
+    weight, mask = torch.ones(64), torch.ones(4, 1, 8, 8, dtype=torch.bool).triu()
+    x, y = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long)
+    made = Square(norm=norm, eps=0.3, queries=60)(Linear(weight), x, y, mask=mask, generator=seeded())
+    assert torch.equal(made.masked_fill(mask, 0.0), x.masked_fill(mask, 0.0))
+    assert ((made - x).flatten(1) @ weight > 0.3).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("attack", ATTACKS, ids=NAMES)
+def test_attacks_on_a_gpu_agree_with_the_cpu(attack):
+    network = curved()
+    x, y = images(network, 6)
+    cpu = attack(network, x, y, 0.1, generator=[seeded(row) for row in range(6)])
+    gpu = attack(network.cuda(), x.cuda(), y.cuda(), 0.1, generator=[seeded(row) for row in range(6)])
+    assert gpu.is_cuda
+    assert torch.allclose(gpu.cpu(), cpu, atol=1e-3)
 
 
 @pytest.mark.parametrize("attack", [APGD(eps=1.0, steps=3), Square(eps=1.0, queries=3)])
@@ -583,6 +694,7 @@ def test_a_loss_that_is_nan_is_no_silent_success(attack):
         (lambda: Square(share=1.5), "share"),
         (lambda: Square(steps=3), "no steps"),
         (lambda: Square(loss="targeted_dlr"), "APGD"),
+        (lambda: Square(loss="dlr", goal=0), "'dlr'.*goal=0"),
         (lambda: Square(eps=1.0)(curved(), torch.rand(2, 144), torch.tensor([0, 1])), "shape"),
         (lambda: AttackEnsemble([]), "no members"),
         (lambda: AttackEnsemble([PGD(), PGD(norm="linf")]), "norm 'linf'"),

@@ -8,7 +8,7 @@ from monai_robust.attacks.ensemble import AttackEnsemble, strong_attack
 from monai_robust.attacks.gradient import BIM, FGSM, IFGSM, PGD, GradientAttack
 from monai_robust.attacks.minimal_radius import MinimalRadius, minimal_radius
 from monai_robust.attacks.minimum_norm import FMN
-from monai_robust.attacks.objectives import MultiLabel
+from monai_robust.attacks.multi_label import MultiLabel
 from monai_robust.attacks.presets import PAPER_ATTACKS, paper_attack
 from monai_robust.attacks.square import Square
 from monai_robust.attacks.windowed import WindowAttack

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.gradient import RandomStart, _positive
-from monai_robust.attacks.objectives import MultiLabel, Objective, wrong_classes
+from monai_robust.attacks.objectives import Objective, wrong_classes
 from monai_robust.attacks.threat import expand
 from monai_robust.attacks.worst_search import Samples, Worst, WorstSearch
 from monai_robust.errors import BadInputError
@@ -68,10 +68,6 @@ class APGD(WorstSearch):
         self.classes = _positive("classes", classes, int)
         if self.restarts > 1 and not self.random_start:
             raise BadInputError(f"restarts is {restarts}, but without a random_start all of them would be the same")
-        if loss in ("dlr", "targeted_dlr") and self.goal != "untargeted":
-            raise BadInputError(
-                f"the loss {loss!r} says how to leave a class, which is weak for goal={self.goal!r}; use 'ce' or 'margin'"
-            )
 
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
@@ -87,30 +83,29 @@ class APGD(WorstSearch):
         generator: torch.Generator | Sequence[torch.Generator] | None,
         inside: Tensor | None,
     ) -> Tensor:
+        objective = Objective(task, self.loss, self.goal)
         targets, _ = self._aim(network, clean, targets, task)
         samples = Samples.of(clean, targets, eps, generator, inside)
         worst = Worst(clean)
-        for toward in self._classes(network, clean, targets, task):
+        classes: Sequence[Tensor | None] = [None]
+        if self.loss == "targeted_dlr":
+            classes = self._classes(network, clean, targets, task)
+        for toward in classes:
             for _ in range(self.restarts):
                 standing = ~worst.won
                 if bool(standing.any()):
                     chosen = None if toward is None else toward[standing]
-                    objective = Objective(task, self.loss, self.goal, chosen)
-                    self._climb(network, samples.at(standing), objective, worst)
+                    self._climb(network, samples.at(standing), objective.steered(chosen), worst)
         return worst.adversarial
 
-    def _classes(
-        self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task
-    ) -> list[Tensor] | list[None]:
-        """The wrong classes to steer to, (B,) each; a single None without them."""
+    @torch.no_grad()
+    def _classes(self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task) -> Sequence[Tensor]:
+        """The wrong classes to steer to, (B,) each, the most likely first."""
         inner = innermost(task)
-        if self.loss != "targeted_dlr" or isinstance(inner, MultiLabel):
-            return [None]
-        with torch.no_grad():
-            outputs = task.forward(network, clean, task.prepared(clean, targets))
-            logits = (inner if isinstance(inner, Classification) else Classification()).logits(outputs)
+        outputs = task.forward(network, clean, task.prepared(clean, targets))
+        logits = (inner if isinstance(inner, Classification) else Classification()).logits(outputs)
         own = class_indices(targets, logits.shape[1]).to(logits.device)
-        return list(wrong_classes(logits, own)[:, : self.classes].unbind(dim=1))
+        return wrong_classes(logits, own)[:, : self.classes].unbind(dim=1)
 
     def _climb(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:
         """One run of ``samples``, whose points are offered to ``worst``."""
@@ -139,11 +134,11 @@ class APGD(WorstSearch):
                 limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
             if step in checkpoints:
                 climb, last = climb.reconsidered(step - last), step
-            ahead = climb.point + expand(climb.step, start).to(start.dtype) * self.norm.steepest(climb.gradient)
-            ahead = self._within(ahead, samples, limits)
+            length = expand(climb.step, start).to(start.dtype)
+            ahead = self._within(climb.point + length * self.norm.steepest(climb.gradient), samples, limits)
             if step:
-                moved = _MOMENTUM * (ahead - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.previous)
-                ahead = self._within(climb.point + moved, samples, limits)
+                movement = _MOMENTUM * (ahead - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.previous)
+                ahead = self._within(climb.point + movement, samples, limits)
             climb = climb.moved(ahead)
         if not bool(climb.finite.all()):
             raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")

@@ -11,7 +11,8 @@ from torch import Tensor
 from monai_robust.attacks.apgd import APGD
 from monai_robust.attacks.gradient import GradientAttack, Precision
 from monai_robust.attacks.guard import Mode
-from monai_robust.attacks.objectives import MultiLabel, Objective
+from monai_robust.attacks.multi_label import MultiLabel
+from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.square import Square
 from monai_robust.attacks.threat import BoundsSpec, Norm
 from monai_robust.attacks.worst_search import Samples, Worst, WorstSearch

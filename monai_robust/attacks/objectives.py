@@ -6,18 +6,18 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from monai_robust.attacks.criteria import Incorrect, innermost
 from monai_robust.attacks.minimum_norm import LogitMargin
+from monai_robust.attacks.multi_label import MultiLabel, MultiLabelMargin
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks import Classification, LossTask, Task, Watched
 from monai_robust.tasks.base import Goal, total
 from monai_robust.tasks.classification import class_indices
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["DLR", "LOSSES", "MultiLabel", "MultiLabelMargin", "Objective", "TargetedDLR", "check_loss"]
+__all__ = ["DLR", "LOSSES", "Objective", "TargetedDLR", "check_loss", "wrong_classes"]
 
 LOSSES = ("ce", "dlr", "targeted_dlr", "margin", "bce")
 """Cross-entropy, difference of logits ratio, that ratio towards a class, logit margin, binary cross-entropy."""
@@ -67,79 +67,23 @@ class TargetedDLR(Classification):
         return {"targeted_dlr": margin / (first - (third + fourth) / 2 + _TINY)}
 
 
-class MultiLabel(Task):
-    """Any number of classes in an image: logits (B, C) and targets (B, C) of 0 and 1.
-
-    The loss term is the sum over classes of the binary cross-entropies. An attack on it has succeeded when any class
-    is predicted wrongly (a logit above 0 predicts the class).
-    """
-
-    name = "multi_label"
-    agreeable = False
-
-    def logits(self, outputs: Any) -> Tensor:
-        """Logits (B, C).
-
-        Raises:
-            BadInputError: for outputs of another shape.
-        """
-        outputs = plain(outputs)
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-            what = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"type {type(outputs).__name__}"
-            raise BadInputError(f"the network's outputs have {what}, but several labels of an image take (B, C)")
-        return outputs
-
-    def labels(self, outputs: Any, targets: Any) -> Tensor:
-        """Targets as bool, (B, C), on the device of the outputs.
-
-        Raises:
-            BadInputError: for targets of another shape than the outputs, or other values than 0 and 1.
-        """
-        shape = self.logits(outputs).shape
-        targets = torch.as_tensor(plain(targets)).to(self.logits(outputs).device)
-        if targets.shape != shape or not bool(((targets == 0) | (targets == 1)).all()):
-            raise BadInputError(
-                f"labels have shape {tuple(targets.shape)}; several labels of an image are (B, C) = {tuple(shape)} "
-                "of 0 and 1"
-            )
-        return targets.bool()
-
-    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        labels = self.labels(outputs, targets)
-        logits = self.logits(outputs).float()
-        each = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
-        return {"binary_cross_entropy": each.sum(dim=1)}
-
-    def wrong(self, outputs: Any, targets: Any) -> Tensor:
-        """Whether any class of a sample is predicted wrongly, (B,) bool."""
-        return ((self.logits(outputs) > 0) != self.labels(outputs, targets)).any(dim=1)
-
-
-class MultiLabelMargin(MultiLabel):
-    """Several labels whose loss term is the margin of the class nearest to a change of its prediction.
-
-    ``max_c (1 - 2 y_c) z_c``: positive where a class is predicted wrongly.
-    """
-
-    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        labels = self.labels(outputs, targets)
-        logits = self.logits(outputs).float()
-        return {"margin": torch.where(labels, -logits, logits).amax(dim=1)}
-
-
 def wrong_classes(logits: Tensor, own: Tensor) -> Tensor:
     """For each sample all classes but its own, (B, C - 1), the most likely first."""
     return logits.scatter(1, own[:, None], -math.inf).argsort(dim=1, descending=True)[:, :-1]
 
 
-def check_loss(loss: str | None) -> None:
-    """Refuse the name of a loss that there is not.
+def check_loss(loss: str | None, goal: Goal) -> None:
+    """Refuse the name of a loss that there is not, or that does not go with the goal.
 
     Raises:
-        BadInputError: with the names there are.
+        BadInputError: with the names that do.
     """
     if loss is not None:
         require_choice("the attack's loss", loss, LOSSES)
+    if loss in ("dlr", "targeted_dlr") and goal != "untargeted":
+        raise BadInputError(
+            f"the loss {loss!r} says how to leave a class, which is weak for goal={goal!r}; use 'ce' or 'margin'"
+        )
 
 
 def _named(loss: str, inner: Task, toward: Tensor | None) -> Classification | MultiLabel:
@@ -196,10 +140,15 @@ class Objective(Task):
         # What says whether a prediction is wrong; None where the task knows no classes.
         self._judge = MultiLabel() if several else Classification() if single else None
 
+    def steered(self, toward: Tensor | None) -> Objective:
+        """The same towards other classes, (B,)."""
+        loss, goal, _ = self._arguments
+        return Objective(self.task, loss, goal, toward)
+
     def at(self, chosen: Tensor) -> Objective:
         """The same for those samples alone that are chosen, (B,) bool."""
-        loss, goal, toward = self._arguments
-        return Objective(self.task, loss, goal, None if toward is None else toward[chosen])
+        toward = self._arguments[2]
+        return self.steered(None if toward is None else toward[chosen])
 
     def forward(self, network: Any, inputs: Tensor, targets: Any) -> Any:
         self.outputs = self.task.forward(network, inputs, targets)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.gradient import _positive
-from monai_robust.attacks.objectives import MultiLabel, Objective
+from monai_robust.attacks.multi_label import MultiLabel
+from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.squares import Boxes
 from monai_robust.attacks.threat import _rand, expand
 from monai_robust.attacks.worst_search import Samples, Worst, WorstSearch

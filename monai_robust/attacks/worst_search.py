@@ -95,10 +95,14 @@ class WorstSearch(GradientAttack):
         self, *, loss: str | None = None, eot: int = 1, stop_at_success: bool = False, **keywords: Any
     ) -> None:
         super().__init__(**keywords)
-        check_loss(loss)
+        check_loss(loss, self.goal)
         self.loss = loss
         self.eot = _positive("eot", eot, int)
         self.stop_at_success = bool(stop_at_success)
+
+    def __repr__(self) -> str:
+        numbers = {name: value for name, value in {**self.settings(), "eps": self.eps}.items() if name != "attack"}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in numbers.items())})"
 
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
