@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from monai_robust.data.phantoms.blood_cells import BloodCell, draw_cells
-from monai_robust.data.phantoms.whole_folder import is_written, write_whole
+from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
 from monai_robust.data.splits import SPLITS
 from monai_robust.errors import BadInputError
 
@@ -80,7 +81,7 @@ def write_blood_smear_phantoms(
         BadInputError: an argument cannot work, or the folder has content.
     """
     settings = _Settings(images, *size, seed)
-    return write_whole(folder, settings.stored(), lambda partial: _write(partial, settings, progress))
+    return write_whole(folder, settings.stored(), lambda target: _write(target, settings, progress))
 
 
 def phantom_blood_smears(
@@ -104,14 +105,8 @@ def phantom_blood_smears(
         BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
     """
     settings = _Settings(images, *size, seed)
-    target = Path(folder).expanduser()
-    if not _is_complete(target, settings):
-        try:
-            write_blood_smear_phantoms(target, images=images, size=size, seed=seed, progress=progress)
-        except (BadInputError, OSError):
-            if not _is_complete(target, settings):  # another process may have written the same set meanwhile
-                raise
-    return str(target)
+    write = partial(write_blood_smear_phantoms, images=images, size=size, seed=seed, progress=progress)
+    return written_once(folder, lambda target: _is_complete(target, settings), write)
 
 
 def _is_complete(folder: Path, settings: _Settings) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from monai_robust.data.phantoms.secondary_capture import write_secondary_capture
 from monai_robust.data.phantoms.skull import LANDMARKS, Head, Stance, lateral_head
-from monai_robust.data.phantoms.whole_folder import is_written, write_whole
+from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
 from monai_robust.errors import BadInputError
 
 __all__ = ["phantom_cephalograms", "write_cephalogram_phantoms"]
@@ -83,7 +84,7 @@ def write_cephalogram_phantoms(
         BadInputError: an argument cannot work, or the folder has content.
     """
     settings = _Settings(patients, (int(size[0]), int(size[1])), seed)
-    return write_whole(folder, settings.stored(), lambda partial: _write(partial, settings, progress))
+    return write_whole(folder, settings.stored(), lambda target: _write(target, settings, progress))
 
 
 def phantom_cephalograms(
@@ -107,14 +108,8 @@ def phantom_cephalograms(
         BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
     """
     settings = _Settings(patients, (int(size[0]), int(size[1])), seed)
-    target = Path(folder).expanduser()
-    if not _is_complete(target, settings):
-        try:
-            write_cephalogram_phantoms(target, patients=patients, size=size, seed=seed, progress=progress)
-        except (BadInputError, OSError):
-            if not _is_complete(target, settings):  # another process may have written the same set meanwhile
-                raise
-    return str(target)
+    write = partial(write_cephalogram_phantoms, patients=patients, size=size, seed=seed, progress=progress)
+    return written_once(folder, lambda target: _is_complete(target, settings), write)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from monai_robust.data.phantoms.hippocampus import Hippocampus, Pose, temporal_lobe
-from monai_robust.data.phantoms.whole_folder import is_written, write_whole
+from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
 from monai_robust.errors import BadInputError
 
 __all__ = ["phantom_hippocampi", "write_hippocampus_phantoms"]
@@ -112,14 +113,8 @@ def phantom_hippocampi(
         BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
     """
     settings = _Settings(cases, seed)
-    target = Path(folder).expanduser()
-    if not _is_complete(target, settings):
-        try:
-            write_hippocampus_phantoms(target, cases=cases, seed=seed, progress=progress)
-        except (BadInputError, OSError):
-            if not _is_complete(target, settings):  # another process may have written the same set meanwhile
-                raise
-    return str(target)
+    write = partial(write_hippocampus_phantoms, cases=cases, seed=seed, progress=progress)
+    return written_once(folder, lambda target: _is_complete(target, settings), write)
 
 
 def _is_complete(folder: Path, settings: _Settings) -> bool:

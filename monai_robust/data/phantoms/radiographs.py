@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from monai_robust.data.phantoms.secondary_capture import write_secondary_capture
 from monai_robust.data.phantoms.thorax import FINDINGS, Anatomy, Opacity, Positioning, thorax
-from monai_robust.data.phantoms.whole_folder import is_written, write_whole
+from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
 from monai_robust.errors import BadInputError
 
 __all__ = ["phantom_radiographs", "write_radiograph_phantoms"]
@@ -108,7 +109,7 @@ def write_radiograph_phantoms(
         BadInputError: an argument cannot work, or the folder has content.
     """
     settings = _Settings(patients, size, seed, contrast)
-    return write_whole(folder, settings.stored(), lambda partial: _write(partial, settings, progress))
+    return write_whole(folder, settings.stored(), lambda target: _write(target, settings, progress))
 
 
 def phantom_radiographs(
@@ -134,16 +135,10 @@ def phantom_radiographs(
         BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
     """
     settings = _Settings(patients, size, seed, contrast)
-    target = Path(folder).expanduser()
-    if not _is_complete(target, settings):
-        try:
-            write_radiograph_phantoms(
-                target, patients=patients, size=size, seed=seed, contrast=contrast, progress=progress
-            )
-        except (BadInputError, OSError):
-            if not _is_complete(target, settings):  # another process may have written the same set meanwhile
-                raise
-    return str(target)
+    write = partial(
+        write_radiograph_phantoms, patients=patients, size=size, seed=seed, contrast=contrast, progress=progress
+    )
+    return written_once(folder, lambda target: _is_complete(target, settings), write)
 
 
 @dataclass(frozen=True)

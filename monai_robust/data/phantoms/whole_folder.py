@@ -11,7 +11,7 @@ from typing import Any
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["is_written", "write_whole"]
+__all__ = ["is_written", "write_whole", "written_once"]
 
 _SETTINGS_FILE = "phantom.json"
 
@@ -70,3 +70,26 @@ def is_written(folder: Path, settings: dict[str, Any], files: Iterable[str]) -> 
             f"{folder} lacks {len(missing)} of its phantoms, first {missing[0]}; remove it to start anew"
         )
     return True
+
+
+def written_once(
+    folder: str | os.PathLike[str], is_complete: Callable[[Path], bool], write: Callable[[Path], object]
+) -> str:
+    """The folder of a data set, which ``write`` makes if it is not there yet.
+
+    Args:
+        folder: where it is or is to be.
+        is_complete: whether a folder holds the data set, as :func:`is_written` tells.
+        write: writes it whole, as :func:`write_whole` does.
+
+    Raises:
+        BadInputError: the folder holds something else, or a data set with other settings; nothing is changed then.
+    """
+    target = Path(folder).expanduser()
+    if not is_complete(target):
+        try:
+            write(target)
+        except (BadInputError, OSError):
+            if not is_complete(target):  # another process may have written the same set meanwhile
+                raise
+    return str(target)
