@@ -9,9 +9,22 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["SPLITS", "complete_splits", "cross_validation_splits", "limited"]
+__all__ = ["SPLITS", "check_fractions", "complete_splits", "cross_validation_splits", "limited"]
 
 SPLITS = ("train", "val", "test")
+
+
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Refuse shares to validate and to test on that are none, or take everything.
+
+    Raises:
+        BadInputError: with both.
+    """
+    if min(validation_fraction, test_fraction) <= 0 or validation_fraction + test_fraction >= 1:
+        raise BadInputError(
+            f"validation_fraction is {validation_fraction} and test_fraction {test_fraction}; both must be above 0 "
+            "and leave something to train on"
+        )
 
 
 def complete_splits(table: pd.DataFrame, validation_fraction: float, test_fraction: float, seed: int) -> pd.DataFrame:

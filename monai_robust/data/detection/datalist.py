@@ -15,7 +15,7 @@ from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
 from monai_robust.data.detection.coco import category_order, find_coco_files, read_coco
 from monai_robust.data.detection.voc import read_index, read_voc_folder
-from monai_robust.data.splits import SPLITS, complete_splits, cross_validation_splits, limited
+from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["DetectionDatalist", "detection_datalist"]
@@ -98,7 +98,8 @@ def detection_datalist(
     root = Path(dataset_dir).expanduser().absolute()
     require_choice("on_bad_sample", on_bad_sample, ("fail", "skip", "drop_boxes"))
     require_choice("empty", empty, ("bad", "keep"))
-    _check_numbers(validation_fraction, test_fraction, limit)
+    check_fractions(validation_fraction, test_fraction)
+    _check_limit(limit)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
     names = _class_names(images, classes, root, category_order({one.annotation for one in images}))
     checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
@@ -117,14 +118,7 @@ def detection_datalist(
     return DetectionDatalist(names, items, checked.skipped)
 
 
-def _check_numbers(validation_fraction: float, test_fraction: float, limit: int | None) -> None:
-    for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-        if not 0 < value < 1:
-            raise BadInputError(f"{name} is {value}; it can be between 0 and 1")
-    if validation_fraction + test_fraction >= 1:
-        raise BadInputError(
-            f"validation_fraction {validation_fraction} and test_fraction {test_fraction} leave nothing to train on"
-        )
+def _check_limit(limit: int | None) -> None:
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise BadInputError(f"limit is {limit!r}; it can be a whole number from 1 on")
 

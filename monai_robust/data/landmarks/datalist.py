@@ -15,7 +15,7 @@ import pandas as pd
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples
 from monai_robust.data.landmarks.table_layout import read_table
 from monai_robust.data.landmarks.text_layout import ANNOTATIONS, CHALLENGE_SPACING, read_text_layout
-from monai_robust.data.splits import SPLITS, complete_splits, cross_validation_splits, limited
+from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["LandmarkDatalist", "landmark_datalist"]
@@ -98,7 +98,7 @@ def landmark_datalist(
     root = Path(dataset_dir).expanduser().absolute()
     if not root.is_dir():
         raise BadInputError(f"there is no data set folder {root}")
-    _check_fractions(validation_fraction, test_fraction)
+    check_fractions(validation_fraction, test_fraction)
     bad, declared = BadSamples(on_bad_sample), _declared(root)
     names, found, usual = _read(root, datalist, annotator, test_split, declared.get("names"), bad)
     table = _checked(found, names, _spacing(spacing, usual), bad)
@@ -227,11 +227,3 @@ def _check_splits(table: pd.DataFrame, root: Path) -> None:
     leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
     if leaking:
         _logger.warning("%d patients have pictures in more than one split", leaking)
-
-
-def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    if min(validation_fraction, test_fraction) <= 0 or validation_fraction + test_fraction >= 1:
-        raise BadInputError(
-            f"validation_fraction is {validation_fraction} and test_fraction {test_fraction}; both must be above 0 "
-            "and leave something to train on"
-        )

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import KFold
 
-from monai_robust.data.splits import SPLITS, complete_splits, limited
+from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, limited
 from monai_robust.errors import BadInputError
 
 __all__ = ["SegmentationDatalist", "segmentation_datalist"]
@@ -76,7 +76,7 @@ def segmentation_datalist(
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
     root = Path(dataset_dir).expanduser().absolute()
-    _check_fractions(validation_fraction, test_fraction)
+    check_fractions(validation_fraction, test_fraction)
     content = _read_description(root)
     modalities, classes = _modalities(content, root), _classes(content, root)
     table = _with_index(_cases(content, root), root)
@@ -245,11 +245,3 @@ def _check_parts(parts: dict[str, pd.DataFrame], cases: int) -> None:
     leaking = set(parts["train"]["patient_id"]) & (set(parts["val"]["patient_id"]) | set(parts["test"]["patient_id"]))
     if leaking:
         _logger.warning("%d patients have cases in the training and in another split", len(leaking))
-
-
-def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    if min(validation_fraction, test_fraction) <= 0 or validation_fraction + test_fraction >= 1:
-        raise BadInputError(
-            f"validation_fraction is {validation_fraction} and test_fraction {test_fraction}; both must be above 0 "
-            "and leave something to train on"
-        )
