@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.files import write_whole
 
 __all__ = ["DETAIL_KEYS", "DetailsWriter", "write_true_details"]
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.table import CLEAN
 
 __all__ = ["Caption", "Gallery", "picture_key", "read_gallery", "write_gallery"]

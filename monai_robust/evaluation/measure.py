@@ -28,10 +28,10 @@ from tqdm import tqdm
 from monai_robust.attacks.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.data import same_size_batches
+from monai_robust.data.files import write_whole
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.details import DetailsWriter, write_true_details
-from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.gallery import write_gallery
 from monai_robust.evaluation.perturbations import Sweep, Victim
 from monai_robust.evaluation.run import write_run_info

@@ -14,9 +14,9 @@ import jinja2
 import pandas as pd
 
 from monai_robust import __version__
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.figures import gallery_figure
-from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.gallery import Caption, Gallery
 from monai_robust.evaluation.readings import TaskReading, reading_of
 from monai_robust.evaluation.run import Run, check_comparable, read_run

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.files import write_whole
 from monai_robust.evaluation.gallery import Gallery, read_gallery
 from monai_robust.evaluation.table import CLEAN, read_outcomes
 

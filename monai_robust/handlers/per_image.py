@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 
 __all__ = ["PerImage", "image_sizes"]
@@ -56,10 +56,7 @@ class PerImage(ABC):
         """The file's text, made from the rows."""
 
     def write(self, engine: Engine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        draft.write_text(self.content(), encoding="utf-8")
-        draft.replace(self.path)
+        write_whole(self.path, self.content().encode())
         if self.skipped:
             listed = self.path.with_name("skipped.csv")
             pd.DataFrame(self.skipped).to_csv(listed, index=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.planning.fingerprint import Intensities
 from monai_robust.planning.plan import Plan
@@ -44,15 +44,10 @@ _COMMENTS = {
 
 def write_plan(plan: Plan, path: str | Path) -> Path:
     """Write a plan as YAML with a comment on every value; :func:`read_plan` reads it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     parts = [_HEADING]
     for name, value in asdict(plan).items():
         parts.append(f"\n# {_COMMENTS[name]}\n{name}: {_in_a_line(value)}\n")
-    part = path.with_name(f".{path.name}.{os.getpid()}")  # several processes may write the same plan at once
-    part.write_text("".join(parts), encoding="utf-8")
-    part.replace(path)
-    return path
+    return write_whole(path, "".join(parts).encode())  # several processes may write the same plan at once
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -25,7 +25,7 @@ class CheckedAnnotations:
         keep_empty: accept XML files without objects.
 
     Attributes:
-        rows: for each picture that is left ``{"image", "boxes", "classes", "sample_id", "patient_id", "split"}``.
+        rows: for each picture that is left ``{"image", "boxes", "classes", "sample_id", "patient_id"}``.
         skipped: ``{"sample_id", "file", "reason"}`` for each picture or box left out.
     """
 
@@ -74,7 +74,6 @@ class CheckedAnnotations:
                 "classes": [self._indices[one.name] for one in good],
                 "sample_id": image.sample_id,
                 "patient_id": image.patient_id,
-                "split": image.split,
             }
         )
 

@@ -108,8 +108,7 @@ def detection_datalist(
     listed = complete_splits(_listed(images, root), validation_fraction, test_fraction, seed)
     if fold is not None:
         listed = cross_validation_splits(listed, fold, folds, seed)
-    table = _table(checked, len(images), root)
-    table["split"] = table["sample_id"].map(listed.set_index("sample_id")["split"])
+    table = _table(checked, len(images), root).merge(listed.drop(columns="patient_id"), how="left", on="sample_id")
     _check_splits(table)
     if limit is not None:
         table = limited(table, limit, seed)
@@ -202,7 +201,7 @@ def _table(checked: CheckedAnnotations, total: int, root: Path) -> pd.DataFrame:
             root,
             checked.skipped[0]["reason"],
         )
-    return pd.DataFrame(checked.rows).assign(label=0)  # as below
+    return pd.DataFrame(checked.rows)
 
 
 def _check_splits(table: pd.DataFrame) -> None:
