@@ -192,8 +192,8 @@ def test_a_success_in_a_smaller_ball_than_one_that_failed_counts():
             return torch.stack([0.01 * value, inside * 2.0 - 1.0 + 0.0 * value], dim=1)
 
     class Shift(PGD):
-        def _search(self, network, clean, targets, eps, task, generator, inside):
-            return clean + eps.view(-1, 1, 1)
+        def _search(self, network, samples, task):
+            return samples.clean + samples.eps.view(-1, 1, 1)
 
     found = minimal_radius(Bands(), torch.zeros(1, 1, 1), None, attack=Shift(), high=1.0, tolerance=0.01)
     assert 0.3 < float(found.radius) < 0.31
@@ -208,10 +208,10 @@ def test_an_attack_that_finds_the_same_point_in_every_ball_comes_to_an_end():
     class Stubborn(PGD):
         calls = 0
 
-        def _search(self, network, clean, targets, eps, task, generator, inside):
+        def _search(self, network, samples, task):
             self.calls += 1
             assert self.calls < 20
-            return clean + 2.0
+            return samples.clean + 2.0
 
     found = minimal_radius(
         Beyond(), torch.zeros(1, 1, 1), None, attack=Stubborn(task=Classification()), high=3.0, tolerance=0.1

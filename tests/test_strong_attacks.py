@@ -236,7 +236,7 @@ def test_a_success_is_worse_than_a_higher_loss_without_one():
             super().__init__(norm="linf")
             self.to = to
 
-        def _search(self, network, clean, *_):
+        def _search(self, network, samples, task):
             return self.to.clone()
 
     both = AttackEnsemble([Fixed(beyond), Fixed(point)], eps=1.0)(network, x, y)

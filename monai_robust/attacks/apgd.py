@@ -13,8 +13,9 @@ from torch import Tensor
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.gradient import RandomStart, _positive
 from monai_robust.attacks.objectives import Objective, wrong_classes
+from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import expand
-from monai_robust.attacks.worst_search import Samples, Worst, WorstSearch
+from monai_robust.attacks.worst_search import Worst, WorstSearch
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.classification import class_indices
@@ -73,23 +74,14 @@ class APGD(WorstSearch):
         """The attack's numbers as primitives, for tables and reports."""
         return {**super().settings(), "restarts": self.restarts, "classes": self.classes}
 
-    def _search(
-        self,
-        network: Callable[..., Any],
-        clean: Tensor,
-        targets: Any,
-        eps: Tensor,
-        task: Task,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        inside: Tensor | None,
-    ) -> Tensor:
+    def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
         objective = Objective(task, self.loss, self.goal)
-        targets, _ = self._aim(network, clean, targets, task)
-        samples = Samples.of(clean, targets, eps, generator, inside)
-        worst = Worst(clean)
+        targets, _ = self._aim(network, samples.clean, samples.targets, task)
+        samples = replace(samples, targets=targets)
+        worst = Worst(samples.clean)
         classes: Sequence[Tensor | None] = [None]
         if self.loss == "targeted_dlr":
-            classes = self._classes(network, clean, targets, task)
+            classes = self._classes(network, samples.clean, targets, task)
         for toward in classes:
             for _ in range(self.restarts):
                 standing = ~worst.won
@@ -112,7 +104,7 @@ class APGD(WorstSearch):
         limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
         start = samples.clean
         if self.random_start:
-            start = start + self._start(samples.clean, samples.eps, samples.generator, samples.inside)
+            start = start + self._start(samples)
             start = self._within(start, samples, limits)
         first = (
             samples.eps * self.relative_step if self.step_size is None else torch.full_like(samples.eps, self.step_size)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from monai_robust.attacks.apgd import APGD
@@ -13,9 +13,10 @@ from monai_robust.attacks.gradient import GradientAttack, Precision
 from monai_robust.attacks.guard import Mode
 from monai_robust.attacks.multi_label import MultiLabel
 from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.square import Square
 from monai_robust.attacks.threat import BoundsSpec, Norm
-from monai_robust.attacks.worst_search import Samples, Worst, WorstSearch
+from monai_robust.attacks.worst_search import Worst, WorstSearch
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks import Task
 
@@ -71,20 +72,11 @@ class AttackEnsemble(WorstSearch):
         shared = {name: own[name] for name in ("attack", "norm", "bounds", "goal", "mode", "eot")}
         return {**shared, "members": [member.settings() for member in self.members]}
 
-    def _search(
-        self,
-        network: Callable[..., Any],
-        clean: Tensor,
-        targets: Any,
-        eps: Tensor,
-        task: Task,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        inside: Tensor | None,
-    ) -> Tensor:
-        aimed, _ = self._aim(network, clean, targets, task)
-        samples = Samples.of(clean, {"given": targets, "aimed": aimed}, eps, generator, inside)
-        worst = Worst(clean)
-        self._judge(network, samples, clean, task, worst)
+    def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
+        aimed, _ = self._aim(network, samples.clean, samples.targets, task)
+        samples = replace(samples, targets={"given": samples.targets, "aimed": aimed})
+        worst = Worst(samples.clean)
+        self._judge(network, samples, samples.clean, task, worst)
         for member in self.members:
             standing = samples.at(~worst.won)
             if not len(standing.rows):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any, ClassVar, Literal
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monai_robust.attacks.guard import Mode, bare, untouched
 from monai_robust.attacks.masks import bounding_box, checked_mask
+from monai_robust.attacks.samples import Generators, Samples
 from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius, expand
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
@@ -118,7 +119,7 @@ class GradientAttack:
         eps: float | Tensor | None = None,
         *,
         task: Task | None = None,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: Generators = None,
         mask: Tensor | None = None,
     ) -> Tensor:
         """Adversarial inputs, detached, of the shape, dtype, device and metadata of ``inputs``.
@@ -142,12 +143,13 @@ class GradientAttack:
             radius = as_radius(self._radius(eps), len(clean), clean.device)
             inside = None if mask is None else checked_mask(mask, clean)
             self.bounds.check(clean, inside)
+            samples = Samples.of(clean, targets, radius, generator, inside)
             chosen = task or self.task or Classification()
             network = bare(network)
             # The perturbation is searched in single precision at least; only what the network sees is half precision.
             run = network if clean.dtype == inputs.dtype else lambda x: network(x.to(inputs.dtype))
             with untouched(network, self.mode):
-                adversarial = self._search(run, clean, targets, radius, chosen, generator, inside).to(inputs.dtype)
+                adversarial = self._search(run, samples, chosen).to(inputs.dtype)
         if not isinstance(inputs, MetaTensor):
             return adversarial
         return MetaTensor(adversarial).copy_meta_from(inputs)
@@ -158,17 +160,10 @@ class GradientAttack:
             raise BadInputError(f"{type(self).__name__} has no radius: give eps to the attack or to the call")
         return chosen
 
-    def _search(
-        self,
-        network: Callable[..., Any],
-        clean: Tensor,
-        targets: Any,
-        eps: Tensor,
-        task: Task,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        inside: Tensor | None,
-    ) -> Tensor:
-        targets, sign = self._aim(network, clean, targets, task)
+    def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
+        """The adversarial inputs of ``samples``; their targets are those that were given."""
+        clean, eps, inside = samples.clean, samples.eps, samples.inside
+        targets, sign = self._aim(network, clean, samples.targets, task)
         targets = task.prepared(clean, targets)
         limits = _limits(self.bounds.limits(clean, inside), clean, inside)
         step = (
@@ -177,7 +172,7 @@ class GradientAttack:
         length = expand(sign * step, clean).to(clean.dtype)
         adversarial = clean
         if self.random_start:
-            adversarial = _clip(clean + self._start(clean, eps, generator, inside), limits)
+            adversarial = _clip(clean + self._start(samples), limits)
         for _ in range(self.steps):
             gradient = self._gradient(network, adversarial, targets, task)
             gradient = gradient if inside is None else gradient.masked_fill(~inside, 0.0)
@@ -187,18 +182,11 @@ class GradientAttack:
             raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
         return adversarial.detach()
 
-    def _start(
-        self,
-        clean: Tensor,
-        eps: Tensor,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        inside: Tensor | None,
-    ) -> Tensor:
+    def _start(self, samples: Samples) -> Tensor:
+        clean, eps, generator, inside = samples.clean, samples.eps, samples.generator, samples.inside
         surface = self.random_start == "sphere"
         if generator is None or isinstance(generator, torch.Generator):
             return self.norm.sample(clean, eps, generator, surface=surface, mask=inside)
-        if len(generator) != len(clean):
-            raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
         start = torch.zeros_like(clean)
         for index, own in enumerate(generator):
             # drawn for the image's own part of the batch, so that a start does not depend on how far it was padded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from monai_robust.attacks.criteria import Criterion, as_criterion, innermost
 from monai_robust.attacks.gradient import GradientAttack, Precision, _clip, _limits, _positive
 from monai_robust.attacks.guard import Mode
+from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import BoundsSpec, Norm, expand
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
@@ -90,16 +91,8 @@ class FMN(GradientAttack):
         """The attack's numbers as primitives, for tables and reports."""
         return {**super().settings(), "shrink": self.shrink, "criterion": repr(self.criterion)}
 
-    def _search(
-        self,
-        network: Callable[..., Any],
-        clean: Tensor,
-        targets: Any,
-        eps: Tensor,
-        task: Task,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        inside: Tensor | None,
-    ) -> Tensor:
+    def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
+        clean, targets, eps, inside = samples.clean, samples.targets, samples.eps, samples.inside
         aim = _Aim(task, self.criterion, targets, _outputs(network, clean, targets, task))
         aimed = aim.prepared(clean, aim.attacked)
         limits = _limits(self.bounds.limits(clean, inside), clean, inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.gradient import _positive
 from monai_robust.attacks.multi_label import MultiLabel
 from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.squares import Boxes
 from monai_robust.attacks.threat import _rand, expand
-from monai_robust.attacks.worst_search import Samples, Worst, WorstSearch
+from monai_robust.attacks.worst_search import Worst, WorstSearch
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 
@@ -65,25 +67,16 @@ class Square(WorstSearch):
         kept = {name: value for name, value in own.items() if name not in gradient}
         return {**kept, "queries": self.queries, "share": self.share}
 
-    def _search(
-        self,
-        network: Callable[..., Any],
-        clean: Tensor,
-        targets: Any,
-        eps: Tensor,
-        task: Task,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        inside: Tensor | None,
-    ) -> Tensor:
+    def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
+        clean = samples.clean
         if clean.ndim < 3:
             raise BadInputError(f"Square takes images (B, C, *spatial), and these have shape {tuple(clean.shape)}")
-        targets, _ = self._aim(network, clean, targets, task)
+        targets, _ = self._aim(network, clean, samples.targets, task)
         loss = self.loss
         if loss is None and isinstance(innermost(task), (Classification, MultiLabel)):
             loss = "margin"
         worst = Worst(clean)
-        samples = Samples.of(clean, targets, eps, generator, inside)
-        self._query(network, samples, Objective(task, loss, self.goal), worst)
+        self._query(network, replace(samples, targets=targets), Objective(task, loss, self.goal), worst)
         return worst.adversarial
 
     def _query(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:

@@ -1,0 +1,60 @@
+"""The samples of a batch that an attack works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_robust.errors import BadInputError
+from monai_robust.tasks.tensors import select_rows
+
+__all__ = ["Generators", "Samples"]
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The samples that an attack works on, with all that belongs to each.
+
+    Attributes:
+        rows: (R,) their places in the batch.
+        clean: (R, C, *spatial).
+        targets: those that the attack leaves or approaches, as they were given.
+        eps: (R,) radii.
+        generator: one for all or one for each.
+        inside: (R, C, *spatial), true where there is image; None where everywhere.
+    """
+
+    rows: Tensor
+    clean: Tensor
+    targets: Any
+    eps: Tensor
+    generator: Generators
+    inside: Tensor | None
+
+    @classmethod
+    def of(cls, clean: Tensor, targets: Any, eps: Tensor, generator: Generators, inside: Tensor | None) -> Samples:
+        """All samples of a batch."""
+        if isinstance(generator, Sequence) and len(generator) != len(clean):
+            raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
+        return cls(torch.arange(len(clean), device=clean.device), clean, targets, eps, generator, inside)
+
+    def at(self, chosen: Tensor) -> Samples:
+        """Those that are chosen, (R,) bool."""
+        if bool(chosen.all()):
+            return self
+        places = chosen.nonzero().flatten()
+        own = self.generator
+        return Samples(
+            self.rows[places],
+            self.clean[places],
+            select_rows(self.targets, places),
+            self.eps[places],
+            [own[place] for place in places.tolist()] if isinstance(own, Sequence) else own,
+            None if self.inside is None else self.inside[places],
+        )
