@@ -413,3 +413,30 @@ def test_window_attacks_hand_on_goals_that_their_task_refuses():
     attack = WindowAttack(PGD(eps=0.3, steps=1, goal="vanishing", task=Segmentation()), (4, 4))
     with pytest.raises(BadInputError, match="vanishing"):
         attack(TinyNet(classes=2, dense=True), torch.rand(1, 1, 6, 6), torch.zeros(1, 1, 6, 6, dtype=torch.long))
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_a_given_start_is_projected_to_the_ball_and_padding_stays_out_of_it(network, batch, norm):
+    inputs, labels = batch
+    start = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(3)).mul(10.0)
+    mask = torch.ones_like(inputs[:, :1], dtype=torch.bool)
+    mask[..., -2:] = False
+    attack = PGD(norm=norm, eps=0.2, steps=1, step_size=1e-6)
+    begun = attack(network, inputs, labels, start=start, mask=mask) - inputs
+    assert torch.all(begun[..., -2:] == 0)
+    expected = attack.norm.project(start.masked_fill(~mask, 0.0), torch.full((len(inputs),), 0.2))
+    torch.testing.assert_close(begun, expected, rtol=0, atol=1e-5)
+
+
+def test_a_start_of_zeros_is_the_attack_without_one(network, batch):
+    inputs, labels = batch
+    attack = PGD(eps=0.2, steps=3)
+    assert torch.equal(attack(network, inputs, labels, start=torch.zeros_like(inputs)), attack(network, inputs, labels))
+
+
+def test_a_start_is_refused_in_another_shape_and_by_an_attack_that_chooses_its_own(network, batch):
+    inputs, labels = batch
+    with pytest.raises(BadInputError, match="inputs' shape"):
+        PGD(eps=0.2)(network, inputs, labels, start=torch.zeros(1))
+    with pytest.raises(BadInputError, match="begins where it chooses"):
+        APGD(eps=0.2)(network, inputs, labels, start=torch.zeros_like(inputs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -24,6 +25,7 @@ from monai_robust.tasks.tensors import map_tensors
 __all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack"]
 
 RandomStart = bool | Literal["ball", "sphere"]
+Limits = tuple[Tensor, Tensor] | None
 Precision = Literal["bfloat16", "float16"]
 GOALS = ("untargeted", "least_likely", "vanishing", "mislabelling")
 
@@ -121,6 +123,7 @@ class GradientAttack:
         task: Task | None = None,
         generator: Generators = None,
         mask: Tensor | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Adversarial inputs, detached, of the shape, dtype, device and metadata of ``inputs``.
 
@@ -134,7 +137,11 @@ class GradientAttack:
             generator: source of the random start; one for each sample makes a sample's start independent of its batch.
             mask: (B, 1, *spatial), true where there is image and not padding, which stays as it is and counts neither
                 in norms nor in the range of an image.
+            start: perturbation to begin with, (B, C, *spatial), instead of a random one; what lies outside the ball is
+                projected, padding is left out. Only for attacks that are nothing but steps, such as PGD.
         """
+        if start is not None:
+            self._check_start(start, inputs)
         # An ordinary tensor even where the caller is in inference mode, whose tensors cannot enter a graph.
         with torch.inference_mode(False), torch.enable_grad():
             clean = _checked(inputs)
@@ -143,7 +150,7 @@ class GradientAttack:
             radius = as_radius(self._radius(eps), len(clean), clean.device)
             inside = None if mask is None else checked_mask(mask, clean)
             self.bounds.check(clean, inside)
-            samples = Samples.of(clean, targets, radius, generator, inside)
+            samples = Samples.of(clean, targets, radius, generator, inside, _detached(start, clean))
             chosen = task or self.task or Classification()
             network = bare(network)
             # The perturbation is searched in single precision at least; only what the network sees is half precision.
@@ -162,27 +169,43 @@ class GradientAttack:
 
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
         """The adversarial inputs of ``samples``; their targets are those that were given."""
-        clean, eps, inside = samples.clean, samples.eps, samples.inside
-        targets, sign = self._aim(network, clean, samples.targets, task)
-        targets = task.prepared(clean, targets)
-        limits = _limits(self.bounds.limits(clean, inside), clean, inside)
-        step = (
-            eps * (self.relative_step / self.steps) if self.step_size is None else torch.full_like(eps, self.step_size)
-        )
-        length = expand(sign * step, clean).to(clean.dtype)
-        adversarial = clean
-        if self.random_start:
-            adversarial = _clip(clean + self._start(samples), limits)
+        aimed, sign = self._aim(network, samples.clean, samples.targets, task)
+        samples = replace(samples, targets=task.prepared(samples.clean, aimed))
+        limits = self._bounds_of(samples)
+        adversarial = self._begin(samples, limits)
         for _ in range(self.steps):
-            gradient = self._gradient(network, adversarial, targets, task)
-            gradient = gradient if inside is None else gradient.masked_fill(~inside, 0.0)
-            delta = adversarial - clean + length * self.norm.steepest(gradient)
-            adversarial = _clip(clean + self.norm.project(delta, eps), limits)
+            gradient = self._gradient(network, adversarial, samples.targets, task)
+            adversarial = self._step(adversarial, sign * gradient, samples, limits)
         if not bool(torch.isfinite(adversarial).all()):
             raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
         return adversarial.detach()
 
+    def _begin(self, samples: Samples, limits: Limits) -> Tensor:
+        """The points that the search begins at, (R, C, *spatial)."""
+        if samples.start is not None:
+            start = samples.start if samples.inside is None else samples.start.masked_fill(~samples.inside, 0.0)
+            return self._within(samples.clean + start, samples, limits)
+        return _clip(samples.clean + self._start(samples), limits) if self.random_start else samples.clean
+
+    def _step(self, points: Tensor, gradient: Tensor, samples: Samples, limits: Limits) -> Tensor:
+        """One step up: ascend along the steepest direction, project to the ball, clip to the bounds."""
+        clean, eps, inside = samples.clean, samples.eps, samples.inside
+        relative = self.relative_step / self.steps
+        length = eps * relative if self.step_size is None else torch.full_like(eps, self.step_size)
+        gradient = gradient if inside is None else gradient.masked_fill(~inside, 0.0)
+        delta = points - clean + expand(length, clean).to(clean.dtype) * self.norm.steepest(gradient)
+        return _clip(clean + self.norm.project(delta, eps), limits)
+
+    def _within(self, points: Tensor, samples: Samples, limits: Limits) -> Tensor:
+        """Points projected to the ball of each sample, then clipped to the bounds."""
+        return _clip(samples.clean + self.norm.project(points - samples.clean, samples.eps), limits)
+
+    def _bounds_of(self, samples: Samples) -> Limits:
+        """Limits that leave padding as it is."""
+        return _limits(self.bounds.limits(samples.clean, samples.inside), samples.clean, samples.inside)
+
     def _start(self, samples: Samples) -> Tensor:
+        """A random perturbation, (R, C, *spatial)."""
         clean, eps, generator, inside = samples.clean, samples.eps, samples.generator, samples.inside
         surface = self.random_start == "sphere"
         if generator is None or isinstance(generator, torch.Generator):
@@ -194,6 +217,16 @@ class GradientAttack:
             part = None if inside is None else inside[box]
             start[box] = self.norm.sample(clean[box], eps[index : index + 1], own, surface=surface, mask=part)
         return start
+
+    def _check_start(self, start: Tensor, inputs: Tensor) -> None:
+        if type(self)._search is not GradientAttack._search:
+            raise BadInputError(f"{type(self).__name__} begins where it chooses to; give start to PGD or BIM")
+        if not isinstance(start, Tensor) or start.shape != inputs.shape or not start.is_floating_point():
+            what = f"{start.dtype} {tuple(start.shape)}" if isinstance(start, Tensor) else type(start).__name__
+            raise BadInputError(
+                f"the attack's start is {what}; it must be a floating perturbation of the inputs' shape "
+                f"{tuple(inputs.shape)}"
+            )
 
     def _aim(self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task) -> tuple[Any, Literal[1, -1]]:
         if self.goal == "untargeted":
@@ -263,7 +296,12 @@ def _checked(inputs: Tensor) -> Tensor:
     return clean
 
 
-def _limits(limits: tuple[Tensor, Tensor] | None, clean: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor] | None:
+def _detached(start: Tensor | None, clean: Tensor) -> Tensor | None:
+    """An ordinary tensor, also of one that was made in inference mode."""
+    return None if start is None else start.detach().clone().to(clean)
+
+
+def _limits(limits: Limits, clean: Tensor, inside: Tensor | None) -> Limits:
     """Limits that leave padding as it is."""
     if limits is None or inside is None:
         return limits
@@ -276,7 +314,7 @@ def _loss_scale(device: torch.device) -> float:
     return 1024.0 if half else 1.0
 
 
-def _clip(inputs: Tensor, limits: tuple[Tensor, Tensor] | None) -> Tensor:
+def _clip(inputs: Tensor, limits: Limits) -> Tensor:
     return inputs if limits is None else torch.maximum(torch.minimum(inputs, limits[1]), limits[0])
 
 

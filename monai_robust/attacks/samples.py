@@ -28,6 +28,7 @@ class Samples:
         eps: (R,) radii.
         generator: one for all or one for each.
         inside: (R, C, *spatial), true where there is image; None where everywhere.
+        start: (R, C, *spatial), the perturbation that a search begins with; None where the attack has its own.
     """
 
     rows: Tensor
@@ -36,13 +37,22 @@ class Samples:
     eps: Tensor
     generator: Generators
     inside: Tensor | None
+    start: Tensor | None = None
 
     @classmethod
-    def of(cls, clean: Tensor, targets: Any, eps: Tensor, generator: Generators, inside: Tensor | None) -> Samples:
+    def of(
+        cls,
+        clean: Tensor,
+        targets: Any,
+        eps: Tensor,
+        generator: Generators,
+        inside: Tensor | None,
+        start: Tensor | None = None,
+    ) -> Samples:
         """All samples of a batch."""
         if isinstance(generator, Sequence) and len(generator) != len(clean):
             raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
-        return cls(torch.arange(len(clean), device=clean.device), clean, targets, eps, generator, inside)
+        return cls(torch.arange(len(clean), device=clean.device), clean, targets, eps, generator, inside, start)
 
     def at(self, chosen: Tensor) -> Samples:
         """Those that are chosen, (R,) bool."""
@@ -57,4 +67,5 @@ class Samples:
             self.eps[places],
             [own[place] for place in places.tolist()] if isinstance(own, Sequence) else own,
             None if self.inside is None else self.inside[places],
+            None if self.start is None else self.start[places],
         )

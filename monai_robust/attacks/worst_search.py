@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.gradient import GradientAttack, _clip, _limits, _positive
+from monai_robust.attacks.gradient import GradientAttack, _positive
 from monai_robust.attacks.objectives import Objective, check_loss
-from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import expand
 
 __all__ = ["Worst", "WorstSearch"]
@@ -95,10 +94,3 @@ class WorstSearch(GradientAttack):
             objective.forward(network, points, prepared)
             wins = wins + objective.succeeded()
         return wins > self.eot / 2
-
-    def _within(self, points: Tensor, samples: Samples, limits: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Points projected to the ball of each sample, then clipped to the bounds."""
-        return _clip(samples.clean + self.norm.project(points - samples.clean, samples.eps), limits)
-
-    def _bounds_of(self, samples: Samples) -> tuple[Tensor, Tensor] | None:
-        return _limits(self.bounds.limits(samples.clean, samples.inside), samples.clean, samples.inside)
