@@ -44,6 +44,10 @@ class Criterion(ABC):
         """The targets that an attack has to lead away from in order to succeed."""
         return targets
 
+    def absolute(self) -> Criterion:
+        """The same criterion for who gives it :meth:`attacked` as targets; it asks for no clean outputs."""
+        return self
+
 
 @dataclass(frozen=True)
 class PredictionChanged(Criterion):
@@ -61,6 +65,9 @@ class PredictionChanged(Criterion):
 
     def attacked(self, task: Task, targets: Any, clean_outputs: Any) -> Tensor:
         return _logits(self, task, clean_outputs).argmax(dim=1)
+
+    def absolute(self) -> Criterion:
+        return Incorrect()
 
 
 @dataclass(frozen=True)

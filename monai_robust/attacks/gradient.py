@@ -236,14 +236,19 @@ class GradientAttack:
         return task.aim(outputs, targets, self.goal), -1
 
     def _gradient(self, network: Callable[..., Any], adversarial: Tensor, targets: Any, task: Task) -> Tensor:
+        return self._pass(network, adversarial, targets, task)[0]
+
+    def _pass(self, network: Callable[..., Any], adversarial: Tensor, targets: Any, task: Task) -> tuple[Tensor, Any]:
+        """The gradient of the loss with respect to the inputs, and the outputs that it comes from."""
         leaf = adversarial.detach().requires_grad_(True)
         with self._autocast(leaf):
-            loss = total(task.terms(task.forward(network, leaf, targets), targets)).sum()
+            outputs = task.forward(network, leaf, targets)
+            loss = total(task.terms(outputs, targets)).sum()
             scale = _loss_scale(leaf.device)
         if not loss.requires_grad:
             raise BadInputError("the loss does not depend on the network's input, so there is nothing to attack")
         (gradient,) = torch.autograd.grad(loss * scale if scale != 1.0 else loss, leaf)
-        return gradient
+        return gradient, outputs
 
     def _autocast(self, inputs: Tensor) -> AbstractContextManager[Any]:
         if self.precision is None:

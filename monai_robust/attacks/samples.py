@@ -56,9 +56,10 @@ class Samples:
 
     def at(self, chosen: Tensor) -> Samples:
         """Those that are chosen, (R,) bool."""
-        if bool(chosen.all()):
-            return self
-        places = chosen.nonzero().flatten()
+        return self if bool(chosen.all()) else self.take(chosen.nonzero().flatten())
+
+    def take(self, places: Tensor) -> Samples:
+        """Those at ``places``, (R,) indices."""
         own = self.generator
         return Samples(
             self.rows[places],
