@@ -16,10 +16,11 @@ from monai_robust.attacks.criteria import Criterion, as_criterion
 from monai_robust.attacks.fast_form import fast_form
 from monai_robust.attacks.gradient import PGD, GradientAttack, _checked, _positive
 from monai_robust.attacks.guard import bare, untouched
-from monai_robust.attacks.ladder import Ladder
+from monai_robust.attacks.ladder import ROUNDING, Ladder
 from monai_robust.attacks.masks import checked_mask
 from monai_robust.attacks.samples import Generators, Samples
-from monai_robust.attacks.threat import as_radius
+from monai_robust.attacks.threat import as_radius, expand
+from monai_robust.attacks.worst_search import WorstSearch
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.tensors import map_tensors, select_rows
@@ -174,11 +175,14 @@ class RadiusSearch:
         if self.attack.precision is not None:
             own = copy.copy(self.attack)
             own.precision = None
-            self.ladder.reopen()
+            self.ladder.doubt()
             yield own
 
     def _call(self, attack: GradientAttack, fast: Callable[..., Any]) -> None:
         """Attack as a whole, batch by batch, each sample within the radius that is its turn."""
+        if isinstance(attack, WorstSearch):  # a worse point than the first success is not asked for
+            attack = copy.copy(attack)
+            attack.stop_at_success = True
         while len(rows := self.ladder.open.nonzero().flatten()):
             for some in rows.split(self.batch_size):
                 trial = self.ladder.trial(some)
@@ -216,8 +220,8 @@ class RadiusSearch:
             listed = ", ".join(f"{rung:g}" for rung in ladder.radii.tolist())
             raise BadInputError(f"{radius:g} is not among the radii of this curve: {listed}")
         points = self._projected(ladder.withstood, torch.arange(len(given), device=given.device), given)
-        broken = (ladder.distance * (1 - 1e-5) <= given).reshape(-1, *[1] * (points.ndim - 1))
-        points = torch.where(broken, ladder.nearest, points).to(self.like.dtype)
+        broken = ladder.distance * (1 - ROUNDING) <= given
+        points = torch.where(expand(broken, points), ladder.nearest, points).to(self.like.dtype)
         return MetaTensor(points).copy_meta_from(self.like) if isinstance(self.like, MetaTensor) else points
 
     def _projected(self, points: Tensor, rows: Tensor, radius: Tensor) -> Tensor:

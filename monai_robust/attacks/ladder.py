@@ -1,4 +1,4 @@
-"""What is known of each sample on a ladder of radii, and which radius to try next."""
+"""What is known of each sample on a ladder of radii."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 from monai_robust.attacks.threat import Norm
 
-__all__ = ["Ladder"]
+__all__ = ["ROUNDING", "Ladder"]
 
 # A perturbation that was projected to a radius may exceed it by rounding.
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 
 
 class Ladder:
@@ -31,7 +31,6 @@ class Ladder:
         nearest: (N, C, *spatial), the nearest success; the input itself where there is none.
         distance: (N,) its norm; infinite where there is none.
         withstood: (N, C, *spatial), where the attack within the radius ``stands`` ended; else the input.
-        estimate: (N,) where the nearest success is expected, for the choice of the next radius.
     """
 
     def __init__(self, radii: Tensor, clean: Tensor, already: Tensor, norm: Norm) -> None:
@@ -43,7 +42,6 @@ class Ladder:
         self.nearest = clean.clone()
         self.withstood = clean.clone()
         self.distance = torch.where(already, 0.0, torch.inf).to(radii)
-        self.estimate = radii[len(radii) // 2].repeat(len(clean))
 
     @property
     def open(self) -> Tensor:
@@ -53,29 +51,25 @@ class Ladder:
     def trial(self, rows: Tensor) -> Tensor:
         """The index of the radius at which to attack each of ``rows`` (R,), which must be open, next.
 
-        The smallest radius above the estimate: a success, which costs few steps, says more than one that was expected
-        and a failure, which costs all of them.
+        From above: a success within a large radius takes few steps, and often can be drawn into several smaller ones; a
+        failure takes all steps, and this way every sample has one at most.
         """
-        place = torch.searchsorted(self.radii, self.estimate[rows])
-        return torch.minimum(torch.maximum(place, self.stands[rows] + 1), self.breaks[rows] - 1)
+        return self.breaks[rows] - 1
 
     def won(self, rows: Tensor, points: Tensor) -> None:
         """Note successes (R, C, *spatial) of ``rows``."""
         distance = self.norm.size(points - self.clean[rows]).to(self.radii)
-        place = torch.searchsorted(self.radii, distance * (1 - _ROUNDING))
+        place = torch.searchsorted(self.radii, distance * (1 - ROUNDING))
         nearer = distance < self.distance[rows]
         at = rows[nearer]
         self.nearest[at], self.distance[at] = points[nearer], distance[nearer]
         self.breaks[at] = torch.minimum(self.breaks[at], place[nearer])
-        self.estimate[at] = distance[nearer]
 
     def lost(self, rows: Tensor, trial: Tensor, points: Tensor) -> None:
         """Note that attacks on ``rows`` within the radii ``trial`` (R,) have failed at ``points``."""
         self.stands[rows] = trial
         self.withstood[rows] = points
 
-    def reopen(self) -> None:
-        """Doubt every failure, to try the largest radii that held one first."""
-        doubted = self.stands >= 0
-        self.estimate = torch.where(doubted, self.radii[self.stands.clamp_min(0)], self.estimate)
-        self.stands = torch.where(doubted, -1, self.stands)
+    def doubt(self) -> None:
+        """Forget every failure, so that the largest radius of each is tried again."""
+        self.stands.fill_(-1)
