@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from monai_robust.attacks.apgd import APGD
 from monai_robust.attacks.criteria import Criterion, DiceBelow, ScoreBeyond
-from monai_robust.attacks.ensemble import AttackEnsemble, strong_attack
+from monai_robust.attacks.curve import AttackCurve, attack_curve
+from monai_robust.attacks.ensemble import AttackEnsemble
 from monai_robust.attacks.gradient import BIM, FGSM, IFGSM, PGD, GradientAttack
 from monai_robust.attacks.minimal_radius import MinimalRadius, minimal_radius
 from monai_robust.attacks.minimum_norm import FMN
 from monai_robust.attacks.multi_label import MultiLabel
 from monai_robust.attacks.presets import PAPER_ATTACKS, paper_attack
 from monai_robust.attacks.square import Square
+from monai_robust.attacks.strong_sets import strong_attack
 from monai_robust.attacks.windowed import WindowAttack
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "IFGSM",
     "PAPER_ATTACKS",
     "PGD",
+    "AttackCurve",
     "AttackEnsemble",
     "Criterion",
     "DiceBelow",
@@ -30,6 +33,7 @@ __all__ = [
     "ScoreBeyond",
     "Square",
     "WindowAttack",
+    "attack_curve",
     "minimal_radius",
     "paper_attack",
     "strong_attack",

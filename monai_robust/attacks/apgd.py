@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_robust.attacks.class_losses import wrong_classes
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.gradient import RandomStart, _positive
-from monai_robust.attacks.objectives import Objective, wrong_classes
+from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.radius_schedule import RadiusSchedule, checked_schedule, phases
 from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import expand
 from monai_robust.attacks.worst_search import Worst, WorstSearch
@@ -34,18 +36,26 @@ class APGD(WorstSearch):
     is halved and it goes back to its highest point where fewer than three quarters of the steps since the last
     checkpoint have raised its loss, or where neither its step nor its highest loss has changed since. Each step keeps a
     quarter of the last one's movement. The worst point of each sample is returned: a success before any other where
-    the task tells one (classes), then the highest loss. After going back, there is no movement to be kept.
+    the task tells one (classes), then what ``keep`` says. After going back, there is no movement to be kept.
+
+    With a ``radius_schedule`` a run is a row of searches, first in larger balls (Croce et al. 2024, section 3.5): the
+    worst point of one is projected to the next ball, where the search goes on with a new first step. Only points of
+    the last one, whose ball is the radius asked for, are returned.
 
     Args:
         loss: what is raised instead of the task's own loss: for classes ``"ce"``, ``"dlr"``, ``"targeted_dlr"``,
-            ``"margin"``; for several labels (B, C) ``"bce"``, ``"margin"``.
-        steps: number of gradient steps of each run.
+            ``"margin"``; for several labels (B, C) ``"bce"``, ``"margin"``; for pixels ``"ce"``, ``"masked_ce"``,
+            ``"balanced_masked_ce"``, ``"segpgd"``, ``"js"``, ``"masked_spherical"``; for landmarks ``"heatmap"``,
+            ``"offset"``, ``"radial_error"``; for boxes ``"classification"``, ``"box_regression"``.
+        steps: number of gradient steps of each run, all balls together.
         step_size, relative_step: length of the first step, absolute or (2 by default) in radii.
         random_start: ``False``, ``"ball"`` or ``"sphere"``; by default the input for one run, ``"sphere"`` for more.
         restarts: runs from different random starts; samples that have been broken are left out of further runs.
         classes: wrong classes that ``"targeted_dlr"`` steers to one after the other, the most likely first.
-        keywords: ``eot``, ``stop_at_success`` (see :class:`WorstSearch`), ``norm``, ``eps``, ``bounds``, ``goal``,
-            ``task``, ``mode``, ``precision`` (see :class:`GradientAttack`).
+        radius_schedule: pairs of a ball's radius, in radii, and its share of the steps, such as
+            ``((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))``; radii fall to 1. The ball alone by default.
+        keywords: ``eot``, ``stop_at_success``, ``keep`` (see :class:`WorstSearch`), ``norm``, ``eps``, ``bounds``,
+            ``goal``, ``task``, ``mode``, ``precision`` (see :class:`GradientAttack`).
 
     Raises:
         BadInputError: for an argument that cannot work.
@@ -61,33 +71,36 @@ class APGD(WorstSearch):
         random_start: RandomStart | None = None,
         restarts: int = 1,
         classes: int = 9,
+        radius_schedule: RadiusSchedule | None = None,
         **keywords: Any,
     ) -> None:
         self.restarts = _positive("restarts", restarts, int)
         start = ("sphere" if self.restarts > 1 else False) if random_start is None else random_start
         super().__init__(loss=loss, random_start=start, **keywords)
         self.classes = _positive("classes", classes, int)
+        self.radius_schedule = checked_schedule(radius_schedule)
         if self.restarts > 1 and not self.random_start:
             raise BadInputError(f"restarts is {restarts}, but without a random_start all of them would be the same")
 
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
-        return {**super().settings(), "restarts": self.restarts, "classes": self.classes}
+        schedule = None if self.radius_schedule is None else [list(phase) for phase in self.radius_schedule]
+        own = {"restarts": self.restarts, "classes": self.classes, "radius_schedule": schedule}
+        return {**super().settings(), **own}
 
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
-        objective = Objective(task, self.loss, self.goal)
-        targets, _ = self._aim(network, samples.clean, samples.targets, task)
-        samples = replace(samples, targets=targets)
+        objective = self._objective(task, self.loss)
+        samples = self._aimed(network, samples, task)
         worst = Worst(samples.clean)
         classes: Sequence[Tensor | None] = [None]
         if self.loss == "targeted_dlr":
-            classes = self._classes(network, samples.clean, targets, task)
+            classes = self._classes(network, samples.clean, samples.targets["aimed"], task)
         for toward in classes:
             for _ in range(self.restarts):
                 standing = ~worst.won
                 if bool(standing.any()):
                     chosen = None if toward is None else toward[standing]
-                    self._climb(network, samples.at(standing), objective.steered(chosen), worst)
+                    self._run(network, samples.at(standing), objective.steered(chosen), worst)
         return worst.adversarial
 
     @torch.no_grad()
@@ -99,34 +112,58 @@ class APGD(WorstSearch):
         own = class_indices(targets, logits.shape[1]).to(logits.device)
         return wrong_classes(logits, own)[:, : self.classes].unbind(dim=1)
 
-    def _climb(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:
-        """One run of ``samples``, whose points are offered to ``worst``."""
-        limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
-        start = samples.clean
-        if self.random_start:
-            start = start + self._start(samples)
-            start = self._within(start, samples, limits)
+    def _run(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:
+        """One run of ``samples``, ball after ball; the points of the last one are offered to ``worst``."""
+        start: Tensor | None = None
+        *wider, (_, last) = phases(self.radius_schedule, self.steps)
+        for factor, steps in wider:
+            # a batch of its own: what is found here lies outside the ball that was asked for
+            wide = replace(samples, eps=factor * samples.eps, rows=torch.arange(len(samples.rows)).to(samples.rows))
+            found = Worst(wide.clean)
+            self._climb(network, wide, objective, found, start, steps, leave=False)
+            start = found.adversarial
+        self._climb(network, samples, objective, worst, start, last, leave=self.stop_at_success)
+
+    def _climb(
+        self,
+        network: Callable[..., Any],
+        samples: Samples,
+        objective: Objective,
+        worst: Worst,
+        start: Tensor | None,
+        steps: int,
+        *,
+        leave: bool,
+    ) -> None:
+        """One search of ``samples`` in one ball, whose points are offered to ``worst``, from ``start`` if it is given;
+        ``leave`` a sample at its first success."""
+        limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
+        if start is None:
+            start = samples.clean + self._start(samples) if self.random_start else samples.clean
+        start = self._within(start, samples, limits)
         first = (
             samples.eps * self.relative_step if self.step_size is None else torch.full_like(samples.eps, self.step_size)
         )
-        climb, checkpoints, last = _Climb.at(start, first), _checkpoints(self.steps), 0
-        for step in range(self.steps + 1):
-            loss, won, gradient = self._look(network, climb.point, objective, prepared, gradient=step < self.steps)
-            worst.offer(samples.rows, climb.point, loss, won)
-            if step == self.steps:
+        climb, checkpoints, last = _Climb.at(start, first), _checkpoints(steps), 0
+        for step in range(steps + 1):
+            objective.reached(step / max(steps, 1))
+            look = self._look(network, climb.point, objective, prepared, gradient=step < steps)
+            worst.offer(samples.rows, climb.point, look)
+            if step == steps:
                 break
+            gradient = look.gradient
             if samples.inside is not None:
                 gradient = gradient.masked_fill(~samples.inside, 0.0)
-            climb = climb.seen(loss, gradient)
-            if self.stop_at_success and bool(won.any()):
-                samples, climb = samples.at(~won), climb.where(~won)
+            climb = climb.seen(look.loss, gradient)
+            if leave and bool(look.won.any()):
+                standing = ~look.won
+                samples, climb, objective = samples.at(standing), climb.where(standing), objective.at(standing)
                 if not len(samples.rows):
                     return
-                objective = objective.at(~won)
-                limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
+                limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
             if step in checkpoints:
                 climb, last = climb.reconsidered(step - last), step
-            length = expand(climb.step, start).to(start.dtype)
+            length = expand(climb.step, climb.point).to(climb.point.dtype)
             ahead = self._within(climb.point + length * self.norm.steepest(climb.gradient), samples, limits)
             if step:
                 movement = _MOMENTUM * (ahead - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.previous)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from monai_robust.attacks.gradient import GradientAttack
+from monai_robust.attacks.radius_search import RadiusSearch
 from monai_robust.attacks.samples import Samples
 from monai_robust.tasks.tensors import select_rows
-
-if TYPE_CHECKING:
-    from monai_robust.attacks.curve import RadiusSearch
 
 __all__ = ["Climb"]
 
@@ -109,4 +107,4 @@ class Climb:
         return replace(self.search.samples.take(rows), eps=self.search.ladder.radii[trial])
 
     def _run(self, points: Tensor) -> Any:
-        return self.network(points.to(self.search.like.dtype))
+        return self.network(self.search.own(points))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_robust.attacks.climb import Climb
@@ -16,10 +15,10 @@ from monai_robust.attacks.criteria import Criterion, as_criterion
 from monai_robust.attacks.fast_form import fast_form
 from monai_robust.attacks.gradient import PGD, GradientAttack, _checked, _positive
 from monai_robust.attacks.guard import bare, untouched
-from monai_robust.attacks.ladder import ROUNDING, Ladder
 from monai_robust.attacks.masks import checked_mask
+from monai_robust.attacks.radius_search import RadiusSearch
 from monai_robust.attacks.samples import Generators, Samples
-from monai_robust.attacks.threat import as_radius, expand
+from monai_robust.attacks.threat import as_radius
 from monai_robust.attacks.worst_search import WorstSearch
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
@@ -116,137 +115,54 @@ def attack_curve(
         with untouched(network, attack.mode):
             chosen = task or attack.task or Classification()
             search = RadiusSearch(network, samples, rungs, attack, as_criterion(criterion), chosen, batch_size, inputs)
-            search.run()
+            _settle(search, attack)
     ladder = search.ladder
     broken = torch.cat([rungs, rungs.new_tensor([torch.inf])])[ladder.breaks]
     radius = torch.where(ladder.distance == 0, 0.0, broken)
     return AttackCurve(rungs, radius, ladder.distance, search)
 
 
-class RadiusSearch:
-    """The samples on their ladder, and how an attack moves them up or down."""
+def _settle(search: RadiusSearch, attack: GradientAttack) -> None:
+    """Attack until every sample is settled: then, where the attack computes in half precision, once more without."""
+    clean = search.samples.clean[: search.batch_size]
+    fast = fast_form(search.network, search.own(clean))
+    for one in _precisions(attack):
+        if one is not attack:
+            search.ladder.doubt()
+        if type(one)._search is GradientAttack._search:
+            Climb(search, one, fast).run()
+        else:
+            _call(search, one, fast)
 
-    def __init__(
-        self,
-        network: Callable[..., Any],
-        samples: Samples,
-        radii: Tensor,
-        attack: GradientAttack,
-        criterion: Criterion,
-        task: Task,
-        batch_size: int,
-        like: Tensor,
-    ) -> None:
-        self.network = network
-        self.samples = samples
-        self.attack = attack
-        self.task = task
-        self.batch_size = batch_size
-        self.like = like
-        self.judged, self.aimed, self.criterion, already = self._clean(criterion)
-        self.ladder = Ladder(radii, samples.clean, already, attack.norm)
 
-    def _clean(self, criterion: Criterion) -> tuple[Any, Any, Criterion, Tensor]:
-        """Passes of the clean inputs: the targets of the criterion and of the attack, and what is a success already."""
-        judged, aimed, already = [], [], []
-        for rows in torch.arange(len(self.samples.clean)).split(self.batch_size):
-            targets = select_rows(self.samples.targets, rows)
-            outputs = self._outputs(self.network, self.samples.clean[rows], targets)
-            already.append(criterion(self.task, outputs, targets, outputs).to(self.samples.clean.device))
-            judged.append(criterion.attacked(self.task, targets, outputs))
-            if self.attack.goal != "untargeted":
-                aimed.append(self.task.aim(outputs, judged[-1], self.attack.goal))
-        wanted = _joined(judged)
-        return wanted, _joined(aimed) if aimed else wanted, criterion.absolute(), torch.cat(already)
+def _precisions(attack: GradientAttack) -> list[GradientAttack]:
+    if attack.precision is None:
+        return [attack]
+    own = copy.copy(attack)
+    own.precision = None
+    return [attack, own]
 
-    def run(self) -> None:
-        """Settle every sample."""
-        steps = type(self.attack)._search is GradientAttack._search
-        fast = fast_form(self.network, self._own(self.samples.clean[: self.batch_size]))
-        for attack in self._attacks():
-            if steps:
-                Climb(self, attack, fast).run()
-            else:
-                self._call(attack, fast)
 
-    def _attacks(self) -> Iterator[GradientAttack]:
-        """The attack, and after it, where it computes in half precision, the same in the network's own."""
-        yield self.attack
-        if self.attack.precision is not None:
-            own = copy.copy(self.attack)
-            own.precision = None
-            self.ladder.doubt()
-            yield own
-
-    def _call(self, attack: GradientAttack, fast: Callable[..., Any]) -> None:
-        """Attack as a whole, batch by batch, each sample within the radius that is its turn."""
-        if isinstance(attack, WorstSearch):  # a worse point than the first success is not asked for
-            attack = copy.copy(attack)
-            attack.stop_at_success = True
-        while len(rows := self.ladder.open.nonzero().flatten()):
-            for some in rows.split(self.batch_size):
-                trial = self.ladder.trial(some)
-                own = self.samples.take(some)
-                points = attack(
-                    fast,
-                    own.clean,
-                    select_rows(self.judged, some),
-                    self.ladder.radii[trial],
-                    task=self.task,
-                    generator=own.generator,
-                    mask=own.inside,
-                )
-                won = self.confirmed(some, points)
-                self.ladder.lost(some[~won], trial[~won], points[~won])
-
-    def confirmed(self, rows: Tensor, points: Tensor) -> Tensor:
-        """Which of the points (R, C, *spatial) are successes by the network itself, (R,) bool; those are noted, and
-        drawn into smaller radii as long as they remain successes."""
-        won = self._succeeds(rows, points)
-        rows, points = rows[won], points[won]
-        while len(rows):
-            self.ladder.won(rows, points)
-            rows = rows[self.ladder.open[rows]]
-            points = self._projected(self.ladder.nearest, rows, self.ladder.radii[self.ladder.breaks[rows] - 1])
-            still = self._succeeds(rows, points)
-            rows, points = rows[still], points[still]
-        return won
-
-    def within(self, radius: float) -> Tensor:
-        """See :meth:`AttackCurve.adversarial`."""
-        ladder = self.ladder
-        given = torch.full_like(ladder.distance, radius)
-        if not bool(torch.isclose(ladder.radii, given[:1]).any()):
-            listed = ", ".join(f"{rung:g}" for rung in ladder.radii.tolist())
-            raise BadInputError(f"{radius:g} is not among the radii of this curve: {listed}")
-        points = self._projected(ladder.withstood, torch.arange(len(given), device=given.device), given)
-        broken = ladder.distance * (1 - ROUNDING) <= given
-        points = torch.where(expand(broken, points), ladder.nearest, points).to(self.like.dtype)
-        return MetaTensor(points).copy_meta_from(self.like) if isinstance(self.like, MetaTensor) else points
-
-    def _projected(self, points: Tensor, rows: Tensor, radius: Tensor) -> Tensor:
-        samples = replace(self.samples.take(rows), eps=radius)
-        return self.attack._within(points[rows], samples, self.attack._bounds_of(samples))
-
-    @torch.no_grad()
-    def _succeeds(self, rows: Tensor, points: Tensor) -> Tensor:
-        found = [torch.zeros_like(rows[:0], dtype=torch.bool)]
-        for some, at in zip(rows.split(self.batch_size), points.split(self.batch_size), strict=True):
-            if len(some):
-                targets = select_rows(self.judged, some)
-                found.append(self.succeeded(self._outputs(self.network, at, targets), targets))
-        return torch.cat(found)
-
-    def succeeded(self, outputs: Any, targets: Any) -> Tensor:
-        """What the criterion says, (R,) bool."""
-        return self.criterion(self.task, outputs, targets, None).to(self.samples.clean.device)
-
-    def _outputs(self, network: Callable[..., Any], points: Tensor, targets: Any) -> Any:
-        return self.task.forward(network, self._own(points), targets)
-
-    def _own(self, points: Tensor) -> Tensor:
-        """As the network is shown them: the search itself is in single precision at least."""
-        return points.to(self.like.dtype)
+def _call(search: RadiusSearch, attack: GradientAttack, network: Callable[..., Any]) -> None:
+    """Run an attack as a whole, batch by batch, each sample within the radius that is its turn."""
+    if isinstance(attack, WorstSearch):  # a worse point than the first success is not asked for
+        attack = copy.copy(attack)
+        attack.stop_at_success = True
+    while len(rows := search.ladder.open.nonzero().flatten()):
+        for some in rows.split(search.batch_size):
+            trial = search.ladder.trial(some)
+            own = search.samples.take(some)
+            points = attack(
+                network,
+                own.clean,
+                select_rows(search.judged, some),
+                search.ladder.radii[trial],
+                task=search.task,
+                generator=own.generator,
+                mask=own.inside,
+            )
+            won = search.confirmed(some, points)
+            search.ladder.lost(some[~won], trial[~won], points[~won])
 
 
 def _rungs(radii: Sequence[float] | Tensor, clean: Tensor) -> Tensor:
@@ -257,15 +173,3 @@ def _rungs(radii: Sequence[float] | Tensor, clean: Tensor) -> Tensor:
     if bool((rungs[1:] == rungs[:-1]).any()):
         raise BadInputError(f"a radius is listed twice in {values.tolist()}; list each once")
     return rungs
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """The targets of several batches as those of one."""
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat([torch.as_tensor(part) for part in parts])
-    if isinstance(first, Mapping):
-        return {key: _joined([part[key] for part in parts]) for key in first}
-    if isinstance(first, (list, tuple)):
-        return [entry for part in parts for entry in part]
-    return first

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
-from monai_robust.attacks.apgd import APGD
-from monai_robust.attacks.gradient import GradientAttack, Precision
-from monai_robust.attacks.guard import Mode
-from monai_robust.attacks.multi_label import MultiLabel
+from monai_robust.attacks.criteria import innermost
+from monai_robust.attacks.gradient import GradientAttack
 from monai_robust.attacks.objectives import Objective
-from monai_robust.attacks.samples import Samples
-from monai_robust.attacks.square import Square
-from monai_robust.attacks.threat import BoundsSpec, Norm
+from monai_robust.attacks.samples import Generators, Samples
 from monai_robust.attacks.worst_search import Worst, WorstSearch
-from monai_robust.errors import BadInputError, require_choice
+from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
 
-__all__ = ["STRONG_ATTACKS", "AttackEnsemble", "strong_attack"]
-
-STRONG_ATTACKS = ("classification", "multi_label")
+__all__ = ["AttackEnsemble"]
 
 
 class AttackEnsemble(WorstSearch):
@@ -30,13 +24,20 @@ class AttackEnsemble(WorstSearch):
 
     A sample that is wrong as it is stays as it is, and one that a member has broken is handed to no other; success is
     judged here once more, in the network's own precision. Where a task knows no success, each member attacks all
-    samples, and the highest of the task's own loss is kept.
+    samples, and ``keep`` says which point is the worst: the one of the highest of the task's own loss, or of the worst
+    score.
+
+    Given a generator, each member draws from it as if it were alone. Where members differ in their goals, all are
+    judged like untargeted ones, by success and score; one whose goal the network does not have (another class, where
+    there is only one) is left out.
 
     Args:
-        members: attacks of one norm, with the same bounds and goal.
+        members: attacks of one norm, with the same bounds.
         eps: radius, which the members need not have; may be given with each call instead.
         task: what to hurt; classification by default.
-        eot: forward passes by which success is judged, more than half of which must agree, for random networks.
+        eot: forward passes by which success is judged, more than half of which must agree, for random networks; scores
+            and losses are means over them.
+        keep: ``"loss"`` or ``"score"``, see :class:`WorstSearch`.
 
     Raises:
         BadInputError: without members, or for members of different threats.
@@ -49,15 +50,24 @@ class AttackEnsemble(WorstSearch):
         eps: float | Tensor | None = None,
         task: Task | None = None,
         eot: int = 1,
+        keep: Literal["loss", "score"] = "loss",
     ) -> None:
         if not members:
             raise BadInputError("the ensemble has no members; give it at least one attack")
         first = members[0]
+        goals = {member.goal for member in members}
         super().__init__(
-            norm=first.norm, eps=eps, bounds=first.bounds.bounds, goal=first.goal, mode=first.mode, task=task, eot=eot
+            norm=first.norm,
+            eps=eps,
+            bounds=first.bounds.bounds,
+            goal=first.goal if len(goals) == 1 else "untargeted",
+            mode=first.mode,
+            task=task,
+            eot=eot,
+            keep=keep,
         )
         for member in members[1:]:
-            for name in ("norm", "bounds", "goal", "mode"):
+            for name in ("norm", "bounds", "mode"):
                 given, wanted = member.settings()[name], first.settings()[name]
                 if given != wanted:
                     raise BadInputError(
@@ -69,76 +79,58 @@ class AttackEnsemble(WorstSearch):
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
         own = super().settings()
-        shared = {name: own[name] for name in ("attack", "norm", "bounds", "goal", "mode", "eot")}
+        shared = {name: own[name] for name in ("attack", "norm", "bounds", "goal", "mode", "eot", "keep")}
         return {**shared, "members": [member.settings() for member in self.members]}
 
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
-        aimed, _ = self._aim(network, samples.clean, samples.targets, task)
-        samples = replace(samples, targets={"given": samples.targets, "aimed": aimed})
+        samples = self._aimed(network, samples, task)
         worst = Worst(samples.clean)
-        self._judge(network, samples, samples.clean, task, worst)
+        clean = self._judge(network, samples, samples.clean, task, worst)
         for member in self.members:
             standing = samples.at(~worst.won)
             if not len(standing.rows):
                 break
+            if not innermost(task).offers(member.goal, clean):
+                continue
             points = member(
                 network,
                 standing.clean,
-                standing.targets["given"],
+                standing.targets["true"],
                 standing.eps,
                 task=task,
-                generator=standing.generator,
+                generator=_replayed(standing.generator),
                 mask=standing.inside,
             )
             self._judge(network, standing, points, task, worst)
+        _move_on(samples.generator)
         return worst.adversarial
 
-    def _judge(self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: Worst) -> None:
-        objective = Objective(task, None, self.goal)
-        prepared = objective.prepared(samples.clean, samples.targets["aimed"])
-        loss, won, _ = self._look(network, points, objective, prepared)
-        worst.offer(samples.rows, points, loss, won)
+    def _judge(self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: Worst) -> Any:
+        """Offer ``points`` to ``worst``; the network's outputs for them."""
+        objective: Objective = self._objective(task, None)
+        prepared = self._prepared(objective, samples)
+        worst.offer(samples.rows, points, self._look(network, points, objective, prepared))
+        return objective.outputs
 
 
-def strong_attack(
-    name: str = "classification",
-    *,
-    norm: str | Norm = "l2",
-    eps: float | Tensor | None = None,
-    bounds: BoundsSpec = None,
-    steps: int = 100,
-    queries: int = 5000,
-    restarts: int = 1,
-    classes: int = 9,
-    eot: int = 1,
-    task: Task | None = None,
-    mode: Mode = "eval",
-    precision: Precision | None = None,
-) -> AttackEnsemble:
-    """The strong attack on a kind of task, without anything to be tuned.
+def _replayed(generator: Generators) -> Generators:
+    """Generators that will draw what the given ones would."""
+    if generator is None:
+        return None
+    if isinstance(generator, Sequence):
+        return [_twin(own) for own in generator]
+    return _twin(generator)
 
-    ``"classification"``: APGD on cross-entropy, on the difference of logits ratio (the margin of two classes) and
-    towards each of the most likely wrong classes, then Square. ``"multi_label"``: APGD on binary cross-entropy and on
-    the margin, then Square. Every member leaves a sample at its first success, and APGD starts at random.
 
-    Args:
-        name: ``"classification"`` or ``"multi_label"``, whose task is ``MultiLabel()`` unless another is given.
-        norm, eps, bounds, task, mode, precision: as for :class:`GradientAttack`.
-        steps, restarts, classes: as for :class:`APGD`.
-        queries: as for :class:`Square`.
-        eot: as for :class:`WorstSearch`.
+def _twin(generator: torch.Generator) -> torch.Generator:
+    twin = torch.Generator(device=generator.device)
+    twin.set_state(generator.get_state())
+    return twin
 
-    Raises:
-        BadInputError: for a name that there is not, or an argument that cannot work.
-    """
-    require_choice("the strong attack", name, STRONG_ATTACKS)
-    shared: dict[str, Any] = {"norm": norm, "bounds": bounds, "mode": mode, "precision": precision}
-    shared |= {"eot": eot, "stop_at_success": True}
-    climbing = {**shared, "steps": steps, "restarts": restarts, "random_start": "sphere"}
-    if name == "multi_label":
-        losses: tuple[str, ...] = ("bce", "margin")
-        task = MultiLabel() if task is None else task
-    else:
-        losses = ("ce", "dlr", "targeted_dlr")
-    members: list[GradientAttack] = [APGD(loss=loss, classes=classes, **climbing) for loss in losses]
-    return AttackEnsemble([*members, Square(loss="margin", queries=queries, **shared)], eps=eps, task=task, eot=eot)
+
+def _move_on(generator: Generators) -> None:
+    """Have the caller's generators draw anew from now on: members have only drawn from their twins."""
+    if generator is None:
+        return
+    for own in generator if isinstance(generator, Sequence) else [generator]:
+        own.manual_seed(int(torch.randint(2**62, (), generator=own, device=own.device)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,8 +40,8 @@ class Square(WorstSearch):
         queries: proposals for each sample; 5000 by default.
         share: of the image that the first squares cover.
         loss: what is raised; by default the margin of classes, as published, and the task's own loss elsewhere.
-        keywords: ``eot``, ``stop_at_success`` (see :class:`WorstSearch`), ``norm``, ``eps``, ``bounds``, ``goal``,
-            ``task``, ``mode``, ``precision`` (see :class:`GradientAttack`).
+        keywords: ``eot``, ``stop_at_success``, ``keep`` (see :class:`WorstSearch`), ``norm``, ``eps``, ``bounds``,
+            ``goal``, ``task``, ``mode``, ``precision`` (see :class:`GradientAttack`).
 
     Raises:
         BadInputError: for an argument that cannot work.
@@ -53,8 +52,8 @@ class Square(WorstSearch):
         if refused:
             raise BadInputError(f"Square takes no {refused[0]}: it has queries, and always starts at random")
         super().__init__(loss=loss, random_start=True, steps=_positive("queries", queries, int), **keywords)
-        if loss == "targeted_dlr":
-            raise BadInputError("the loss 'targeted_dlr' is one of APGD; use 'margin' for Square")
+        if loss in ("targeted_dlr", "segpgd"):
+            raise BadInputError(f"the loss {loss!r} is one of APGD; use another for Square, or the one it has without")
         self.queries = self.steps
         self.share = _positive("share", share, float)
         if self.share > 1:
@@ -71,22 +70,22 @@ class Square(WorstSearch):
         clean = samples.clean
         if clean.ndim < 3:
             raise BadInputError(f"Square takes images (B, C, *spatial), and these have shape {tuple(clean.shape)}")
-        targets, _ = self._aim(network, clean, samples.targets, task)
         loss = self.loss
         if loss is None and isinstance(innermost(task), (Classification, MultiLabel)):
             loss = "margin"
         worst = Worst(clean)
-        self._query(network, replace(samples, targets=targets), Objective(task, loss, self.goal), worst)
+        self._query(network, self._aimed(network, samples, task), self._objective(task, loss), worst)
         return worst.adversarial
 
     def _query(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:
-        limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
+        limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
         boxes = Boxes.of(samples.clean, samples.inside)
         point = self._kept_inside(self._first(samples, boxes), samples, limits)
-        loss, won, _ = self._look(network, point, objective, prepared)
+        look = self._look(network, point, objective, prepared)
+        loss, won = look.loss, look.won
         if bool(loss.isnan().any()):
             raise FloatingPointError("the attack met a loss that is NaN; check loss and network")
-        worst.offer(samples.rows, point, loss, won)
+        worst.offer(samples.rows, point, look)
         draws: Tensor = torch.empty(0)
         for query in range(self.queries):
             if self.stop_at_success and bool(won.any()):
@@ -94,7 +93,7 @@ class Square(WorstSearch):
                 draws = draws[~won] if query else draws
                 if not len(samples.rows):
                     return
-                limits, prepared = self._bounds_of(samples), objective.prepared(samples.clean, samples.targets)
+                limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
             if query % _BLOCK == 0:
                 draws = _uniform(
                     samples, min(_BLOCK, self.queries - query), 2 * boxes.dims + 1 + samples.clean.shape[1]
@@ -102,10 +101,10 @@ class Square(WorstSearch):
             numbers = draws[:, query % _BLOCK]
             proposal = self._proposal(point, samples, boxes, self._share(query), numbers)
             proposal = self._kept_inside(proposal, samples, limits)
-            proposed, won, _ = self._look(network, proposal, objective, prepared)
-            worst.offer(samples.rows, proposal, proposed, won)
-            better = proposed > loss
-            point, loss = torch.where(expand(better, point), proposal, point), torch.where(better, proposed, loss)
+            look = self._look(network, proposal, objective, prepared)
+            worst.offer(samples.rows, proposal, look)
+            better, won = look.loss > loss, look.won
+            point, loss = torch.where(expand(better, point), proposal, point), torch.where(better, look.loss, loss)
 
     def _share(self, query: int) -> float:
         """Share of the image that the squares of a query cover, by the published schedule."""

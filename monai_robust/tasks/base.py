@@ -109,6 +109,10 @@ class Task(ABC):
         """The targets a targeted attack steers to, such as the least likely class of ``outputs``, or a given class."""
         raise BadInputError(f"the task {self.name!r} has no attack goal {goal!r}; use goal='untargeted'")
 
+    def offers(self, goal: Goal, outputs: Any) -> bool:
+        """Whether the network that made ``outputs`` has what ``goal`` asks for, such as another class."""
+        return True
+
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:
     """The sum of a sample's loss terms, shape (B,)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.box_masks import box_mask
 from monai_robust.tasks.detection_goals import aimed_boxes
 from monai_robust.tasks.detector_settings import loss_of
+from monai_robust.tasks.examples import fullest_of_each_quarter
 
 __all__ = ["Detection"]
 
@@ -229,13 +229,7 @@ class Detection(Task):
 
     def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
         """Of each quarter of the data set the first sample with the most classes, and of these with the most boxes."""
-        counts = [(len(set(item.get("classes", ()))), len(item.get("classes", ()))) for item in items]
-        if not any("classes" in item for item in items):
-            return list(range(min(4, len(items))))  # items that do not say what they hold
-        edges = [len(items) * quarter // 4 for quarter in range(5)]
-        quarters = [range(first, last) for first, last in pairwise(edges) if first < last]
-        best = [max(quarter, key=counts.__getitem__) for quarter in quarters]
-        return [index for index in best if counts[index][1]]
+        return fullest_of_each_quarter(items, "classes", _boxes_of)
 
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
         """Filled boxes where objects are found and where they are, (B, X, Y), class index + 1; None for volumes."""
@@ -257,6 +251,10 @@ class Detection(Task):
         next class where none does), "least_likely" for the one it finds least likely.
         """
         return aimed_boxes(self.loss, outputs, targets, goal)
+
+    def offers(self, goal: Goal, outputs: Any) -> bool:
+        """Whether there is another class to steer to, where the goal needs one."""
+        return goal not in ("mislabelling", "least_likely") or self.loss.flat(outputs)[0].shape[2] > 1
 
     def _corners(self) -> list[str]:
         axes = "xyz"[: self.loss.dims]
@@ -285,3 +283,9 @@ class Detection(Task):
 
 def _rounded(values: Tensor, digits: int) -> np.ndarray:
     return values.detach().cpu().double().numpy().round(digits)
+
+
+def _boxes_of(item: Mapping[str, Any]) -> tuple[int, int]:
+    """How many classes an item of a data set holds, and how many boxes."""
+    classes = item.get("classes", ())
+    return len(set(classes)), len(classes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.losses.landmarks import LandmarkLoss, LandmarkMaps, landmark_maps
 from monai_robust.tasks.base import Task, total
+from monai_robust.tasks.examples import fullest_of_each_quarter
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["Landmarks"]
@@ -94,6 +94,10 @@ class Landmarks(Task):
         Raises:
             BadInputError: for outputs with another number of channels, or that are not finite.
         """
+        return self.mean_votes(outputs)
+
+    def mean_votes(self, outputs: Any) -> Tensor:
+        """What :meth:`points` returns, differentiable by votes and weights; which pixels vote has no gradient."""
         outputs = _tensor(outputs)
         dims = outputs.ndim - 2
         if dims not in (2, 3) or outputs.shape[1] % (1 + dims) or not outputs.shape[1]:
@@ -104,10 +108,10 @@ class Landmarks(Task):
         if not bool(outputs.isfinite().all()):
             raise BadInputError("the network's outputs are not finite, so that no landmark can be found in them")
         logits, *offsets = outputs.float().unflatten(1, (1 + dims, -1)).unbind(dim=1)
-        top = logits.flatten(2).amax(dim=2).view(*logits.shape[:2], *[1] * dims)
+        top = logits.detach().flatten(2).amax(dim=2).view(*logits.shape[:2], *[1] * dims)
         weights = (F.logsigmoid(logits) - F.logsigmoid(top)).exp()
         weights = weights.where(weights >= _VOTERS, 0)
-        weights = weights * _around_densest(weights, math.ceil(self.loss.radius))
+        weights = weights * _around_densest(weights.detach(), math.ceil(self.loss.radius))
         points = []
         for axis, offset in enumerate(offsets):
             places = torch.arange(offset.shape[2 + axis], device=offset.device).view(-1, *[1] * (dims - 1 - axis))
@@ -145,13 +149,7 @@ class Landmarks(Task):
 
     def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
         """Of each quarter of the data set the first sample with the most landmarks visible, if it has any."""
-        counts = [len(_visible(item)) for item in items]
-        if not any("points" in item for item in items):
-            return list(range(min(4, len(items))))  # items that do not say what they hold
-        edges = [len(items) * quarter // 4 for quarter in range(5)]
-        quarters = [range(first, last) for first, last in pairwise(edges) if first < last]
-        best = [max(quarter, key=counts.__getitem__) for quarter in quarters]
-        return [index for index in best if counts[index]]
+        return fullest_of_each_quarter(items, "points", lambda item: (len(_visible(item)),))
 
     def settings(self) -> dict[str, Any]:
         return {"radius": self.loss.radius, "heatmap": self.loss.heatmap, "loss_weights": dict(self.loss.weights)}

@@ -14,7 +14,7 @@ from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.loss import LossTask
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["Segmentation"]
+__all__ = ["Segmentation", "pixel_indices"]
 
 _SMOOTH = 1e-5
 
@@ -75,7 +75,7 @@ class Segmentation(Task):
         if self.loss is not None:
             return self.loss.terms(self.head(outputs, targets), targets)
         logits = self.logits(outputs, targets).float()
-        labels = _indices(targets, logits.shape[1])
+        labels = pixel_indices(targets, logits.shape[1])
         log_probabilities = logits.log_softmax(dim=1)
         cross_entropy = F.nll_loss(log_probabilities, labels, reduction="none").flatten(1).mean(dim=1)
         truth = _foreground(labels, logits.shape[1])
@@ -91,13 +91,13 @@ class Segmentation(Task):
         if self.loss is not None or self.single_term:
             return {}
         logits = self.logits(outputs, targets)
-        return {"dice": (_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1)}
+        return {"dice": (pixel_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1)}
 
     def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """``tp_1, fp_1, fn_1, tp_2, ...``, pixels of each foreground class, and ``score``."""
         logits = self.logits(outputs, targets)
         classes = logits.shape[1]
-        truth = _foreground(_indices(targets, classes), classes)
+        truth = _foreground(pixel_indices(targets, classes), classes)
         found = _foreground(logits.argmax(dim=1), classes)
         counts = {
             "tp": (found * truth).sum(dim=2),
@@ -139,7 +139,7 @@ class Segmentation(Task):
 
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
         logits = self.logits(outputs, targets)
-        return logits.argmax(dim=1), _indices(targets, logits.shape[1])
+        return logits.argmax(dim=1), pixel_indices(targets, logits.shape[1])
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Tensor:
         logits = self.logits(outputs, targets)
@@ -153,8 +153,12 @@ class Segmentation(Task):
         return torch.full_like(logits[:, :1], goal, dtype=torch.long)
 
 
-def _indices(targets: Any, classes: int) -> Tensor:
-    """Class indices (B, *spatial) from indices (B, 1, *spatial) or one-hot (B, C, *spatial)."""
+def pixel_indices(targets: Any, classes: int) -> Tensor:
+    """Class indices (B, *spatial) from indices (B, 1, *spatial) or one-hot (B, C, *spatial).
+
+    Raises:
+        BadInputError: for labels that are neither, or an index that is not a class.
+    """
     targets = plain(targets)
     if targets.shape[1] == classes:
         if bool((targets.sum(dim=1) != 1).any()) or bool(((targets != 0) & (targets != 1)).any()):
