@@ -76,7 +76,7 @@ def network(seed: int = 1) -> TinyNet:
 def sweeps(radii=RADII, severities=(0.1, 0.5)):
     attack = PGD(norm="l2", steps=3, bounds=(0.0, 1.0), random_start="ball")
     noises = [CorruptionSweep(name, severities) for name in ("gaussian", "salt_and_pepper")]
-    return [CleanSweep(), AttackSweep(attack, radii), *noises, CorruptionSweep("contrast_low", [0.5])]
+    return [CleanSweep(), AttackSweep(attack, radii, faithful=True), *noises, CorruptionSweep("contrast_low", [0.5])]
 
 
 def measurement(folder: Path, **changes) -> Measurement:
@@ -139,6 +139,28 @@ def test_clean_is_severity_0_and_what_the_network_says_to_the_inputs_themselves(
     assert (rows["distance"] == 0).all()
     np.testing.assert_allclose(rows["input_norm"], inputs.flatten(1).norm(dim=1), rtol=1e-5)
     np.testing.assert_allclose(rows["contrast"], inputs.flatten(1).std(dim=1, correction=0), rtol=1e-5)
+
+
+def searching(folder: Path, **changes) -> Measurement:
+    attack = PGD(norm="l2", steps=3, bounds=(0.0, 1.0), random_start="ball")
+    perturbations = [CleanSweep(), AttackSweep(attack, RADII)]
+    return measurement(folder, perturbations=perturbations, batch_size=2, **changes)  # a block of 8 samples and one of 3
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    return searching(tmp_path_factory.mktemp("searched")).run()
+
+
+@pytest.mark.parametrize("radius", RADII)
+def test_a_search_over_radii_finds_right_and_wrong_as_attacks_at_every_radius_do(table, searched, radius):
+    found = read_outcomes(searched / "outcomes.csv", ["source"])
+    searched, faithful = block(found, "pgd_l2", radius), block(table, "pgd_l2", radius)
+    assert searched["sample_id"].tolist() == faithful["sample_id"].tolist()
+    assert (searched["distance"] <= radius * (1 + 1e-5)).all()
+    assert (searched["score"] <= faithful["score"]).all()
+    assert (faithful["score"] - searched["score"]).sum() <= 1  # a success on the way that the last step left again
+    assert set(faithful["score"]) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("radius", RADII)
@@ -213,6 +235,25 @@ def test_a_killed_measurement_continues_and_gives_the_identical_table(tmp_path, 
         write_report([tmp_path], tmp_path / "report.html")  # half a table is no result
     measurement(tmp_path).run()
     assert (tmp_path / "outcomes.csv").read_bytes() == whole
+
+
+@pytest.mark.parametrize("after", [7, 12, 20, 30, 36])
+def test_a_killed_search_over_radii_continues_and_gives_the_identical_table(tmp_path, searched, after):
+    with pytest.raises(Killed):
+        searching(tmp_path, task=Stopping(after)).run()
+    before, whole = ((folder / "outcomes.csv").read_bytes() for folder in (tmp_path, searched))
+    assert whole.startswith(before)
+    assert len(before) < len(whole)
+    searching(tmp_path).run()
+    assert (tmp_path / "outcomes.csv").read_bytes() == whole
+
+
+def test_a_run_says_whether_its_radii_were_searched(finished, searched):
+    def attack(folder):
+        return next(one for one in read_run(folder).perturbations if one.kind == "attack")
+
+    assert attack(searched).settings["search"] == "smallest_radius"
+    assert "search" not in attack(finished).settings
 
 
 def test_a_table_that_was_cut_within_a_line_is_mended(tmp_path, finished):
@@ -367,7 +408,7 @@ def test_an_empty_data_set_is_refused(tmp_path):
 
 
 def test_the_largest_perturbation_in_linf_is_measured_in_linf(tmp_path):
-    perturbations = [CleanSweep(), AttackSweep(PGD(norm="linf", steps=3), [0.05])]
+    perturbations = [CleanSweep(), AttackSweep(PGD(norm="linf", steps=3), [0.05], faithful=True)]
     folder = measurement(tmp_path, perturbations=perturbations).run()
     rows = block(read_outcomes(folder / "outcomes.csv", ["source"]), "pgd_linf", 0.05)
     assert (rows["norm"] == "linf").all()
@@ -390,7 +431,7 @@ def test_sweeps_of_different_attacks_have_different_names_by_default():
     attacks = [PGD(norm="l2"), BIM(norm="l2"), FGSM(norm="l2"), PGD(norm="linf"), BIM()]
     names = [AttackSweep(attack, [1.0]).name for attack in attacks]
     assert names == ["pgd_l2", "bim_l2", "fgsm_l2", "pgd_linf", "bim_linf"]
-    assert AttackSweep(IFGSM(norm="l2"), [1.0], name="ifgsm_l2").describe()["name"] == "ifgsm_l2"
+    assert AttackSweep(IFGSM(norm="l2"), [1.0], name="ifgsm_l2").describe(Classification())["name"] == "ifgsm_l2"
 
 
 SIZES = [(8, 8)] * 3 + [(6, 10)] * 2 + [(8, 8)] * 3

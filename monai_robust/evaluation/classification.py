@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ from monai_robust.evaluation.comparisons import (
     whole,
 )
 from monai_robust.evaluation.figures import contrast_density, grouped_bars, reliability_diagram
+from monai_robust.evaluation.perturbations import SEARCHED
 from monai_robust.evaluation.run import OUTCOMES, Run
 from monai_robust.evaluation.sections import Picture, ReportTable, Section, listed, measured, perturbation_label
 from monai_robust.evaluation.table import CLEAN
@@ -105,20 +107,13 @@ class ClassificationReading:
         Returns:
             ``accuracy``; ``brier_multiclass`` and, of two classes, ``brier_binary``; ``rms_calibration_error`` (top
             label, debiased, 15 equal-mass bins); ``expected_calibration_error`` (15 equal-width bins); ``entropy``
-            (mean, nats).
+            (mean, nats). All but accuracy are NaN for an attack whose radii were searched: its probabilities are those
+            of the nearest success, and no attack's worst.
         """
-        probabilities, labels = _arrays(run, rows)
-        binary = {"brier_binary": brier_score(probabilities, labels, form="binary")} if len(run.classes) == 2 else {}
-        return {
-            "accuracy": float((rows["label"] == rows["prediction"]).mean()),
-            "brier_multiclass": brier_score(probabilities, labels, form="multiclass"),
-            **binary,
-            "rms_calibration_error": rms_calibration_error(
-                probabilities, labels, bins=BINS, kind="top_label", estimator="debiased", binning="equal_mass"
-            ),
-            "expected_calibration_error": expected_calibration_error(probabilities, labels, bins=BINS),
-            "entropy": float(predictive_entropy(probabilities).mean()),
-        }
+        accuracy = float((rows["label"] == rows["prediction"]).mean())
+        measured = _of_probabilities(run, rows)
+        searched = _searched(run) & set(rows["perturbation"])
+        return {"accuracy": accuracy, **(dict.fromkeys(measured, math.nan) if searched else measured)}
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
@@ -263,6 +258,25 @@ def _group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], grou
         "All other perturbations stand in the CSV files."
     )
     return Section(f"Within {group}", text, tables)
+
+
+def _of_probabilities(run: Run, rows: pd.DataFrame) -> dict[str, float]:
+    probabilities, labels = _arrays(run, rows)
+    binary = {"brier_binary": brier_score(probabilities, labels, form="binary")} if len(run.classes) == 2 else {}
+    return {
+        "brier_multiclass": brier_score(probabilities, labels, form="multiclass"),
+        **binary,
+        "rms_calibration_error": rms_calibration_error(
+            probabilities, labels, bins=BINS, kind="top_label", estimator="debiased", binning="equal_mass"
+        ),
+        "expected_calibration_error": expected_calibration_error(probabilities, labels, bins=BINS),
+        "entropy": float(predictive_entropy(probabilities).mean()),
+    }
+
+
+def _searched(run: Run) -> set[str]:
+    """Names of the attacks whose radii were searched."""
+    return {one.name for one in run.perturbations if one.settings.get("search") == SEARCHED}
 
 
 def _probability_columns(run: Run) -> list[str]:

@@ -11,14 +11,13 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import DataLoader, list_data_collate
 from torch import Tensor, nn
@@ -32,9 +31,10 @@ from monai_robust.data.files import write_whole
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.details import DetailsWriter, write_true_details
-from monai_robust.evaluation.gallery import write_gallery
 from monai_robust.evaluation.perturbations import Sweep, Victim
 from monai_robust.evaluation.run import write_run_info
+from monai_robust.evaluation.sanity import check_sanity
+from monai_robust.evaluation.shown import Pictures, Shown
 from monai_robust.evaluation.table import OutcomesWriter, outcome_columns
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import plain
@@ -42,7 +42,8 @@ from monai_robust.tasks.tensors import plain
 __all__ = ["Measurement"]
 
 Batch = Mapping[str, Any]
-Key = tuple[str, float]
+# Batches whose radii are searched together: enough that the places of a batch stay taken.
+_BLOCK = 4
 
 
 class Measurement:
@@ -71,6 +72,8 @@ class Measurement:
             evaluation run the network; called directly by default.
         training_tables: ``margins.csv``, ``epoch_times.csv`` and other tables of the training; those that exist are
             copied into the folder, so that a report needs nothing else.
+        sanity_samples: on so many samples each attack is tried in other ways, to find out whether its outcomes can be
+            trusted (``sanity.json``, :func:`~monai_robust.evaluation.sanity.check_sanity`); 0 for no such checks.
         seed: of random starts and of noise.
         device: where the network runs.
         progress: show a bar with the remaining time.
@@ -96,6 +99,7 @@ class Measurement:
         num_workers: int = 0,
         inferer: Callable[..., Any] | None = None,
         training_tables: Sequence[str | Path] = (),
+        sanity_samples: int = 16,
         seed: int = 0,
         device: str | torch.device = "cpu",
         progress: bool = True,
@@ -105,6 +109,8 @@ class Measurement:
             raise BadInputError(f"two perturbations have the same name among {', '.join(names)}; give one another name")
         if batch_size < 1:
             raise BadInputError(f"batch_size must be at least 1, got {batch_size}")
+        if sanity_samples < 0:
+            raise BadInputError(f"sanity_samples is {sanity_samples}; it must be 0 (no sanity checks) or more")
         self.network = network.to(device)
         self.dataset = dataset
         self.task = task if inferer is None else Inferred(task, inferer)
@@ -119,6 +125,7 @@ class Measurement:
         self.num_workers = num_workers
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
+        self.sanity_samples = sanity_samples
         self.seed = seed
         self.device = torch.device(device)
         self.progress = progress
@@ -129,7 +136,8 @@ class Measurement:
         Returns:
             The folder.
         """
-        items = getattr(self.dataset, "items", None) or [self.dataset[i] for i in range(len(self.dataset))]  # type: ignore[arg-type]
+        self.items = getattr(self.dataset, "items", None) or [self.dataset[i] for i in range(len(self.dataset))]  # type: ignore[arg-type]
+        items = self.items
         self._check(items)
         sample_ids = [str(item["sample_id"]) for item in items]
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +151,7 @@ class Measurement:
                 self._measure(batches, writer, sample_ids)
             self._truth(batches, sample_ids)
             self._gallery(items)
+            self._sanity(items)
         for table in self.training_tables:
             if table.is_file():
                 write_whole(self.folder / table.name, table.read_bytes())
@@ -164,24 +173,55 @@ class Measurement:
         return DataLoader(self.dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate)
 
     def _measure(self, batches: Sequence[Sequence[int]], writer: OutcomesWriter, sample_ids: Sequence[str]) -> None:
-        pairs = [(sweep, severity) for sweep in self.perturbations for severity in sweep]
-        samples = len(sample_ids)
-        bar = tqdm(total=samples * len(pairs), desc=f"measuring {self.name}", unit="image", disable=not self.progress)
+        total = len(sample_ids) * sum(len(sweep.severities) for sweep in self.perturbations)
+        bar = tqdm(total=total, desc=f"measuring {self.name}", unit="image", disable=not self.progress)
         with bar, self._details(writer, sample_ids) as details:
-            for sweep, severity in pairs:
-                done = writer.done(sweep.name, severity)
-                bar.update(done)
-                if done == samples:
-                    continue
+            for sweep in self.perturbations:
+                blocks = self._blocks(batches, _BLOCK if sweep.together(self.task) else 1)
+                for severities in [sweep.severities] if sweep.together(self.task) else [[one] for one in sweep]:
+                    self._measure_severities(sweep, severities, blocks, writer, details, bar)
+
+    def _blocks(self, batches: Sequence[Sequence[int]], size: int) -> list[list[Sequence[int]]]:
+        """Batches that follow one another, at most ``size`` of them, with images of one size."""
+        blocks: list[list[Sequence[int]]] = []
+        for _, alike in groupby(batches, lambda batch: self.items[batch[0]].get("size")):
+            own = list(alike)
+            blocks += [own[start : start + size] for start in range(0, len(own), size)]
+        return blocks
+
+    def _measure_severities(
+        self,
+        sweep: Sweep,
+        severities: Sequence[float],
+        blocks: Sequence[Sequence[Sequence[int]]],
+        writer: OutcomesWriter,
+        details: DetailsWriter | None,
+        bar: Any,
+    ) -> None:
+        """Measure a perturbation at severities that are worked out together, block by block.
+
+        A stopped block is worked out again as a whole: what a sample gets may depend on its block, by rounding.
+        """
+        done = {severity: writer.done(sweep.name, severity) for severity in severities}
+        bar.update(sum(done.values()))
+        left = [block for block in blocks if block[-1][0] >= min(done.values())]
+        loaded = iter(self._loader([batch for block in left for batch in block], self.num_workers))
+        for block in left:
+            batches = [next(loaded) for _ in block]
+            victims = [self._victim(batch) for batch in batches]
+            perturbed = sweep.over(Victim.joined(victims))
+            for severity in severities:
                 bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
-                left = [batch for batch in batches if batch[0] >= done]
-                for batch in self._loader(left, self.num_workers):
-                    shown = self._shown(sweep, severity, batch)
+                parts = perturbed(severity).split([len(one.inputs) for one in victims])
+                for places, batch, victim, part in zip(block, batches, victims, parts, strict=True):
+                    if places[0] < done[severity]:
+                        continue
+                    shown = self._shown(victim, part)
                     if details is not None:
                         own = self.task.details(shown.outputs, shown.targets)
-                        details.append(sweep.name, severity, _texts(batch["sample_id"]), own)
+                        details.append(sweep.name, severity, victim.sample_ids, own)
                     writer.append(sweep.name, severity, self._rows(sweep, batch, shown))
-                    bar.update(len(batch["sample_id"]))
+                    bar.update(len(places))
 
     def _details(
         self, writer: OutcomesWriter, sample_ids: Sequence[str]
@@ -208,7 +248,7 @@ class Measurement:
         path = self.folder / f"{self.task.truth_table}.csv"
         write_true_details(path, self.task.truth_columns(), sample_ids, true)
 
-    def _rows(self, sweep: Sweep, batch: Batch, shown: _Shown) -> dict[str, list[Any]]:
+    def _rows(self, sweep: Sweep, batch: Batch, shown: Shown) -> dict[str, list[Any]]:
         rows: dict[str, list[Any]] = {
             "sample_id": _texts(batch["sample_id"]),
             "patient_id": _texts(batch["patient_id"]),
@@ -221,15 +261,11 @@ class Measurement:
         rows["input_norm"] = L2().size(own).tolist()
         return rows | {name: column.tolist() for name, column in shown.outcomes.items()}
 
-    def _shown(self, sweep: Sweep, severity: float, batch: Batch) -> _Shown:
-        inputs = plain(batch["image"]).to(self.device)
-        targets = plain(batch["label"]).to(self.device)
-        mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
-        victim = Victim(self.network, inputs, targets, self.task, _texts(batch["sample_id"]), self.seed, mask)
-        perturbed = sweep.apply(severity, victim)
+    def _shown(self, victim: Victim, perturbed: Tensor) -> Shown:
         with torch.no_grad():
-            outputs = self.task.forward(self.network, perturbed, targets)
-            return _Shown(inputs, perturbed, targets, outputs, self.task.outcomes(outputs, targets), mask)
+            outputs = self.task.forward(self.network, perturbed, victim.targets)
+            outcomes = self.task.outcomes(outputs, victim.targets)
+        return Shown(victim.inputs, perturbed, victim.targets, outputs, outcomes, victim.mask)
 
     def _about(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {
@@ -239,7 +275,7 @@ class Measurement:
             "seed": self.record.get("seed", self.seed),
             "fold": self.record.get("fold"),
             "classes": self.classes,
-            "perturbations": [sweep.describe() for sweep in self.perturbations],
+            "perturbations": [sweep.describe(self.task) for sweep in self.perturbations],
             "score": {"name": self.task.score_name, "higher_is_better": self.task.higher_is_better},
             "groups": self.groups,
             "settings": self._settings(),
@@ -292,6 +328,32 @@ class Measurement:
         else:
             write_run_info(self.folder, about)
 
+    def _sanity(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Whether the outcomes of the attacks can be trusted."""
+
+        def victims(chosen: Sequence[int]) -> list[Victim]:
+            groups = same_size_batches([items[index] for index in chosen], self.batch_size)
+            batches = self._loader([[chosen[place] for place in group] for group in groups])
+            return [self._victim(batch) for batch in batches]
+
+        if self.sanity_samples:
+            check_sanity(
+                self.folder,
+                self.perturbations,
+                victims,
+                samples=self.sanity_samples,
+                higher_is_better=self.task.higher_is_better,
+                groups=self.groups,
+                seed=self.seed,
+                progress=self.progress,
+            )
+
+    def _victim(self, batch: Batch) -> Victim:
+        inputs, targets = (plain(batch[key]).to(self.device) for key in ("image", "label"))
+        mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
+        ids = _texts(batch["sample_id"])
+        return Victim(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size)
+
     def _gallery(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
         chosen = self.task.examples(items, self.classes)
@@ -299,49 +361,13 @@ class Measurement:
         batches = list(self._loader([[chosen[place] for place in group] for group in groups]))
         if not batches or batches[0]["image"].ndim != 4:
             return  # of volumes there are no pictures
-        gallery = _Pictures()
+        gallery = Pictures()
         for sweep in self.perturbations:
             severity = sweep.severities[len(sweep.severities) // 2]
-            for batch in batches:
-                gallery.add((sweep.name, severity), self._shown(sweep, severity, batch), self.task, self.classes)
+            for victim in map(self._victim, batches):
+                shown = self._shown(victim, sweep.over(victim)(severity))
+                gallery.add((sweep.name, severity), shown, self.task, self.classes)
         gallery.write(self.folder / "gallery.npz")
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A batch, what the network was shown of it, and what it made of that."""
-
-    inputs: Tensor
-    perturbed: Tensor
-    targets: Tensor
-    outputs: Any
-    outcomes: dict[str, Tensor]
-    mask: Tensor | None = None
-
-
-class _Pictures:
-    """Collects a gallery batch by batch.
-
-    Medical readers order axes as (x, y); pictures stand upright with rows first.
-    """
-
-    def __init__(self) -> None:
-        self.pictures: dict[Key, list[np.ndarray]] = {}
-        self.captions: dict[Key, list[dict[str, Any]]] = {}
-        self.masks: dict[Key, list[np.ndarray]] = {}
-        self.truths: dict[Key, list[np.ndarray]] = {}
-
-    def add(self, key: Key, shown: _Shown, task: Task, classes: Sequence[str]) -> None:
-        self.pictures.setdefault(key, []).extend(shown.perturbed.mean(dim=1).mT.cpu().numpy())
-        captions = [task.caption(shown.outcomes, index, classes) for index in range(len(shown.inputs))]
-        self.captions.setdefault(key, []).extend(captions)
-        found = task.picture_masks(shown.outputs, shown.targets)
-        if found is not None:
-            self.masks.setdefault(key, []).extend(found[0].mT.cpu().numpy())
-            self.truths.setdefault(key, []).extend(found[1].mT.cpu().numpy())
-
-    def write(self, path: Path) -> None:
-        write_gallery(path, self.pictures, self.captions, self.masks, next(iter(self.truths.values()), None))
 
 
 def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:

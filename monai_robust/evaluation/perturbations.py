@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from monai_robust.attacks import GradientAttack, WindowAttack
+from monai_robust.attacks import GradientAttack, WindowAttack, attack_curve
+from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.masks import bounding_box
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Task
+from monai_robust.tasks import Classification, Task
 from monai_robust.transforms.corruptions import corruption
 
-__all__ = ["AttackSweep", "CleanSweep", "CorruptionSweep", "Sweep", "Victim", "seeded"]
+__all__ = ["SEARCHED", "AttackSweep", "CleanSweep", "CorruptionSweep", "Sweep", "Victim", "seeded"]
+
+# In run.json, of an attack whose probabilities are those of the nearest success.
+SEARCHED = "smallest_radius"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Victim:
         sample_ids: (B,) ids of the samples.
         seed: of random starts and noise.
         mask: (B, 1, *spatial), true where there is image; padding is never perturbed.
+        batch_size: samples in one pass through the network; all of them where it is 0.
     """
 
     network: Callable[..., Any]
@@ -42,6 +47,21 @@ class Victim:
     sample_ids: Sequence[str]
     seed: int
     mask: Tensor | None = None
+    batch_size: int = 0
+
+    @classmethod
+    def joined(cls, victims: Sequence[Victim]) -> Victim:
+        """Several batches of one network as one; their images must be of one size, their targets tensors."""
+        first = victims[0]
+        if len(victims) == 1:
+            return first
+        return replace(
+            first,
+            inputs=torch.cat([one.inputs for one in victims]),
+            targets=torch.cat([one.targets for one in victims]),
+            sample_ids=[sample for one in victims for sample in one.sample_ids],
+            mask=None if first.mask is None else torch.cat([one.mask for one in victims if one.mask is not None]),
+        )
 
 
 def seeded(*parts: object, device: str = "cpu") -> torch.Generator:
@@ -68,12 +88,20 @@ class Sweep(ABC):
     def apply(self, severity: float, victim: Victim) -> Tensor:
         """The victim's inputs, perturbed; a function of the arguments alone."""
 
+    def together(self, task: Task) -> bool:
+        """Whether what is done at one severity helps at the others, so that all of a batch's are asked for at once."""
+        return False
+
+    def over(self, victim: Victim) -> Callable[[float], Tensor]:
+        """:meth:`apply` to one victim, for any of the severities."""
+        return lambda severity: self.apply(severity, victim)
+
     def settings(self) -> dict[str, Any]:
         """Numbers behind the perturbation, as primitives."""
         return {}
 
-    def describe(self) -> dict[str, Any]:
-        """The perturbation as it stands in ``run.json``."""
+    def describe(self, task: Task) -> dict[str, Any]:
+        """The perturbation of a task's inputs as it stands in ``run.json``."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -102,21 +130,61 @@ class AttackSweep(Sweep):
     """An attack over a list of radii, in intensity units of the network's input; the random start of a sample depends
     on its id and the seed alone.
 
+    Where images are classified, the smallest of the radii that breaks a sample is searched
+    (:func:`~monai_robust.attacks.attack_curve`): predictions are right or wrong as they are when every sample is
+    attacked at every radius with all steps, which takes several times as long. The probabilities are those of the
+    nearest success instead of the worst input; whoever asks for them sets ``faithful``.
+
     Args:
         attack: a gradient attack, on whole images or on windows; its own radius does not matter.
         radii: the severities.
         name: what tables call it; by default the attack and its norm, such as ``pgd_l2``, or ``bim_l2`` for BIM, also
             known as IFGSM.
+        faithful: attack every sample at every radius, each time with the whole budget.
     """
 
     kind = "attack"
 
-    def __init__(self, attack: GradientAttack | WindowAttack, radii: Sequence[float], name: str | None = None) -> None:
+    def __init__(
+        self,
+        attack: GradientAttack | WindowAttack,
+        radii: Sequence[float],
+        name: str | None = None,
+        *,
+        faithful: bool = False,
+    ) -> None:
         norm = attack.norm.name
         super().__init__(name or f"{type(attack).__name__.lower()}_{norm}", radii, norm)
         for radius in self.severities:
             as_radius(radius, 1, "cpu")
         self.attack = attack
+        self.faithful = bool(faithful)
+
+    def together(self, task: Task) -> bool:
+        searchable = isinstance(self.attack, GradientAttack) and self.attack.mode != "train"
+        return searchable and not self.faithful and isinstance(innermost(task), Classification)
+
+    def over(self, victim: Victim) -> Callable[[float], Tensor]:
+        if not self.together(victim.task) or not isinstance(self.attack, GradientAttack):
+            return super().over(victim)
+        curve = attack_curve(
+            victim.network,
+            victim.inputs,
+            victim.targets,
+            self.severities,
+            attack=self.attack,
+            task=victim.task,
+            generator=[seeded(victim.seed, self.name, sample) for sample in victim.sample_ids],
+            batch_size=victim.batch_size or len(victim.inputs),
+            mask=victim.mask,
+        )
+        return curve.adversarial
+
+    def describe(self, task: Task) -> dict[str, Any]:
+        found = super().describe(task)
+        if self.together(task):
+            found["settings"] = {**found["settings"], "search": SEARCHED}
+        return found
 
     def apply(self, severity: float, victim: Victim) -> Tensor:
         starts = [seeded(victim.seed, self.name, severity, sample) for sample in victim.sample_ids]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.findings import Sanity, read_sanity
 from monai_robust.evaluation.gallery import Gallery, read_gallery
 from monai_robust.evaluation.table import CLEAN, read_outcomes
 
@@ -76,6 +77,7 @@ class Run:
         outcomes: ``outcomes.csv``.
         perturbations: what was evaluated, the clean inputs first.
         gallery: pictures of a few samples, if any were kept.
+        sanity: what sanity checks found, if they were made.
     """
 
     folder: Path
@@ -83,6 +85,7 @@ class Run:
     outcomes: pd.DataFrame
     perturbations: tuple[Perturbation, ...]
     gallery: Gallery | None = None
+    sanity: Sanity | None = None
 
     @property
     def name(self) -> str:
@@ -118,7 +121,7 @@ def read_run(folder: str | Path) -> Run:
     perturbations = tuple(Perturbation.from_info(folder / INFO, entry) for entry in info["perturbations"])
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
-    return Run(folder, info, outcomes, perturbations, gallery)
+    return Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder))
 
 
 def write_run_info(folder: str | Path, info: Mapping[str, Any]) -> Path:

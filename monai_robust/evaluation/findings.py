@@ -1,0 +1,104 @@
+"""What sanity checks found of an evaluation, and the file ``sanity.json`` in which it lies beside the outcomes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from monai_robust.data.files import write_whole
+from monai_robust.errors import BadInputError
+
+__all__ = ["CHECKS", "SANITY", "Finding", "Sanity", "read_sanity", "write_sanity"]
+
+SANITY = "sanity.json"
+Status = Literal["pass", "warn", "not_applicable"]
+
+CHECKS: Mapping[str, str] = {
+    "loss_grows_with_steps": "A longer search does more harm",
+    "loss_grows_with_radius": "A larger change does more harm",
+    "succeeds_at_large_radius": "A change without limit defeats the network",
+    "black_box_does_not_win": "Guessing does not beat the search",
+    "gradients_alive": "The network shows the search a way",
+    "start_does_not_win": "The search does the harm, not noise",
+    "travels_radius": "The search can go as far as it may",
+    "deterministic_network": "The same image gets the same answer",
+}
+"""What a sound evaluation shows, by the id of the check, in the words of a report."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check says of one attack.
+
+    Attributes:
+        perturbation: the attack's name in the outcomes table.
+        check: one of ``CHECKS``.
+        status: ``"pass"``, ``"warn"`` or ``"not_applicable"``.
+        sentence: what was seen, with its numbers, or why the check does not apply.
+        numbers: those numbers, as primitives.
+    """
+
+    perturbation: str
+    check: str
+    status: Status
+    sentence: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """What all checks say of an evaluation.
+
+    Attributes:
+        samples: how many samples were asked for; there may be fewer in the data set.
+        findings: one for each attack and check.
+    """
+
+    samples: int
+    findings: Sequence[Finding]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.status == "warn"]
+
+
+def write_sanity(folder: str | Path, sanity: Sanity) -> Path:
+    """Write ``sanity.json`` into a run's folder."""
+    text = json.dumps(_plain(asdict(sanity)), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_whole(Path(folder) / SANITY, f"{text}\n".encode())
+
+
+def read_sanity(folder: str | Path) -> Sanity | None:
+    """The findings in a run's folder, ``None`` where it was not checked.
+
+    Raises:
+        BadInputError: for a file that holds something else.
+    """
+    path = Path(folder) / SANITY
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sanity = Sanity(int(content["samples"]), [Finding(**one) for one in content["findings"]])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInputError(
+            f"{path} is no record of sanity checks ({type(error).__name__}: {error}); delete it and start that "
+            "evaluation again"
+        ) from None
+    for finding in sanity.findings:
+        if finding.check not in CHECKS or finding.status not in get_args(Status):
+            raise BadInputError(f"{path} holds {finding.check!r}: {finding.status!r}, which no check of ours says")
+    return sanity
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON has it, which knows no NaN: a number that does not exist is null."""
+    if isinstance(value, Mapping):
+        return {name: _plain(own) for name, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
