@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import TinyNet
+from monai.data import MetaTensor
+from torch import nn
+
+from monai_robust.attacks import APGD, BIM, FGSM, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
+from monai_robust.attacks.fast_form import FastForm, fast_form
+from monai_robust.errors import BadInputError
+from monai_robust.tasks import Classification, Segmentation
+
+COUNT = 30
+RADII = {"l2": [0.1, 0.2, 0.4, 0.8, 1.5, 3.0], "linf": [0.01, 0.02, 0.04, 0.08, 0.15, 0.3]}
+
+
+@pytest.fixture
+def victim() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A network that is right about all samples but the first three, at distances spread over the radii."""
+    network = TinyNet().eval()
+    inputs = torch.rand(COUNT, 1, 10, 12)
+    with torch.no_grad():
+        network.head.weight.mul_(30)
+        network.head.bias.sub_(network(inputs).mean(dim=0))
+        labels = network(inputs).argmax(dim=1)
+    labels[:3] = (labels[:3] + 1) % 3
+    return network, inputs, labels
+
+
+def wrong(network, points, labels) -> torch.Tensor:
+    with torch.no_grad():
+        return network(points).argmax(dim=1) != labels
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("make", [PGD, BIM, FGSM], ids=lambda kind: kind.__name__)
+def test_a_curve_is_at_most_what_attacks_at_every_radius_leave(victim, norm, make):
+    network, inputs, labels = victim
+    attack = make(norm=norm, bounds=(0.0, 1.0))
+    curve = attack_curve(network, inputs, labels, RADII[norm], attack=attack, batch_size=7)
+    plain = torch.stack(
+        [(~wrong(network, attack(network, inputs, labels, radius), labels)).float().mean() for radius in RADII[norm]]
+    )
+    assert plain[0] > plain[-1]
+    assert (curve.standing() <= plain + 1e-6).all()
+    if make is PGD:  # whose steps rarely leave a success again
+        assert (plain - curve.standing()).max() <= 1.01 / COUNT
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_what_a_curve_calls_broken_is_broken_within_the_radius_and_the_bounds(victim, norm):
+    network, inputs, labels = victim
+    attack = PGD(norm=norm, bounds=(0.0, 1.0), steps=10)
+    curve = attack_curve(network, inputs, labels, RADII[norm], attack=attack, batch_size=8)
+    for radius in RADII[norm]:
+        points = curve.adversarial(radius)
+        assert (attack.norm.size(points - inputs) <= radius * (1 + 1e-4)).all()
+        assert points.min() >= 0
+        assert points.max() <= 1
+        broken = curve.radius <= radius * (1 + 1e-6)
+        assert wrong(network, points, labels)[broken].all()
+    assert (curve.distance[curve.radius.isfinite()] <= curve.radius[curve.radius.isfinite()] * (1 + 1e-4)).all()
+
+
+def test_a_sample_that_is_wrong_already_is_at_radius_0_and_left_as_it_is(victim):
+    network, inputs, labels = victim
+    curve = attack_curve(network, inputs, labels, RADII["l2"])
+    assert (curve.radius[:3] == 0).all()
+    assert (curve.radius[3:] > 0).all()
+    assert torch.equal(curve.adversarial(3.0)[:3], inputs[:3])
+
+
+def test_a_changed_prediction_is_searched_without_labels_also_for_what_is_wrong(victim):
+    network, inputs, _labels = victim
+    curve = attack_curve(network, inputs, None, RADII["l2"], criterion="prediction_changed")
+    assert (curve.radius > 0).all()
+    with torch.no_grad():
+        own = network(inputs).argmax(dim=1)
+    by_label = attack_curve(network, inputs, own, RADII["l2"])
+    assert torch.equal(curve.radius, by_label.radius)
+
+
+class Counting(nn.Module):
+    """Counts the samples that pass through a network whose inner form cannot be traced."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.seen = 0
+        self.largest = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += len(x)
+        self.largest = max(self.largest, len(x))
+        return self.network(x)
+
+
+def test_few_passes_are_needed_and_no_batch_is_larger_than_asked_for(victim, monkeypatch):
+    network, inputs, labels = victim
+    monkeypatch.setattr("monai_robust.attacks.curve.fast_form", lambda network, inputs: network)
+    counting = Counting(network).eval()
+    attack = PGD(bounds=(0.0, 1.0))
+    attack_curve(counting, inputs, labels, RADII["l2"], attack=attack, batch_size=7)
+    assert counting.largest == 7
+    assert counting.seen < COUNT * (len(RADII["l2"]) * attack.steps) / 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_the_batch_size_does_not_matter(victim, batch_size):
+    network, inputs, labels = (victim[0].double(), victim[1].double(), victim[2])
+    generators = [torch.Generator().manual_seed(index) for index in range(COUNT)]
+    attack = PGD(random_start="ball", steps=5)
+    curve = attack_curve(
+        network, inputs, labels, RADII["l2"], attack=attack, batch_size=batch_size, generator=generators
+    )
+    again = [torch.Generator().manual_seed(index) for index in range(COUNT)]
+    whole = attack_curve(network, inputs, labels, RADII["l2"], attack=attack, batch_size=COUNT, generator=again)
+    torch.testing.assert_close(curve.distance, whole.distance)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        APGD(steps=10),
+        Square(queries=50),
+        strong_attack("classification", steps=5, queries=20),
+        PGD(steps=5, goal="least_likely"),
+    ],
+    ids=["apgd", "square", "strong", "targeted"],
+)
+def test_any_attack_can_be_searched_with(victim, attack):
+    network, inputs, labels = victim
+    curve = attack_curve(
+        network, inputs, labels, RADII["l2"], attack=attack, generator=torch.Generator().manual_seed(0)
+    )
+    assert 0 < curve.standing()[0] < 1
+    for radius in RADII["l2"]:
+        broken = curve.radius <= radius * (1 + 1e-6)
+        assert wrong(network, curve.adversarial(radius), labels)[broken].all()
+
+
+def test_half_precision_gradients_give_the_same_curve_and_confirmed_successes(victim):
+    network, inputs, labels = victim
+    own = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=10))
+    half = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=10, precision="bfloat16"))
+    assert (half.standing() <= own.standing() + 1e-6).all()
+    for radius in RADII["l2"]:
+        broken = half.radius <= radius * (1 + 1e-6)
+        assert wrong(network, half.adversarial(radius), labels)[broken].all()
+
+
+class BlindInHalfPrecision(nn.Module):
+    """Under autocast its gradient points away from the boundary, so that only its own precision finds a success."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.network(x)
+        return out.detach() + out.sum() * 0 if torch.is_autocast_enabled("cpu") else out
+
+
+def test_what_stands_in_half_precision_is_tried_again_in_the_networks_own(victim):
+    network, inputs, labels = victim
+    blind = BlindInHalfPrecision(network).eval()
+    own = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=10))
+    found = attack_curve(blind, inputs, labels, RADII["l2"], attack=PGD(steps=10, precision="bfloat16"))
+    assert torch.equal(found.radius, own.radius)
+
+
+def test_volumes_of_a_segmentation_are_searched_by_dice():
+    network = TinyNet(classes=2, dims=3, dense=True).eval()
+    inputs = torch.rand(4, 1, 6, 6, 6)
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+        labels = network(inputs).argmax(dim=1, keepdim=True)
+    attack = PGD(task=Segmentation(), steps=10)
+    curve = attack_curve(
+        network, inputs, labels, [0.1, 0.5, 2.0, 8.0], attack=attack, criterion=DiceBelow(0.5), batch_size=3
+    )
+    assert (curve.radius > 0).all()
+    assert curve.radius.isfinite().any()
+    outcomes = Segmentation().outcomes(network(curve.adversarial(8.0)), labels)
+    assert (outcomes["score"][curve.radius <= 8.0] < 0.5).all()
+
+
+def test_metadata_dtype_and_the_state_of_the_network_are_kept(victim):
+    network, inputs, labels = victim
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    given = MetaTensor(inputs.double(), meta={"filename_or_obj": "film"})
+    network = network.double()
+    points = attack_curve(network, given, labels, [0.5], attack=PGD(steps=3)).adversarial(0.5)
+    assert isinstance(points, MetaTensor)
+    assert points.meta["filename_or_obj"] == "film"
+    assert points.dtype == torch.float64
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    for name, value in network.state_dict().items():
+        assert torch.equal(value.to(before[name]), before[name])
+
+
+def test_padding_stays_as_it_is(victim):
+    network, inputs, labels = victim
+    mask = torch.ones_like(inputs[:, :1], dtype=torch.bool)
+    mask[..., -3:] = False
+    curve = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=5), mask=mask)
+    assert torch.equal(curve.adversarial(3.0)[..., -3:], inputs[..., -3:])
+
+
+def test_arguments_that_cannot_work_are_refused(victim):
+    network, inputs, labels = victim
+    with pytest.raises(BadInputError, match="no radius"):
+        attack_curve(network, inputs, labels, [])
+    with pytest.raises(BadInputError, match="listed twice"):
+        attack_curve(network, inputs, labels, [1.0, 1.0])
+    with pytest.raises(BadInputError, match="positive finite"):
+        attack_curve(network, inputs, labels, [0.0, 1.0])
+    with pytest.raises(BadInputError, match="gradient attack"):
+        attack_curve(network, inputs, labels, [1.0], attack=WindowAttack(PGD(), (4, 4)))
+    with pytest.raises(BadInputError, match="batch"):
+        attack_curve(network, inputs, labels, [1.0], attack=PGD(mode="train"))
+    with pytest.raises(BadInputError, match="not among the radii"):
+        attack_curve(network, inputs, labels, [1.0], attack=PGD(steps=1)).adversarial(0.5)
+
+
+def test_the_fast_form_computes_the_same_without_its_batch_normalisation(victim):
+    network, inputs, _ = victim
+    fast = fast_form(network, inputs)
+    assert isinstance(fast, FastForm)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+class Noisy(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x) + torch.randn(len(x), 1)
+
+
+class Branching(nn.Module):
+    """Looks at values, as a tracer cannot."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x) if float(x.detach().max()) < 100 else self.network(-x)
+
+
+def test_a_network_without_a_faster_form_that_agrees_is_used_itself(victim):
+    network, inputs, _ = victim
+    noisy = Noisy(network).eval()
+    assert fast_form(noisy, inputs) is noisy
+    assert fast_form(network.train(), inputs) is network
+    call = lambda x: network(x)  # noqa: E731
+    assert fast_form(call, inputs) is call
+    branching = Branching(network.eval()).eval()
+    torch.testing.assert_close(fast_form(branching, inputs)(inputs), network(inputs), rtol=1e-4, atol=1e-4)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in fast_form(branching, inputs).modules())
+
+
+def test_a_task_that_runs_the_network_in_its_own_way_is_run_so(victim):
+    network, inputs, labels = victim
+
+    class Doubled(Classification):
+        def forward(self, network, inputs, targets):
+            return 2 * network(inputs)
+
+    curve = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=5, task=Doubled()))
+    assert 0 < curve.standing()[0] < 1
