@@ -12,5 +12,5 @@ for recipe in erm at rtda; do
     python -m monai.bundle run --config_file "$bundle/configs/train.yaml" "${settings[@]}" \
         --robust#attack#precision bfloat16
     python -m monai.bundle run --config_file "['$bundle/configs/train.yaml', '$bundle/configs/robustness.yaml']" \
-        "${settings[@]}" --radii "[0.125, 0.25, 0.5, 1.0]"
+        "${settings[@]}" --radii "[0.125, 0.25, 0.5, 1.0]" --faithful true
 done
