@@ -15,6 +15,7 @@ from monai_robust.errors import BadInputError, require_choice, user_error
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
+_WARNED = 3
 
 app = typer.Typer(
     help="Attack, robust training and robustness evaluation for MONAI pipelines.",
@@ -133,19 +134,33 @@ def evaluate(
         list[Path] | None,
         typer.Option("--preset", help="A config file that the network was trained with; may be given several times."),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit status 3 if a sanity check of an attack warns.")
+    ] = False,
 ) -> None:
     """Measure a trained network of a bundle, clean, under attack and corrupted, and write outcomes.csv and report.html.
 
     Every other option is an id of the bundle's configuration. A stopped measurement continues where it stopped.
+    Sanity checks of the attacks stand in sanity.json and in the report.
 
     Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results
     --dataset_dir radiographs
     """
     from monai_robust.evaluation.bundle import measure_bundle
+    from monai_robust.evaluation.findings import read_sanity
     from monai_robust.evaluation.report import write_report
 
     folder = measure_bundle(bundle, checkpoint, output_dir, overrides(context.args), presets or ())
     print(f"report: {write_report([folder], output_dir / 'report.html')}")
+    if not strict:
+        return
+    sanity = read_sanity(folder)
+    if sanity is None:
+        raise BadInputError("--strict needs sanity checks, and this measurement has sanity_samples 0; set it above 0")
+    for one in sanity.warnings:
+        print(f"warning: {one.perturbation}, {one.check}: {one.sentence}", file=sys.stderr)
+    if sanity.warnings:
+        raise typer.Exit(_WARNED)
 
 
 @app.command("step-search", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -91,6 +91,7 @@ def measurement(folder: Path, **changes) -> Measurement:
         "groups": ["source"],
         "record": {"recipe": "erm", "seed": 0, "epochs": 3},
         "batch_size": 4,
+        "sanity_samples": 0,
         "progress": False,
     }
     return Measurement(**(arguments | changes))
@@ -144,7 +145,9 @@ def test_clean_is_severity_0_and_what_the_network_says_to_the_inputs_themselves(
 def searching(folder: Path, **changes) -> Measurement:
     attack = PGD(norm="l2", steps=3, bounds=(0.0, 1.0), random_start="ball")
     perturbations = [CleanSweep(), AttackSweep(attack, RADII)]
-    return measurement(folder, perturbations=perturbations, batch_size=2, **changes)  # a block of 8 samples and one of 3
+    return measurement(
+        folder, perturbations=perturbations, batch_size=2, **changes
+    )  # a block of 8 samples and one of 3
 
 
 @pytest.fixture(scope="module")

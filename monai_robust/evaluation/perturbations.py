@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from monai_robust.attacks import GradientAttack, WindowAttack, attack_curve
+from monai_robust.attacks import AttackEnsemble, GradientAttack, WindowAttack, attack_curve
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.masks import bounding_box
 from monai_robust.attacks.threat import as_radius
@@ -138,8 +138,8 @@ class AttackSweep(Sweep):
     Args:
         attack: a gradient attack, on whole images or on windows; its own radius does not matter.
         radii: the severities.
-        name: what tables call it; by default the attack and its norm, such as ``pgd_l2``, or ``bim_l2`` for BIM, also
-            known as IFGSM.
+        name: what tables call it; by default the attack and its norm, such as ``pgd_l2``, ``bim_l2`` for BIM,
+            also known as IFGSM, or ``strong_l2`` for an ensemble.
         faithful: attack every sample at every radius, each time with the whole budget.
     """
 
@@ -154,7 +154,8 @@ class AttackSweep(Sweep):
         faithful: bool = False,
     ) -> None:
         norm = attack.norm.name
-        super().__init__(name or f"{type(attack).__name__.lower()}_{norm}", radii, norm)
+        kind = "strong" if isinstance(attack, AttackEnsemble) else type(attack).__name__.lower()
+        super().__init__(name or f"{kind}_{norm}", radii, norm)
         for radius in self.severities:
             as_radius(radius, 1, "cpu")
         self.attack = attack

@@ -20,6 +20,7 @@ from monai_robust.evaluation.figures import gallery_figure
 from monai_robust.evaluation.gallery import Caption, Gallery
 from monai_robust.evaluation.readings import TaskReading, reading_of
 from monai_robust.evaluation.run import Run, check_comparable, read_run
+from monai_robust.evaluation.sanity_section import sanity_caveat, sanity_frames, sanity_sections
 from monai_robust.evaluation.sections import MISSING, NORMS, Picture, Section, listed, number, perturbation_label
 from monai_robust.evaluation.summary import mean_input_norm
 from monai_robust.evaluation.table import CLEAN
@@ -70,8 +71,8 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     reading = reading_of(runs[0].task)
     for run in runs:
         reading.check(run)
-    frames = {**reading.frames(runs), **training_frames(runs)}
-    sections = [*reading.sections(runs, frames), *training_sections(runs, frames)]
+    frames = {**reading.frames(runs), **training_frames(runs), **sanity_frames(runs)}
+    sections = [*reading.sections(runs, frames), *sanity_sections(runs), *training_sections(runs, frames)]
     _write_tables(output.with_name(f"{output.stem}_tables"), runs, frames, sections)
     return write_whole(output, _page(runs, reading, frames, sections, output.stem).encode())
 
@@ -132,7 +133,9 @@ def _samples(runs: Sequence[Run]) -> str:
 
 def _caveats(runs: Sequence[Run]) -> list[str]:
     """What limits the results, as sentences."""
-    found = [
+    warned = sanity_caveat(runs)
+    found = [warned] if warned else []
+    found += [
         "A stronger attack may mislead a network where these did not: the true performance under attack is at "
         "most the one shown here.",
         f"The results hold for these {_samples(runs)} and say nothing certain about other scanners or hospitals.",

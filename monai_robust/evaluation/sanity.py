@@ -33,9 +33,11 @@ def check_sanity(
 ) -> Sanity:
     """Check every attack of a measured folder and write ``sanity.json`` there, unless that was done already.
 
-    For each attack of S steps at R radii, n samples pass the network forward and backward 3.5 S + 2 times and forward
-    about 60 times more: n / (N R) * 3.5 or so of what the measurement of N samples costs (3 % for 16 of 300 samples
-    at 7 radii with 20 steps). The same arguments give the identical file.
+    For each attack of S steps, n samples pass the network forward and backward 3.5 S + 2 times and forward about 60
+    times more. That is about 3.5 n / (N R) of a measurement of N samples at R radii (3 % for 16 of 300 samples at 7
+    radii), and as many times more as a search of the smallest radius is faster than that.
+
+    The same arguments give the identical file.
 
     Args:
         folder: with a finished ``outcomes.csv``.

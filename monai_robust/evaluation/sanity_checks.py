@@ -69,11 +69,11 @@ def loss_grows_with_radius(seen: Evidence) -> Verdict:
     probed["no limit"] = seen.farthest
     far = {where: seen.shown(one) for where, one in probed.items()}
     numbers: dict[str, Any] = {"radii": radii, name: means, f"{seen.name} of the probes": far}
-    for (less, nearer), (more, farther) in pairwise(probed.items()):
+    for (here, nearer), (there, farther) in pairwise(probed.items()):
         least = slack(np.nanmean(seen.clean.harm), max(np.nanmean(nearer.harm), np.nanmean(farther.harm)))
         if falls(nearer.harm, farther.harm, least, len(probed) - 1):
             told = (
-                f"The {seen.name} of {seen.images} is {number(far[less])} at {less} and {number(far[more])} at {more}"
+                f"The {seen.name} of {seen.images} is {number(far[here])} at {here} and {number(far[there])} at {there}"
             )
             return "warn", f"{told}: a larger change does less harm, so that the search loses its way.", numbers
     if seen.probe.single.goal != "untargeted":
@@ -181,7 +181,7 @@ def start_does_not_win(seen: Evidence) -> Verdict:
         mostly = noise > 1 and 2 * noise > search
     else:
         rise, whole = (float(np.nanmean(one.harm - seen.clean.harm)) for one in (start, seen.full))
-        share = f"{100 * rise / whole:.0f} %" if whole > 0 else "all"
+        share = f"{100 * max(rise, 0.0) / whole:.0f} %" if whole > 0 else "all"
         told = f"at radius {seen.radius} the random start alone makes {share} of the change of the {seen.name}"
         numbers = {"start": rise, "attack": whole}
         mostly = rise > 0 and 2 * rise > whole

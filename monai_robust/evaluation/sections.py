@@ -20,7 +20,15 @@ LABELS = {
     "contrast_high": "High contrast",
     "contrast_low": "Low contrast",
 }
-ATTACKS = {"fgsm": "FGSM", "bim": "BIM", "ifgsm": "IFGSM", "pgd": "PGD", "apgd": "APGD", "square": "Square"}
+ATTACKS = {
+    "fgsm": "FGSM",
+    "bim": "BIM",
+    "ifgsm": "IFGSM",
+    "pgd": "PGD",
+    "apgd": "APGD",
+    "square": "Square",
+    "strong": "Strong attack",
+}
 NORMS = {"l2": "L2", "linf": "L∞"}
 MISSING = "–"
 
@@ -114,12 +122,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and what stands below it; ``points`` are sentences, each with a mark such as ``warning``."""
 
     title: str
     text: str = ""
     tables: Sequence[ReportTable] = field(default_factory=list)
     pictures: Sequence[Picture] = field(default_factory=list)
+    points: Sequence[tuple[str, str]] = field(default_factory=list)
 
 
 def measured(row: Any, column: str) -> Measure:
