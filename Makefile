@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
-.PHONY: demo test lint types unit install bench docs clean
+.PHONY: demo test lint types unit install bench docs clean peers peers-fixture bench-peers
 
 demo: install
 	$(BIN)/monai-robust demo --output_dir demo
@@ -37,5 +38,25 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
 	touch $@
 
+# Our attacks against those of other libraries, whose old dependencies need an environment of their own.
+peers: $(PEERS)/.installed
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest tests/peers
+
+peers-fixture: $(PEERS)/.installed
+	PYTHONPATH=.:tests $(PEERS)/bin/python tests/peers/write_fixture.py
+
+# The time of both, on the public radiographs: make bench-peers DATASET_DIR=/data/covid_cxr3
+bench-peers: $(PEERS)/.installed
+	@test -n "$(DATASET_DIR)" || { echo "give the radiographs: make bench-peers DATASET_DIR=..."; exit 2; }
+	for script in bench_pgd_call bench_curve bench_strong; do \
+		$(PEERS)/bin/python -m benchmarks.peers.$$script --dataset_dir "$(DATASET_DIR)" || exit 1; done
+
+$(PEERS)/.installed: pyproject.toml constraints.txt tests/peers/requirements.txt tests/peers/constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-c tests/peers/constraints-peers.txt -r tests/peers/requirements.txt -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo test-artifacts
+	rm -rf $(VENV) $(PEERS) demo test-artifacts

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.robust_trainer import RobustTrainer
 from monai_robust.engines.robust_update import RobustUpdate
 from monai_robust.engines.under_attack import UnderAttack
 
-__all__ = ["RobustTrainer", "RobustUpdate", "UnderAttack"]
+__all__ = ["KeptStarts", "RobustTrainer", "RobustUpdate", "UnderAttack"]

@@ -19,7 +19,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import map_tensors, plain
 
-__all__ = ["MASK_KEY", "Batch", "adversarial_view", "autocast", "infer_with", "inferred", "with_metadata"]
+__all__ = ["MASK_KEY", "Batch", "adversarial_view", "autocast", "infer_with", "inferred", "takes", "with_metadata"]
 
 MASK_KEY = "image_mask"
 
@@ -93,7 +93,12 @@ def autocast(engine: Any) -> AbstractContextManager[Any]:
 
 
 def adversarial_view(
-    engine: Any, batch: Batch, attack: Callable[..., Tensor], task: Task, eps: float | Tensor | None
+    engine: Any,
+    batch: Batch,
+    attack: Callable[..., Tensor],
+    task: Task,
+    eps: float | Tensor | None,
+    start: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """What an attack makes of a batch, with the radius it was allowed and the size it used.
 
@@ -103,12 +108,14 @@ def adversarial_view(
         attack: searches.
         task: what it hurts, its network run as the engine does (see :func:`inferred`).
         eps: radius, (B,) or one for all; the attack's own by default.
+        start: perturbation to begin with, (B, C, *spatial); the attack's own by default.
 
     Returns:
         ``adv_image`` (B, C, *spatial), ``eps`` (B,) where the attack has a radius, and ``adv_norm`` (B,).
     """
+    own = _masked(attack, batch.mask) | ({} if start is None else {"start": start})
     with autocast(engine):
-        adversarial = attack(engine.network, batch.inputs, batch.targets, eps, task=task, **_masked(attack, batch.mask))
+        adversarial = attack(engine.network, batch.inputs, batch.targets, eps, task=task, **own)
     output = {"adv_image": adversarial}
     delta = plain(adversarial) - plain(batch.inputs)
     radius = getattr(attack, "eps", None) if eps is None else eps
@@ -122,13 +129,18 @@ def _masked(attack: Callable[..., Any], mask: Tensor | None) -> dict[str, Tensor
     """The mask as a keyword, where anything was padded: others' attacks need not know of masks."""
     if mask is None or bool(mask.all()):
         return {}
-    known = signature(attack).parameters
-    if "mask" not in known and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+    if not takes(attack, "mask"):
         raise BadInputError(
             f"the batch holds images of different sizes, and the attack {type(attack).__name__} takes no mask, so it "
             "would change the padding; use an attack of monai_robust, or images of one size"
         )
     return {"mask": mask}
+
+
+def takes(attack: Callable[..., Any], keyword: str) -> bool:
+    """Whether an attack, perhaps somebody else's, can be called with a keyword."""
+    known = signature(attack).parameters
+    return keyword in known or any(one.kind is one.VAR_KEYWORD for one in known.values())
 
 
 def with_metadata(value: Any, inputs: Tensor) -> Any:

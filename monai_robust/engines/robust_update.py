@@ -16,7 +16,8 @@ from torch import Tensor
 from monai_robust.attacks import PGD
 from monai_robust.attacks.guard import bare, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
-from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
+from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, takes, with_metadata
+from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
 from monai_robust.errors import BadInputError
 from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, stacked
@@ -61,6 +62,8 @@ class RobustUpdate:
             its inputs always gets separate passes.
         margins: gives every sample its own radius, such as ``AdaptiveMargins``, which the recipe ``"amat"`` needs; it
             must also stand first among the trainer's handlers. By default all samples have the attack's radius.
+        starts: begin each sample's attack where its last one ended, so that few steps do; by default, where the attack
+            itself begins.
 
     Raises:
         BadInputError: for an unknown recipe, a missing attack or missing margins, or (when training starts) a view
@@ -78,6 +81,7 @@ class RobustUpdate:
         task: Task | None = None,
         shared_forward: bool = True,
         margins: SampleRadii | None = None,
+        starts: KeptStarts | None = None,
     ) -> None:
         if isinstance(recipe, str):
             recipe = make_recipe(recipe, weight=weight, augmented=augmented)
@@ -98,8 +102,14 @@ class RobustUpdate:
             raise BadInputError(
                 f"the recipe {recipe.name!r} attacks nothing, so margins would have no effect; leave them"
             )
+        if starts is not None and (attack is None or not takes(attack, "start")):
+            raise BadInputError(
+                f"starts are kept for an attack that can begin anywhere, such as {PGD(steps=2, relative_step=1.0)!r}, "
+                f"which {type(attack).__name__} cannot; leave starts, or give another attack"
+            )
         self.recipe = recipe
         self.attack = attack if attack is None or recipe.objective is None else starting_away(attack)
+        self.starts = starts if "adv" in recipe.views else None
         self.margins = margins
         if margins is not None:
             margins.bind(self._task_of)
@@ -116,14 +126,15 @@ class RobustUpdate:
         task = self._task_of(engine)
         if self._checked is not engine:
             self._check(task)
+            if self.starts is not None:
+                self.starts.attach(engine)
             self._checked = engine
         output: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
         engine.state.output = output
         watched: Watched | None = None
         if "adv" in self.recipe.views:
-            assert self.attack is not None  # refused in the constructor
             attacked, watched = self._attacked(engine, batch, task)
-            output |= adversarial_view(engine, batch, self.attack, attacked, self._radii(engine, batchdata, batch))
+            output |= self._adversarial(engine, batchdata, batch, attacked)
             if self.recipe.objective is not None:
                 require_moved(self.recipe.name, output)
             engine.state.output = output
@@ -184,6 +195,17 @@ class RobustUpdate:
             return objective, None
         watched = Watched(own, batch.inputs, batch.targets, as_norm(self.attack.norm), objective)  # type: ignore[union-attr]
         return watched, watched
+
+    def _adversarial(self, engine: Any, batchdata: Any, batch: Batch, task: Task) -> dict[str, Tensor]:
+        """The adversarial view of a batch, with its radii and norms."""
+        assert self.attack is not None  # refused in the constructor
+        radii = self._radii(engine, batchdata, batch)
+        if self.starts is None:
+            return adversarial_view(engine, batch, self.attack, task, radii)
+        start = self.starts.begin(batchdata, batch.inputs, self.attack, radii, batch.mask)
+        output = adversarial_view(engine, batch, self.attack, task, radii, start)
+        self.starts.keep(batchdata, batch.inputs, output["adv_image"], self.attack, radii)
+        return output
 
     def _radii(self, engine: Any, batchdata: Any, batch: Batch) -> Tensor | None:
         """The radius of each sample, (B,); None for the attack's own."""

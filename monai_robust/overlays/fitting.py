@@ -20,7 +20,7 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     """Path of an overlay that fits a bundle: the shipped one where it fits, else one written to ``output``.
 
     Args:
-        name: a recipe, or ``attack``.
+        name: a recipe, ``attack``, or ``fast``, which fits wherever a recipe's overlay does.
         configs: the bundle's configuration files, in the order of its ``--config_file`` list.
         output: where to write, also what is shipped; by default ``robust_<name>.yaml`` in the current folder, and only
             where the shipped overlay does not fit.
@@ -34,6 +34,8 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     if name == "attack":
         engine = _engine(config, "SupervisedEvaluator", configs)
         text = render_attack(engine, _loss(config))
+    elif name == "fast":
+        text = shipped.read_text()
     else:
         engine = _engine(config, "SupervisedTrainer", configs)
         text = render_recipe(name, engine, _node(config, engine).get("train_handlers"))

@@ -1,0 +1,145 @@
+"""Attacks of few steps that begin where the last visit to a sample ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_robust.attacks.threat import Norm, as_norm, expand
+from monai_robust.errors import BadInputError
+from monai_robust.handlers.margins.ids import batch_ids, dataset_ids
+from monai_robust.tasks.tensors import plain
+
+__all__ = ["KeptStarts"]
+
+_GIB = 2**30
+
+
+class KeptStarts:
+    """Keep for every sample the perturbation its last attack ended with, as the start of its next attack.
+
+    From one visit to the next a network changes little, and so does the perturbation that hurts it most; an attack that
+    begins there needs fewer steps (ATTA, Zheng et al. 2020, section 4). Hand it to ``RobustUpdate(...,
+    starts=KeptStarts())``, with an attack of few steps such as ``PGD(steps=2)``.
+
+    A start is kept in units of its radius and comes back in those of the present one, so that it grows and shrinks with
+    a sample's margin. It stays on the pixels it was found on, also where random augmentation has moved the image
+    meanwhile, and is then worth less. A sample that was never visited, or whose image now has another shape (in a
+    padded batch: whose batch has), starts where the attack itself would.
+
+    Starts are not saved with checkpoints: the first epoch of a resumed training keeps them anew. Every process keeps
+    those of the samples it has seen itself.
+
+    Args:
+        limit_gib: memory that the starts of all samples may take, in GiB; they are held in half precision on the CPU,
+            2 bytes for every voxel and channel of every sample.
+        key: what the batch calls its samples; without such a key, an image's file name stands for it.
+
+    Raises:
+        BadInputError: for a limit that is not positive and, while training, when the limit is too small, or when
+            samples cannot be told apart.
+    """
+
+    def __init__(self, *, limit_gib: float = 8.0, key: str = "sample_id") -> None:
+        if isinstance(limit_gib, bool) or not isinstance(limit_gib, (int, float)) or not limit_gib > 0:
+            raise BadInputError(f"kept starts may take {limit_gib!r} GiB; give a positive number")
+        self.limit_gib = float(limit_gib)
+        self.key = key
+        self._shares: dict[str, Tensor] = {}  # perturbation / radius, (C, *spatial) float16, by sample id
+        self._bytes = 0
+        self._samples = 0
+
+    def __len__(self) -> int:
+        """The number of samples that have a start."""
+        return len(self._shares)
+
+    def attach(self, engine: Any) -> None:
+        """Learn of the trainer's data set how many samples there are, and that they can be told apart.
+
+        Raises:
+            BadInputError: when two of its items share an id.
+        """
+        dataset = getattr(getattr(engine, "data_loader", None), "dataset", None)
+        dataset_ids(dataset, self.key)
+        self._samples = len(dataset) if isinstance(dataset, Sized) else 0
+
+    def begin(
+        self,
+        batch: Any,
+        inputs: Tensor,
+        attack: Callable[..., Tensor],
+        eps: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor | None:
+        """Where the attack on a batch begins, (B, C, *spatial); None, where it likes, if nothing is kept of the batch.
+
+        Args:
+            batch: what the data loader gave, which tells the samples' ids.
+            inputs: (B, C, *spatial), the clean inputs.
+            attack: its norm and radius count, and its random start where nothing is kept of a sample.
+            eps: (B,) radii; the attack's own by default.
+            mask: (B, 1, *spatial), true where there is image.
+        """
+        shares = [self._fitting(name, inputs) for name in batch_ids(batch, self.key, len(inputs))]
+        rows = [row for row, share in enumerate(shares) if share is not None]
+        if not rows:
+            return None
+        clean = plain(inputs)
+        radius = _radii(attack, eps, clean)
+        start = _own_start(attack, clean, radius, mask)
+        kept = torch.stack([share for share in shares if share is not None]).to(start)
+        start[rows] = kept * expand(radius[rows], kept).to(kept.dtype)
+        return start
+
+    def keep(
+        self,
+        batch: Any,
+        inputs: Tensor,
+        adversarial: Tensor,
+        attack: Callable[..., Tensor],
+        eps: Tensor | None = None,
+    ) -> None:
+        """Remember what an attack on a batch ended with; of a sample that is in it twice, the last.
+
+        Raises:
+            BadInputError: when the starts of all samples would take more memory than they may.
+        """
+        delta = (plain(adversarial) - plain(inputs)).detach().float()
+        shares = (delta / expand(_radii(attack, eps, delta), delta)).to("cpu", torch.float16)
+        for name, share in zip(batch_ids(batch, self.key, len(inputs)), shares, strict=True):
+            before = self._shares.get(name)
+            self._bytes += share.nbytes - (0 if before is None else before.nbytes)
+            self._shares[name] = share.clone()  # a row of the batch would hold on to all of it
+        self._require_room()
+
+    def _fitting(self, name: str, inputs: Tensor) -> Tensor | None:
+        share = self._shares.get(name)
+        return share if share is not None and share.shape == inputs.shape[1:] else None
+
+    def _require_room(self) -> None:
+        samples = max(self._samples, len(self._shares))
+        each = self._bytes / len(self._shares)
+        if samples * each > self.limit_gib * _GIB:
+            raise BadInputError(
+                f"the starts of {samples} samples take {samples * each / _GIB:.3g} GiB, and {self.limit_gib:g} are "
+                "allowed; raise limit_gib of KeptStarts, or train without kept starts"
+            )
+
+
+def _radii(attack: Callable[..., Tensor], eps: Tensor | None, like: Tensor) -> Tensor:
+    """(B,) float32; 1 where neither the call nor the attack tells a radius."""
+    radius = getattr(attack, "eps", None) if eps is None else eps
+    return torch.as_tensor(1.0 if radius is None else radius, dtype=torch.float32, device=like.device).expand(len(like))
+
+
+def _own_start(attack: Callable[..., Tensor], clean: Tensor, radius: Tensor, mask: Tensor | None) -> Tensor:
+    """The start that an attack chooses by itself, such as a random one, (B, C, *spatial)."""
+    kind = getattr(attack, "random_start", False)
+    if not kind:
+        return torch.zeros_like(clean)
+    norm: Norm = as_norm(getattr(attack, "norm", "l2"))
+    inside = None if mask is None else mask.bool().expand_as(clean)
+    return norm.sample(clean, radius, None, surface=kind == "sphere", mask=inside)
