@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from monai_robust.evaluation.run import read_run
 from monai_robust.metrics import auc_robust
 
 
 def run_row(folder: Path) -> dict[str, object]:
     """AUC_robust, the accuracy at each radius and the seconds of training of one run, ``NAME-SEED``."""
     name, seed = folder.name.rsplit("-", 1)
-    outcomes = pd.read_csv(folder / "robustness" / "outcomes.csv")
-    accuracy = outcomes.groupby("severity")["score"].mean()
+    accuracy = read_run(folder / "robustness").outcomes.groupby("severity")["score"].mean()
     times = pd.read_csv(folder / "epoch_times.csv").drop(columns="epoch").sum()
     area = auc_robust(accuracy.index, accuracy.to_numpy())
     levels = {f"radius {radius:g}": 100 * value for radius, value in accuracy.items()}
@@ -25,7 +25,7 @@ def run_row(folder: Path) -> dict[str, object]:
 
 
 def main(output: Path, reference: str = "sat20") -> None:
-    rows = pd.DataFrame([run_row(path.parents[1]) for path in sorted(output.glob("*/robustness/outcomes.csv"))])
+    rows = pd.DataFrame([run_row(path.parents[1]) for path in sorted(output.glob("*/robustness/run.json"))])
     clocks = [column for column in rows if str(column).endswith("seconds")]
     base = rows[rows["name"] == reference].set_index("seed")[["AUC_robust", *clocks]]
     for column in base:

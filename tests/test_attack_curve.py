@@ -276,3 +276,35 @@ def test_a_task_that_runs_the_network_in_its_own_way_is_run_so(victim):
 
     curve = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=5, task=Doubled()))
     assert 0 < curve.standing()[0] < 1
+
+
+class Viewing(nn.Module):
+    """Counts on channels that lie first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Linear(3 * 64, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.view(len(x), -1)) + self.features(x).mean(dim=(2, 3))[:, :3]
+
+
+def test_a_network_that_counts_on_the_usual_layout_gets_it():
+    network, inputs = Viewing().eval(), torch.rand(12, 3, 8, 8)
+    with torch.no_grad():
+        labels = network(inputs).argmax(dim=1)
+    curve = attack_curve(network, inputs, labels, [0.1, 0.5, 5.0], attack=PGD(steps=5), batch_size=4)
+    assert curve.standing()[-1] < 1
+    assert wrong(network, curve.adversarial(5.0), labels)[curve.radius.isfinite()].all()
+
+
+def test_a_fast_form_with_several_channels_gives_the_usual_layout_back():
+    network = TinyNet(channels=3).eval()
+    inputs = torch.rand(6, 3, 8, 8)
+    with torch.no_grad():
+        network.head.weight.mul_(30)
+        labels = network(inputs).argmax(dim=1)
+    assert isinstance(fast_form(network, inputs), FastForm)
+    curve = attack_curve(network, inputs, labels, [0.5, 2.0], attack=PGD(steps=3))
+    assert curve.adversarial(2.0).is_contiguous()

@@ -96,7 +96,7 @@ class RadiusSearch:
             raise BadInputError(f"{radius:g} is not among the radii of this curve: {listed}")
         points = self._projected(ladder.withstood, torch.arange(len(given), device=given.device), given)
         broken = ladder.distance * (1 - ROUNDING) <= given
-        points = torch.where(expand(broken, points), ladder.nearest, points).to(self.like.dtype)
+        points = torch.where(expand(broken, points), ladder.nearest, points).to(self.like.dtype).contiguous()
         return MetaTensor(points).copy_meta_from(self.like) if isinstance(self.like, MetaTensor) else points
 
     def _projected(self, points: Tensor, rows: Tensor, radius: Tensor) -> Tensor:
@@ -120,8 +120,9 @@ class RadiusSearch:
         return self.task.forward(network, self.own(points), targets)
 
     def own(self, points: Tensor) -> Tensor:
-        """As the network is shown them: the search itself is in single precision at least."""
-        return points.to(self.like.dtype)
+        """As the network is shown them: the search itself is in single precision at least, and may lie in memory as the
+        fast form of the network likes it."""
+        return points.to(self.like.dtype).contiguous()
 
 
 def _joined(parts: Sequence[Any]) -> Any:
