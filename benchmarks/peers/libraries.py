@@ -130,13 +130,17 @@ APGD: dict[str, Callable[..., Tensor]] = {"torchattacks": _torchattacks_apgd, "A
 
 
 def _torchattacks_strong(
-    network: nn.Module, inputs: Tensor, labels: Tensor, norm: NormName, eps: float, queries: int
+    network: nn.Module, inputs: Tensor, labels: Tensor, norm: NormName, eps: float, queries: int, steps: int = 10
 ) -> Tensor:
+    """torchattacks' AutoAttack, whose members take 10 steps unless told otherwise; the publication has 100."""
     with torch.no_grad():
         classes = network(inputs[:1]).shape[1]
     name = {"l2": "L2", "linf": "Linf"}[norm]
     attack = torchattacks.AutoAttack(network, norm=name, eps=eps, n_classes=classes, seed=0)
-    attack._autoattack.attacks[-1].n_queries = queries  # of Square; AutoAttack itself has no argument for it
+    *climbing, square = attack._autoattack.attacks  # AutoAttack itself has no arguments for their numbers
+    square.n_queries = queries
+    for member in climbing:
+        member.steps = steps
     return attack(inputs, labels)
 
 
