@@ -1,6 +1,6 @@
 """Robust accuracy at eight radii: a loop over radii with four libraries against one search of ours.
 
-python -m benchmarks.peers.bench_curve --dataset_dir /data/covid_cxr3 [--images 300] [--rounds 1] [--radii ...]
+python -m benchmarks.peers.bench_curve --dataset_dir /data/covid_cxr3 [--images 300] [--rounds 1] [--radii ...] [--libraries ...]
 
 L2 PGD with 20 steps of 2.5 * eps / 20 from the input, float32, the same batches for all. The libraries get a network
 whose parameters ask for no gradients (foolbox and ART would compute them), and the forward pass that tells accuracy
@@ -71,6 +71,7 @@ def ours(given: argparse.Namespace, task: Problem) -> Curve:
 def main() -> None:
     parser = arguments(__doc__, images=300, size=96, batch=32, steps=20, rounds=1, threads=1, epochs=6)
     parser.add_argument("--radii", type=float, nargs="+", default=list(RADII))
+    parser.add_argument("--libraries", nargs="+", choices=list(PEERS), default=list(PEERS))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     task = problem(given, epochs=given.epochs)
@@ -78,7 +79,7 @@ def main() -> None:
     print(f"{machine()}; {len(task.images)} images of {given.size} px, batch {given.batch}, {given.steps} steps")
     print(f"clean accuracy {task.accuracy(task.images):.2f} %")
     actions: dict[str, Callable[[], list]] = {
-        name: partial(of_library, pgd, given, task) for name, pgd in PEERS.items()
+        name: partial(of_library, PEERS[name], given, task) for name in given.libraries
     }
     actions |= {f"{OURS}, plain loop": partial(plain_loop, given, task), OURS: partial(ours, given, task)}
     seconds, results, refused = in_turns(actions, given.rounds)

@@ -124,7 +124,7 @@ def attack_curve(
 
 def _settle(search: RadiusSearch, attack: GradientAttack) -> None:
     """Attack until every sample is settled: then, where the attack computes in half precision, once more without."""
-    clean = search.samples.clean[: search.batch_size]
+    clean = search.samples.clean[:2]
     fast = fast_form(search.network, search.own(clean))
     for one in _precisions(attack):
         if one is not attack:
