@@ -1,6 +1,6 @@
 """Robust accuracy at eight radii: a loop over radii with four libraries against one search of ours.
 
-python -m benchmarks.peers.bench_curve --dataset_dir /data/covid_cxr3 [--images 300] [--rounds 1] [--radii ...] [--libraries ...]
+python -m benchmarks.peers.bench_curve --dataset_dir /data/covid_cxr3 [--images 300] [--radii ...] [--libraries ...]
 
 L2 PGD with 20 steps of 2.5 * eps / 20 from the input, float32, the same batches for all. The libraries get a network
 whose parameters ask for no gradients (foolbox and ART would compute them), and the forward pass that tells accuracy
