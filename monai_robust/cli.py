@@ -41,7 +41,7 @@ def _options(
 
 @app.command()
 def overlay(
-    name: Annotated[str, typer.Argument(help="A recipe (erm, at, advl, sat, ..., rtda), or attack.")],
+    name: Annotated[str, typer.Argument(help="A recipe (erm, at, ..., rtda), fast (after a recipe's), or attack.")],
     configs: Annotated[
         list[Path] | None,
         typer.Option("--for", help="A config file of the bundle to fit, in order; may be given several times."),
