@@ -4,12 +4,14 @@ import pytest
 import torch
 from conftest import TinyNet
 from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from monai_robust.attacks import APGD, BIM, FGSM, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
+from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
+from monai_robust.attacks.criteria import Criterion
 from monai_robust.attacks.fast_form import FastForm, fast_form
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Classification, Segmentation
+from monai_robust.tasks import Classification, Inferred, Segmentation
 
 COUNT = 30
 RADII = {"l2": [0.1, 0.2, 0.4, 0.8, 1.5, 3.0], "linf": [0.01, 0.02, 0.04, 0.08, 0.15, 0.3]}
@@ -220,15 +222,23 @@ def test_arguments_that_cannot_work_are_refused(victim):
         attack_curve(network, inputs, labels, [0.0, 1.0])
     with pytest.raises(BadInputError, match="gradient attack"):
         attack_curve(network, inputs, labels, [1.0], attack=WindowAttack(PGD(), (4, 4)))
-    with pytest.raises(BadInputError, match="batch"):
+    with pytest.raises(BadInputError, match="positive numbers"):
+        attack_curve(network, inputs, labels, ["small", "large"])
+    with pytest.raises(BadInputError, match="no samples"):
+        attack_curve(network, inputs[:0], labels[:0], [1.0])
+    with pytest.raises(BadInputError, match="minimum_norm"):
+        attack_curve(network, inputs, labels, [1.0], attack=FMN())
+    with pytest.raises(BadInputError, match="training mode"):
         attack_curve(network, inputs, labels, [1.0], attack=PGD(mode="train"))
+    with pytest.raises(BadInputError, match="training mode"):
+        attack_curve(TinyNet().train(), inputs, labels, [1.0], attack=PGD(mode="keep"))
     with pytest.raises(BadInputError, match="not among the radii"):
         attack_curve(network, inputs, labels, [1.0], attack=PGD(steps=1)).adversarial(0.5)
 
 
 def test_the_fast_form_computes_the_same_without_its_batch_normalisation(victim):
     network, inputs, _ = victim
-    fast = fast_form(network, inputs)
+    fast = fast_form(network, lambda form: form(inputs))
     assert isinstance(fast, FastForm)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
     torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
@@ -258,13 +268,17 @@ class Branching(nn.Module):
 def test_a_network_without_a_faster_form_that_agrees_is_used_itself(victim):
     network, inputs, _ = victim
     noisy = Noisy(network).eval()
-    assert fast_form(noisy, inputs) is noisy
-    assert fast_form(network.train(), inputs) is network
+    assert fast_form(noisy, lambda form: form(inputs)) is noisy
+    assert fast_form(network.train(), lambda form: form(inputs)) is network
     call = lambda x: network(x)  # noqa: E731
-    assert fast_form(call, inputs) is call
+    assert fast_form(call, lambda form: form(inputs)) is call
     branching = Branching(network.eval()).eval()
-    torch.testing.assert_close(fast_form(branching, inputs)(inputs), network(inputs), rtol=1e-4, atol=1e-4)
-    assert any(isinstance(module, nn.BatchNorm2d) for module in fast_form(branching, inputs).modules())
+    torch.testing.assert_close(
+        fast_form(branching, lambda form: form(inputs))(inputs), network(inputs), rtol=1e-4, atol=1e-4
+    )
+    assert any(
+        isinstance(module, nn.BatchNorm2d) for module in fast_form(branching, lambda form: form(inputs)).modules()
+    )
 
 
 def test_a_task_that_runs_the_network_in_its_own_way_is_run_so(victim):
@@ -305,6 +319,151 @@ def test_a_fast_form_with_several_channels_gives_the_usual_layout_back():
     with torch.no_grad():
         network.head.weight.mul_(30)
         labels = network(inputs).argmax(dim=1)
-    assert isinstance(fast_form(network, inputs), FastForm)
+    assert isinstance(fast_form(network, lambda form: form(inputs)), FastForm)
     curve = attack_curve(network, inputs, labels, [0.5, 2.0], attack=PGD(steps=3))
     assert curve.adversarial(2.0).is_contiguous()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_ends_where_rounding_takes_a_point_beyond_its_radius(seed):
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 2)).eval()
+    inputs = (torch.rand(12, 1, 32, 32) - 0.48) / 0.23
+    with torch.no_grad():
+        labels = network(inputs).argmax(dim=1)
+    radii = [step / 255 / 0.23 for step in (0.25, 0.5, 1, 2, 4, 8)]
+    attack = PGD(norm="linf", steps=10)
+    curve = attack_curve(network, inputs, labels, radii, attack=attack)
+    plain = torch.stack([(~wrong(network, attack(network, inputs, labels, r), labels)).float().mean() for r in radii])
+    assert torch.equal(curve.standing(), plain)
+    for radius in radii:
+        assert torch.equal(wrong(network, curve.adversarial(radius), labels), curve.radius <= radius * (1 + 1e-6))
+
+
+def test_fgsm_makes_one_step_at_every_radius(victim, monkeypatch):
+    network, inputs, labels = victim
+    taken: list[tuple[int, float]] = []
+    step = FGSM._step
+
+    def noted(self, points, gradient, samples, limits):
+        taken.extend(zip(samples.rows.tolist(), samples.eps.tolist(), strict=True))
+        return step(self, points, gradient, samples, limits)
+
+    monkeypatch.setattr(FGSM, "_step", noted)
+    attack_curve(network, inputs, labels, RADII["linf"], attack=FGSM())
+    assert len(taken) == len(set(taken))
+
+
+class FixedWindow(nn.Module):
+    """Takes images of one size only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.convolution(x).view(-1, 2, 8, 8)
+
+
+def test_a_network_is_only_run_as_its_task_runs_it():
+    network, inputs = FixedWindow().eval(), torch.rand(2, 1, 16, 16)
+    task = Inferred(Segmentation(), SlidingWindowInferer((8, 8)))
+    with torch.no_grad():
+        labels = task.forward(network, inputs, None).argmax(dim=1, keepdim=True)
+    curve = attack_curve(
+        network, inputs, labels, [0.1, 10.0], attack=PGD(steps=3, task=task), criterion=DiceBelow(0.9), batch_size=2
+    )
+    assert curve.radius.isfinite().all()
+
+
+class Optional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = TinyNet()
+
+    def forward(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        return self.network(x) if weight is None else self.network(x) * weight.unsqueeze(1)
+
+
+class ViewedTerms(Classification):
+    """Counts on outputs in the usual layout."""
+
+    def forward(self, network, inputs, targets):
+        return network(inputs).view(len(inputs), 3, -1).mean(dim=2)
+
+
+def test_optional_arguments_and_tasks_that_count_on_the_usual_layout_do_no_harm():
+    inputs, labels = torch.rand(6, 1, 8, 8), torch.zeros(6, dtype=torch.long)
+    network = Optional().eval()
+    fast = fast_form(network, lambda form: form(inputs))
+    torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
+    dense = TinyNet(dense=True).eval()
+    curve = attack_curve(dense, inputs, labels, [0.1, 1.0], attack=PGD(steps=2, task=ViewedTerms()))
+    assert len(curve.radius) == 6
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=3), APGD(steps=3)], ids=["pgd", "apgd"])
+def test_half_precision_networks_are_searched(attack):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).half().eval()
+    inputs = torch.rand(10, 1, 8, 8).half()
+    with torch.no_grad():
+        labels = network(inputs).argmax(dim=1)
+    curve = attack_curve(network, inputs, labels, [0.1, 0.5, 5.0], attack=attack)
+    points = curve.adversarial(5.0)
+    assert points.dtype == torch.float16
+    assert torch.equal(wrong(network, points, labels), curve.radius.isfinite())
+    found = curve.radius.isfinite()
+    measured = (points - inputs).float().flatten(1).norm(dim=1)[found]
+    torch.testing.assert_close(measured, curve.distance[found], rtol=1e-3, atol=1e-4)
+
+
+def test_a_stricter_criterion_than_the_attacks_own_success_is_searched_on(victim):
+    network, inputs, labels = victim
+
+    class Unlikely(Criterion):
+        name = "unlikely"
+
+        def __call__(self, task, outputs, targets, clean_outputs):
+            return outputs.softmax(dim=1).gather(1, targets[:, None])[:, 0] < 0.2
+
+    attack, radius = APGD(steps=20), RADII["l2"][4]
+    curve = attack_curve(network, inputs, labels, [radius], attack=attack, criterion=Unlikely())
+    with torch.no_grad():
+        plain = network(attack(network, inputs, labels, radius)).softmax(dim=1).gather(1, labels[:, None])[:, 0] < 0.2
+    assert plain.any()
+    assert (curve.radius.isfinite() >= plain).all()
+
+
+def test_a_strong_set_in_half_precision_is_tried_again_without(victim):
+    network, inputs, labels = victim
+    blind = BlindInHalfPrecision(network).eval()
+    attack = strong_attack("classification", steps=5, queries=1, precision="bfloat16")
+    own = strong_attack("classification", steps=5, queries=1)
+    found = attack_curve(
+        blind, inputs, labels, RADII["l2"], attack=attack, generator=torch.Generator().manual_seed(0)
+    ).standing()
+    wanted = attack_curve(
+        network, inputs, labels, RADII["l2"], attack=own, generator=torch.Generator().manual_seed(0)
+    ).standing()
+    assert (found - wanted).abs().max() <= 0.1
+    assert wanted[2] < 0.8
+
+
+def test_targets_in_a_list_are_kept_in_their_places(victim):
+    network, inputs, labels = victim
+
+    class Paired(Classification):
+        def terms(self, outputs, targets):
+            return super().terms(outputs, targets[0])
+
+    class Wrong(Criterion):
+        name = "wrong"
+
+        def __call__(self, task, outputs, targets, clean_outputs):
+            return outputs.argmax(dim=1) != targets[1]
+
+    curve = attack_curve(
+        network, inputs, [labels, labels], RADII["l2"], attack=PGD(task=Paired()), criterion=Wrong(), batch_size=4
+    )
+    plain = attack_curve(network, inputs, labels, RADII["l2"], batch_size=4)
+    torch.testing.assert_close(curve.radius, plain.radius)

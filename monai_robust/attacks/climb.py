@@ -78,7 +78,7 @@ class Climb:
             slope, outputs = self.attack._pass(self._run, self.points, targets, search.task)
         won = search.succeeded(outputs, select_rows(search.judged, rows))
         won[won.clone()] = search.confirmed(rows[won], self.points[won])
-        if not self.attack.random_start:
+        if not self.attack.random_start and self.attack.steps > 1:
             first = self.step == 0
             self.slopes[rows[first]], self.has_slope[rows[first]] = slope[first], True
         going = ~won

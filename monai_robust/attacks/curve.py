@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_robust.attacks.climb import Climb
-from monai_robust.attacks.criteria import Criterion, as_criterion
+from monai_robust.attacks.criteria import Criterion, Incorrect, as_criterion
+from monai_robust.attacks.ensemble import AttackEnsemble
 from monai_robust.attacks.fast_form import fast_form
 from monai_robust.attacks.gradient import PGD, GradientAttack, _checked, _positive
-from monai_robust.attacks.guard import bare, untouched
+from monai_robust.attacks.guard import bare, same_in_both_modes, untouched
 from monai_robust.attacks.masks import checked_mask
+from monai_robust.attacks.minimum_norm import FMN
 from monai_robust.attacks.radius_search import RadiusSearch
 from monai_robust.attacks.samples import Generators, Samples
 from monai_robust.attacks.threat import as_radius
@@ -100,11 +102,15 @@ def attack_curve(
     attack = PGD() if attack is None else attack
     if not isinstance(attack, GradientAttack):  # such as one whose windows, and not the image, keep the radius
         raise BadInputError(f"radii are searched with a gradient attack such as PGD, not {type(attack).__name__}")
-    if attack.mode == "train":
-        raise BadInputError("in mode='train' a sample depends on its batch, and has no radius of its own; use 'eval'")
+    if isinstance(attack, FMN):
+        raise BadInputError("FMN looks for the nearest success itself; use minimal_radius(method='minimum_norm')")
+    if attack.mode == "train" or (attack.mode == "keep" and _is_training(network)):
+        raise BadInputError("in training mode a sample depends on its batch or on chance; use mode='eval'")
     _positive("batch_size", batch_size, int)
     with torch.inference_mode(False), torch.no_grad():
         clean = _checked(inputs)
+        if not len(clean):
+            raise BadInputError("there are no samples to attack; give at least one")
         inside = None if mask is None else checked_mask(mask, clean)
         attack.bounds.check(clean, inside)
         rungs = _rungs(radii, clean)
@@ -124,28 +130,40 @@ def attack_curve(
 
 def _settle(search: RadiusSearch, attack: GradientAttack) -> None:
     """Attack until every sample is settled: then, where the attack computes in half precision, once more without."""
-    clean = search.samples.clean[:2]
-    fast = fast_form(search.network, search.own(clean))
+    few = torch.arange(min(2, len(search.samples.clean)))
+    fast = fast_form(search.network, lambda network: search.outputs(network, few))
     for one in _precisions(attack):
         if one is not attack:
             search.ladder.doubt()
-        if type(one)._search is GradientAttack._search:
+        if _only_steps(one):
             Climb(search, one, fast).run()
         else:
             _call(search, one, fast)
 
 
+def _only_steps(attack: GradientAttack) -> bool:
+    kind = type(attack)
+    return kind._search is GradientAttack._search and kind._gradient is GradientAttack._gradient
+
+
 def _precisions(attack: GradientAttack) -> list[GradientAttack]:
-    if attack.precision is None:
-        return [attack]
-    own = copy.copy(attack)
-    own.precision = None
-    return [attack, own]
+    members = attack.members if isinstance(attack, AttackEnsemble) else ()
+    half = any(one.precision is not None for one in (attack, *members))
+    return [attack, _in_own_precision(attack)] if half else [attack]
+
+
+def _in_own_precision(attack: GradientAttack) -> GradientAttack:
+    attack = copy.copy(attack)
+    attack.precision = None
+    if isinstance(attack, AttackEnsemble):
+        attack.members = tuple(map(_in_own_precision, attack.members))
+    return attack
 
 
 def _call(search: RadiusSearch, attack: GradientAttack, network: Callable[..., Any]) -> None:
     """Run an attack as a whole, batch by batch, each sample within the radius that is its turn."""
-    if isinstance(attack, WorstSearch):  # a worse point than the first success is not asked for
+    if isinstance(attack, WorstSearch) and isinstance(search.criterion, Incorrect) and attack.goal == "untargeted":
+        # its success is the criterion's, and a worse point than the first one is not asked for
         attack = copy.copy(attack)
         attack.stop_at_success = True
     while len(rows := search.ladder.open.nonzero().flatten()):
@@ -154,19 +172,29 @@ def _call(search: RadiusSearch, attack: GradientAttack, network: Callable[..., A
             own = search.samples.take(some)
             points = attack(
                 network,
-                own.clean,
+                search.own(own.clean),
                 select_rows(search.judged, some),
                 search.ladder.radii[trial],
                 task=search.task,
                 generator=own.generator,
                 mask=own.inside,
-            )
+            ).to(own.clean)
             won = search.confirmed(some, points)
             search.ladder.lost(some[~won], trial[~won], points[~won])
 
 
+def _is_training(network: Callable[..., Any]) -> bool:
+    """Whether a network's answers depend on the mode that it is in now."""
+    if not isinstance(network, nn.Module) or not any(module.training for module in network.modules()):
+        return False
+    return not same_in_both_modes(network)
+
+
 def _rungs(radii: Sequence[float] | Tensor, clean: Tensor) -> Tensor:
-    values = radii.detach().float().cpu() if isinstance(radii, Tensor) else torch.tensor([float(one) for one in radii])
+    try:
+        values = torch.as_tensor(radii, dtype=torch.float32).detach().cpu()
+    except (TypeError, ValueError):
+        raise BadInputError(f"the radii are {radii!r}; they must be a list of positive numbers") from None
     if values.ndim != 1 or not len(values):
         raise BadInputError("there is no radius to attack within; give a list of at least one")
     rungs = as_radius(values, len(values), clean.device).sort().values

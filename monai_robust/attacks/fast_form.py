@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 __all__ = ["FastForm", "fast_form"]
 
@@ -25,46 +25,42 @@ class FastForm(nn.Module):
     can be traced; weights and inputs lie with channels last.
 
     Args:
-        network: in evaluation mode; it is not changed, and shares no memory with its copy.
+        copied: a copy of a network in evaluation mode, folded where that was possible; it is changed.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, copied: nn.Module) -> None:
         super().__init__()
-        self.own = _folded(network).requires_grad_(False)
+        self.own = copied.requires_grad_(False)
         for parameter in self.own.parameters():
             if parameter.ndim in _LAYOUTS:
                 parameter.data = parameter.data.contiguous(memory_format=_LAYOUTS[parameter.ndim])
 
     def forward(self, inputs: Tensor, *arguments: Any, **keywords: Any) -> Any:
         layout = _LAYOUTS.get(inputs.ndim, torch.contiguous_format)
-        return self.own(inputs.contiguous(memory_format=layout), *arguments, **keywords)
+        outputs = self.own(inputs.contiguous(memory_format=layout), *arguments, **keywords)
+        return tree_map(_usual, outputs)
 
 
-def fast_form(network: Callable[..., Any], inputs: Tensor) -> Callable[..., Any]:
+def fast_form(network: Callable[..., Any], run: Callable[[Callable[..., Any]], Any]) -> Callable[..., Any]:
     """A form of a network that takes less time; the network itself where no other one agrees with it.
 
     Args:
         network: any callable; only a ``torch.nn.Module`` in evaluation mode has other forms.
-        inputs: (B, C, *spatial), on which both forms must have the same outputs, but for rounding. A network that is
-            random on purpose has not.
+        run: outputs of a network, run as it will be, on a few samples. On these both forms must have the same outputs,
+            but for rounding; a network that is random on purpose has not.
     """
     if not isinstance(network, nn.Module) or any(module.training for module in network.modules()):
         return network
     with torch.no_grad():
-        wanted = network(inputs)
-        try:
-            fast = FastForm(network)
-            found = fast(inputs)
-        except (RuntimeError, TypeError):  # it cannot be copied, or counts on tensors that lie in the usual order
-            return network
-    return fast if _agree(wanted, found) else network
-
-
-def _folded(network: nn.Module) -> nn.Module:
-    try:
-        return fuse(network)
-    except Exception:  # whatever a network does with shapes and values may fail on the symbols of a tracer
-        return copy.deepcopy(network)
+        wanted = run(network)
+        for copied in (fuse, copy.deepcopy):
+            try:
+                fast = FastForm(copied(network))
+                if _agree(wanted, run(fast)):
+                    return fast
+            except Exception:  # what a network does may fail on a tracer or in another layout; it serves itself
+                continue
+    return network
 
 
 def _agree(wanted: Any, found: Any) -> bool:
@@ -79,3 +75,8 @@ def _near(wanted: Any, found: Any) -> bool:
         return wanted.shape == found.shape and torch.equal(wanted, found)
     slack = _AGREEMENT * float(wanted.abs().max()) if wanted.numel() else 0.0
     return torch.allclose(wanted, found, rtol=0.0, atol=slack)
+
+
+def _usual(output: Any) -> Any:
+    """In the order of memory that a task may count on."""
+    return output.contiguous() if isinstance(output, Tensor) else output

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from monai_robust.attacks.threat import Norm
 
-__all__ = ["ROUNDING", "Ladder"]
+__all__ = ["Ladder"]
 
 # A perturbation that was projected to a radius may exceed it by rounding.
-ROUNDING = 1e-5
+_ROUNDING = 1e-5
 
 
 class Ladder:
@@ -56,14 +56,15 @@ class Ladder:
         """
         return self.breaks[rows] - 1
 
-    def won(self, rows: Tensor, points: Tensor) -> None:
-        """Note successes (R, C, *spatial) of ``rows``."""
+    def won(self, rows: Tensor, points: Tensor, trial: Tensor) -> None:
+        """Note successes (R, C, *spatial) of ``rows``, found within the radii ``trial`` (R,).
+
+        By rounding of ``clean + delta`` they may measure a little more than the radius they were projected to.
+        """
         distance = self.norm.size(points - self.clean[rows]).to(self.radii)
-        place = torch.searchsorted(self.radii, distance * (1 - ROUNDING))
-        nearer = distance < self.distance[rows]
-        at = rows[nearer]
-        self.nearest[at], self.distance[at] = points[nearer], distance[nearer]
-        self.breaks[at] = torch.minimum(self.breaks[at], place[nearer])
+        place = torch.searchsorted(self.radii, distance * (1 - _ROUNDING))
+        self.nearest[rows], self.distance[rows] = points, distance
+        self.breaks[rows] = torch.minimum(place, trial)
 
     def lost(self, rows: Tensor, trial: Tensor, points: Tensor) -> None:
         """Note that attacks on ``rows`` within the radii ``trial`` (R,) have failed at ``points``."""

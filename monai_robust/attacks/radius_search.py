@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_robust.attacks.criteria import Criterion
 from monai_robust.attacks.gradient import GradientAttack
-from monai_robust.attacks.ladder import ROUNDING, Ladder
+from monai_robust.attacks.ladder import Ladder
 from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import expand
 from monai_robust.errors import BadInputError
@@ -63,39 +63,43 @@ class RadiusSearch:
 
     def _clean(self, criterion: Criterion) -> tuple[Any, Any, Criterion, Tensor]:
         """Passes of the clean inputs: the targets of the criterion and of the attack, and what is a success already."""
-        judged, aimed, already = [], [], []
+        judged, aimed, already, parts = [], [], [], []
         for rows in torch.arange(len(self.samples.clean)).split(self.batch_size):
             targets = select_rows(self.samples.targets, rows)
+            parts.append(targets)
             outputs = self._outputs(self.network, self.samples.clean[rows], targets)
             already.append(criterion(self.task, outputs, targets, outputs).to(self.samples.clean.device))
             judged.append(criterion.attacked(self.task, targets, outputs))
             if self.attack.goal != "untargeted":
                 aimed.append(self.task.aim(outputs, judged[-1], self.attack.goal))
-        wanted = _joined(judged)
+        kept = all(one is given for one, given in zip(judged, parts, strict=True))
+        wanted = self.samples.targets if kept else _joined(judged)
         return wanted, _joined(aimed) if aimed else wanted, criterion.absolute(), torch.cat(already)
 
     def confirmed(self, rows: Tensor, points: Tensor) -> Tensor:
         """Which of the points (R, C, *spatial) are successes by the network itself, (R,) bool; those are noted, and
         drawn into smaller radii as long as they remain successes."""
-        won = self._succeeds(rows, points)
-        rows, points = rows[won], points[won]
+        trial, won = self.ladder.trial(rows), self._succeeds(rows, points)
+        rows, points, trial = rows[won], points[won], trial[won]
         while len(rows):
-            self.ladder.won(rows, points)
+            self.ladder.won(rows, self.own(points).to(self.samples.clean), trial)  # as they will be handed back
             rows = rows[self.ladder.open[rows]]
-            points = self._projected(self.ladder.nearest, rows, self.ladder.radii[self.ladder.breaks[rows] - 1])
+            trial = self.ladder.trial(rows)
+            points = self._projected(self.ladder.nearest, rows, self.ladder.radii[trial])
             still = self._succeeds(rows, points)
-            rows, points = rows[still], points[still]
+            rows, points, trial = rows[still], points[still], trial[still]
         return won
 
     def within(self, radius: float) -> Tensor:
         """See :meth:`AttackCurve.adversarial`."""
         ladder = self.ladder
         given = torch.full_like(ladder.distance, radius)
-        if not bool(torch.isclose(ladder.radii, given[:1]).any()):
+        rung = int((ladder.radii - radius).abs().argmin())
+        if not bool(torch.isclose(ladder.radii[rung], given[0])):
             listed = ", ".join(f"{rung:g}" for rung in ladder.radii.tolist())
             raise BadInputError(f"{radius:g} is not among the radii of this curve: {listed}")
         points = self._projected(ladder.withstood, torch.arange(len(given), device=given.device), given)
-        broken = ladder.distance * (1 - ROUNDING) <= given
+        broken = ladder.breaks <= rung
         points = torch.where(expand(broken, points), ladder.nearest, points).to(self.like.dtype).contiguous()
         return MetaTensor(points).copy_meta_from(self.like) if isinstance(self.like, MetaTensor) else points
 
@@ -116,6 +120,10 @@ class RadiusSearch:
         """What the criterion says, (R,) bool."""
         return self.criterion(self.task, outputs, targets, None).to(self.samples.clean.device)
 
+    def outputs(self, network: Callable[..., Any], rows: Tensor) -> Any:
+        """Of a network for clean samples."""
+        return self._outputs(network, self.samples.clean[rows], select_rows(self.judged, rows))
+
     def _outputs(self, network: Callable[..., Any], points: Tensor, targets: Any) -> Any:
         return self.task.forward(network, self.own(points), targets)
 
@@ -132,6 +140,8 @@ def _joined(parts: Sequence[Any]) -> Any:
         return torch.cat([torch.as_tensor(part) for part in parts])
     if isinstance(first, Mapping):
         return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, (list, tuple)) and all(isinstance(one, Tensor) for part in parts for one in part):
+        return type(first)(_joined(entries) for entries in zip(*parts, strict=True))
     if isinstance(first, (list, tuple)):
         return [entry for part in parts for entry in part]
     return first

@@ -33,8 +33,8 @@ def batch_ids(batch: Any, key: str, size: int) -> list[str]:
     if given is None:
         keys = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else "none, the batch is no dictionary"
         raise BadInputError(
-            f"samples must be known again (for margins, for kept starts): the batch has no key {key!r} and its images no file name (they "
-            f"are no MetaTensors); add one to the data set's items (keys of the batch: {keys})"
+            f"samples must be known again (for margins, for kept starts): the batch has no key {key!r} and its images "
+            f"no file name (they are no MetaTensors); add one to the data set's items (keys of the batch: {keys})"
         )
     _check_unmixed(given, what, size)
     ids = [given] if isinstance(given, str) else _texts(given)
