@@ -426,7 +426,10 @@ def test_a_stricter_criterion_than_the_attacks_own_success_is_searched_on(victim
         def __call__(self, task, outputs, targets, clean_outputs):
             return outputs.softmax(dim=1).gather(1, targets[:, None])[:, 0] < 0.2
 
-    attack, radius = APGD(steps=20), RADII["l2"][4]
+    with torch.no_grad():
+        network.head.weight.mul_(10)
+        network.head.bias.mul_(10)
+    attack, radius = APGD(steps=20), RADII["l2"][3]
     curve = attack_curve(network, inputs, labels, [radius], attack=attack, criterion=Unlikely())
     with torch.no_grad():
         plain = network(attack(network, inputs, labels, radius)).softmax(dim=1).gather(1, labels[:, None])[:, 0] < 0.2
