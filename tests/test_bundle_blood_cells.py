@@ -79,7 +79,8 @@ def measured(smears: Path, trained: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def measure(smears: Path, model: Path, folder: Path, **changes: Any) -> None:
-    settings = {**SMALL, "radii": [0.5, 8.0], "attack_steps": 3, "measurement#batch_size": 2, **changes}
+    settings = {**SMALL, "radii": [0.5, 8.0], "attack_steps": 3, "measurement#batch_size": 2}
+    settings |= {"measurement#sanity_samples": 4, **changes}
     run(
         config_file=[TRAIN, config("robustness")],
         dataset_dir=str(smears),

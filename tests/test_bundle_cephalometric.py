@@ -78,7 +78,8 @@ def measured(films: Path, trained: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def measure(films: Path, model: Path, folder: Path, **changes: Any) -> None:
-    settings = {**SMALL, "radii": [0.5, 4.0], "attack_steps": 3, "measurement#batch_size": 2, **changes}
+    settings = {**SMALL, "radii": [0.5, 4.0], "attack_steps": 3, "measurement#batch_size": 2}
+    settings |= {"measurement#sanity_samples": 4, **changes}
     run(
         config_file=[TRAIN, config("robustness")],
         dataset_dir=str(films),

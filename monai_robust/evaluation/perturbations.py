@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from monai_robust.attacks import AttackEnsemble, GradientAttack, WindowAttack, attack_curve
+from monai_robust.attacks import FMN, AttackEnsemble, GradientAttack, WindowAttack, attack_curve
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.masks import bounding_box
 from monai_robust.attacks.threat import as_radius
@@ -162,7 +162,8 @@ class AttackSweep(Sweep):
         self.faithful = bool(faithful)
 
     def together(self, task: Task) -> bool:
-        searchable = isinstance(self.attack, GradientAttack) and self.attack.mode != "train"
+        whole = isinstance(self.attack, GradientAttack) and not isinstance(self.attack, FMN)
+        searchable = whole and self.attack.mode != "train"
         return searchable and not self.faithful and isinstance(innermost(task), Classification)
 
     def over(self, victim: Victim) -> Callable[[float], Tensor]:
