@@ -170,6 +170,7 @@ def test_robustness_measures_every_slice_and_the_report_reads_it(
         attack_on=attack_on,
         limit=2,
         **SMALL,
+        **{"measurement#sanity_samples": 4},
     )
     table = pd.read_csv(tmp_path / "run" / "outcomes.csv")
     assert set(table["perturbation"]) == {"clean", "pgd_l2", "ifgsm_l2"}

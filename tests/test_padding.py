@@ -540,7 +540,9 @@ def measured(folder, sweeps, value: float = 0.0, divisible: int = 1):
 
 SWEEPS = {
     "attack": lambda: AttackSweep(PGD(steps=2, random_start="ball", bounds=(0, 1)), [0.4], faithful=True),
-    "linf": lambda: AttackSweep(PGD(norm="linf", steps=2, random_start="sphere", bounds="per_image"), [0.1], faithful=True),
+    "linf": lambda: AttackSweep(
+        PGD(norm="linf", steps=2, random_start="sphere", bounds="per_image"), [0.1], faithful=True
+    ),
     "gaussian": lambda: CorruptionSweep("gaussian", [0.3]),
     "speckle": lambda: CorruptionSweep("speckle", [0.3]),
     "salt": lambda: CorruptionSweep("salt_and_pepper", [0.5]),
