@@ -24,7 +24,7 @@ from monai_robust.attacks.threat import as_radius
 from monai_robust.attacks.worst_search import WorstSearch
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
-from monai_robust.tasks.tensors import map_tensors, select_rows
+from monai_robust.tasks.tensors import outside_inference, select_rows
 
 __all__ = ["AttackCurve", "attack_curve"]
 
@@ -114,8 +114,7 @@ def attack_curve(
         inside = None if mask is None else checked_mask(mask, clean)
         attack.bounds.check(clean, inside)
         rungs = _rungs(radii, clean)
-        # tensors made in inference mode may not enter the attack's graph; their copies may
-        targets = map_tensors(lambda x: x.clone() if x.is_inference() else x, targets)
+        targets = outside_inference(targets)
         samples = Samples.of(clean, targets, rungs[0].repeat(len(clean)), generator, inside)
         network = bare(network)
         with untouched(network, attack.mode):

@@ -20,7 +20,7 @@ from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_ra
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.base import Goal, total
-from monai_robust.tasks.tensors import map_tensors
+from monai_robust.tasks.tensors import outside_inference
 
 __all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack"]
 
@@ -145,8 +145,7 @@ class GradientAttack:
         # An ordinary tensor even where the caller is in inference mode, whose tensors cannot enter a graph.
         with torch.inference_mode(False), torch.enable_grad():
             clean = _checked(inputs)
-            # Tensors made in inference mode may not enter a graph; their copies, made here, may.
-            targets = map_tensors(lambda x: x.clone() if x.is_inference() else x, targets)
+            targets = outside_inference(targets)
             radius = as_radius(self._radius(eps), len(clean), clean.device)
             inside = None if mask is None else checked_mask(mask, clean)
             self.bounds.check(clean, inside)

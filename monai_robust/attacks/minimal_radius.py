@@ -21,7 +21,7 @@ from monai_robust.attacks.minimum_norm import FMN, LogitMargin
 from monai_robust.attacks.threat import as_radius, expand
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks import Classification, Task
-from monai_robust.tasks.tensors import map_tensors, select_rows
+from monai_robust.tasks.tensors import outside_inference, select_rows
 
 __all__ = ["MinimalRadius", "minimal_radius"]
 
@@ -129,8 +129,7 @@ class _Search:
         self.network = network
         self.clean = clean
         self.wide = torch.promote_types(clean.dtype, torch.float32)  # to measure in, where inputs are half precision
-        # tensors made in inference mode may not enter the attack's graph; their copies may
-        self.targets = map_tensors(lambda x: x.clone() if x.is_inference() else x, targets)
+        self.targets = outside_inference(targets)
         self.task = task = losses[0]
         self.losses = losses
         self.attack = attack

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["map_tensors", "plain", "select_rows"]
+__all__ = ["map_tensors", "outside_inference", "plain", "select_rows"]
 
 
 def plain(value: Any) -> Any:
@@ -24,6 +24,11 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map_tensors(function, item) for item in value)
     return value
+
+
+def outside_inference(value: Any) -> Any:
+    """Tensors that were made in inference mode may not enter a graph; their copies, made outside of it, may."""
+    return map_tensors(lambda x: x.clone() if x.is_inference() else x, value)
 
 
 def select_rows(value: Any, rows: Tensor) -> Any:

@@ -61,6 +61,12 @@ def accuracy(network: nn.Module, adversarial: Tensor, labels: Tensor) -> float:
         return 100.0 * float((network(adversarial).argmax(dim=1) == labels).float().mean())
 
 
+def assert_not_above(network: nn.Module, ours: Tensor, theirs: Tensor, labels: Tensor) -> None:
+    """Some digits stand and some fall, and no more stand against ours than against theirs, but for half a point."""
+    assert 5.0 < accuracy(network, ours, labels) < 95.0
+    assert accuracy(network, ours, labels) <= accuracy(network, theirs, labels) + HALF_A_POINT
+
+
 @pytest.mark.parametrize("norm", list(RADIUS))
 @pytest.mark.parametrize("library", list(libraries.PGD))
 def test_pgd_breaks_as_many_digits_as_the_librarys(digits, library, norm):
@@ -69,8 +75,7 @@ def test_pgd_breaks_as_many_digits_as_the_librarys(digits, library, norm):
     eps = RADIUS[norm]
     theirs = libraries.PGD[library](network, inputs, labels, norm, eps, 20, 2.5 * eps / 20)
     ours = PGD(norm=norm, eps=eps, bounds=(0, 1))(network, inputs, labels)
-    assert 5.0 < accuracy(network, ours, labels) < 95.0
-    assert accuracy(network, ours, labels) <= accuracy(network, theirs, labels) + HALF_A_POINT
+    assert_not_above(network, ours, theirs, labels)
 
 
 @pytest.mark.parametrize("norm", list(RADIUS))
@@ -81,8 +86,7 @@ def test_apgd_breaks_as_many_digits_as_the_librarys(digits, library, norm):
     theirs = libraries.APGD[library](network, inputs, labels, norm, eps, 100)
     attack = APGD(norm=norm, eps=eps, bounds=(0, 1), loss="ce", random_start="sphere")
     ours = attack(network, inputs, labels, generator=torch.Generator().manual_seed(0))
-    assert 5.0 < accuracy(network, ours, labels) < 95.0
-    assert accuracy(network, ours, labels) <= accuracy(network, theirs, labels) + HALF_A_POINT
+    assert_not_above(network, ours, theirs, labels)
 
 
 @pytest.mark.parametrize("norm", list(RADIUS))
@@ -96,5 +100,4 @@ def test_strong_attacks_break_as_many_digits_as_the_librarys_autoattack(digits, 
     ours = attack(network, inputs, labels, generator=torch.Generator().manual_seed(0))
     size = (ours - inputs).flatten(1)
     assert float(size.norm(dim=1).max() if norm == "l2" else size.abs().max()) <= eps * (1 + 1e-5)
-    assert 5.0 < accuracy(network, ours, labels) < 95.0
-    assert accuracy(network, ours, labels) <= accuracy(network, theirs, labels) + HALF_A_POINT
+    assert_not_above(network, ours, theirs, labels)
