@@ -15,8 +15,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PUBLIC_DATA = REPOSITORY.parent / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that no process is left with one at the end; a file's tests go to one process, which makes
+    its fixtures once, unless they are grouped otherwise."""
+    slow = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: item.path not in slow)
     for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs an accelerator"))
 

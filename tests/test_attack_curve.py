@@ -9,7 +9,8 @@ from torch import nn
 
 from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
 from monai_robust.attacks.criteria import Criterion
-from monai_robust.attacks.fast_form import FastForm, fast_form
+from monai_robust.attacks.fast_form import FastForm, exact, fast_form
+from monai_robust.attacks.few_channels import SpaceToDepth, with_space_to_depth
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Inferred, Segmentation
 
@@ -470,3 +471,55 @@ def test_targets_in_a_list_are_kept_in_their_places(victim):
     )
     plain = attack_curve(network, inputs, labels, RADII["l2"], batch_size=4)
     torch.testing.assert_close(curve.radius, plain.radius)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (7, 2, 3), (3, 3, 2), (4, 3, "valid")])
+def test_pixels_for_channels_are_the_same_convolution(dims, kernel, stride, padding):
+    kind = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    convolution = kind(2, 5, kernel, stride, padding)
+    other = SpaceToDepth(convolution)
+    for size in (9, 10, 12, 13):
+        inputs = torch.rand(2, 2, *range(size, size + dims)).requires_grad_(True)
+        wanted, found = convolution(inputs), other(inputs)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+        weight = torch.rand_like(wanted)
+        slopes = [torch.autograd.grad((out * weight).sum(), inputs)[0] for out in (wanted, found)]
+        torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-4, atol=1e-5)
+
+
+def test_each_axis_has_its_own_stride_when_pixels_become_channels():
+    convolution = nn.Conv2d(1, 4, (5, 3), (1, 2), (2, 0), bias=False)
+    inputs = torch.rand(2, 1, 11, 14)
+    torch.testing.assert_close(SpaceToDepth(convolution)(inputs), convolution(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_only_strided_convolutions_of_few_channels_are_replaced():
+    class Mirrored(nn.Conv2d):
+        def forward(self, inputs):
+            return super().forward(inputs.flip(-1))
+
+    kept = [
+        nn.Conv2d(1, 8, 3),
+        nn.Conv2d(8, 8, 3, stride=2),
+        nn.Conv2d(2, 8, 3, stride=2, groups=2),
+        nn.Conv2d(1, 8, 3, stride=2, dilation=2),
+        nn.Conv2d(1, 8, 3, stride=2, padding=1, padding_mode="reflect"),
+        nn.Conv2d(1, 8, 1, stride=2),
+        Mirrored(1, 8, 3, stride=2),
+    ]
+    network = with_space_to_depth(nn.Sequential(*kept, nn.Conv2d(1, 8, 7, stride=2)))
+    assert list(network)[:-1] == kept
+    assert isinstance(network[-1], SpaceToDepth)
+
+
+def test_the_fast_form_of_a_stem_with_a_stride_computes_the_same():
+    network = nn.Sequential(nn.Conv2d(1, 6, 7, 2, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten())
+    network[1].running_mean.uniform_()
+    network.eval()
+    inputs = torch.rand(3, 1, 15, 16)
+    fast = fast_form(network, lambda form: form(inputs))
+    assert any(isinstance(module, SpaceToDepth) for module in fast.modules())
+    assert exact(fast) is network
+    assert isinstance(network[0], nn.Conv2d)
+    torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)

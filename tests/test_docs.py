@@ -69,8 +69,16 @@ def test_yaml_blocks_parse(page: Path) -> None:
         assert isinstance(yaml.safe_load(block), dict)
 
 
+# Each page by itself, on whichever process is free.
+WITH_COMMANDS = [
+    pytest.param(page, id=identifier(page), marks=pytest.mark.xdist_group(identifier(page)))
+    for page in PAGES
+    if blocks(page, "bash")
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")], ids=identifier)
+@pytest.mark.parametrize("page", WITH_COMMANDS)
 def test_bash_blocks_run(page: Path, workplace: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     bundle = next((part for part in page.parts if (REPOSITORY / "bundles" / part / "configs").is_dir()), "")

@@ -15,6 +15,7 @@ from torch import nn
 from monai_robust.attacks import APGD, PGD, AttackEnsemble, GradientAttack, MultiLabel, Square, strong_attack
 from monai_robust.attacks.apgd import _checkpoints, _Climb
 from monai_robust.attacks.class_losses import DLR, TargetedDLR
+from monai_robust.attacks.fast_form import FastForm, exact
 from monai_robust.attacks.multi_label import MultiLabelMargin
 from monai_robust.attacks.square import _moved
 from monai_robust.attacks.squares import Boxes
@@ -490,9 +491,10 @@ def test_what_one_square_loses_another_gains():
 
 
 class Noting(PGD):
-    """Notes the samples that it is given."""
+    """Notes the network and the samples that it is given."""
 
     def __call__(self, network, inputs, targets, *arguments, **keywords):
+        self.network = network
         self.given = (inputs.clone(), targets.clone())
         return super().__call__(network, inputs, targets, *arguments, **keywords)
 
@@ -521,6 +523,32 @@ def test_members_see_only_the_samples_that_still_stand():
     assert torch.equal(second.given[0], x[stand])
     assert torch.equal(second.given[1], y[stand])
     assert 0 < len(second.given[0]) < len(x) - 5
+
+
+@pytest.mark.parametrize("eot", [1, 2])
+def test_members_attack_a_faster_form_unless_the_network_is_random(eot):
+    network = curved().eval()
+    inputs, labels = images(network, 4)
+    members = [Noting(steps=2), Noting(steps=3)]
+    AttackEnsemble(members, eps=0.01, eot=eot)(network, inputs, labels)
+    for member in members:
+        assert isinstance(member.network, FastForm) if eot == 1 else member.network is network
+        assert exact(member.network) is network
+
+
+@pytest.mark.parametrize("attack", [APGD(stop_at_success=True, steps=6), Square(stop_at_success=True, queries=6)])
+def test_what_only_the_faster_form_takes_for_a_success_is_none(attack):
+    network = curved().eval()
+    inputs, labels = images(network, 8)
+    lying = curved().eval()
+    lying[-1].bias.data[:] = 1e3 * F.one_hot(torch.tensor(1), 5).float()  # sees class 1 everywhere
+    rows = labels != 1
+    assert rows.sum() > 2
+    counting = Counting(lying).eval()
+    found = attack(FastForm(counting, network), inputs[rows], labels[rows], 1e-6, generator=seeded())
+    assert accuracy(network, found, labels[rows]) == 1.0
+    assert [passed for passed in counting.passes if passed == rows.sum()] == counting.passes
+    assert len(counting.passes) == 7  # nobody has left
 
 
 def test_an_ensemble_without_known_successes_keeps_the_highest_loss_of_each_sample():

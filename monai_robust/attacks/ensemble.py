@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks.criteria import innermost
+from monai_robust.attacks.fast_form import exact, fast_form
 from monai_robust.attacks.gradient import GradientAttack
 from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.samples import Generators, Samples
@@ -23,7 +24,8 @@ class AttackEnsemble(WorstSearch):
     """The worst that several attacks find for each sample (Croce and Hein 2020, section 5).
 
     A sample that is wrong as it is stays as it is, and one that a member has broken is handed to no other; success is
-    judged here once more, in the network's own precision. Where a task knows no success, each member attacks all
+    judged here once more, by the network itself in its own precision; members take gradients from a faster form of it
+    (:class:`~monai_robust.attacks.fast_form.FastForm`). Where a task knows no success, each member attacks all
     samples, and ``keep`` says which point is the worst: the one of the highest of the task's own loss, or of the worst
     score.
 
@@ -86,6 +88,7 @@ class AttackEnsemble(WorstSearch):
         samples = self._aimed(network, samples, task)
         worst = Worst(samples.clean)
         clean = self._judge(network, samples, samples.clean, task, worst)
+        fast = self._fast(network, samples, task)
         for member in self.members:
             standing = samples.at(~worst.won)
             if not len(standing.rows):
@@ -93,7 +96,7 @@ class AttackEnsemble(WorstSearch):
             if not innermost(task).offers(member.goal, clean):
                 continue
             points = member(
-                network,
+                fast,
                 standing.clean,
                 standing.targets["true"],
                 standing.eps,
@@ -105,11 +108,20 @@ class AttackEnsemble(WorstSearch):
         _move_on(samples.generator)
         return worst.adversarial
 
+    def _fast(self, network: Callable[..., Any], samples: Samples, task: Task) -> Callable[..., Any]:
+        """What members attack: the network, in a faster form where it has one; a random one has none."""
+        few = samples.take(torch.arange(min(2, len(samples.rows)), device=samples.rows.device))
+        return (
+            network
+            if self.eot > 1
+            else fast_form(network, lambda form: task.forward(form, few.clean, few.targets["true"]))
+        )
+
     def _judge(self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: Worst) -> Any:
         """Offer ``points`` to ``worst``; the network's outputs for them."""
         objective: Objective = self._objective(task, None)
         prepared = self._prepared(objective, samples)
-        worst.offer(samples.rows, points, self._look(network, points, objective, prepared))
+        worst.offer(samples.rows, points, self._look(exact(network), points, objective, prepared))
         return objective.outputs
 
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.utils._pytree import tree_leaves, tree_map
 
-__all__ = ["FastForm", "fast_form"]
+from monai_robust.attacks.few_channels import with_space_to_depth
+
+__all__ = ["FastForm", "exact", "fast_form"]
 
 # Of the largest output: what adding numbers in another order can explain in single precision.
 _AGREEMENT = 1e-3
@@ -22,15 +24,18 @@ class FastForm(nn.Module):
     """A copy of a network that computes the same function in fewer operations.
 
     Batch normalisation, an affine map in evaluation mode, is folded into the convolution before it where the network
-    can be traced; weights and inputs lie with channels last.
+    can be traced; strided convolutions of few channels take pixels for channels
+    (:class:`~monai_robust.attacks.few_channels.SpaceToDepth`); weights and inputs lie with channels last.
 
     Args:
         copied: a copy of a network in evaluation mode, folded where that was possible; it is changed.
+        network: what was copied, by which successes are confirmed.
     """
 
-    def __init__(self, copied: nn.Module) -> None:
+    def __init__(self, copied: nn.Module, network: nn.Module) -> None:
         super().__init__()
-        self.own = copied.requires_grad_(False)
+        self.own = with_space_to_depth(copied).requires_grad_(False)
+        self._copied_from = (network,)  # no module of this one
         for parameter in self.own.parameters():
             if parameter.ndim in _LAYOUTS:
                 parameter.data = parameter.data.contiguous(memory_format=_LAYOUTS[parameter.ndim])
@@ -41,6 +46,11 @@ class FastForm(nn.Module):
         return tree_map(_usual, outputs)
 
 
+def exact(network: Callable[..., Any]) -> Callable[..., Any]:
+    """The network that a fast form was made of; any other network itself."""
+    return network._copied_from[0] if isinstance(network, FastForm) else network
+
+
 def fast_form(network: Callable[..., Any], run: Callable[[Callable[..., Any]], Any]) -> Callable[..., Any]:
     """A form of a network that takes less time; the network itself where no other one agrees with it.
 
@@ -49,13 +59,15 @@ def fast_form(network: Callable[..., Any], run: Callable[[Callable[..., Any]], A
         run: outputs of a network, run as it will be, on a few samples. On these both forms must have the same outputs,
             but for rounding; a network that is random on purpose has not.
     """
-    if not isinstance(network, nn.Module) or any(module.training for module in network.modules()):
+    if not isinstance(network, nn.Module) or isinstance(network, FastForm):
+        return network
+    if any(module.training for module in network.modules()):
         return network
     with torch.no_grad():
         wanted = run(network)
         for copied in (fuse, copy.deepcopy):
             try:
-                fast = FastForm(copied(network))
+                fast = FastForm(copied(network), network)
                 if _agree(wanted, run(fast)):
                     return fast
             except Exception:  # what a network does may fail on a tracer or in another layout; it serves itself

@@ -91,13 +91,13 @@ def minimal_radius(
     """
     require_choice("method", method, METHODS)
     criterion = as_criterion(criterion)
-    attack = _usable(attack, method, criterion)
+    attack = usable_attack(attack, method, criterion)
     with torch.inference_mode(False), torch.no_grad():
         clean = _checked(inputs)
         inside = None if mask is None else checked_mask(mask, clean)
         attack.bounds.check(clean, inside)
         largest = as_radius(high, len(clean), clean.device)
-        margin = largest / 100 if tolerance is None else torch.full_like(largest, _tolerance(tolerance, largest))
+        margin = largest / 100 if tolerance is None else torch.full_like(largest, checked_tolerance(tolerance, largest))
         network = bare(network)
         with untouched(network, attack.mode):
             own = clean.to(inputs.dtype)
@@ -198,7 +198,12 @@ class _Search:
             lower[rows[~won]] = middle[rows[~won]]
 
 
-def _usable(attack: GradientAttack | None, method: str, criterion: Criterion) -> GradientAttack:
+def usable_attack(attack: GradientAttack | None, method: str, criterion: Criterion) -> GradientAttack:
+    """The attack that a search runs: the one given, ``PGD()``, or :class:`FMN` with its threat.
+
+    Raises:
+        BadInputError: for one that cannot be searched with.
+    """
     attack = PGD() if attack is None else attack
     if not isinstance(attack, GradientAttack):  # such as one whose windows, and not the image, keep the radius
         raise BadInputError(f"a radius is searched with a gradient attack such as PGD, not {type(attack).__name__}")
@@ -232,8 +237,12 @@ def _losses(task: Task | None, attack: GradientAttack) -> Sequence[Task]:
     return (Classification(),) if own else (LogitMargin(), Classification())
 
 
-def _tolerance(tolerance: float, largest: Tensor) -> float:
-    """A millionth of the radius is what single precision can tell apart."""
+def checked_tolerance(tolerance: float, largest: Tensor) -> float:
+    """``tolerance``, if it is at least a millionth of the radii, which is what single precision can tell apart.
+
+    Raises:
+        BadInputError: for anything else.
+    """
     least = 1e-6 * float(largest.max())
     number = isinstance(tolerance, Real) and not isinstance(tolerance, bool) and math.isfinite(tolerance)
     if not number or tolerance < least:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from monai_robust.attacks.fast_form import exact
 from monai_robust.attacks.gradient import GradientAttack, _one_of, _positive
 from monai_robust.attacks.named_losses import check_loss
 from monai_robust.attacks.objectives import Objective
@@ -134,13 +135,14 @@ class WorstSearch(GradientAttack):
             wins = wins + objective.succeeded()
             harm = harm + objective.harm() / self.eot
         won = wins > self.eot / 2
-        if self.precision is not None and bool(won.any()):
-            won = won & self._succeeds(network, points, objective, prepared)
+        own = exact(network)
+        if (self.precision is not None or own is not network) and bool(won.any()):
+            won = won & self._succeeds(own, points, objective, prepared)
         return Look(loss, won, harm, slope)
 
     @torch.no_grad()
     def _succeeds(self, network: Callable[..., Any], points: Tensor, objective: Objective, prepared: Any) -> Tensor:
-        """Success in the network's own precision, (R,) bool."""
+        """Success by the network itself in its own precision, (R,) bool."""
         wins = torch.zeros(len(points), device=points.device)
         for _ in range(self.eot):
             objective.forward(network, points, prepared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monai_robust.evaluation.gallery import Gallery, read_gallery, write_gallery
 from monai_robust.evaluation.measure import Measurement
+from monai_robust.evaluation.nearest import NearestSweep
 from monai_robust.evaluation.perturbations import AttackSweep, CleanSweep, CorruptionSweep
 from monai_robust.evaluation.report import write_report
 from monai_robust.evaluation.run import Run, read_run, write_run_info
@@ -15,6 +16,7 @@ __all__ = [
     "CorruptionSweep",
     "Gallery",
     "Measurement",
+    "NearestSweep",
     "OutcomesWriter",
     "Run",
     "outcome_columns",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
-from functools import partial, wraps
-from typing import Any, ParamSpec
+from collections.abc import Collection, Sequence
+from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.drawing import MARKERS, WIDTH, legend, norm_axis, run_colour, styled
 from monai_robust.evaluation.gallery import Caption, Gallery
 from monai_robust.evaluation.sections import NORMS, listed, number, perturbation_label
 from monai_robust.evaluation.table import CLEAN
@@ -32,28 +31,8 @@ __all__ = [
     "score_versus_radius",
 ]
 
-Parameters = ParamSpec("Parameters")
-
-# Okabe and Ito's palette, told apart by every common kind of colour vision; yellow is left out, too faint on white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7F7F7F")
 # perturbations get other colours than runs, so that neither is taken for the other
 SHIFT_COLOURS = ("#44546A", "#E69F00", "#8FC5E8", "#B7A5CF")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E3E6EA",
-    "axes.edgecolor": "#5B6570",
-    "axes.titlesize": 10.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5.5,
-}
-WIDTH = 7.4
 SEVERITIES = {
     "gaussian": "variance",
     "speckle": "variance",
@@ -67,16 +46,7 @@ OUTLINES = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
 CAPTION_WIDTH = 24
 
 
-def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    @wraps(draw)
-    def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-@_styled
+@styled
 def score_versus_radius(
     replicated: pd.DataFrame, attack: str, *, score: str = "accuracy", percent: bool = True, bounded: bool = True
 ) -> Figure:
@@ -103,12 +73,12 @@ def score_versus_radius(
     axes.set_ylabel(f"{score} under {perturbation_label(attack)}")
     axes.set_xlim(left=0)
     _score_range(axes, percent, bounded)
-    _norm_axis(axes, block)
-    _legend(figure, axes)
+    norm_axis(axes, float((block["radius_percent"] / block["severity"]).mean()))
+    legend(figure, axes)
     return figure
 
 
-@_styled
+@styled
 def score_over_severity(
     replicated: pd.DataFrame,
     perturbations: Sequence[str],
@@ -133,7 +103,7 @@ def score_over_severity(
         for index, (run, rows) in enumerate(_rows(whole, name).groupby("name", sort=False)):
             _line(axes, rows.sort_values("severity"), str(run), index)
             clean = whole[(whole["name"] == run) & (whole["perturbation"] == CLEAN)]["score"].iloc[0]
-            axes.axhline(clean, color=_colour(index), linestyle=(0, (4, 3)), linewidth=0.9)
+            axes.axhline(clean, color=run_colour(index), linestyle=(0, (4, 3)), linewidth=0.9)
         axes.set_title(perturbation_label(name))
         axes.set_xlabel(SEVERITIES.get(name, "severity"))
         axes.set_xlim(left=0)
@@ -141,11 +111,11 @@ def score_over_severity(
         _score_range(axes, percent, bounded)
     for axes in panels[::columns]:
         axes.set_ylabel(score)
-    _legend(figure, panels[0])
+    legend(figure, panels[0])
     return figure
 
 
-@_styled
+@styled
 def grouped_bars(averaged: pd.DataFrame, metric: str, perturbations: Sequence[str], *, label: str) -> Figure:
     """Bars of a metric for clean and shifted inputs, a group for each name.
 
@@ -177,11 +147,11 @@ def grouped_bars(averaged: pd.DataFrame, metric: str, perturbations: Sequence[st
     axes.set_xlim(-0.55, max(len(names), 2) - 0.45)
     axes.grid(axis="x", visible=False)
     axes.set_ylabel(label)
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
-@_styled
+@styled
 def reliability_diagram(bins: pd.DataFrame) -> Figure:
     """How often predictions came true against how confident they were, a panel for each name.
 
@@ -193,9 +163,9 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
     for index, (axes, name) in enumerate(zip(panels, names, strict=True)):
         rows = bins[bins["name"] == name].sort_values("confidence")
         axes.plot([0, 1], [0, 1], color="#7F7F7F", linestyle=(0, (4, 3)), linewidth=1, label="_perfect")
-        axes.plot(rows["confidence"], rows["accuracy"], color=_colour(index), label=name)
+        axes.plot(rows["confidence"], rows["accuracy"], color=run_colour(index), label=name)
         area = 12 + 150 * rows["samples"] / rows["samples"].sum()
-        axes.scatter(rows["confidence"], rows["accuracy"], s=area, color=_colour(index), zorder=3)
+        axes.scatter(rows["confidence"], rows["accuracy"], s=area, color=run_colour(index), zorder=3)
         axes.set(title=name, xlim=(0, 1.02), ylim=(-0.02, 1.04), aspect="equal", xlabel="confidence")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -204,7 +174,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def contrast_density(outcomes: pd.DataFrame) -> Figure:
     """Density of the contrast of the inputs in every domain: clean, high contrast, low contrast.
 
@@ -227,11 +197,11 @@ def contrast_density(outcomes: pd.DataFrame) -> Figure:
     axes.set_ylabel("density")
     axes.set_ylim(bottom=0)
     axes.set_yticks([])
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
-@_styled
+@styled
 def margins_over_epochs(margins: pd.DataFrame) -> Figure:
     """Margins of adaptive training over its epochs: the median of each run, and a band from the 10th to the 90th
     percentile; runs of one name share a colour.
@@ -244,7 +214,7 @@ def margins_over_epochs(margins: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(margins["name"]))
     for (name, run), rows in margins.groupby(["name", "run"], sort=False):
         rows = rows.sort_values("epoch")
-        colour = _colour(names.index(name))
+        colour = run_colour(names.index(name))
         label = str(name) if run == margins.loc[margins["name"] == name, "run"].iloc[0] else None
         axes.plot(rows["epoch"], rows["p50"], color=colour, label=label, marker="o", markersize=3)
         axes.fill_between(rows["epoch"], rows["p10"], rows["p90"], color=colour, alpha=0.18, linewidth=0)
@@ -252,12 +222,12 @@ def margins_over_epochs(margins: pd.DataFrame) -> Figure:
     axes.set_ylabel("margin, in units of the network's input")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
-@_styled
-def gallery_figure(gallery: Gallery, attack: str | None = None) -> Figure:
+@styled
+def gallery_figure(gallery: Gallery, attack: str | None = None, nearest: Collection[str] = ()) -> Figure:
     """Samples clean, under attack and corrupted, a row each; the perturbation is amplified by the factor it names.
 
     All pictures of a row share the grey window of its clean picture. The perturbation is drawn around mid-grey, which
@@ -266,6 +236,7 @@ def gallery_figure(gallery: Gallery, attack: str | None = None) -> Figure:
     Args:
         gallery: pictures and captions.
         attack: the key of the attack that is shown with its perturbation, such as ``pgd_l2@2.0``, if any.
+        nearest: names of the perturbations whose severity is the largest radius that was looked at.
 
     Raises:
         BadInputError: if the gallery has no such key.
@@ -280,6 +251,8 @@ def gallery_figure(gallery: Gallery, attack: str | None = None) -> Figure:
         for place, key in enumerate(columns):
             axes = figure.add_subplot(len(clean), len(columns), row * len(columns) + place + 1)
             _show(axes, image, gallery, str(key), attack, row)
+            if row == 0:
+                axes.set_title(_picture_title(str(key), nearest), fontsize=9.5)
             if gallery.truth is not None and key in gallery.masks:
                 _outlines(axes, gallery.masks[key][row], "solid")
                 _outlines(axes, gallery.truth[row], (0, (2, 1.5)))
@@ -314,8 +287,6 @@ def _show(axes: Axes, clean: NDArray[np.float32], gallery: Gallery, key: str, at
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(caption, fontsize=8.5)
-    if row == 0:
-        axes.set_title(_picture_title(key), fontsize=9.5)
 
 
 def amplification(change: NDArray[np.float64], window: float) -> float:
@@ -328,13 +299,14 @@ def amplification(change: NDArray[np.float64], window: float) -> float:
     return float(ROUND[wanted / power * (1 + 1e-9) >= ROUND].max() * power)
 
 
-def _picture_title(key: str) -> str:
+def _picture_title(key: str, nearest: Collection[str]) -> str:
     if key == "perturbation":
         return "Perturbation"
     name, _, severity = key.partition("@")
     if not severity:
         return perturbation_label(name)
-    return f"{perturbation_label(name)}\n{SEVERITIES.get(name, 'radius')} {number(float(severity))}"
+    what = "within radius" if name in nearest else SEVERITIES.get(name, "radius")
+    return f"{perturbation_label(name)}\n{what} {number(float(severity))}"
 
 
 def _caption(caption: Caption) -> str:
@@ -360,10 +332,10 @@ def _rows(summary: pd.DataFrame, perturbation: str) -> pd.DataFrame:
 def _line(axes: Axes, rows: pd.DataFrame, name: str, index: int) -> None:
     severity, score = rows["severity"].to_numpy(), rows["score"].to_numpy()
     spread = rows["score_std"].to_numpy()
-    axes.plot(severity, score, color=_colour(index), marker=MARKERS[index % len(MARKERS)], label=name, clip_on=False)
+    axes.plot(severity, score, color=run_colour(index), marker=MARKERS[index % len(MARKERS)], label=name, clip_on=False)
     if not np.isnan(spread).all():
         low, high = np.clip([score - spread, score + spread], 0, None)
-        axes.fill_between(severity, low, high, color=_colour(index), alpha=0.18, linewidth=0)
+        axes.fill_between(severity, low, high, color=run_colour(index), alpha=0.18, linewidth=0)
 
 
 def _score_range(axes: Axes, percent: bool, bounded: bool) -> None:
@@ -375,17 +347,6 @@ def _score_range(axes: Axes, percent: bool, bounded: bool) -> None:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
-def _norm_axis(axes: Axes, block: pd.DataFrame) -> None:
-    """A second scale for radii in percent of the mean norm of the clean inputs, where the tables give one."""
-    percent = float((block["radius_percent"] / block["severity"]).mean())
-    if not percent > 0:
-        return
-    above = axes.secondary_xaxis("top", functions=(partial(np.multiply, percent), partial(np.multiply, 1 / percent)))
-    above.set_xlabel("in percent of the mean norm of the clean images")
-    above.spines["top"].set_visible(True)
-    above.xaxis.set_major_formatter(PercentFormatter(100, symbol=" %"))
-
-
 def _panels(count: int, columns: int, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(max(WIDTH * columns / 3, 3.4), height * rows), layout="constrained")
@@ -394,15 +355,6 @@ def _panels(count: int, columns: int, height: float, share: bool = False) -> tup
     for spare in grid[count:]:
         spare.set_axis_off()
     return figure, list(grid[:count])
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
-
-
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
 
 
 def _density(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

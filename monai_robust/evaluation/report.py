@@ -18,6 +18,7 @@ from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.figures import gallery_figure
 from monai_robust.evaluation.gallery import Caption, Gallery
+from monai_robust.evaluation.nearest_section import nearest_frames, nearest_sections
 from monai_robust.evaluation.readings import TaskReading, reading_of
 from monai_robust.evaluation.run import Run, check_comparable, read_run
 from monai_robust.evaluation.sanity_section import sanity_caveat, sanity_frames, sanity_sections
@@ -71,8 +72,13 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     reading = reading_of(runs[0].task)
     for run in runs:
         reading.check(run)
-    frames = {**reading.frames(runs), **training_frames(runs), **sanity_frames(runs)}
-    sections = [*reading.sections(runs, frames), *sanity_sections(runs), *training_sections(runs, frames)]
+    frames = {**reading.frames(runs), **nearest_frames(runs), **training_frames(runs), **sanity_frames(runs)}
+    sections = [
+        *reading.sections(runs, frames),
+        *nearest_sections(runs, frames),
+        *sanity_sections(runs),
+        *training_sections(runs, frames),
+    ]
     _write_tables(output.with_name(f"{output.stem}_tables"), runs, frames, sections)
     return write_whole(output, _page(runs, reading, frames, sections, output.stem).encode())
 
@@ -176,9 +182,11 @@ def _gallery_picture(run: Run, gallery: Gallery) -> Picture:
     attack = _telling_attack(run, gallery)
     shown = CLEAN if attack is None else attack
     answers = [_answer(one, gallery) for one in gallery.captions[shown]]
-    what = "clean" if attack is None else f"under {perturbation_label(attack.partition('@')[0])} attack"
+    nearest = [one.name for one in run.perturbations if one.kind == "nearest"]
+    name = shown.partition("@")[0]
+    what = "clean" if attack is None else f"under {perturbation_label(name)}{'' if name in nearest else ' attack'}"
     alt = f"Pictures of {len(answers)} samples shown to {run.name}; {what}, {listed(answers)}."
-    return Picture(gallery_figure(gallery, attack), alt, f"Shown to {run.name}.")
+    return Picture(gallery_figure(gallery, attack, nearest), alt, f"Shown to {run.name}.")
 
 
 def _answer(caption: Caption, gallery: Gallery) -> str:
@@ -191,8 +199,9 @@ def _answer(caption: Caption, gallery: Gallery) -> str:
 
 def _telling_attack(run: Run, gallery: Gallery) -> str | None:
     """The smallest radius in the gallery at which an attack misleads the network, or else the largest; of masks, what
-    spoils most pixels."""
-    attacks = {one.name for one in run.perturbations if one.kind == "attack"}
+    spoils most pixels. Without an attack, the nearest change."""
+    kinds = {one.kind for one in run.perturbations}
+    attacks = {one.name for one in run.perturbations if one.kind == ("attack" if "attack" in kinds else "nearest")}
     keys = [key for key in gallery.pictures if key.partition("@")[0] in attacks]
     if gallery.truth is not None:
         spoilt = {key: int((gallery.masks[key] != gallery.truth).sum()) for key in keys}
@@ -229,6 +238,7 @@ def _perturbations(run: Run) -> list[tuple[str, str, str, str]]:
             continue
         settings = ", ".join(f"{name} {value}" for name, value in _flat(one.settings) if name != "eps")
         severities = ", ".join(number(severity) for severity in one.severities)
+        severities = f"up to {severities}" if one.kind == "nearest" else severities
         rows.append(
             (perturbation_label(one.name), NORMS.get(one.norm, one.norm) or MISSING, severities, settings or MISSING)
         )

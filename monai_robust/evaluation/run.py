@@ -22,7 +22,7 @@ __all__ = ["Perturbation", "Run", "check_comparable", "read_run", "write_run_inf
 OUTCOMES = "outcomes.csv"
 INFO = "run.json"
 GALLERY = "gallery.npz"
-KINDS = ("clean", "attack", "corruption")
+KINDS = ("clean", "attack", "corruption", "nearest")
 REQUIRED = ("name", "task", "perturbations")
 
 
@@ -32,9 +32,9 @@ class Perturbation:
 
     Attributes:
         name: its name in the outcomes table.
-        kind: ``clean``, ``attack`` or ``corruption``.
+        kind: ``clean``, ``attack``, ``corruption`` or ``nearest``.
         norm: the norm of its severities, "" where they are no radii.
-        severities: the ones that were evaluated.
+        severities: the ones that were evaluated; of ``nearest`` the largest radius that was looked at.
         settings: whatever else defines it, such as the number of steps.
     """
 

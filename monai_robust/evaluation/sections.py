@@ -28,6 +28,7 @@ ATTACKS = {
     "apgd": "APGD",
     "square": "Square",
     "strong": "Strong attack",
+    "nearest": "Nearest change",
 }
 NORMS = {"l2": "L2", "linf": "L∞"}
 MISSING = "–"
@@ -65,7 +66,7 @@ class ReportTable:
         headers: headers of the columns of measures, with units.
         rows: for each row its leading cells and its measures (a text stands for itself).
         scale: what measures are multiplied with, 100 for percent.
-        digits: decimals.
+        digits: decimals, of all columns or of each.
         note: what a reader must know.
     """
 
@@ -75,12 +76,13 @@ class ReportTable:
     headers: Sequence[str]
     rows: Sequence[tuple[Sequence[str], Sequence[Measure | str]]]
     scale: float = 1.0
-    digits: int = 1
+    digits: int | Sequence[int] = 1
     note: str = ""
 
     def cells(self) -> list[tuple[Sequence[str], list[tuple[str, str]]]]:
         """The rows as texts, each measure as a number and its interval."""
-        return [(stub, [self._text(value) for value in values]) for stub, values in self.rows]
+        digits = [self.digits] * len(self.headers) if isinstance(self.digits, int) else self.digits
+        return [(stub, [self._text(*cell) for cell in zip(values, digits, strict=True)]) for stub, values in self.rows]
 
     def frame(self) -> pd.DataFrame:
         """The table as numbers, in the units of its headers, with the columns of spreads and intervals that exist."""
@@ -91,24 +93,26 @@ class ReportTable:
             columns |= self._columns(header, [values[place] for _, values in self.rows])
         return pd.DataFrame(columns)
 
-    def _text(self, value: Measure | str) -> tuple[str, str]:
-        return (value, "") if isinstance(value, str) else value.text(self.scale, self.digits)
+    def _text(self, value: Measure | str, digits: int) -> tuple[str, str]:
+        return (value, "") if isinstance(value, str) else value.text(self.scale, digits)
 
     def _columns(self, header: str, values: Sequence[Measure | str]) -> dict[str, Sequence[object]]:
-        measures = [value for value in values if isinstance(value, Measure)]
-        if len(measures) < len(values):
+        if all(isinstance(value, str) for value in values):
             return {header: values}
+        measures = [Measure(math.nan) if isinstance(value, str) else value for value in values]
         parts = {
             header: [one.mean for one in measures],
             f"{header}, standard deviation": [one.std for one in measures],
             f"{header}, 95 % low": [one.low for one in measures],
             f"{header}, 95 % high": [one.high for one in measures],
         }
-        return {
+        columns: dict[str, Sequence[object]] = {
             name: [self.scale * number for number in numbers]
             for name, numbers in parts.items()
             if name == header or not all(map(math.isnan, numbers))
         }
+        texts = zip(values, columns[header], strict=True)
+        return columns | {header: [value if isinstance(value, str) else one for value, one in texts]}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ INTERVAL = ["score_low", "score_high"]
 def summarise(runs: Sequence[Run], statistics: Statistics) -> pd.DataFrame:
     """One row for each run, group value, perturbation and severity.
 
+    A search for nearest changes is left out: its scores are those of successes, and no attack's.
+
     Args:
         runs: finished evaluations.
         statistics: what the task computes from rows of the table.
@@ -335,6 +337,8 @@ def _groups(run: Run) -> Iterator[tuple[str, str, pd.DataFrame]]:
 def _perturbed(run: Run, rows: pd.DataFrame, by_severity: bool) -> Iterator[tuple[Perturbation, float, pd.DataFrame]]:
     blocks = dict(iter(rows.groupby("perturbation")))
     for one in run.perturbations:
+        if one.kind == "nearest":
+            continue
         if not by_severity:
             yield one, math.nan, blocks[one.name]
             continue
