@@ -55,9 +55,13 @@ def overlay(
     Example: python -m monai.bundle run --config_file "['configs/train.json', '$(monai-robust overlay rtda)']"
     """
     from monai_robust.overlays import overlay_path
+
+    if not configs:
+        print(overlay_path(name))
+        return
     from monai_robust.overlays.fitting import fit_overlay
 
-    print(fit_overlay(name, configs, output) if configs else overlay_path(name))
+    print(fit_overlay(name, configs, output))
 
 
 @app.command()

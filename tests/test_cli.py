@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -347,3 +348,13 @@ def test_evaluate_refuses_in_one_line(tmp_path, command, record, words, mention)
     assert last.startswith("error: ")
     assert mention in last
     assert "Traceback" not in err
+
+
+def test_an_overlay_is_named_without_loading_torch():
+    code = (
+        "import sys; sys.argv = ['monai-robust', 'overlay', 'rtda']\n"
+        "from monai_robust.cli import app\n"
+        "app(standalone_mode=False)\n"
+        "assert not {'torch', 'monai'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

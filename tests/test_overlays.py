@@ -12,8 +12,9 @@ from monai.bundle import run as run_bundle
 
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
-from monai_robust.overlays import overlay_names, overlay_path, render_attack, render_recipe
+from monai_robust.overlays import overlay_names, overlay_path
 from monai_robust.overlays.fitting import fit_overlay
+from monai_robust.overlays.rendering import render_attack, render_recipe
 from monai_robust.recipes import RECIPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's, of every configuration
@@ -135,7 +136,7 @@ def test_every_recipe_has_an_overlay_and_there_is_one_to_attack():
     assert {"erm", "at", "advl", "sat", "dataaug", "augmix", "robustaugmix", "rtda"} <= set(overlay_names())
     folder = overlay_path("erm").parent
     assert {path.stem for path in folder.glob("*.yaml")} == set(overlay_names())
-    with pytest.raises(BadInputError, match="there is no overlay 'rdta'; there are erm"):
+    with pytest.raises(BadInputError, match="there is no overlay 'rdta'; there are advl, amat"):
         overlay_path("rdta")
 
 

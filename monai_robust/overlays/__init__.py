@@ -1,97 +1,23 @@
 """Config overlays: YAML files that make any bundle train robustly, or be evaluated under attack.
 
 ``python -m monai_robust.overlays`` rewrites the shipped recipe overlays from the table of recipes; ``fast.yaml`` is
-written by hand.
+written by hand. To name a file asks for neither torch nor MONAI, which take seconds to load.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from monai_robust.errors import BadInputError
-from monai_robust.recipes import RECIPES
 
-__all__ = ["overlay_names", "overlay_path", "render_attack", "render_recipe"]
+__all__ = ["overlay_names", "overlay_path"]
 
 _FOLDER = Path(__file__).parent
-
-_RECIPE = """\
-# Trains a bundle by the recipe `{name}`: add this file to its --config_file list.
-# What is most worth changing, on the command line too (as in --robust#attack#eps 2.0):
-#   robust#attack#eps    radius of the attack, in intensity units of the network's input
-#   robust#weight        lambda of the recipe (null: the recipe's own)
-#   robust#views#aug     the augmented view: a transform of one channel-first image, or a key of the batch
-#   robust#thresholds    amat only, needed there: a JSON file of thresholds, or a trained checkpoint to fit them from
-#   robust#step          amat only: by how much a sample's margin grows
-robust:
-  recipe: {name}
-  weight: null
-  augmented: null
-  thresholds: null
-  step: 0.1
-  attack:
-    _target_: monai_robust.attacks.PGD
-    norm: l2
-    eps: 1.0
-    steps: 7
-    bounds: per_image
-  views:
-    aug:
-      _target_: monai_robust.transforms.AugMix
-      operations: intensity
-      bounds: null
-  shared_forward: true
-  margins:
-    _target_: monai_robust.handlers.AdaptiveMargins
-    _disabled_: $@robust#recipe != 'amat'
-    step: "@robust#step"
-    thresholds: "@robust#thresholds"
-  update:
-    _target_: monai_robust.engines.RobustUpdate
-    recipe: "@robust#recipe"
-    attack: "@robust#attack"
-    weight: "@robust#weight"
-    augmented: "@robust#augmented"
-    views: "@robust#views"
-    shared_forward: "@robust#shared_forward"
-    margins: "@robust#margins"
-{trainer}#iteration_update: "@robust#update"
-"""
-
-# Margins must hear of an epoch's end before the checkpoint of that epoch is written.
-_FIRST_HANDLER = """\
-{trainer}#train_handlers: "$[one for one in [@robust#margins] if one is not None] + list({others})"
-"""
-_OTHER_HANDLERS = """\
-robust#handlers: {handlers}
-"""
-
-_ATTACK = """\
-# Evaluates a bundle under attack, with its own metrics: add this file to its --config_file list.
-#   robust_eval#attack#eps    radius of the attack, in intensity units of the network's input
-#   robust_eval#loss          what the attack raises; null is cross-entropy of (B, C) outputs, and dense outputs
-#                             (segmentation) need the bundle's loss, such as "@loss"
-robust_eval:
-  attack:
-    _target_: monai_robust.attacks.PGD
-    norm: l2
-    eps: 1.0
-    steps: 20
-    bounds: per_image
-  loss: {loss}
-  update:
-    _target_: monai_robust.engines.UnderAttack
-    attack: "@robust_eval#attack"
-    loss: "@robust_eval#loss"
-{evaluator}#iteration_update: "@robust_eval#update"
-"""
 
 
 def overlay_names() -> tuple[str, ...]:
     """Names of the shipped overlays: one for each recipe, ``fast``, which goes after one of those, and ``attack``."""
-    return (*RECIPES, "fast", "attack")
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 def overlay_path(name: str) -> Path:
@@ -103,27 +29,3 @@ def overlay_path(name: str) -> Path:
     if name not in overlay_names():
         raise BadInputError(f"there is no overlay {name!r}; there are {', '.join(overlay_names())}")
     return _FOLDER / f"{name}.yaml"
-
-
-def render_recipe(name: str, trainer: str = "train#trainer", handlers: Any = "@train#handlers") -> str:
-    """The overlay of a recipe for a bundle whose trainer has the id ``trainer``.
-
-    Args:
-        name: the recipe.
-        trainer: the trainer's id.
-        handlers: what the trainer's ``train_handlers`` are in the bundle's configuration: a reference, an expression,
-            a list of components, or None.
-    """
-    text = _RECIPE.format(name=name, trainer=trainer)
-    if not RECIPES[name].margins:
-        return text
-    if isinstance(handlers, str):
-        return text + _FIRST_HANDLER.format(trainer=trainer, others=handlers.removeprefix("$"))
-    listed = handlers if isinstance(handlers, list) else [] if handlers is None else [handlers]
-    text += _OTHER_HANDLERS.format(handlers=json.dumps(listed))
-    return text + _FIRST_HANDLER.format(trainer=trainer, others="@robust#handlers")
-
-
-def render_attack(evaluator: str = "validate#evaluator", loss: str | None = None) -> str:
-    """The attack overlay for a bundle whose evaluator has the id ``evaluator``; ``loss`` is a config reference."""
-    return _ATTACK.format(evaluator=evaluator, loss="null" if loss is None else f'"{loss}"')

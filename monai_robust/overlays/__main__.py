@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from monai_robust.overlays import overlay_path, render_attack, render_recipe
+from pathlib import Path
+
+from monai_robust.overlays.rendering import render_attack, render_recipe
 from monai_robust.recipes import RECIPES
 
 if __name__ == "__main__":
+    folder = Path(__file__).parent
     for recipe in RECIPES:
-        overlay_path(recipe).write_text(render_recipe(recipe))
-    overlay_path("attack").write_text(render_attack())
+        (folder / f"{recipe}.yaml").write_text(render_recipe(recipe))
+    (folder / "attack.yaml").write_text(render_attack())

@@ -9,7 +9,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from monai_robust.errors import BadInputError
-from monai_robust.overlays import overlay_path, render_attack, render_recipe
+from monai_robust.overlays import overlay_path
+from monai_robust.overlays.rendering import render_attack, render_recipe
 
 __all__ = ["fit_overlay"]
 
