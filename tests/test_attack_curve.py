@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from conftest import TinyNet
@@ -9,7 +11,7 @@ from torch import nn
 
 from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
 from monai_robust.attacks.criteria import Criterion
-from monai_robust.attacks.fast_form import FastForm, exact, fast_form
+from monai_robust.attacks.fast_form import FastForm, _agree, exact, fast_form
 from monai_robust.attacks.few_channels import SpaceToDepth, with_space_to_depth
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Inferred, Segmentation
@@ -101,7 +103,7 @@ class Counting(nn.Module):
 
 def test_few_passes_are_needed_and_no_batch_is_larger_than_asked_for(victim, monkeypatch):
     network, inputs, labels = victim
-    monkeypatch.setattr("monai_robust.attacks.curve.fast_form", lambda network, inputs: network)
+    monkeypatch.setattr("monai_robust.attacks.curve.fast_form", lambda network, run, inputs: network)
     counting = Counting(network).eval()
     attack = PGD(bounds=(0.0, 1.0))
     attack_curve(counting, inputs, labels, RADII["l2"], attack=attack, batch_size=7)
@@ -237,9 +239,13 @@ def test_arguments_that_cannot_work_are_refused(victim):
         attack_curve(network, inputs, labels, [1.0], attack=PGD(steps=1)).adversarial(0.5)
 
 
+def form_of(network, inputs: torch.Tensor):
+    return fast_form(network, lambda form, points: form(points), inputs)
+
+
 def test_the_fast_form_computes_the_same_without_its_batch_normalisation(victim):
     network, inputs, _ = victim
-    fast = fast_form(network, lambda form: form(inputs))
+    fast = form_of(network, inputs)
     assert isinstance(fast, FastForm)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
     torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
@@ -269,17 +275,98 @@ class Branching(nn.Module):
 def test_a_network_without_a_faster_form_that_agrees_is_used_itself(victim):
     network, inputs, _ = victim
     noisy = Noisy(network).eval()
-    assert fast_form(noisy, lambda form: form(inputs)) is noisy
-    assert fast_form(network.train(), lambda form: form(inputs)) is network
+    assert form_of(noisy, inputs) is noisy
+    assert form_of(network.train(), inputs) is network
     call = lambda x: network(x)  # noqa: E731
-    assert fast_form(call, lambda form: form(inputs)) is call
-    branching = Branching(network.eval()).eval()
-    torch.testing.assert_close(
-        fast_form(branching, lambda form: form(inputs))(inputs), network(inputs), rtol=1e-4, atol=1e-4
-    )
-    assert any(
-        isinstance(module, nn.BatchNorm2d) for module in fast_form(branching, lambda form: form(inputs)).modules()
-    )
+    assert form_of(call, inputs) is call
+
+
+def test_a_forward_pass_may_look_at_values(victim):
+    network, inputs, _ = victim
+    branching = Branching(network).eval()
+    fast = form_of(branching, inputs)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
+
+
+class Rounding(nn.Module):
+    """Sees grey values of 4 bits, and passes gradients straight through."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            rest = (x * 16).round() / 16 - x
+        return self.network(x + rest)
+
+
+def test_gradients_that_pass_straight_through_do_so_in_the_fast_form(victim):
+    network, inputs, labels = victim
+    rounding = Rounding(network).eval()
+    gradients = []
+    for one in (rounding, form_of(rounding, inputs[:2])):
+        leaf = inputs.clone().requires_grad_(True)
+        gradients += torch.autograd.grad(one(leaf)[:, 0].sum(), leaf)
+    assert gradients[0].norm() > 0
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)
+    attack = PGD(bounds=(0.0, 1.0))
+    radius = RADII["l2"][-1]
+    plain = wrong(rounding, attack(rounding, inputs, labels, radius), labels)
+    found = attack_curve(rounding, inputs, labels, [radius], attack=attack)
+    assert plain.any()
+    assert found.radius.isfinite().sum() >= plain.sum()
+
+
+class TwoNorms(nn.Module):
+    """One convolution whose output two batch normalisations take, and which may mask the last class."""
+
+    def __init__(self, masked: float | None) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(1, 3, 3)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(3), nn.BatchNorm2d(3)])
+        self.norms[1].weight.data.mul_(-5)
+        self.masked = masked
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.features(x)
+        logits = sum(norm(features) for norm in self.norms).mean(dim=(2, 3))
+        return logits if self.masked is None else logits.index_fill(1, torch.tensor([2]), self.masked)
+
+
+@pytest.mark.parametrize("masked", [None, -1e9, -math.inf])
+def test_a_form_that_computes_something_else_is_refused_whatever_the_largest_logit_is(masked):
+    network, inputs = TwoNorms(masked).eval(), torch.rand(3, 1, 8, 8)
+    found = form_of(network, inputs)
+    torch.testing.assert_close(found(inputs), network(inputs), rtol=1e-4, atol=1e-4)
+    wrong_form = FastForm(nn.Sequential(network.features, network.norms[0], nn.AvgPool2d(6), nn.Flatten()), network)
+    assert not _agree(network, wrong_form, lambda form, points: form(points), inputs)
+
+
+def test_hooks_of_the_user_see_tensors_alone(victim):
+    network, inputs, labels = victim
+    seen = []
+    handle = network.features.register_forward_hook(lambda module, given, output: seen.append(type(output)))
+    attack_curve(network, inputs, labels, [1.0], attack=PGD(steps=2))
+    handle.remove()
+    assert set(seen) == {torch.Tensor}
+
+
+def test_a_convolution_that_is_used_twice_keeps_its_batch_normalisation():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.norm = nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.features(self.features(x))).flatten(1)
+
+    network, inputs = Twice().eval(), torch.rand(2, 1, 6, 6)
+    network.norm.running_mean.fill_(0.3)
+    fast = form_of(network, inputs)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
 
 
 def test_a_task_that_runs_the_network_in_its_own_way_is_run_so(victim):
@@ -320,7 +407,7 @@ def test_a_fast_form_with_several_channels_gives_the_usual_layout_back():
     with torch.no_grad():
         network.head.weight.mul_(30)
         labels = network(inputs).argmax(dim=1)
-    assert isinstance(fast_form(network, lambda form: form(inputs)), FastForm)
+    assert isinstance(form_of(network, inputs), FastForm)
     curve = attack_curve(network, inputs, labels, [0.5, 2.0], attack=PGD(steps=3))
     assert curve.adversarial(2.0).is_contiguous()
 
@@ -396,7 +483,7 @@ class ViewedTerms(Classification):
 def test_optional_arguments_and_tasks_that_count_on_the_usual_layout_do_no_harm():
     inputs, labels = torch.rand(6, 1, 8, 8), torch.zeros(6, dtype=torch.long)
     network = Optional().eval()
-    fast = fast_form(network, lambda form: form(inputs))
+    fast = form_of(network, inputs)
     torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
     dense = TinyNet(dense=True).eval()
     curve = attack_curve(dense, inputs, labels, [0.1, 1.0], attack=PGD(steps=2, task=ViewedTerms()))
@@ -518,7 +605,7 @@ def test_the_fast_form_of_a_stem_with_a_stride_computes_the_same():
     network[1].running_mean.uniform_()
     network.eval()
     inputs = torch.rand(3, 1, 15, 16)
-    fast = fast_form(network, lambda form: form(inputs))
+    fast = form_of(network, inputs)
     assert any(isinstance(module, SpaceToDepth) for module in fast.modules())
     assert exact(fast) is network
     assert isinstance(network[0], nn.Conv2d)

@@ -61,6 +61,18 @@ def true_distance(network: Linear, x: torch.Tensor, norm: str) -> torch.Tensor:
     return distances.scatter(1, own[:, None], math.inf).amin(dim=1).float()
 
 
+def test_the_direct_search_does_not_mind_how_large_a_radius_it_may_look_at():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
+    inputs = torch.rand(5, 1, 8, 8)
+    near, far = (
+        minimal_radius(network, inputs, None, high=high, tolerance=0.01, method="minimum_norm").radius
+        for high in (5.0, 200.0)
+    )
+    assert near.isfinite().any()
+    torch.testing.assert_close(far[near.isfinite()], near[near.isfinite()], rtol=0.1, atol=0.0)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("classes", [2, 3, 5])

@@ -36,6 +36,7 @@ from monai_robust.evaluation.figures import gallery_figure
 from monai_robust.evaluation.nearest import radii_found
 from monai_robust.evaluation.nearest_figure import share_over_radius
 from monai_robust.evaluation.nearest_section import TITLE, nearest_frames, triage
+from monai_robust.tasks import Classification, Segmentation
 
 CONFIGS = REPOSITORY / "bundles" / "chest_xray_classification" / "configs"
 
@@ -97,9 +98,10 @@ def test_the_radius_is_the_distance_to_the_boundary_of_a_linear_network(tmp_path
     assert (rows["norm"] == norm).all()
     np.testing.assert_allclose(rows["distance"], expected, atol=0.004, rtol=0.01)
     found = tables(write_report([folder], tmp_path / "report.html"))["smallest_radius"]
+    rows = rows.assign(clean=Points().right.double().numpy()).sort_values("distance", kind="stable")
     np.testing.assert_array_equal(found["radius"], rows["distance"])
     assert found["source"].tolist() == rows["source"].tolist()
-    assert found["score"].tolist() == Points().right.double().tolist()  # of the clean image
+    assert found["score"].tolist() == rows["clean"].tolist()
 
 
 def test_what_is_not_found_is_infinite_and_counted(tmp_path):
@@ -119,9 +121,9 @@ def test_an_image_that_is_wrong_already_needs_no_change_to_be_wrong_but_one_to_c
     sweeps = [NearestSweep(PGD(), 4.0), NearestSweep(PGD(), 4.0, criterion="incorrect", name="to_error")]
     found = nearest_frames([read_run(linear(tmp_path, *sweeps))])
     frame = found["smallest_radius"]
-    error, change = (frame.loc[frame["perturbation"] == name, "radius"] for name in ("to_error", "nearest_l2"))
-    assert ((error == 0).to_numpy() == ~Points().right.numpy()).all()
-    assert (change > 0).all()
+    error, change = (frame[frame["perturbation"] == name] for name in ("to_error", "nearest_l2"))
+    assert ((error["radius"] == 0) == (error["score"] == 0)).all()
+    assert (change["radius"] > 0).all()
     of_runs = found["smallest_radius_of_runs"].set_index("perturbation")
     assert of_runs.loc["to_error", "already"] == 0.5
     assert math.isnan(of_runs.loc["to_error", "auc"])  # found with the label, so it would tell nothing
@@ -259,6 +261,8 @@ def test_the_report_tells_it_and_names_nobody(report):
             assert "sample_id" not in table
             assert not table.astype(str).stack().str.contains(r"film\d|patient\d").any(), name
     assert "film1" not in page
+    for _, radii in tables(report)["smallest_radius"].groupby("perturbation")["radius"]:
+        assert radii.is_monotonic_increasing  # and not in the order of samples
 
 
 def test_a_report_without_a_search_has_no_section_on_it(tmp_path):
@@ -302,6 +306,18 @@ def test_the_record_says_how_it_was_searched():
     halved = NearestSweep(PGD(steps=7), 0.5, method="bisection", criterion=DiceBelow(0.4), tolerance=0.1).settings()
     assert (halved["attack"], halved["steps"], halved["tolerance"]) == ("PGD", 7, 0.1)
     assert (halved["criterion"], halved["level"]) == ("dice_below", 0.4)
+
+
+def test_numbers_may_be_numpys():
+    sweep = NearestSweep(PGD(), np.float32(2), criterion=ScoreBeyond(np.float32(0.5)))
+    assert json.loads(json.dumps(sweep.describe(Segmentation())))["settings"]["level"] == 0.5
+
+
+@pytest.mark.parametrize("criterion", ["prediction_changed", "incorrect", DiceBelow(0.5)])
+def test_a_criterion_that_the_task_has_not_is_refused_before_anything_is_measured(criterion):
+    task = Classification() if isinstance(criterion, DiceBelow) else Segmentation()
+    with pytest.raises(BadInputError, match=r"use ScoreBeyond\(level\)"):
+        NearestSweep(PGD(), 1.0, criterion=criterion).describe(task)
 
 
 def test_slices_are_searched_for_the_radius_at_which_their_dice_falls(tmp_path):

@@ -529,11 +529,21 @@ def test_members_see_only_the_samples_that_still_stand():
 def test_members_attack_a_faster_form_unless_the_network_is_random(eot):
     network = curved().eval()
     inputs, labels = images(network, 4)
-    members = [Noting(steps=2), Noting(steps=3)]
+    members = [Noting(steps=20), Noting(steps=30)]
     AttackEnsemble(members, eps=0.01, eot=eot)(network, inputs, labels)
     for member in members:
         assert isinstance(member.network, FastForm) if eot == 1 else member.network is network
         assert exact(member.network) is network
+
+
+def test_a_training_that_watches_its_attack_sees_whole_batches_of_the_network_itself():
+    network = curved().eval()
+    inputs, labels = images(network, 4)
+    watched = Watched(Classification(), inputs, labels, L2())
+    members = [Noting(steps=30), Noting(steps=30)]
+    AttackEnsemble(members, eps=1e-6)(network, inputs, labels, task=watched)
+    assert [member.network is network for member in members] == [True, True]
+    assert len(watched.sizes) == 60 + 3  # the judge looks, too
 
 
 @pytest.mark.parametrize("attack", [APGD(stop_at_success=True, steps=6), Square(stop_at_success=True, queries=6)])

@@ -129,8 +129,13 @@ def attack_curve(
 
 def _settle(search: RadiusSearch, attack: GradientAttack) -> None:
     """Attack until every sample is settled: then, where the attack computes in half precision, once more without."""
-    few = torch.arange(min(2, len(search.samples.clean)))
-    fast = fast_form(search.network, lambda network: search.outputs(network, few))
+    few = torch.arange(min(2, len(search.samples.clean)), device=search.samples.clean.device)
+    targets = select_rows(search.judged, few)
+    fast = fast_form(
+        search.network,
+        lambda form, points: search.task.forward(form, points, targets),
+        search.own(search.samples.clean[few]),
+    )
     for one in _precisions(attack):
         if one is not attack:
             search.ladder.doubt()

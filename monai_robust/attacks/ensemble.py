@@ -15,19 +15,22 @@ from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.samples import Generators, Samples
 from monai_robust.attacks.worst_search import Worst, WorstSearch
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Task
+from monai_robust.tasks import Task, Watched
 
 __all__ = ["AttackEnsemble"]
+
+# Steps of all members together that are worth the passes in which a faster form is made.
+_WORTH = 50
 
 
 class AttackEnsemble(WorstSearch):
     """The worst that several attacks find for each sample (Croce and Hein 2020, section 5).
 
     A sample that is wrong as it is stays as it is, and one that a member has broken is handed to no other; success is
-    judged here once more, by the network itself in its own precision; members take gradients from a faster form of it
-    (:class:`~monai_robust.attacks.fast_form.FastForm`). Where a task knows no success, each member attacks all
-    samples, and ``keep`` says which point is the worst: the one of the highest of the task's own loss, or of the worst
-    score.
+    judged here once more, by the network itself in its own precision. Where members have many steps, they attack a
+    faster form of it (:class:`~monai_robust.attacks.fast_form.FastForm`). Where a task knows no success, each member
+    attacks all samples, and ``keep`` says which point is the worst: the one of the highest of the task's own loss, or
+    of the worst score.
 
     Given a generator, each member draws from it as if it were alone. Where members differ in their goals, all are
     judged like untargeted ones, by success and score; one whose goal the network does not have (another class, where
@@ -109,13 +112,14 @@ class AttackEnsemble(WorstSearch):
         return worst.adversarial
 
     def _fast(self, network: Callable[..., Any], samples: Samples, task: Task) -> Callable[..., Any]:
-        """What members attack: the network, in a faster form where it has one; a random one has none."""
+        """What members attack: the network, in a faster form where it has one and there are enough steps to pay for it.
+
+        A random network has none, and a training that watches its attack wants to see all that is run.
+        """
+        if self.eot > 1 or isinstance(task, Watched) or sum(member.steps for member in self.members) < _WORTH:
+            return network
         few = samples.take(torch.arange(min(2, len(samples.rows)), device=samples.rows.device))
-        return (
-            network
-            if self.eot > 1
-            else fast_form(network, lambda form: task.forward(form, few.clean, few.targets["true"]))
-        )
+        return fast_form(network, lambda form, points: task.forward(form, points, few.targets["true"]), few.clean)
 
     def _judge(self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: Worst) -> Any:
         """Offer ``points`` to ``worst``; the network's outputs for them."""

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["SpaceToDepth", "with_space_to_depth"]
+__all__ = ["CONVOLUTIONS", "SpaceToDepth", "replaced", "with_space_to_depth"]
 
 # Kernels of the processor are slow with fewer input channels than one of their blocks, and stems have one to four.
 _CHANNELS, _BLOCK = 4, 16
 _Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # what is derived from them may compute something else
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -68,15 +69,23 @@ class SpaceToDepth(nn.Module):
 
 def with_space_to_depth(network: nn.Module) -> nn.Module:
     """The network, in which strided convolutions of few channels have been replaced; it is changed."""
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            known = type(child) in (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # what is derived may compute something else
-            if known and isinstance(child, _Convolution) and _pays(child):
-                setattr(parent, name, SpaceToDepth(child))
+    for module in list(network.modules()):
+        if isinstance(module, _Convolution) and _pays(module):
+            replaced(network, module, SpaceToDepth(module))
     return network
 
 
+def replaced(network: nn.Module, module: nn.Module, other: nn.Module) -> None:
+    """Put ``other`` wherever ``module`` is a part of the network."""
+    for parent in list(network.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is module:
+                setattr(parent, name, other)
+
+
 def _pays(convolution: _Convolution) -> bool:
+    if type(convolution) not in CONVOLUTIONS or convolution._forward_hooks or convolution._forward_pre_hooks:
+        return False
     taken_together = prod(convolution.stride)
     plain = convolution.groups == 1 and set(convolution.dilation) == {1} and convolution.padding_mode == "zeros"
     overlaps = all(size >= step for size, step in zip(convolution.kernel_size, convolution.stride, strict=True))

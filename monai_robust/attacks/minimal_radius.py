@@ -66,8 +66,9 @@ def minimal_radius(
     ``tolerance``. That an attack fails within a radius does not prove that there is nothing: a larger ball may hold a
     success nearer than the smaller one seemed to allow, and the nearest success that was seen is kept.
 
-    ``"minimum_norm"`` runs :class:`FMN` once, with the norm, the bounds, the mode and the precision of ``attack``, and
-    pulls its success likewise, until the end of the interval is known along that line to ``tolerance``.
+    ``"minimum_norm"`` runs :class:`FMN` with the norm, the bounds, the mode and the precision of ``attack`` within
+    ``high``, and once more within the radius that it has found; its successes are pulled likewise, until the end of the
+    interval is known along that line to ``tolerance``.
 
     Every success is confirmed by a forward pass in the network's own precision, on the tensor that is returned.
 
@@ -103,7 +104,7 @@ def minimal_radius(
             own = clean.to(inputs.dtype)
             losses = _losses(task or attack.task, attack)
             search = _Search(network, own, targets, losses, attack, criterion, generator, inside)
-            search.within(largest, margin, halve=method == "bisection")
+            search.within(largest, margin) if method == "bisection" else search.directly(largest, margin)
     adversarial = search.nearest
     if isinstance(inputs, MetaTensor):
         adversarial = MetaTensor(adversarial).copy_meta_from(inputs)
@@ -142,8 +143,8 @@ class _Search:
         self.nearest = clean.clone()
         self.radius = torch.where(already, 0.0, torch.full(already.shape, math.inf, device=clean.device))
 
-    def within(self, largest: Tensor, tolerance: Tensor, *, halve: bool) -> None:
-        """Attack what is not settled within ``largest`` (B,), then, to ``halve``, within the middle of its interval."""
+    def within(self, largest: Tensor, tolerance: Tensor) -> None:
+        """Attack what is not settled within ``largest`` (B,), then within the middle of its interval."""
         failed, trial = torch.zeros_like(largest), largest
         rows = self.radius.isinf().nonzero().flatten()
         while len(rows):
@@ -153,8 +154,20 @@ class _Search:
             failed[rows[~won]] = trial[rows[~won]]
             self._pull_in(rows[won], failed, tolerance)
             wide = self.radius.isfinite() & (self.radius - failed > tolerance)
-            rows = rows[wide[rows]] if halve else rows[:0]
+            rows = rows[wide[rows]]
             trial = (failed + self.radius) / 2
+
+    def directly(self, largest: Tensor, tolerance: Tensor) -> None:
+        """Attack within ``largest`` (B,), then within what was found: where ``largest`` is far too large, the first
+        ball is too coarse a start."""
+        failed, trial = torch.zeros_like(largest), largest
+        rows = self.radius.isinf().nonzero().flatten()
+        for _ in range(2):
+            for loss in self.losses:
+                self._attack(rows, trial, loss)
+            rows = rows[self.radius[rows].isfinite()]
+            self._pull_in(rows, failed, tolerance)
+            trial = self.radius
 
     def _attack(self, rows: Tensor, eps: Tensor, loss: Task) -> Tensor:
         """Attack ``rows`` by one loss, each within its entry of ``eps`` (B,); where it succeeded, (R,) bool."""

@@ -120,10 +120,6 @@ class RadiusSearch:
         """What the criterion says, (R,) bool."""
         return self.criterion(self.task, outputs, targets, None).to(self.samples.clean.device)
 
-    def outputs(self, network: Callable[..., Any], rows: Tensor) -> Any:
-        """Of a network for clean samples."""
-        return self._outputs(network, self.samples.clean[rows], select_rows(self.judged, rows))
-
     def _outputs(self, network: Callable[..., Any], points: Tensor, targets: Any) -> Any:
         return self.task.forward(network, self.own(points), targets)
 

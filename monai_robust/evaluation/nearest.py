@@ -12,15 +12,21 @@ import pandas as pd
 from torch import Tensor
 
 from monai_robust.attacks import DiceBelow, GradientAttack, ScoreBeyond, minimal_radius
-from monai_robust.attacks.criteria import CRITERIA, Criterion, Incorrect, PredictionChanged, as_criterion
+from monai_robust.attacks.criteria import CRITERIA, Criterion, Incorrect, PredictionChanged, as_criterion, innermost
 from monai_robust.attacks.minimal_radius import METHODS, checked_tolerance, usable_attack
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.perturbations import Sweep, Victim, seeded
-from monai_robust.tasks import Classification
+from monai_robust.tasks import Classification, Segmentation, Task
 
 __all__ = ["NearestSweep", "radii_found"]
 
+# What a criterion can be asked of.
+_NEEDED: Mapping[type[Criterion], type[Task]] = {
+    PredictionChanged: Classification,
+    Incorrect: Classification,
+    DiceBelow: Segmentation,
+}
 _LEVELS = (ScoreBeyond.name, DiceBelow.name)
 
 
@@ -60,6 +66,7 @@ class NearestSweep(Sweep):
         usable = isinstance(high, Real) and not isinstance(high, bool) and 0 < high < math.inf
         if not usable:
             raise BadInputError(f"the largest radius high is {high!r}; it must be a positive finite number")
+        high = float(high)
         require_choice("method", method, METHODS)
         self.criterion = as_criterion(criterion)
         if type(self.criterion) not in (PredictionChanged, Incorrect, ScoreBeyond, DiceBelow):
@@ -90,8 +97,18 @@ class NearestSweep(Sweep):
             mask=victim.mask,
         ).adversarial
 
+    def describe(self, task: Task) -> dict[str, Any]:
+        """See :meth:`Sweep.describe`; a criterion that the task has not is refused before anything is measured."""
+        kind = _NEEDED.get(type(self.criterion))
+        if kind is not None and not isinstance(innermost(task), kind):
+            raise BadInputError(
+                f"the criterion {self.criterion.name!r} of {self.name!r} is one of {kind.name} and the task is "
+                f"{task.name!r}; use ScoreBeyond(level)"
+            )
+        return super().describe(task)
+
     def settings(self) -> dict[str, Any]:
-        level = {"level": self.criterion.level} if isinstance(self.criterion, ScoreBeyond) else {}
+        level = {"level": float(self.criterion.level)} if isinstance(self.criterion, ScoreBeyond) else {}
         attack = {key: value for key, value in self.attack.settings().items() if key not in ("eps", "criterion")}
         criterion = {"criterion": self.criterion.name, **level}
         return {"method": self.method, "tolerance": self.tolerance, **criterion, **attack}

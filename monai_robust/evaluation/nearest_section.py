@@ -59,6 +59,7 @@ def nearest_frames(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
     for index, run in enumerate(runs):
         for one in _searches(run):
             block = _radii(run, one).assign(run=index, name=run.name, perturbation=one.name)
+            block = block.sort_values("radius", kind="stable")  # not the order of samples, which would name them
             blocks.append(block[["run", "name", "perturbation", *run.groups, "score", "radius"]])
             rows.append({"run": index, "name": run.name, "perturbation": one.name, **_statistics(run, one, block)})
     return {"smallest_radius": pd.concat(blocks), "smallest_radius_of_runs": pd.DataFrame(rows)} if rows else {}
