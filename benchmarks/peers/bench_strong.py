@@ -1,6 +1,6 @@
 """`strong_attack("classification")` against the AutoAttack of torchattacks and of ART.
 
-python -m benchmarks.peers.bench_strong --dataset_dir /data/brain_tumor_mri [--images 48] [--queries 1000] [--eps 0.3]
+python -m benchmarks.peers.bench_strong --dataset_dir /data/brain_tumor_mri [--images 48] [--queries 1000] [--eps 0.3] [--libraries ...]
 
 A network trained on what three steps of L2 PGD make of its images, so that some stand. The same number of queries of
 Square for all (the publication has 5000). Each attack is given all images as one batch. Ours and ART's climb 100 steps;
@@ -32,6 +32,7 @@ def main() -> None:
     parser = arguments(
         __doc__, images=48, size=64, eps=0.3, trained_eps=0.3, queries=1000, rounds=1, threads=1, epochs=6
     )
+    parser.add_argument("--libraries", nargs="+", choices=list(AUTO_ATTACK), default=list(AUTO_ATTACK))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     task = problem(given, eps=given.trained_eps, epochs=given.epochs)
@@ -47,6 +48,7 @@ def main() -> None:
         f"{OURS}, 10 steps": partial(ours, *mine, steps=10),
         OURS: partial(ours, *mine),
     }
+    actions = {name: action for name, action in actions.items() if name.startswith((OURS, *given.libraries))}
     seconds, results, refused = in_turns(actions, given.rounds)
     rows = []
     for name, points in results.items():
