@@ -144,8 +144,8 @@ def evaluate(
 ) -> None:
     """Measure a trained network of a bundle, clean, under attack and corrupted, and write outcomes.csv and report.html.
 
-    Every other option is an id of the bundle's configuration. A stopped measurement continues where it stopped.
-    Sanity checks of the attacks stand in sanity.json and in the report.
+    Every other option is an id of the bundle's configuration, such as --radii or --smallest_radius; its docs list them.
+    A stopped measurement continues where it stopped. Sanity checks of the attacks stand in sanity.json and the report.
 
     Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results
     --dataset_dir radiographs

@@ -1,6 +1,7 @@
 """`strong_attack("classification")` against the AutoAttack of torchattacks and of ART.
 
-python -m benchmarks.peers.bench_strong --dataset_dir /data/brain_tumor_mri [--images 48] [--queries 1000] [--eps 0.3] [--libraries ...]
+python -m benchmarks.peers.bench_strong --dataset_dir /data/brain_tumor_mri [--images 48] [--queries 1000] [--eps 0.3]
+    [--libraries ...]
 
 A network trained on what three steps of L2 PGD make of its images, so that some stand. The same number of queries of
 Square for all (the publication has 5000). Each attack is given all images as one batch. Ours and ART's climb 100 steps;

@@ -30,7 +30,7 @@ from monai_robust.evaluation.comparisons import (
 from monai_robust.evaluation.figures import contrast_density, grouped_bars, reliability_diagram
 from monai_robust.evaluation.perturbations import SEARCHED
 from monai_robust.evaluation.run import OUTCOMES, Run
-from monai_robust.evaluation.sections import Picture, ReportTable, Section, listed, measured, perturbation_label
+from monai_robust.evaluation.sections import RADIUS, Picture, ReportTable, Section, listed, measured, perturbation_label
 from monai_robust.evaluation.table import CLEAN
 from monai_robust.metrics import (
     brier_score,
@@ -53,8 +53,7 @@ GLOSSARY = {
     "Accuracy": "the share of images whose most probable class is the true one.",
     "Accuracy under attack": "the same after every image was changed, within the stated radius, in a way "
     "sought to mislead this very network; it tells how the network fails in the worst case, not how often that occurs.",
-    "Radius": "the largest change an attack may make to an image; in brackets in percent of the length (L2 norm) of an "
-    "average image.",
+    "Radius": RADIUS,
     "Brier score": "the mean squared distance between the predicted probabilities and the truth; 0 is perfect. The "
     "multi-class form adds up all classes, from 0 to 2; the binary form looks at the second of two classes, from 0 to "
     "1, and is half of the other.",

@@ -31,7 +31,7 @@ from monai_robust.evaluation.score_sections import (
     group_section,
     statistics_table,
 )
-from monai_robust.evaluation.sections import ReportTable, Section, listed, number
+from monai_robust.evaluation.sections import RADIUS, ReportTable, Section, listed, number
 from monai_robust.evaluation.summary import auc_by_attack, rated_by
 from monai_robust.evaluation.table import CLEAN
 from monai_robust.metrics import ImageMatches, average_precisions, match_images
@@ -56,8 +56,7 @@ GLOSSARY = {
     "it, so read it beside mAP and the number of boxes.",
     "mAP under attack": "the same after every image was changed, within the stated radius, in a way sought to mislead "
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
-    "Radius": "the largest change an attack may make to an image, by its length (L2 norm), unless said otherwise; in "
-    "brackets in percent of the length of an average image.",
+    "Radius": RADIUS,
     "AUC_robust": "the clean number and its mean over all radii up to the largest in one: the root of their product.",
     "±": "after ± stands the standard deviation over training runs (seeds or folds); one run alone has none, and of "
     "what is put together over all images, as these measures are, no interval is given.",

@@ -28,7 +28,7 @@ from monai_robust.evaluation.score_sections import (
     group_section,
     statistics_table,
 )
-from monai_robust.evaluation.sections import ReportTable, Section, listed, measured, number, perturbation_label
+from monai_robust.evaluation.sections import RADIUS, ReportTable, Section, listed, measured, number, perturbation_label
 from monai_robust.evaluation.summary import auc_by_attack, largest_error, rated_by
 from monai_robust.evaluation.table import CLEAN
 from monai_robust.metrics import mean_radial_error, successful_detection_rate
@@ -50,8 +50,7 @@ GLOSSARY = {
     "true one; 2 mm is what is commonly accepted in cephalometry.",
     "MRE under attack": "the same after every image was changed, within the stated radius, in a way sought to mislead "
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
-    "Radius": "the largest change an attack may make to an image, by its length (L2 norm), unless said otherwise; in "
-    "brackets in percent of the length of an average image.",
+    "Radius": RADIUS,
     "AUC_robust": "clean MRE and its mean over all radii up to the largest in one number: the root of their product, "
     "both divided by the largest MRE of the compared runs; lower is better.",
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "

@@ -35,8 +35,8 @@ _TRIAGE_NOTE = (
     "Radii are useful for triage where wrong predictions have the small ones: those images could be handed to a "
     "reader. Without the 20 % smallest: accuracy on the images that are left when the fifth with the smallest radii "
     "is set aside (where radii are equal, those first in the table). AUC: the area under the ROC curve with which a "
-    "small radius tells wrong predictions from right ones; 1 is perfect, 0.5 is chance. With few wrong images the AUC "
-    "is uncertain, with none it does not exist."
+    "small radius tells wrong predictions from right ones; 1 is perfect, 0.5 is chance, and below it small radii "
+    "belong to right predictions. With few wrong images the AUC is uncertain, with none it does not exist."
 )
 
 
@@ -112,7 +112,8 @@ def nearest_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) ->
     changes = listed(list(dict.fromkeys(f"until {_event(runs[0], one)}" for one in searches)))
     text = (
         f"Every image was changed as little as possible {changes}. The radius is the size of the smallest such change "
-        "that was found: it is an upper bound, since a smaller change that nobody has found may do."
+        "that was found: it is an upper bound, since a smaller change that nobody has found may do. What is searched "
+        "is another answer, so that an image that was read wrongly may be read rightly after the change."
     )
     return [Section(TITLE, text, tables, pictures)]
 

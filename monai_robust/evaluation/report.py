@@ -141,9 +141,15 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
     """What limits the results, as sentences."""
     warned = sanity_caveat(runs)
     found = [warned] if warned else []
+    kinds = {one.kind for run in runs for one in run.perturbations}
+    if "attack" in kinds:
+        found.append(
+            "A stronger attack may mislead a network where these did not: the true performance under attack is at most "
+            "the one shown here."
+        )
+    if "nearest" in kinds:
+        found.append("A smaller change than the nearest one that was found may mislead a network, too.")
     found += [
-        "A stronger attack may mislead a network where these did not: the true performance under attack is at "
-        "most the one shown here.",
         f"The results hold for these {_samples(runs)} and say nothing certain about other scanners or hospitals.",
     ]
     single = [name for name in _names(runs) if sum(run.name == name for run in runs) == 1]

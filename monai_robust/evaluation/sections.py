@@ -10,7 +10,17 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-__all__ = ["Measure", "Picture", "ReportTable", "Section", "listed", "measured", "number", "perturbation_label"]
+__all__ = [
+    "RADIUS",
+    "Measure",
+    "Picture",
+    "ReportTable",
+    "Section",
+    "listed",
+    "measured",
+    "number",
+    "perturbation_label",
+]
 
 LABELS = {
     "clean": "Clean",
@@ -32,6 +42,11 @@ ATTACKS = {
 }
 NORMS = {"l2": "L2", "linf": "L∞"}
 MISSING = "–"
+RADIUS = (
+    "the size of a change to an image, by its length (L2 norm) unless said otherwise: under an attack the largest that "
+    "is allowed, of a search for the nearest change the smallest that was found; in brackets in percent of the length "
+    "of an average image."
+)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from monai_robust.evaluation.score_sections import (
     group_section,
     statistics_table,
 )
-from monai_robust.evaluation.sections import ReportTable, Section, listed
+from monai_robust.evaluation.sections import RADIUS, ReportTable, Section, listed
 from monai_robust.evaluation.summary import auc_by_attack
 from monai_robust.evaluation.table import CLEAN
 from monai_robust.metrics import DiceIndex, average_dice_index, total_voxel_dice_index, volume_dice
@@ -53,8 +53,7 @@ GLOSSARY = {
     "Volume Dice": "the Dice of whole volumes, put together from their images (slices), averaged over volumes.",
     "ADI under attack": "the same after every image was changed, within the stated radius, in a way sought to mislead "
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
-    "Radius": "the largest change an attack may make to an image, by its length (L2 norm), unless said otherwise; in "
-    "brackets in percent of the length of an average image.",
+    "Radius": RADIUS,
     "AUC_robust": "clean ADI and its mean over all radii up to the largest in one number: the root of their product.",
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval, such as 0.71 to 0.78, from drawing patients anew: it tells of their choice alone.",
