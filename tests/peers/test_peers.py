@@ -29,6 +29,13 @@ def test_the_kept_adversarials_are_what_the_libraries_find_today():
     assert max(worst.values()) <= 1e-6, worst
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """ART draws its starts from NumPy's global generator, by which whole digits stand or fall."""
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def digits() -> tuple[nn.Module, Tensor, Tensor]:
     """A network trained for a few seconds on handwritten digits, and 200 digits it has not seen."""
@@ -81,12 +88,19 @@ def test_pgd_breaks_as_many_digits_as_the_librarys(digits, library, norm):
 @pytest.mark.parametrize("norm", list(RADIUS))
 @pytest.mark.parametrize("library", list(libraries.APGD))
 def test_apgd_breaks_as_many_digits_as_the_librarys(digits, library, norm):
+    """On average over four random starts: one start alone decides over two digits of 200, with either."""
     network, inputs, labels = digits
-    eps = RADIUS[norm]
-    theirs = libraries.APGD[library](network, inputs, labels, norm, eps, 100)
+    eps, ours, theirs = RADIUS[norm], [], []
     attack = APGD(norm=norm, eps=eps, bounds=(0, 1), loss="ce", random_start="sphere")
-    ours = attack(network, inputs, labels, generator=torch.Generator().manual_seed(0))
-    assert_not_above(network, ours, theirs, labels)
+    for seed in range(4):
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        found = libraries.APGD[library](network, inputs, labels, norm, eps, 100)
+        theirs.append(accuracy(network, found, labels))
+        found = attack(network, inputs, labels, generator=torch.Generator().manual_seed(seed))
+        ours.append(accuracy(network, found, labels))
+    assert 5.0 < np.mean(ours) < 95.0
+    assert np.mean(ours) <= np.mean(theirs) + HALF_A_POINT
 
 
 @pytest.mark.parametrize("norm", list(RADIUS))
