@@ -103,7 +103,7 @@ class Counting(nn.Module):
 
 def test_few_passes_are_needed_and_no_batch_is_larger_than_asked_for(victim, monkeypatch):
     network, inputs, labels = victim
-    monkeypatch.setattr("monai_robust.attacks.curve.fast_form", lambda network, run, inputs: network)
+    monkeypatch.setattr("monai_robust.attacks.curve.fast_form", lambda network, *rest: network)
     counting = Counting(network).eval()
     attack = PGD(bounds=(0.0, 1.0))
     attack_curve(counting, inputs, labels, RADII["l2"], attack=attack, batch_size=7)
@@ -240,7 +240,7 @@ def test_arguments_that_cannot_work_are_refused(victim):
 
 
 def form_of(network, inputs: torch.Tensor):
-    return fast_form(network, lambda form, points: form(points), inputs)
+    return fast_form(network, Classification(), inputs, torch.zeros(len(inputs), dtype=torch.long))
 
 
 def test_the_fast_form_computes_the_same_without_its_batch_normalisation(victim):

@@ -129,13 +129,7 @@ def attack_curve(
 
 def _settle(search: RadiusSearch, attack: GradientAttack) -> None:
     """Attack until every sample is settled: then, where the attack computes in half precision, once more without."""
-    few = torch.arange(min(2, len(search.samples.clean)), device=search.samples.clean.device)
-    targets = select_rows(search.judged, few)
-    fast = fast_form(
-        search.network,
-        lambda form, points: search.task.forward(form, points, targets),
-        search.own(search.samples.clean[few]),
-    )
+    fast = fast_form(search.network, search.task, search.own(search.samples.clean), search.judged)
     for one in _precisions(attack):
         if one is not attack:
             search.ladder.doubt()

@@ -118,8 +118,7 @@ class AttackEnsemble(WorstSearch):
         """
         if self.eot > 1 or isinstance(task, Watched) or sum(member.steps for member in self.members) < _WORTH:
             return network
-        few = samples.take(torch.arange(min(2, len(samples.rows)), device=samples.rows.device))
-        return fast_form(network, lambda form, points: task.forward(form, points, few.targets["true"]), few.clean)
+        return fast_form(network, task, samples.clean, samples.targets["true"])
 
     def _judge(self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: Worst) -> Any:
         """Offer ``points`` to ``worst``; the network's outputs for them."""

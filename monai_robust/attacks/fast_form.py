@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_leaves, tree_map
 
 from monai_robust.attacks.few_channels import CONVOLUTIONS, replaced, with_space_to_depth
+from monai_robust.tasks import Task
+from monai_robust.tasks.tensors import select_rows
 
 __all__ = ["FastForm", "exact", "fast_form"]
 
 # What adding numbers in another order can explain in single precision: of an output, of the length of a gradient (where
 # a unit at the edge of its activation may fall to the other side), and the noise that keeps pixels from being equal.
 _OUTPUTS, _GRADIENTS, _NOISE = 1e-3, 1e-2, 1e-2
+_TRIED = 2  # samples on which two forms are compared
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -56,24 +60,31 @@ def exact(network: Callable[..., Any]) -> Callable[..., Any]:
     return network._copied_from[0] if isinstance(network, FastForm) else network
 
 
-def fast_form(network: Callable[..., Any], run: Run, inputs: Tensor) -> Callable[..., Any]:
+def fast_form(network: Callable[..., Any], task: Task, inputs: Tensor, targets: Any) -> Callable[..., Any]:
     """A form of a network that takes less time; the network itself where no other one agrees with it.
 
     Args:
         network: any callable; only a ``torch.nn.Module`` in evaluation mode has other forms.
-        run: ``(network, inputs) -> outputs``, as it will be run.
-        inputs: a few samples (R, C, *spatial). On these both forms must have the same outputs, and the same gradients
+        task: runs it.
+        inputs: samples (R, C, *spatial). On the first two both forms must have the same outputs, and the same gradients
             of them, but for rounding; a network that is random on purpose has not.
+        targets: of the samples, as the task's ``forward`` takes them.
     """
     if not isinstance(network, nn.Module) or isinstance(network, FastForm):
         return network
     if any(module.training for module in network.modules()):
         return network
     try:
-        fast = FastForm(_folded(copy.deepcopy(network), run, inputs), network)
-        return fast if _agree(network, fast, run, inputs) else network
+        few = torch.arange(min(_TRIED, len(inputs)), device=inputs.device)
+        run = partial(_run, task=task, targets=select_rows(targets, few))
+        fast = FastForm(_folded(copy.deepcopy(network), run, inputs[few]), network)
+        return fast if _agree(network, fast, run, inputs[few]) else network
     except Exception:  # what a network does may fail on a copy, in another layout or on a few samples; it serves itself
         return network
+
+
+def _run(network: Callable[..., Any], inputs: Tensor, task: Task, targets: Any) -> Any:
+    return task.forward(network, inputs, targets)
 
 
 def _folded(copied: nn.Module, run: Run, inputs: Tensor) -> nn.Module:

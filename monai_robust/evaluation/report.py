@@ -16,6 +16,7 @@ import pandas as pd
 from monai_robust import __version__
 from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.comparisons import of_kind
 from monai_robust.evaluation.figures import gallery_figure
 from monai_robust.evaluation.gallery import Caption, Gallery
 from monai_robust.evaluation.nearest_section import nearest_frames, nearest_sections
@@ -188,7 +189,7 @@ def _gallery_picture(run: Run, gallery: Gallery) -> Picture:
     attack = _telling_attack(run, gallery)
     shown = CLEAN if attack is None else attack
     answers = [_answer(one, gallery) for one in gallery.captions[shown]]
-    nearest = [one.name for one in run.perturbations if one.kind == "nearest"]
+    nearest = of_kind([run], "nearest")
     name = shown.partition("@")[0]
     what = "clean" if attack is None else f"under {perturbation_label(name)}{'' if name in nearest else ' attack'}"
     alt = f"Pictures of {len(answers)} samples shown to {run.name}; {what}, {listed(answers)}."
