@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from monai_robust.data.segmentation.orientation import axis_of, check_orientation, orientation_of
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["Fingerprint", "Intensities", "fingerprint_of"]
+
+_Size = TypeVar("_Size", int, float)
 
 _VOXELS_OF_A_CASE = 20_000  # enough for the 0.5th percentile; all foreground of a large CT data set is too much to keep
 
@@ -45,6 +49,7 @@ class Fingerprint:
         classes: names of the foreground classes, in the order of their labels 1, 2, ...
         intensities: one for each channel.
         kept: share of a case's voxels that cropping kept, of each case.
+        orientation: where the axes x, y and z point to in the patient, such as ``"RAS"``.
 
     Raises:
         BadInputError: for no case, values that do not fit each other, or sizes that are none.
@@ -56,8 +61,10 @@ class Fingerprint:
     classes: tuple[str, ...]
     intensities: tuple[Intensities, ...]
     kept: tuple[float, ...]
+    orientation: str = "RAS"
 
     def __post_init__(self) -> None:
+        check_orientation(self.orientation)
         if not self.shapes:
             raise BadInputError("a fingerprint needs at least one case")
         if not self.modality or not self.classes:
@@ -114,11 +121,12 @@ def fingerprint_of(
 
     Source: Isensee et al. 2021 (nnU-Net), "Dataset fingerprint": sizes after cropping to the nonzero region, and
     intensities of the voxels of any foreground class. Of each case at most 20000 foreground voxels are looked at,
-    evenly spread.
+    evenly spread. Axes are those that most cases are stored along; sizes of the others are put into their order.
 
     Args:
         volumes: loaded volumes with ``image`` (C, x, y, z), ``label`` (1, x, y, z) and ``spacing`` (x, y, z) in mm,
-            and perhaps a ``case_id`` for messages.
+            and perhaps a ``case_id`` for messages; where the axes point to is taken from an image with an affine,
+            and is RAS otherwise.
         modality: name of each of the C channels.
         classes: names of the foreground classes, in the order of their labels.
 
@@ -126,7 +134,7 @@ def fingerprint_of(
         BadSampleError: for a volume that is empty, or whose image and label do not fit.
         BadInputError: for no volume, or none with foreground.
     """
-    shapes, spacings, kept = [], [], []
+    shapes, spacings, kept, stored = [], [], [], []
     samples: list[np.ndarray] = []
     for index, volume in enumerate(volumes):
         name = str(volume.get("case_id", f"number {index + 1}"))
@@ -138,15 +146,24 @@ def fingerprint_of(
         kept.append(float(np.prod(box)) / image[0].numel())
         x, y, z = (float(value) for value in volume["spacing"])
         spacings.append((x, y, z))
+        stored.append(orientation_of(volume["image"]))
         samples.append(_foreground_sample(image, label))
+    usual = Counter(stored).most_common(1)[0][0] if stored else "RAS"
     return Fingerprint(
-        shapes=tuple(shapes),
-        spacings=tuple(spacings),
+        shapes=tuple(_turned(sizes, codes, usual) for sizes, codes in zip(shapes, stored, strict=True)),
+        spacings=tuple(_turned(edges, codes, usual) for edges, codes in zip(spacings, stored, strict=True)),
         modality=tuple(modality),
         classes=tuple(classes),
         intensities=_intensities(samples),
         kept=tuple(kept),
+        orientation=usual,
     )
+
+
+def _turned(sizes: tuple[_Size, _Size, _Size], stored: str, wanted: str) -> tuple[_Size, _Size, _Size]:
+    """Sizes along the axes of one orientation, from those along the axes of another."""
+    places = [axis_of(stored, code) for code in wanted]
+    return sizes[places[0]], sizes[places[1]], sizes[places[2]]
 
 
 def _checked(name: str, volume: Mapping[str, Any], channels: int) -> tuple[Tensor, Tensor]:

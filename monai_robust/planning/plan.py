@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from monai_robust.data.segmentation.orientation import check_orientation
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.planning.fingerprint import Intensities
 
@@ -17,10 +18,12 @@ class Plan:
     """How to segment a data set in 2-D slices.
 
     A plan is made by :func:`~monai_robust.planning.make_plan`, may be written, edited by hand and read, and refuses
-    what would not train, whichever way it came about. Sizes are in the order of the volume's axes as they are loaded,
-    without the slice axis.
+    what would not train, whichever way it came about. Sizes are in the order of the volume's axes as ``orientation``
+    has them, without the slice axis.
 
     Args:
+        orientation: where the volume's axes 0, 1 and 2 point to in the patient, such as ``"RAS"``; volumes that are
+            stored along others are turned.
         slice_axis: axis of the volume (0, 1 or 2) along which slices are cut.
         spacing: mm of a pixel, to which every slice is resampled.
         patch: pixels of a training sample and of a window of sliding-window inference.
@@ -44,6 +47,7 @@ class Plan:
         BadInputError: for a value that cannot work, with what would do.
     """
 
+    orientation: str
     slice_axis: int
     spacing: tuple[float, float]
     patch: tuple[int, int]
@@ -85,6 +89,7 @@ class Plan:
         return first, second
 
     def _check_sampling(self) -> None:
+        check_orientation(self.orientation)
         require_choice("slice_axis", self.slice_axis, (0, 1, 2))
         if len(self.spacing) != 2 or not all(0 < value < math.inf for value in self.spacing):
             raise BadInputError(f"spacing is {_shown(self.spacing)}; it needs two positive numbers, mm")

@@ -19,10 +19,11 @@ __all__ = ["read_plan", "write_plan"]
 
 _HEADING = """\
 # A plan for segmentation in 2-D slices, made by nnU-Net's rules. Every value may be edited; what cannot work is refused
-# when the plan is read. Sizes are in the order of the volume's axes as loaded, without the slice axis.
+# when the plan is read. Sizes are in the order of the volume's axes, without the slice axis.
 """
 
 _COMMENTS = {
+    "orientation": "where the volume's axes 0, 1 and 2 point to in the patient; volumes stored otherwise are turned",
     "slice_axis": "axis of the volume (0, 1 or 2) across which slices are cut",
     "spacing": "mm of a pixel; slices are resampled to it",
     "patch": "pixels of a training sample and of a window of inference; multiples of the product of the strides",
@@ -92,6 +93,11 @@ def _plan(values: Mapping[Any, Any]) -> Plan:
         if name not in names:
             close = get_close_matches(str(name), names, n=1)
             raise BadInputError(f"{name} is no value of a plan" + (f"; is it {close[0]}?" if close else ""))
+    if missing == ["orientation"]:
+        raise BadInputError(
+            "orientation is missing, as in plans of older versions; add where the axes of the volumes that it was made "
+            "for point to (nibabel.aff2axcodes tells it of a file's affine), such as orientation: RAS"
+        )
     if missing:
         raise BadInputError(f"{', '.join(missing)} is missing")
     return Plan(**{name: _READERS[name](name, values[name]) for name in names})
@@ -138,6 +144,7 @@ def _list_of(reader: Callable[[str, Any], Any]) -> Callable[[str, Any], tuple[An
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
+    "orientation": _text,
     "slice_axis": _whole,
     "spacing": _list_of(_number),
     "patch": _list_of(_whole),

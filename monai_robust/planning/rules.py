@@ -85,6 +85,7 @@ def make_plan(
         batch_size = _batch_size(fingerprint, padded, strides, voxels=float(np.prod(sizes)) * fingerprint.cases)
     aspect = max(padded) / min(padded)
     return Plan(
+        orientation=fingerprint.orientation,
         slice_axis=slice_axis,
         spacing=spacing,
         patch=padded,

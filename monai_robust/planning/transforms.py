@@ -7,6 +7,7 @@ from functools import partial
 from monai.transforms import (
     Compose,
     EnsureTyped,
+    Orientationd,
     RandAdjustContrastd,
     RandGaussianNoised,
     RandGaussianSmoothd,
@@ -18,6 +19,7 @@ from monai.transforms import (
 )
 from monai.utils import InterpolateMode
 
+from monai_robust.data.segmentation.orientation import DIRECTIONS
 from monai_robust.planning.normalise import NormalizeByPland
 from monai_robust.planning.patch import PadToPatchd, RandForegroundPatchd
 from monai_robust.planning.plan import Plan
@@ -33,9 +35,10 @@ _IMAGE, _BOTH = ["image"], ["image", "label"]
 def planned_volume_transform(plan: Plan) -> Compose:
     """What is done once to a loaded volume, the same for training, evaluation and inference.
 
-    Slices are resampled to the plan's spacing, images linearly and labels by the nearest voxel; the slice axis and
-    the orientation stay as they are, and a volume that has the spacing is not touched. Then intensities are
-    standardised (:class:`NormalizeByPland`). nnU-Net resamples with cubic splines.
+    A volume is turned to the plan's orientation, without resampling. Slices are resampled to the plan's spacing,
+    images linearly and labels by the nearest voxel; the slice axis keeps its spacing, and a volume that has the
+    orientation and the spacing is not touched. Then intensities are standardised (:class:`NormalizeByPland`). nnU-Net
+    resamples with cubic splines.
 
     Args:
         plan: of the data set.
@@ -49,6 +52,7 @@ def planned_volume_transform(plan: Plan) -> Compose:
     return Compose(
         [
             EnsureTyped(_BOTH, allow_missing_keys=True),
+            Orientationd(_BOTH, axcodes=plan.orientation, labels=DIRECTIONS, allow_missing_keys=True),
             Spacingd(_BOTH, pixdim=pixdim, mode=("bilinear", "nearest"), allow_missing_keys=True),
             NormalizeByPland(_IMAGE, plan),
         ]

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from monai_robust.data.checked import CheckedDataset
 from monai_robust.data.segmentation.cutting import check_slicing, slices_of_volume
+from monai_robust.data.segmentation.orientation import orientation_of
 from monai_robust.data.segmentation.volumes import load_volume
 from monai_robust.errors import BadInputError, require_choice
 
@@ -31,7 +32,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     Args:
         items: volumes: ``image``, ``label`` (files), ``case_id``, and perhaps ``patient_id`` and ``channels``.
-        slice_axis: 0, 1 or 2, the axis to cut along; the two others, in their order, are H and W.
+        slice_axis: 0, 1 or 2, the axis to cut along; the two others, in their order, are H and W. Every volume has to
+            run the same way along it, and along the others, when ``transform`` is done with it.
         classes: number of foreground classes; labels may be 0 to ``classes``.
         transform: deterministic dictionary transform of a loaded volume, or a sequence of them; ``image`` comes as
             (C, x, y, z), ``label`` as (1, x, y, z).
@@ -55,7 +57,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     Raises:
         BadSampleError: a volume is bad and ``on_bad_sample`` is ``"fail"``.
-        BadInputError: nothing is left, two volumes have one case id, or an argument cannot work.
+        BadInputError: nothing is left, two volumes have one case id or are stored along different axes, or an argument
+            cannot work.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             name=name,
         )
         self.skipped = self._volumes.skipped
+        _check_orientations({item["case_id"]: item for item in self._volumes.items}, self._reader.orientations)
         self._last: tuple[int, dict[str, Any]] | None = None
         self._places: list[tuple[int, int]] = []
         self.items: list[dict[str, Any]] = []
@@ -147,11 +151,13 @@ class _SliceReader:
         self.slice_axis = slice_axis
         self.pad_to = pad_to
         self.contents: dict[str, tuple[tuple[int, int], list[tuple[int, ...]]]] = {}
+        self.orientations: dict[str, str] = {}
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Tensor]:
         volume = load_volume(item, classes=self.classes)
         if self.transform is not None:
             volume = dict(self.transform(volume))
+        self.orientations[item["case_id"]] = orientation_of(volume["image"])
         image = slices_of_volume(_plain(volume["image"]).float(), self.slice_axis, self.pad_to)
         label = slices_of_volume(_plain(volume["label"]).round().to(torch.uint8), self.slice_axis, self.pad_to)
         size = (int(image.shape[2]), int(image.shape[3]))
@@ -185,6 +191,18 @@ def _slice_item(
         "size": size,
         "foreground": foreground,
     }
+
+
+def _check_orientations(items: Mapping[str, Mapping[str, Any]], orientations: Mapping[str, str]) -> None:
+    """One index along the slice axis must mean one direction in the patient."""
+    first = next(iter(items))
+    for case, item in items.items():
+        if orientations[case] != orientations[first]:
+            raise BadInputError(
+                f"volume {item['image']} is stored along the axes {orientations[case]}, but {items[first]['image']} "
+                f"along {orientations[first]}, so that slices of one axis would cut them differently; turn both to one "
+                "orientation (planned_volume_transform, MONAI's Orientationd)"
+            )
 
 
 def _check_case_ids(items: Sequence[Mapping[str, Any]]) -> None:

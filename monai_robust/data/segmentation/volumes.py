@@ -55,9 +55,9 @@ def check_volume(
 ) -> None:
     """Refuse a volume that nothing can be learnt from.
 
-    Refused: anything but three axes with the declared channels, NaN or infinite voxels, one value everywhere, a label
-    map of another shape or at another place (by more than a tenth of a voxel at some corner), labels that are no
-    whole numbers or not declared, and a label map without any foreground.
+    Refused: anything but three axes with the declared channels, an affine that is none, NaN or infinite voxels, one
+    value everywhere, a label map of another shape or at another place (by more than a tenth of a voxel at some corner),
+    labels that are no whole numbers or not declared, and a label map without any foreground.
 
     Args:
         image: (C, x, y, z), with its affine.
@@ -108,6 +108,9 @@ def _image_fault(image: MetaTensor, channels: int) -> str:
         )
     if values.numel() == 0:
         return f"it is empty, of shape {tuple(values.shape[1:])}"
+    affine = _affine(image)
+    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        return "its affine is no map to millimetres: some axis has no length or direction, so that it points nowhere"
     wrong = int((~torch.isfinite(values)).sum())
     if wrong:
         return f"{wrong} of its {values.numel()} voxels are NaN or infinite"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +16,7 @@ from monai.transforms import SpatialResample
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_robust.data.segmentation.orientation import turn_to
 from monai_robust.errors import BadInputError
 
 __all__ = ["VolumeGrid", "label_map_on", "write_label_map"]
@@ -53,7 +54,8 @@ def label_map_on(grid: VolumeGrid, scores: Tensor, affine: NDArray[np.float64] |
     """The most probable class of each voxel of a file's grid, from scores on the grid a network worked on.
 
     Scores are resampled linearly, then compared: borders come out smoother than those of resampled labels. Voxels
-    beyond the network's grid take the nearest score. Scores on the very grid of the file are not resampled.
+    beyond the network's grid take the nearest score. Scores on the very grid of the file, or on one that has its axes
+    in another order or direction, are not resampled.
 
     Args:
         grid: of the file.
@@ -69,7 +71,9 @@ def label_map_on(grid: VolumeGrid, scores: Tensor, affine: NDArray[np.float64] |
     if scores.ndim != 4 or not 2 <= len(scores) <= 256:
         raise BadInputError(f"scores have shape {tuple(scores.shape)}; they need (C, x, y, z) with 2 to 256 classes")
     values = scores.detach().cpu().as_subclass(Tensor).float()
-    own = torch.as_tensor(np.asarray(affine, dtype=np.float64))
+    turn = turn_to("".join(nib.aff2axcodes(grid.affine)))
+    turned = cast(MetaTensor, turn(MetaTensor(values, affine=torch.as_tensor(np.asarray(affine, dtype=np.float64)))))
+    own, values = torch.as_tensor(turned.affine), turned.as_tensor()
     if values.shape[1:] != grid.shape or not np.allclose(own.numpy(), grid.affine, atol=1e-5):
         resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=False)
         resampled = resample(
