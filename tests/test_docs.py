@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import REPOSITORY, environment
 from mini_bundle import write_mini_bundle
+from warm_python import WarmPython
 
 from monai_robust.data import (
     write_blood_smear_phantoms,
@@ -79,8 +79,8 @@ WITH_COMMANDS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_COMMANDS)
-def test_bash_blocks_run(page: Path, workplace: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def test_bash_blocks_run(page: Path, workplace: Path, warm_python: WarmPython) -> None:
+    path = f"{warm_python.folder}{os.pathsep}{os.environ['PATH']}"
     bundle = next((part for part in page.parts if (REPOSITORY / "bundles" / part / "configs").is_dir()), "")
     prelude = f"set -euo pipefail\nBUNDLE=bundles/{bundle}\n"
     for block in blocks(page, "bash"):
