@@ -37,7 +37,8 @@ from monai_robust.data.segmentation import (
     write_dicom_seg,
     write_label_map,
 )
-from monai_robust.data.training_record import check_record, load_weights, read_record, write_record
+from monai_robust.data.training_record import check_record, read_record, write_record
+from monai_robust.data.weights import load_weights, read_checkpoint
 
 __all__ = [
     "CheckedDataset",
@@ -65,6 +66,7 @@ __all__ = [
     "phantom_cephalograms",
     "phantom_hippocampi",
     "phantom_radiographs",
+    "read_checkpoint",
     "read_record",
     "same_size_batches",
     "segmentation_datalist",

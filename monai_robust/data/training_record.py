@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import torch
-from torch import nn
-
+from monai_robust.data.schemas import Count, Name, Positive, Rule, checked, shown
+from monai_robust.data.side_files import read_object
 from monai_robust.errors import BadInputError
 
-__all__ = ["check_record", "load_weights", "read_record", "write_record"]
+__all__ = ["check_record", "read_record", "write_record"]
 
 _NAME = "training.json"
+_Pixels = Annotated[int, Rule("a whole number from 1 to 65536", lambda value: 1 <= value <= 2**16)]
+_Index = Annotated[int, Rule("a whole number from 0 on", lambda value: value >= 0)]
+_Names = Annotated[list[Name], Rule("a list of different names", lambda names: 0 < len(names) == len(set(names)))]
+# What the settings that are read again must be: some of them go into a bundle's configuration, where a text could run.
+_KINDS: Mapping[str, Any] = {
+    "classes": _Names,
+    "recipe": Name | None,
+    "seed": int | None,
+    "split_seed": _Index | None,
+    "fold": _Index | None,
+    "image_size": _Pixels | list[_Pixels] | None,
+    "features": Count | list[Count] | None,
+    "backbone": Literal["resnet10", "resnet18", "resnet34"],
+    "anchor_shapes": list[list[Positive]],
+    "heatmap": Literal["bce", "dice"],
+    "radius": Positive,
+}
 
 
 def write_record(output_dir: str | Path, **settings: Any) -> Path:
@@ -31,22 +47,28 @@ def write_record(output_dir: str | Path, **settings: Any) -> Path:
 def read_record(checkpoint: str | Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The settings beside a checkpoint, or ``default`` where there is not even a checkpoint.
 
+    A file must say all that ``default`` says. Every setting that is read again is of its kind: what a network is made
+    from is numbers and names of ours, and nothing that a configuration would run.
+
     Raises:
-        BadInputError: for a checkpoint without settings, no checkpoint and no default, or a damaged file.
+        BadInputError: for a checkpoint without settings, no checkpoint and no default, a damaged file, or a setting of
+            another kind.
     """
     path = Path(checkpoint).parent / _NAME
-    if not path.is_file():
+    if not path.exists():
         if default is None or Path(checkpoint).is_file():
             raise BadInputError(f"{path} is missing, so nobody knows which classes {Path(checkpoint).name} tells apart")
         return dict(default)
     try:
-        return dict(json.loads(path.read_text()))
-    except (json.JSONDecodeError, TypeError, ValueError) as error:
-        raise BadInputError(f"{path} is damaged ({error}); write it anew by training again") from error
+        record = read_object(path, "record of a training")
+    except BadInputError as error:
+        raise BadInputError(f"{path} is damaged ({error}); write it anew by training again") from None
+    _check_present(record, default or (), path)
+    return {name: checked(_KINDS.get(name, Any), value, str(path), name) for name, value in record.items()}
 
 
 def check_record(
-    checkpoint: str | Path, *, classes: Sequence[str], image_size: int | None = None, **same: Any
+    checkpoint: str | Path, *, classes: Sequence[str], image_size: Any = None, **same: Any
 ) -> dict[str, Any]:
     """The settings beside a checkpoint, refused where they contradict the data at hand.
 
@@ -63,38 +85,28 @@ def check_record(
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first, or name one with --checkpoint")
     record = read_record(checkpoint)
+    _check_present(record, ["classes", *(["image_size"] if image_size is not None else [])], Path(checkpoint))
     if list(record["classes"]) != list(classes):
-        raise BadInputError(
-            f"{checkpoint} tells apart {', '.join(record['classes'])}, but the data set has {', '.join(classes)}"
-        )
+        theirs, ours = ", ".join(record["classes"][:20]), ", ".join(classes[:20])
+        raise BadInputError(f"{checkpoint} tells apart {theirs}, but the data set has {ours}")
     if image_size is not None and record["image_size"] != image_size:
+        trained = record["image_size"]
         raise BadInputError(
-            f"{checkpoint} was trained at image_size {record['image_size']}, not {image_size}; "
-            f"add --image_size {record['image_size']}"
+            f"{checkpoint} was trained at image_size {trained}, not {image_size}; add --image_size {trained}"
         )
     for name, value in same.items():
         if name in record and record[name] != value:
+            trained = shown(record[name])
             raise BadInputError(
-                f"{checkpoint} was trained with {name} {record[name]}, not {value}, so it may have been trained on the "
-                f"test data, or have another network; add --{name} {record[name]}"
+                f"{checkpoint} was trained with {name} {trained}, not {value}, so it may have been trained on the "
+                f"test data, or have another network; add --{name} {trained}"
             )
     return record
 
 
-def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
-    """``network`` with the weights of a checkpoint: a state dictionary, or one below ``network`` or ``model``.
-
-    Raises:
-        BadInputError: when the file is missing, is no checkpoint, or holds another network.
-    """
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise BadInputError(f"there is no checkpoint {checkpoint}") from error
-    except Exception as error:  # torch raises whatever its unpickler meets
-        raise BadInputError(f"{checkpoint} cannot be read as a checkpoint of weights: {error}") from error
-    try:
-        network.load_state_dict(state.get("network", state.get("model", state)))
-    except RuntimeError as error:
-        raise BadInputError(f"{checkpoint} holds another network: {str(error).splitlines()[-1].strip()}") from error
-    return network
+def _check_present(record: Mapping[str, Any], names: Iterable[str], path: Path) -> None:
+    missing = next((name for name in names if name not in record), None)
+    if missing is not None:
+        raise BadInputError(
+            f"{path.with_name(_NAME)}: field {missing!r} is missing; take the file that the training wrote"
+        )

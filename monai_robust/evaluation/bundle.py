@@ -14,6 +14,7 @@ import yaml
 from monai.bundle import ConfigParser, run
 
 from monai_robust.data import read_record
+from monai_robust.data.schemas import as_data
 from monai_robust.errors import BadInputError
 
 __all__ = ["bundle_configs", "measure_bundle", "run_bundle"]
@@ -95,7 +96,7 @@ def measure_bundle(
     _check_ids(values, known, given)
     for name in ("image_size", "split_seed", "fold"):
         if name in known and record.get(name) is not None:
-            values.setdefault(name, record[name])
+            values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
     run(config_file=configs, **given, **values)
     return Path(output_dir)
 
