@@ -128,11 +128,25 @@ def test_coco_files_are_found_with_their_pictures(tmp_path, file, parts, picture
     assert by_name(found)["f"]["sample_id"] == f"{pictures[2]}/f.png"
 
 
-def test_a_coco_picture_without_annotations_is_no_fault_and_crowds_are_left_out(tmp_path):
+def test_a_coco_picture_without_annotations_is_no_fault_but_one_of_crowds_alone_is(tmp_path):
     for name in "abcdef":
         write_picture(tmp_path / "images" / f"{name}.png")
     path = coco(tmp_path, Path("labels.json"), "abcdef", iscrowd=1)
-    found = detection_datalist(tmp_path, datalist=path.name, validation_fraction=0.2, test_fraction=0.2)
+    shares = {"datalist": path.name, "validation_fraction": 0.2, "test_fraction": 0.2}
+    content = json.loads(path.read_text())
+    with pytest.raises(BadSampleError, match=r"images/a\.png: all of its 1 objects are crowds .*\(1 of 6"):
+        detection_datalist(tmp_path, **shares)
+    for choice in ("skip", "drop_boxes"):
+        found = detection_datalist(tmp_path, **shares, on_bad_sample=choice)
+        assert "a" not in by_name(found)
+        assert [one["sample_id"] for one in found.skipped] == ["images/a.png"]
+    single = {"id": 99, "image_id": 0, "category_id": 2, "bbox": [1, 2, 3, 4], "iscrowd": "0"}
+    path.write_text(json.dumps({**content, "annotations": [*content["annotations"], single]}))
+    found = detection_datalist(tmp_path, **shares)
+    assert by_name(found)["a"]["boxes"] == [[1, 2, 4, 6]]
+    assert "annotation 7 (RBC) is a crowd" in found.skipped[0]["reason"]
+    path.write_text(json.dumps({**content, "annotations": content["annotations"][1:]}))
+    found = detection_datalist(tmp_path, **shares)
     assert by_name(found)["a"]["boxes"] == []
     assert found.skipped == []
 
@@ -247,7 +261,7 @@ def test_arguments_and_folders_that_cannot_work_are_refused(tmp_path):
     with pytest.raises(BadInputError, match="no boxes found in"):
         detection_datalist(tmp_path)
     (root / "broken.json").write_text('{"images": [\n]')
-    with pytest.raises(BadInputError, match=r"broken\.json is no JSON .*line 2"):
+    with pytest.raises(BadInputError, match=r"broken\.json is not valid JSON.*line 2"):
         detection_datalist(root, datalist="broken.json")
     (root / "ImageSets" / "Main" / "val.txt").write_text("d\ne\na\n")
     with pytest.raises(BadInputError, match=r"val\.txt, line 3: a is in the list of split 'train' too"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from monai_robust.data.layouts import find_table
+from monai_robust.data.listed import finite_number, refuse_spellings
 from monai_robust.data.splits import SPLITS, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError
 
@@ -78,7 +80,7 @@ def classification_datalist(
     _check_fractions(validation_fraction, test_fraction)
     table = find_table(root, None if datalist is None else Path(datalist).expanduser())
     _check_samples(table, root, groups)
-    names, table["label"] = _class_indices(table["label"], classes)
+    names, table["label"] = _class_indices(table["label"], classes, root)
     table = complete_splits(table, validation_fraction, test_fraction, seed)
     if fold is not None:
         table = cross_validation_splits(table, fold, folds, seed)
@@ -115,7 +117,7 @@ def _check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> No
     if absent:
         has = ", ".join(sorted(set(table.columns) - {"image", "split"}))
         raise BadInputError(f"the data list of {root} has no column {absent[0]!r} to group by; it has {has}")
-    missing = [image for image in table["image"] if not Path(image).exists()]
+    missing = [image for image in table["image"] if not os.path.exists(image)]
     if missing:
         raise BadInputError(f"{len(missing)} of {len(table)} listed files are missing in {root}; first {missing[0]}")
     repeated = table["sample_id"][table["sample_id"].duplicated()]
@@ -126,15 +128,19 @@ def _check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> No
         )
 
 
-def _class_indices(labels: pd.Series[str], classes: Sequence[str] | None) -> tuple[tuple[str, ...], pd.Series[int]]:
+def _class_indices(
+    labels: pd.Series[str], classes: Sequence[str] | None, root: Path
+) -> tuple[tuple[str, ...], pd.Series[int]]:
+    if classes is None or set(labels).isdisjoint(classes):
+        labels = _whole_numbers(labels)
     found = set(labels)
     if classes is None:
-        numbers = all(label.isdecimal() for label in found)
-        names = tuple(sorted(found, key=int if numbers else str))
+        _check_labels(found, root)
+        names = tuple(sorted(found, key=int if all(map(_is_whole, found)) else str))
     else:
         names = tuple(str(name) for name in classes)
         _check_class_names(names)
-        if found.isdisjoint(names) and all(label.isdecimal() and int(label) < len(names) for label in found):
+        if found.isdisjoint(names) and all(_is_whole(label) and int(label) < len(names) for label in found):
             return names, labels.astype(int)
     unknown = sorted(found - set(names))
     if unknown:
@@ -142,6 +148,33 @@ def _class_indices(labels: pd.Series[str], classes: Sequence[str] | None) -> tup
     if len(names) < 2:
         raise BadInputError(f"the data list has only one class, {names[0]!r}; a classifier needs two or more")
     return names, labels.map({name: index for index, name in enumerate(names)}).astype(int)
+
+
+def _whole_numbers(labels: pd.Series[str]) -> pd.Series[str]:
+    """Whole numbers that some program wrote as 1.0, or both as 1 and as 01, as what they are."""
+    found = set(labels)
+    if not all(_is_whole(label.removesuffix(".0")) for label in found):
+        return labels
+    plain = {label: str(int(label.removesuffix(".0"))) for label in found}
+    return labels.map(plain) if len(set(plain.values())) < len(found) or any("." in one for one in found) else labels
+
+
+def _is_whole(label: str) -> bool:
+    return label.isascii() and label.isdigit() and len(label) < 10
+
+
+def _check_labels(found: set[str], root: Path) -> None:
+    """Refuse labels that hardly name a class."""
+    refuse_spellings(sorted(found), f"the data list of {root}")
+    for label in sorted(found):
+        number = finite_number(label)
+        if label.casefold() in ("nan", "null", "n/a", "#n/a") or (number is not None and number < 0):
+            raise BadInputError(
+                f"the data list of {root} has the label {label!r}, which often stands for none; name the classes, that "
+                "one among them if it is one, or leave its samples out"
+            )
+        if number is not None and not number.is_integer():
+            raise BadInputError(f"the data list of {root} has the label {label}; a class is a name or a whole number")
 
 
 def _check_class_names(names: tuple[str, ...]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from monai_robust.data.listed import data_list_file, list_table, listed_file, visible_files, visible_folders
+from monai_robust.data.side_files import read_json
+from monai_robust.data.split_names import lists_of_splits, split_of, without_trainval
 from monai_robust.errors import BadInputError
 
 __all__ = ["find_table"]
@@ -16,16 +18,7 @@ __all__ = ["find_table"]
 _logger = logging.getLogger(__name__)
 
 _IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
@@ -45,8 +38,9 @@ def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
     if not root.is_dir():
         raise BadInputError(f"there is no data set folder {root}")
     if datalist is not None:
-        return _finished(_read_list(root, datalist), root, str(datalist))
-    if (root / "index.csv").is_file():
+        path = data_list_file(root, datalist)
+        return _finished(_read_list(path), root, str(path))
+    if (root / "index.csv").exists():
         return _finished(_read_csv(root / "index.csv"), root, str(root / "index.csv"))
     rows = _split_folders(root) or _class_folders(root)
     if not rows:
@@ -58,7 +52,6 @@ def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
 
 
 def _finished(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
-    table = table.rename(columns={"file": "image"}) if "image" not in table else table
     for column in ("image", "label"):
         if column not in table:
             raise BadInputError(
@@ -67,10 +60,10 @@ def _finished(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
         empty = int((table[column] == "").sum())
         if empty:
             raise BadInputError(f"data list {name} has {empty} entries without {column!r}")
-    listed = table["image"]
-    table["image"] = [str(root / file) for file in listed]
-    if "sample_id" not in table:
-        table["sample_id"] = [_relative(root / file, root) for file in listed]
+    files = [listed_file(root, file, f"an image in data list {name}") for file in table["image"]]
+    table = table.assign(image=[str(file) for file in files])
+    own = table["sample_id"] if "sample_id" in table else pd.Series("", index=table.index)
+    table["sample_id"] = own.where(own != "", [_relative(file, root) for file in files])
     patients = table["patient_id"] if "patient_id" in table else pd.Series("", index=table.index)
     table["patient_id"] = patients.where(patients != "", table["sample_id"])
     return _without_repeats(_with_known_splits(table, name), name).reset_index(drop=True)
@@ -83,8 +76,10 @@ def _relative(path: Path, root: Path) -> str:
 def _with_known_splits(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if "split" not in table or (table["split"] == "").all():
         return table.assign(split="")
-    splits = table["split"].str.lower().map(_SPLIT_NAMES)
-    known = splits.notna()
+    splits = pd.Series(without_trainval(list(table["sample_id"]), [*map(split_of, table["split"])]), table.index)
+    repeated = splits.isna()
+    table, splits = table[~repeated], splits[~repeated]
+    known = splits != ""
     if not known.any():
         raise BadInputError(f"data list {name} has no split train, val or test; it has {_names(table['split'])}")
     if not known.all():
@@ -108,10 +103,7 @@ def _names(values: pd.Series[str]) -> str:
     return ", ".join(sorted({value or "none" for value in values}))
 
 
-def _read_list(root: Path, datalist: Path) -> pd.DataFrame:
-    path = datalist if datalist.is_file() else root / datalist
-    if not path.is_file():
-        raise BadInputError(f"there is no data list {datalist}, neither as it stands nor in {root}")
+def _read_list(path: Path) -> pd.DataFrame:
     if path.suffix.lower() == ".json":
         return _read_json(path)
     if path.suffix.lower() == ".csv":
@@ -120,25 +112,26 @@ def _read_list(root: Path, datalist: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise BadInputError(f"data list {path} is no CSV table ({error})") from error
+    table = list_table(path)
     if table.empty:
         raise BadInputError(f"data list {path} lists no sample")
     return table
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"data list {path} is no JSON ({error})") from error
-    splits = {key: value for key, value in content.items() if key in _SPLIT_NAMES} if isinstance(content, dict) else {}
-    rows = [_json_row(entry, key, path) for key, entries in splits.items() for entry in entries]
+    content = read_json(path, "data list")
+    lists = lists_of_splits(content) if isinstance(content, dict) else []
+    rows = [_json_row(entry, name, path) for _, name, entry in lists]
     if not rows:
         raise BadInputError(f"data list {path} has no sample under training, validation or test")
+    others = sorted(name for name, entries in content.items() if not split_of(name) and _lists_images(entries))
+    if others:
+        _logger.warning("%s of data list %s are other lists, of which nothing is used", ", ".join(others), path)
     return pd.DataFrame(rows).fillna("")
+
+
+def _lists_images(entries: Any) -> bool:
+    return isinstance(entries, list) and any(isinstance(one, dict) and "image" in one for one in entries)
 
 
 def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:
@@ -146,15 +139,24 @@ def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:
         raise BadInputError(
             f'an entry of {split!r} in data list {path} is not {{"image": ..., "label": ...}}: {entry!r}'
         )
-    return {**{str(key): "" if value is None else str(value) for key, value in entry.items()}, "split": split}
+    label = entry["label"]
+    if not isinstance(label, (str, int, float)) and label is not None:
+        raise BadInputError(f"data list {path} has the label {label!r}; an image has one, a name or a whole number")
+    image = str(listed_file(Path(), entry["image"], f"an image of {split!r} in data list {path}"))
+    row = {str(key): "" if value is None else str(value).strip() for key, value in entry.items()}
+    return {**row, "image": image, "split": split}
 
 
 def _split_folders(root: Path) -> list[dict[str, str]]:
-    rows = []
-    for folder in _folders(root):
-        split = _SPLIT_NAMES.get(folder.name.lower())
-        if split is not None:
-            rows += [{**row, "split": split} for row in _rows_of_class_folders(folder)]
+    rows, others = [], []
+    for folder in visible_folders(root):
+        found = _rows_of_class_folders(folder)
+        if split_of(folder.name):
+            rows += [{**row, "split": folder.name} for row in found]
+        elif found:
+            others.append(folder.name)
+    if rows and others:
+        _logger.warning("folders %s of %s are no splits, so nothing in them is used", ", ".join(others), root)
     return rows
 
 
@@ -164,20 +166,18 @@ def _class_folders(root: Path) -> list[dict[str, str]]:
 
 
 def _rows_of_class_folders(folder: Path) -> list[dict[str, str]]:
-    return [{"image": str(file), "label": part.name} for part in _folders(folder) for file in _images(part)]
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [{"image": str(file), "label": part.name} for part in visible_folders(folder) for file in _images(part)]
 
 
 def _images(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
-    return sorted(path for path in files if _is_image(path))
+    return [path for path in visible_files(folder) if _is_image(path)]
 
 
 def _is_image(path: Path) -> bool:
     if path.suffix:
         return path.name.lower().endswith(_IMAGE_SUFFIXES + _VOLUME_SUFFIXES)
-    with path.open("rb") as stream:  # DICOM files often have no suffix
-        return stream.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as stream:  # DICOM files often have no suffix
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return True  # the check of all images tells why it cannot be read

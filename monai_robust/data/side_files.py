@@ -183,37 +183,52 @@ def read_yaml(path: str | Path, what: str = "YAML file") -> Any:
     return found
 
 
-def read_table(path: str | Path, what: str = "CSV table") -> pd.DataFrame:
+def read_table(path: str | Path, what: str = "CSV table", *, delimiters: str = ",") -> pd.DataFrame:
     """A CSV table, every cell as text and empty cells as ``""``.
 
     Cells that were guarded against spreadsheets (see :mod:`monai_robust.data.csv_cells`) are read as they were. Blank
-    lines are left out.
+    lines are left out. Of several ``delimiters``, that one counts which the heading has most often, or which a first
+    line ``sep=;`` names, as spreadsheets write it.
 
     Returns:
-        The rows, with the number of the line in which each of them ends as their index.
+        The rows, with the number of the line in which each of them ends as their index, and the delimiter under
+        ``attrs["delimiter"]``.
 
     Raises:
         BadInputError: for what :func:`read_text` refuses, a row with more or fewer cells than the heading, a column
             that occurs twice or has no name, a cell that is not closed, or no heading; file and line are named.
     """
     text = read_text(path, what)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first, delimiter = _delimiter(text, delimiters)
+    reader = csv.reader(io.StringIO(text[first:], newline=""), delimiter=delimiter, strict=True)
+    before = text.count("\n", 0, first)
     lines: list[int] = []
     rows: list[list[str]] = []
     try:
         for row in reader:
             if row:
-                lines.append(reader.line_num)
+                lines.append(reader.line_num + before)
                 rows.append([plain_cell(cell) for cell in row])
     except csv.Error as error:
-        raise BadInputError(f"{path}, line {reader.line_num}: this is no row of a {what}: {error}") from None
+        raise BadInputError(f"{path}, line {reader.line_num + before}: this is no row of a {what}: {error}") from None
     if not rows:
         raise BadInputError(f"{path} is empty; a {what} begins with the names of its columns")
     header = _header(path, rows[0])
     for line, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(header):
             raise BadInputError(f"{path}, line {line}: {len(row)} cells for {len(header)} columns")
-    return pd.DataFrame(rows[1:], columns=pd.Index(header), index=pd.Index(lines[1:], dtype="int64"), dtype=str)
+    table = pd.DataFrame(rows[1:], columns=pd.Index(header), index=pd.Index(lines[1:], dtype="int64"), dtype=str)
+    table.attrs["delimiter"] = delimiter
+    return table
+
+
+def _delimiter(text: str, delimiters: str) -> tuple[int, str]:
+    """Where the table begins, and what divides its cells."""
+    heading = text.lstrip("\r\n").partition("\n")[0]
+    named = heading.strip().casefold()
+    if len(delimiters) > 1 and named.startswith("sep=") and len(named) == 5:
+        return text.index("\n") + 1 if "\n" in text else len(text), named[-1]
+    return 0, max(delimiters, key=heading.count)
 
 
 def _check_nodes(root: yaml.Node | None, path: str | Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_robust.data.splits import SPLITS
+from monai_robust.data.listed import finite_number
 
-__all__ = ["AnnotatedImage", "AnnotatedObject", "Box", "claimed_size", "number", "shown_path", "split_of"]
+__all__ = ["AnnotatedImage", "AnnotatedObject", "Box", "claimed_size", "shown_path"]
 
 Box = tuple[float, float, float, float]
 
@@ -23,12 +22,14 @@ class AnnotatedObject:
         name: of its class.
         box: (xmin, ymin, xmax, ymax) in pixels, continuous: pixel i covers [i, i + 1).
         fault: what makes it unusable already as it stands in the file; then the box means nothing.
+        crowd: whether it marks several objects at once, so that it is none to be found.
     """
 
     place: str
     name: str
     box: Box
     fault: str = ""
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class AnnotatedImage:
         annotation: file that its objects stand in.
         sample_id: that names it in the data set.
         patient_id: whose it is.
-        split: "train", "val" or "test", or "" where the data set does not say.
+        split: "train", "val", "test" or "trainval", or "" where the data set does not say.
         objects: in the file's order.
         size: pixels (in x, in y) that the file claims, if it does.
         fault: what makes the whole annotation unusable.
+        categories: names of all classes that the file declares, in its order.
         may_be_empty: whether no objects means that there are none, not that nobody has looked.
     """
 
@@ -55,12 +57,8 @@ class AnnotatedImage:
     objects: tuple[AnnotatedObject, ...] = ()
     size: tuple[int, int] | None = None
     fault: str = ""
+    categories: tuple[str, ...] = ()
     may_be_empty: bool = False
-
-
-def split_of(name: str) -> str:
-    """The split that a name begins with ("train2017", "training", "valid"), or nothing."""
-    return next((split for split in SPLITS if name.strip().lower().startswith(split)), "")
 
 
 def shown_path(path: Path, root: Path) -> str:
@@ -68,16 +66,7 @@ def shown_path(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def number(value: Any) -> float | None:
-    """A finite number, also written as text, or None."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return None
-    return found if math.isfinite(found) else None
-
-
 def claimed_size(width: Any, height: Any) -> tuple[int, int] | None:
-    """The picture's size as a file claims it; 0 or nothing where a tool did not know."""
-    x, y = number(width), number(height)
-    return (int(x), int(y)) if x and y else None
+    """The picture's size as a file claims it; None for 0, -1 or nothing, as tools write where they do not know it."""
+    x, y = finite_number(width), finite_number(height)
+    return (int(x), int(y)) if x is not None and y is not None and x > 0 and y > 0 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class CheckedAnnotations:
 
     def __init__(self, classes: Iterable[str], on_bad_sample: str, keep_empty: bool) -> None:
         self._indices = {name: index for index, name in enumerate(classes)}
+        self._names = ", ".join(self._indices)
         self._on_bad_sample = on_bad_sample
         self._keep_empty = keep_empty
         self.rows: list[dict[str, Any]] = []
@@ -43,30 +45,37 @@ class CheckedAnnotations:
             BadSampleError: something is wrong and ``on_bad_sample`` is ``"fail"``; names the first and says how many.
         """
         bad = total = 0
+        first = ""
         for image in images:
             total += 1
             before = len(self.skipped)
-            self._check_image(image)
-            bad += len(self.skipped) > before
+            if not self._check_image(image):
+                bad += 1
+                first = first or self.skipped[before]["reason"]
         if bad and self._on_bad_sample == "fail":
             raise BadSampleError(
-                f"{self.skipped[0]['reason']} ({bad} of {total} pictures have such faults; on_bad_sample: skip leaves "
+                f"{first} ({bad} of {total} pictures have such faults; on_bad_sample: skip leaves "
                 "the pictures out, drop_boxes only the boxes)"
             )
 
-    def _check_image(self, image: AnnotatedImage) -> None:
+    def _check_image(self, image: AnnotatedImage) -> bool:
+        """Whether nothing is wrong with it."""
         fault, size = self._image_fault(image)
         if fault or size is None:
             self._leave_out(image, fault)
-            return
-        checked = [(one, self._object_fault(one, size)) for one in image.objects]
+            return False
+        objects = [one for one in image.objects if not one.crowd]
+        checked = [(one, self._object_fault(one, size)) for one in objects]
         faults = [f"{one.place}{f' ({one.name})' if one.name else ''}: {fault}" for one, fault in checked if fault]
         for found in faults:
             self._leave_out(image, found)
         # A picture of which no box is left would teach that there is nothing where something is.
         if faults and (self._on_bad_sample != "drop_boxes" or len(faults) == len(checked)):
-            return
+            return False
         good = [one for one, fault in checked if not fault]
+        for one in image.objects:
+            if one.crowd:
+                self._leave_out(image, f"{one.place} ({one.name}) is a crowd (iscrowd), which marks no single object")
         self.rows.append(
             {
                 "image": str(image.image),
@@ -76,17 +85,20 @@ class CheckedAnnotations:
                 "patient_id": image.patient_id,
             }
         )
+        return not faults
 
     def _image_fault(self, image: AnnotatedImage) -> tuple[str, tuple[int, int] | None]:
         if image.fault:
             return image.fault, None
-        if not image.image.is_file():
+        if not os.path.isfile(image.image):
             return f"its picture {image.image} is missing", None
         size = _picture_size(image.image)
         if size is None:
             return f"its picture {image.image} cannot be read, it is damaged or no 2-D image", None
         if image.size not in (None, size):
             return f"it is for a picture of {image.size} pixels, but {image.image} has {size}", None
+        if image.objects and all(one.crowd for one in image.objects):
+            return f"all of its {len(image.objects)} objects are crowds (iscrowd), which mark no single object", None
         if not image.objects and not image.may_be_empty and not self._keep_empty:
             return "it has no object; empty: keep takes it as a picture without objects", None
         return "", size
@@ -95,7 +107,7 @@ class CheckedAnnotations:
         if one.fault:
             return one.fault
         if one.name not in self._indices:
-            return f"{one.name!r} is none of the classes {', '.join(self._indices)}"
+            return f"{one.name!r} is none of the classes {self._names}"
         low, high = one.box[:2], one.box[2:]
         beyond = max(*(-value for value in low), *(value - end for value, end in zip(high, size, strict=True)))
         if beyond > _ROUNDING or _is_flat(_clipped(one.box, size)):

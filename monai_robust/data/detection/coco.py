@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections import defaultdict
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,41 @@ from monai_robust.data.detection.annotations import (
     AnnotatedImage,
     AnnotatedObject,
     claimed_size,
-    number,
     shown_path,
-    split_of,
 )
+from monai_robust.data.listed import finite_number, is_hidden, listed_file
+from monai_robust.data.schemas import shown
+from monai_robust.data.side_files import read_json
+from monai_robust.data.split_names import split_of, split_of_file
 from monai_robust.errors import BadInputError
 
-__all__ = ["category_order", "find_coco_files", "read_coco"]
+__all__ = ["find_coco_files", "read_coco"]
 
 _EXPORTED = "_annotations.coco.json"
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
+_YES, _NO = (True, 1, "1", "true", "True"), (False, 0, None, "", "0", "false", "False")
 
 
 def find_coco_files(root: Path) -> list[tuple[Path, str]]:
     """Annotation files of a folder, each with its split.
 
-    Looked for: ``annotations/instances_{train,val,test}*.json``, then ``{train,valid,test}/_annotations.coco.json``.
+    Looked for: ``annotations/instances_{train,val,test,trainval}*.json``, then
+    ``{train,valid,test}/_annotations.coco.json``.
     """
     official = [
         (path, path.stem.removeprefix("instances_")) for path in (root / "annotations").glob("instances_*.json")
     ]
     exported = [(path, path.parent.name) for path in root.glob(f"*/{_EXPORTED}")]
-    return sorted((path, split_of(name)) for path, name in official or exported if split_of(name))
+    found = [(path, split_of_file(name)) for path, name in official or exported if not is_hidden(path.name)]
+    return sorted((path, split) for path, split in found if split)
 
 
 def read_coco(root: Path, path: Path, split: str) -> list[AnnotatedImage]:
     """Read the pictures of one file; those without annotations are pictures without objects.
 
     Pictures lie beside the file, in ``root`` or its ``images``, or in a folder named as the file there
-    (``instances_train2017.json``: ``train2017``). Crowds (``iscrowd``) mark no single object and are left out.
+    (``instances_train2017.json``: ``train2017``). Ids may be texts or numbers, and an image's id ``1`` is an
+    annotation's ``"1"``. Crowds (``iscrowd``) mark no single object and are left out.
 
     Args:
         root: the data set's folder.
@@ -51,45 +57,64 @@ def read_coco(root: Path, path: Path, split: str) -> list[AnnotatedImage]:
         BadInputError: for a file that is no such list.
     """
     content = _content(path)
-    names = {_of(category, "id", path, "category"): str(category.get("name")) for category in content["categories"]}
+    names = _category_names(content["categories"], path)
     annotations = defaultdict(list)
     for one in content["annotations"]:
-        annotations[_of(one, "image_id", path, "annotation")].append(one)
-    ids = {_of(image, "id", path, "image") for image in content["images"]}
-    stray = [image_id for image_id in annotations if image_id not in ids]
-    if stray:
+        annotations[_id(one, "image_id", path, "annotation")].append(one)
+    ids: set[str] = set()
+    for image in content["images"]:
+        one = _id(image, "id", path, "image")
+        if one in ids:
+            raise BadInputError(
+                f"{path}: two images have the id {one}, so that nobody knows whose annotations are whose"
+            )
+        ids.add(one)
+    stray = next((image_id for image_id in annotations if image_id not in ids), None)
+    if stray is not None:
         raise BadInputError(
-            f"{path}: annotation {annotations[stray[0]][0].get('id')} is of image {stray[0]}, which is not under images"
+            f"{path}: annotation {shown(annotations[stray][0].get('id'))} is of image {stray}, which is not under "
+            "images"
         )
     folders = _image_folders(root, path)
-    return [_image(one, annotations[one["id"]], names, folders, root, path, split) for one in content["images"]]
-
-
-def category_order(annotations: Iterable[Path]) -> list[str]:
-    """Names of the categories of COCO files in the order of their ids, each once."""
-    order: dict[str, None] = {}
-    for path in sorted(annotations):
-        if path.suffix.lower() == ".json":
-            categories = sorted(_content(path)["categories"], key=lambda one: str(one.get("id")).zfill(12))
-            order |= dict.fromkeys(str(one.get("name")) for one in categories)
-    return list(order)
+    order = tuple(dict.fromkeys(names[number] for number in sorted(names, key=lambda one: one.zfill(12))))
+    found = []
+    for one in content["images"]:
+        image = _image(one, folders, root, path, split)
+        objects = tuple(_object(each, names) for each in annotations[_id(one, "id", path, "image")])
+        found.append(replace(image, objects=objects, categories=order))
+    return found
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no JSON ({error})") from error
+    content = read_json(path, "COCO file")
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise BadInputError(f"{path} has no list {key!r}; a COCO file needs images, annotations and categories")
     return dict(content)
 
 
-def _of(entry: Any, key: str, path: Path, kind: str) -> Any:
+def _category_names(categories: list[Any], path: Path) -> dict[str, str]:
+    """Name of each category by its id."""
+    names: dict[str, str] = {}
+    for one in categories:
+        number, name = _id(one, "id", path, "category"), one.get("name")
+        if not isinstance(name, (str, int)) or isinstance(name, bool) or not str(name).strip():
+            raise BadInputError(f"{path}: category {number} has the name {shown(name)}; it needs one")
+        if names.setdefault(number, str(name).strip()) != str(name).strip():
+            raise BadInputError(f"{path}: category {number} has two names, {names[number]!r} and {name!r}")
+    return names
+
+
+def _id(entry: Any, key: str, path: Path, kind: str) -> str:
+    """An id as text: 7, 7.0 and "7" are one."""
     if not isinstance(entry, dict) or key not in entry:
-        raise BadInputError(f"{path}: the {kind} {entry!r} has no {key!r}, so that nobody knows whose it is")
-    return entry[key]
+        raise BadInputError(f"{path}: the {kind} {shown(entry)} has no {key!r}, so that nobody knows whose it is")
+    value = entry[key]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise BadInputError(f"{path}: {key!r} of the {kind} is {shown(value)}; it needs a number or a text")
+    return str(value).strip()
 
 
 def _image_folders(root: Path, path: Path) -> list[Path]:
@@ -97,34 +122,31 @@ def _image_folders(root: Path, path: Path) -> list[Path]:
     return [path.parent, root / name, root / "images" / name, root / "images", root]
 
 
-def _image(
-    entry: dict[str, Any],
-    annotations: list[dict[str, Any]],
-    names: dict[Any, str],
-    folders: list[Path],
-    root: Path,
-    path: Path,
-    split: str,
-) -> AnnotatedImage:
-    file = str(_of(entry, "file_name", path, "image"))
-    places = [folder / file for folder in folders]
-    image = next((place for place in places if place.is_file()), folders[-2] / file)
+def _image(entry: dict[str, Any], folders: list[Path], root: Path, path: Path, split: str) -> AnnotatedImage:
+    if "file_name" not in entry:
+        raise BadInputError(f"{path}: the image {shown(entry)} has no 'file_name', so that nobody knows which it is")
+    places = [listed_file(folder, entry["file_name"], f"{path}: 'file_name' of an image") for folder in folders]
+    image = next((place for place in places if os.path.isfile(place)), places[-2])
     sample_id = shown_path(image, root)
     size = claimed_size(entry.get("width"), entry.get("height"))
-    objects = tuple(_object(one, names) for one in annotations if not one.get("iscrowd"))
     patient_id = str(entry.get("patient_id") or sample_id)
-    own_split = split or split_of(str(entry.get("split", "")))
-    return AnnotatedImage(image, path, sample_id, patient_id, own_split, objects, size, may_be_empty=True)
+    own_split = split or split_of(str(entry.get("split") or ""))
+    return AnnotatedImage(image, path, sample_id, patient_id, own_split, size=size, may_be_empty=True)
 
 
-def _object(annotation: dict[str, Any], names: dict[Any, str]) -> AnnotatedObject:
-    place = f"annotation {annotation.get('id')}"
-    category, box = annotation.get("category_id"), annotation.get("bbox")
-    name = names.get(category, "")
+def _object(annotation: dict[str, Any], names: dict[str, str]) -> AnnotatedObject:
+    place = f"annotation {shown(annotation.get('id'))}"
+    category, box, crowd = annotation.get("category_id"), annotation.get("bbox"), annotation.get("iscrowd")
+    name = names.get(str(category), "") if isinstance(category, (str, int)) else ""
     if not name:
-        return AnnotatedObject(place, name, _NO_BOX, f"category {category!r} is not under categories")
-    if not isinstance(box, list) or len(box) != 4 or any(number(value) is None for value in box):
-        return AnnotatedObject(place, name, _NO_BOX, f"bbox is {box!r}; it needs [x, y, width, height]")
-    x, y, width, height = map(float, box)
+        return AnnotatedObject(place, name, _NO_BOX, f"category {shown(category)} is not under categories")
+    if crowd not in _NO and crowd not in _YES:
+        return AnnotatedObject(place, name, _NO_BOX, f"iscrowd is {shown(crowd)}; it can be 0 or 1")
+    if crowd in _YES:
+        return AnnotatedObject(place, name, _NO_BOX, crowd=True)
+    numbers = [finite_number(value) for value in box] if isinstance(box, list) else []
+    x, y, width, height = (value for value in (*numbers, *[None] * 4)[:4])
+    if len(numbers) != 4 or x is None or y is None or width is None or height is None:
+        return AnnotatedObject(place, name, _NO_BOX, f"bbox is {repr(box)[:80]}; it needs [x, y, width, height]")
     fault = "" if width > 0 and height > 0 else f"bbox [{x:g}, {y:g}, {width:g}, {height:g}] has no area"
     return AnnotatedObject(place, name, (x, y, x + width, y + height), fault)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import pandas as pd
 
 from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
-from monai_robust.data.detection.coco import category_order, find_coco_files, read_coco
+from monai_robust.data.detection.coco import find_coco_files, read_coco
 from monai_robust.data.detection.voc import read_index, read_voc_folder
+from monai_robust.data.listed import data_list_file, refuse_spellings
+from monai_robust.data.split_names import without_trainval
 from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, require_choice
 
@@ -61,11 +63,11 @@ def detection_datalist(
     - the given ``datalist``: a COCO file (.json) or a table like the next (.csv);
     - ``index.csv`` with columns ``image`` and ``annotation``, an XML file as of Pascal VOC, and perhaps ``split``,
       ``patient_id`` and ``sample_id``;
-    - Pascal VOC: ``Annotations``, ``JPEGImages`` and perhaps ``ImageSets/Main/{train,val,test}.txt``;
-    - COCO: ``annotations/instances_{train,val,test}*.json``, or ``{train,valid,test}/_annotations.coco.json``.
+    - Pascal VOC: ``Annotations``, ``JPEGImages`` and perhaps ``ImageSets/Main/{train,val,test,trainval}.txt``;
+    - COCO: ``annotations/instances_{train,val,test,trainval}*.json``, or ``{train,valid,test}/_annotations.coco.json``.
 
     VOC counts pixels from 1 and includes the last, so that its box becomes [xmin - 1, ymin - 1, xmax, ymax]. Many
-    tools write XML with pixels counted from 0 instead: a data set in which some xmin or ymin is 0 is taken as it
+    tools write XML with pixels counted from 0 instead: a data set in which some xmin or ymin is below 1 is taken as it
     stands. COCO's [x, y, width, height] is continuous. A box that sticks out of its picture by at most one pixel is
     clipped without a word, as rounding does that. Objects that VOC marks as difficult count like all others.
 
@@ -74,7 +76,8 @@ def detection_datalist(
 
     Bad are: a missing or damaged picture or annotation, one for a picture of another size, one without any object,
     and boxes that are inverted, without area, outside the picture or of an unknown class. A COCO file that lists a
-    picture without annotations says that there is nothing to find in it: that is no fault.
+    picture without annotations says that there is nothing to find in it: that is no fault. A crowd (``iscrowd``)
+    marks no single object: it is left out and listed, and a picture that has nothing else is bad.
 
     Args:
         dataset_dir: the data set's folder.
@@ -101,7 +104,8 @@ def detection_datalist(
     check_fractions(validation_fraction, test_fraction)
     _check_limit(limit)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
-    names = _class_names(images, classes, root, category_order({one.annotation for one in images}))
+    images = _divided(images)
+    names = _class_names(images, classes, root)
     checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
     checked.check(images)
     # Drawn over all that is listed: a picture must not change sides with the faults of others.
@@ -109,7 +113,7 @@ def detection_datalist(
     if fold is not None:
         listed = cross_validation_splits(listed, fold, folds, seed)
     table = _table(checked, len(images), root).merge(listed.drop(columns="patient_id"), how="left", on="sample_id")
-    _check_splits(table)
+    _check_splits(table, checked.skipped)
     if limit is not None:
         table = limited(table, limit, seed)
     items = {split: _items(table[table["split"] == split]) for split in SPLITS}
@@ -126,12 +130,10 @@ def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
     if not root.is_dir():
         raise BadInputError(f"there is no data set folder {root}")
     if datalist is not None:
-        path = datalist if datalist.is_file() else root / datalist
-        if not path.is_file():
-            raise BadInputError(f"there is no data list {datalist}, neither as it stands nor in {root}")
+        path = data_list_file(root, datalist)
         require_choice(f"the suffix of data list {path}", path.suffix.lower(), (".json", ".csv"))
         return read_coco(root, path, split="") if path.suffix.lower() == ".json" else read_index(root, path)
-    if (root / "index.csv").is_file():
+    if (root / "index.csv").exists():
         return read_index(root, root / "index.csv")
     if (root / "Annotations").is_dir():
         return read_voc_folder(root)
@@ -145,27 +147,15 @@ def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
     return [image for path, split in files for image in read_coco(root, path, split)]
 
 
-def _refuse_spellings(names: Sequence[str], root: Path) -> None:
-    """Names that differ in case or spaces alone are one class and a slip of the pen."""
-    spelt: dict[str, str] = {}
-    for name in names:
-        other = spelt.setdefault("".join(name.casefold().split()), name)
-        if other != name:
-            raise BadInputError(
-                f"{root} has objects of class {other!r} and of class {name!r}; give the names that are meant as "
-                "classes, and mend the others"
-            )
-
-
-def _class_names(
-    images: list[AnnotatedImage], classes: Sequence[str] | None, root: Path, order: Sequence[str]
-) -> tuple[str, ...]:
+def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, root: Path) -> tuple[str, ...]:
     found = sorted({one.name for image in images for one in image.objects if one.name})
     if not found:
         faults = [f"; first {image.annotation}: {image.fault}" for image in images if image.fault]
         raise BadInputError(f"the {len(images)} annotations of {root} hold no object with a name{''.join(faults[:1])}")
     if classes is None:
-        _refuse_spellings(found, root)
+        refuse_spellings(found, root)
+        declared = dict.fromkeys(one.categories for one in images)
+        order = list(dict.fromkeys(name for names in declared for name in names))
         return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
     names = tuple(str(name) for name in classes)
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -176,6 +166,12 @@ def _class_names(
         # Most likely a slip of the pen, and with drop_boxes all boxes of the class would vanish unseen.
         raise BadInputError(f"no object in {root} is of class {absent[0]!r}; the names there are {', '.join(found)}")
     return names
+
+
+def _divided(images: list[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Each picture in one split: those of a list "trainval" are for training or validation, once."""
+    splits = without_trainval([one.sample_id for one in images], [one.split for one in images])
+    return [replace(one, split=split) for one, split in zip(images, splits, strict=True) if split is not None]
 
 
 def _listed(images: list[AnnotatedImage], root: Path) -> pd.DataFrame:
@@ -204,10 +200,13 @@ def _table(checked: CheckedAnnotations, total: int, root: Path) -> pd.DataFrame:
     return pd.DataFrame(checked.rows)
 
 
-def _check_splits(table: pd.DataFrame) -> None:
+def _check_splits(table: pd.DataFrame, skipped: list[dict[str, str]]) -> None:
+    why = f"; {len(skipped)} boxes or pictures are left out, first {skipped[0]['reason']}" if skipped else ""
     for split in SPLITS:
         if not (table["split"] == split).any():
-            raise BadInputError(f"split {split!r} is empty: {len(table)} samples are too few, or the data set omits it")
+            raise BadInputError(
+                f"split {split!r} is empty: {len(table)} samples are too few, or the data set omits it{why}"
+            )
     leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
     if leaking:
         _logger.warning("%d patients have samples in more than one split", leaking)

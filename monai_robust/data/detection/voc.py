@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import pandas as pd
 
-from monai_robust.data.detection.annotations import (
-    AnnotatedImage,
-    AnnotatedObject,
-    Box,
-    claimed_size,
-    number,
-    shown_path,
-    split_of,
-)
+from monai_robust.data.detection.annotations import AnnotatedImage, AnnotatedObject, Box, claimed_size, shown_path
+from monai_robust.data.detection.xml_file import read_xml
+from monai_robust.data.listed import finite_number, is_hidden, list_table, listed_file
+from monai_robust.data.side_files import read_text
+from monai_robust.data.split_names import split_of, without_trainval
 from monai_robust.data.splits import SPLITS
 from monai_robust.errors import BadInputError
 
@@ -31,23 +29,28 @@ _NO_BOX = (0.0, 0.0, 0.0, 0.0)
 
 
 def read_voc_folder(root: Path) -> list[AnnotatedImage]:
-    """Read ``Annotations/*.xml`` and ``JPEGImages``, divided by ``ImageSets/Main/{train,val,test}.txt`` if these exist.
+    """Read ``Annotations/*.xml`` and ``JPEGImages``, divided by the lists in ``ImageSets/Main`` if these exist.
 
-    A picture is the one named as its XML file, of whatever image format, or else the one that the XML names.
-    Annotations that no list names are left out, and counted in the log.
+    Lists are ``train.txt``, ``val.txt``, ``test.txt`` and ``trainval.txt``, of which the last is divided where it says
+    more than the others. A picture is the one named as its XML file, of whatever image format, or else the one that
+    the XML names. Annotations that no list names are left out, and counted in the log.
 
     Raises:
         BadInputError: for an empty folder, or a name that stands in two lists.
     """
-    splits = _image_sets(root)
-    stems = list(splits) or sorted(path.stem for path in (root / "Annotations").glob("*.xml"))
+    xml = {path.stem for path in _visible(root / "Annotations") if path.suffix.lower() == ".xml"}
+    splits = _image_sets(root, xml)
+    stems = list(splits) or sorted(xml)
     if not stems:
         raise BadInputError(f"{root / 'Annotations'} holds no XML files, and {root} no lists under ImageSets/Main")
-    unlisted = len({path.stem for path in (root / "Annotations").glob("*.xml")} - set(stems))
+    unlisted = len(xml - set(stems))
     if unlisted:
         _logger.warning("%d annotations of %s are in no list under ImageSets/Main and are left out", unlisted, root)
-    pictures = {path.stem: path for path in sorted((root / "JPEGImages").glob("*")) if path.suffix}
-    found = [_read(root / "Annotations" / f"{stem}.xml", pictures.get(stem), root) for stem in stems]
+    pictures: dict[str, list[Path]] = defaultdict(list)
+    for path in _visible(root / "JPEGImages"):
+        if path.suffix:
+            pictures[path.stem].append(path)
+    found = [_read(root / "Annotations" / f"{stem}.xml", pictures[stem], root) for stem in stems]
     return _counted_from_zero(
         [replace(one, split=splits.get(stem, "")) for stem, one in zip(stems, found, strict=True)]
     )
@@ -73,66 +76,90 @@ def read_index(root: Path, path: Path) -> list[AnnotatedImage]:
             _logger.warning("%d rows of %s belong to other splits and are left out", others, path)
         table, splits = table[splits != ""], splits[splits != ""]
     found = []
-    for row, split in zip(table.to_dict("records"), splits, strict=True):
-        one = _read(root / str(row["annotation"]), root / str(row["image"]), root)
+    for line, row, split in zip(table.index, table.to_dict("records"), splits, strict=True):
+        image, xml = (listed_file(root, row[key], f"{path}, line {line}: {key}") for key in ("image", "annotation"))
+        one = _read(xml, [image], root)
         sample_id = str(row.get("sample_id") or one.sample_id)
         found.append(replace(one, split=split, sample_id=sample_id, patient_id=str(row.get("patient_id") or sample_id)))
     return _counted_from_zero(found)
 
 
+def _visible(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+
+
 def _table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no CSV table ({error})") from error
+    table = list_table(path)
     for column in ("image", "annotation"):
         if column not in table:
             raise BadInputError(f"{path} has no column {column!r}; it has {', '.join(map(str, table.columns))}")
         empty = table.index[table[column] == ""]
         if len(empty):
-            raise BadInputError(f"{path}, line {int(empty[0]) + 2}: column {column!r} is empty; it needs a file's name")
+            raise BadInputError(f"{path}, line {int(empty[0])}: column {column!r} is empty; it needs a file's name")
     return table
 
 
-def _image_sets(root: Path) -> dict[str, str]:
-    """Name and split of each picture that a list names."""
-    splits: dict[str, str] = {}
-    for split in SPLITS:
-        path = root / "ImageSets" / "Main" / f"{split}.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+def _image_sets(root: Path, annotated: set[str]) -> dict[str, str]:
+    """Name and split of each picture that a list names; "trainval" is the last to be asked."""
+    places: list[tuple[str, str]] = []
+    listed: dict[str, str] = {}
+    lists = [(split_of(path.stem), path) for path in _visible(root / "ImageSets" / "Main") if path.suffix == ".txt"]
+    for split, path in sorted(lists, key=lambda one: (*SPLITS, "trainval", "").index(one[0])):
+        lines = read_text(path, "list of pictures").splitlines() if split else []
         for place, line in enumerate(lines, start=1):
-            name = line.split()[0] if line.strip() else ""
-            if name in splits:
-                raise BadInputError(f"{path}, line {place}: {name} is in the list of split {splits[name]!r} too")
+            name = _listed_name(line, annotated)
+            if name in listed and split != "trainval":
+                raise BadInputError(f"{path}, line {place}: {name} is in the list of split {listed[name]!r} too")
             if name:
-                splits[name] = split
-    return splits
+                places.append((name, split))
+                listed.setdefault(name, split)
+    divided = without_trainval([name for name, _ in places], [split for _, split in places])
+    return {name: split for (name, _), split in zip(places, divided, strict=True) if split is not None}
 
 
-def _read(path: Path, image: Path | None, root: Path) -> AnnotatedImage:
-    """One XML file, with boxes as in the file."""
-    guess = image or root / "JPEGImages" / path.stem
+def _listed_name(line: str, annotated: set[str]) -> str:
+    """The picture that a line names as ``im 1``, ``im 1.jpg``, ``JPEGImages/im 1.jpg``, or ``im 1 -1`` with a flag."""
+    whole = line.strip()
+    flagged = re.fullmatch(r"(.*\S)\s+[+-]?[01]", whole)
+    names = [whole, flagged.group(1) if flagged else whole]
+    names += [Path(name.replace("\\", "/")).name for name in names]
+    names += [Path(name).stem for name in names]
+    return next((name for name in names if name in annotated), names[0])
+
+
+def _read(path: Path, pictures: Sequence[Path], root: Path) -> AnnotatedImage:
+    """One XML file, with boxes as in the file; of several pictures of its name, the one that it names itself."""
+    guess = pictures[0] if pictures else root / "JPEGImages" / path.stem
     sample_id = shown_path(guess, root)
     unread = AnnotatedImage(guess, path, sample_id, sample_id, split="")
     try:
-        tree = ElementTree.parse(path).getroot()
-    except OSError as error:
-        return replace(unread, fault=f"the file cannot be read ({error.strerror})")
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two for what its encoding is
-        return replace(unread, fault=f"it is no XML ({error})")  # which tells line and column
-    if image is None:
-        named = root / "JPEGImages" / (tree.findtext("filename") or path.stem).strip()
-        sample_id = shown_path(named, root)
-        unread = replace(unread, image=named, sample_id=sample_id, patient_id=sample_id)
+        tree = read_xml(path)
+    except BadInputError as error:
+        return replace(unread, fault=str(error).removeprefix(f"{path} "))
+    named = _named_picture(tree, path, pictures, root)
+    if named is None:
+        return replace(unread, fault=f"pictures {', '.join(one.name for one in pictures)} are both named so; keep one")
+    sample_id = shown_path(named, root)
     objects = tuple(_object(f"object {place}", one) for place, one in enumerate(tree.iterfind("object"), start=1))
     size = claimed_size(tree.findtext("size/width"), tree.findtext("size/height"))
-    return replace(unread, objects=objects, size=size)
+    return replace(unread, image=named, sample_id=sample_id, patient_id=sample_id, objects=objects, size=size)
 
 
-def _object(place: str, element: ElementTree.Element) -> AnnotatedObject:
-    name = (element.findtext("name") or "").strip()
+def _named_picture(tree: Element, path: Path, pictures: Sequence[Path], root: Path) -> Path | None:
+    if len(pictures) == 1:
+        return pictures[0]
+    name = (tree.findtext("filename") or path.stem).strip().replace("\\", "/")
+    if pictures:
+        return next((one for one in pictures if one.name == Path(name).name), None)
+    return root / "JPEGImages" / (name.replace("\0", "") or path.stem)
+
+
+def _object(place: str, element: Element) -> AnnotatedObject:
+    name = " ".join((element.findtext("name") or "").split())
     texts = {corner: element.findtext(f"bndbox/{corner}") for corner in _CORNERS}
-    values = [number(text) for text in texts.values()]
+    values = [finite_number(text) for text in texts.values()]
     odd = [
         f"{corner} is {text!r}" for (corner, text), value in zip(texts.items(), values, strict=True) if value is None
     ]
@@ -150,9 +177,9 @@ def _shape_fault(xmin: float, ymin: float, xmax: float, ymax: float) -> str:
 
 
 def _counted_from_zero(images: list[AnnotatedImage]) -> list[AnnotatedImage]:
-    """Continuous coordinates: VOC counts pixels from 1 and includes the last, unless a 0 says that the tool did not."""
+    """Continuous coordinates: VOC counts pixels from 1 and includes the last, unless a corner is below 1."""
     boxes = [one.box for image in images for one in image.objects if not one.fault]
-    if any(0 in box[:2] for box in boxes):
+    if any(-1 <= corner < 1 for box in boxes for corner in box[:2]):
         return images
     return [replace(image, objects=tuple(_shifted(image.objects))) for image in images]
 
