@@ -40,30 +40,30 @@ def plain_cell(cell: str) -> str:
     >>> plain_cell("'=1+1"), plain_cell("''=1+1"), plain_cell("-1.5"), plain_cell("'tis")
     ('=1+1', "'=1+1", '-1.5', "'tis")
     """
-    return cell[1:] if _GUARDED.match(cell) else cell
+    return cell[1:] if cell[:1] == "'" and _GUARDED.match(cell) else cell
 
 
-def csv_line(cells: Iterable[str]) -> str:
-    """A row of a CSV file, with its line end; cells that hold a line break are in quotes, a carriage return, too."""
+def csv_line(values: Iterable[Any]) -> str:
+    """A row of a CSV file, with its line end.
+
+    Texts are guarded, cells that hold a line break are in quotes (a carriage return, too), numbers are written with all
+    their digits, and None and NaN are empty cells.
+    """
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
+    csv.writer(buffer, lineterminator="\r\n").writerow([_cell(value) for value in values])
     return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def csv_text(table: pd.DataFrame, *, header: bool = True) -> str:
-    """A data frame as CSV without its index; texts, also the columns' names, are guarded, and nothing is an empty cell.
-
-    Numbers are written with all their digits.
-    """
-    columns = [[_cell(value) for value in table.iloc[:, place]] for place in range(table.shape[1])]
-    lines = [csv_line(row) for row in zip(*columns, strict=True)]
+    """A data frame as CSV without its index, each row and the columns' names by :func:`csv_line`."""
+    columns = [table.iloc[:, place] for place in range(table.shape[1])]
     names = [csv_line(str(name) for name in table.columns)] if header else []
-    return "".join(names + lines)
+    return "".join([*names, *map(csv_line, zip(*columns, strict=True))])
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return value
-    if pd.isna(value):
+        return safe_cell(value)
+    if value is None or pd.isna(value):
         return ""
     return repr(value) if type(value) is float else str(value)

@@ -9,11 +9,23 @@ import types
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["Count", "Name", "PlainText", "Positive", "Rule", "as_data", "checked", "from_object", "shown"]
+__all__ = [
+    "Count",
+    "Line",
+    "Name",
+    "PlainText",
+    "Positive",
+    "Rule",
+    "as_data",
+    "checked",
+    "fields_of",
+    "from_object",
+    "shown",
+]
 
 _Schema = TypeVar("_Schema")
 
@@ -34,13 +46,20 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+_LONGEST = 200
+
+
 def _in_one_line(text: str) -> bool:
-    return len(text.splitlines()) <= 1 and text.strip() != "" and text.isprintable()
+    return text.isprintable() and len(text) <= _LONGEST  # line breaks are not printable
 
 
 Count = Annotated[int, Rule("a whole number from 1 on", lambda value: value >= 1)]
 Positive = Annotated[float, Rule("a number above 0", lambda value: value > 0)]
-Name = Annotated[str, Rule("a text in one line that is not empty", _in_one_line)]
+Line = Annotated[str, Rule(f"a text in one line of at most {_LONGEST} characters", _in_one_line)]
+Name = Annotated[
+    str,
+    Rule(f"a name in one line of 1 to {_LONGEST} characters", lambda text: _in_one_line(text) and text.strip() != ""),
+]
 PlainText = Annotated[
     str,
     Rule(
@@ -54,8 +73,8 @@ def from_object(schema: type[_Schema], values: Mapping[str, Any], where: str, in
     """An instance of a data class from a JSON object; names that the class does not have are left out.
 
     Kinds may be ``int``, ``float``, ``bool``, ``str``, ``Any``, ``None``, ``Literal``, unions of them, lists, tuples
-    and mappings of them, data classes, and any of these ``Annotated`` with a :class:`Rule`. A whole number is a number,
-    too; true and false are none.
+    and mappings of them, data classes, typed dictionaries, and any of these ``Annotated`` with a :class:`Rule`. A whole
+    number is a number, too; true and false are none.
 
     Args:
         schema: the data class.
@@ -73,8 +92,25 @@ def from_object(schema: type[_Schema], values: Mapping[str, Any], where: str, in
         if field.name in values:
             found[field.name] = checked(kinds[field.name], values[field.name], where, name)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise BadInputError(f"{where}: field {name!r} is missing; it must be {_words(kinds[field.name])}")
+            raise _missing(kinds[field.name], where, name)
     return schema(**found)
+
+
+def fields_of(schema: Any, values: Mapping[str, Any], where: str, inside: str = "") -> dict[str, Any]:
+    """The fields of a JSON object that a typed dictionary declares, checked, and all others as they are.
+
+    Raises:
+        BadInputError: for the first field that is required and missing, or of another kind.
+    """
+    kinds: dict[str, Any] = _kinds(schema)
+    found = dict(values)
+    for key, kind in kinds.items():
+        name = f"{inside}.{key}" if inside else key
+        if key in values:
+            found[key] = checked(kind, values[key], where, name)
+        elif key in schema.__required_keys__:
+            raise _missing(kind, where, name)
+    return found
 
 
 def checked(kind: Any, value: Any, where: str, name: str) -> Any:
@@ -83,13 +119,18 @@ def checked(kind: Any, value: Any, where: str, name: str) -> Any:
     Raises:
         BadInputError: ``WHERE: field 'name' is null; it must be a whole number``.
     """
-    if not _outer_fits(kind, value):
-        raise BadInputError(f"{where}: field {name!r} is {shown(value)}; it must be {_words(kind)}")
+    if not _fits(kind, value):
+        raise _refusal(kind, value, where, name)
     if kind is Any:
         return value
     origin, parts = get_origin(kind), get_args(kind)
-    if origin in (Annotated, Union, types.UnionType):  # the first that fits; of Annotated there is one
-        return checked(next(part for part in parts if _outer_fits(part, value)), value, where, name)
+    if origin is Annotated:
+        found = checked(parts[0], value, where, name)
+        if not all(rule.holds(found) for rule in parts[1:] if isinstance(rule, Rule)):
+            raise _refusal(kind, value, where, name)
+        return found
+    if origin in (Union, types.UnionType):
+        return checked(next(part for part in parts if _fits(part, value)), value, where, name)
     if kind is float:
         return float(value)
     if origin in (list, tuple, Sequence):
@@ -98,6 +139,8 @@ def checked(kind: Any, value: Any, where: str, name: str) -> Any:
         return found if origin is list else tuple(found)
     if origin in (dict, Mapping):
         return {key: checked(parts[1], part, where, f"{name}.{key}") for key, part in value.items()}
+    if is_typeddict(kind):
+        return fields_of(kind, value, where, name)
     return from_object(kind, value, where, name) if dataclasses.is_dataclass(kind) else value  # type: ignore[arg-type]
 
 
@@ -143,14 +186,25 @@ def _kinds(schema: Any) -> dict[str, Any]:
     return get_type_hints(schema, include_extras=True)
 
 
-def _outer_fits(kind: Any, value: Any) -> bool:
-    """Whether a value is of a kind, not looking at the kinds of what is in it."""
+def _missing(kind: Any, where: str, name: str) -> BadInputError:
+    return BadInputError(f"{where}: field {_cut(name)!r} is missing; it must be {_words(kind)}")
+
+
+def _refusal(kind: Any, value: Any, where: str, name: str) -> BadInputError:
+    return BadInputError(f"{where}: field {_cut(name)!r} is {shown(value)}; it must be {_words(kind)}")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value is of a kind, not looking at what is in it, nor at rules."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        rules = [rule for rule in parts[1:] if isinstance(rule, Rule)]
-        return _outer_fits(parts[0], value) and all(rule.holds(value) for rule in rules)
+        return _fits(parts[0], value)
     if origin in (Union, types.UnionType):
-        return any(_outer_fits(part, value) for part in parts)
+        return any(_fits(part, value) for part in parts)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in parts)
     if kind is Any:

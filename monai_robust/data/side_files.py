@@ -17,14 +17,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from monai_robust.data.csv_cells import plain_cell
 from monai_robust.data.schemas import from_object, shown
 from monai_robust.errors import BadInputError
 
 __all__ = [
+    "as_number",
+    "numbers",
     "parse_json",
     "read_fields",
     "read_json",
@@ -104,13 +108,13 @@ def read_text(path: str | Path, what: str = "file", *, largest: int = LARGEST) -
     return text
 
 
-def read_json(path: str | Path, what: str = "JSON file") -> Any:
+def read_json(path: str | Path, what: str = "JSON file", *, constants: bool = False) -> Any:
     """What a JSON file holds, read strictly: see :func:`parse_json`.
 
     Raises:
         BadInputError: names the file.
     """
-    return parse_json(read_text(path, what), str(path))
+    return parse_json(read_text(path, what), str(path), constants=constants)
 
 
 def read_object(path: str | Path, what: str = "JSON file") -> dict[str, Any]:
@@ -135,16 +139,19 @@ def read_fields(path: str | Path, schema: type[_Schema], what: str = "JSON file"
     return from_object(schema, read_object(path, what), str(path))
 
 
-def parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str, *, constants: bool = False) -> Any:
     """Parse JSON as its standard says and no more.
 
-    Refused are NaN and Infinity, names that occur twice in one object, brackets over :data:`DEEPEST` levels, numbers
-    that do not fit into 64 bits, and characters that no file can hold (the null character, half a surrogate pair).
+    Refused are NaN and Infinity (unless ``constants``, for readers who say of what they are), names that occur twice in
+    one object, brackets over :data:`DEEPEST` levels, numbers that do not fit into 64 bits, and characters that no file
+    can hold (the null character, half a surrogate pair).
 
     Raises:
         BadInputError: in one sentence that begins with ``where``.
     """
-    hooks: dict[str, Any] = {"object_pairs_hook": _object, "parse_constant": _refuse_constant}
+    hooks: dict[str, Any] = {"object_pairs_hook": _object}
+    if not constants:
+        hooks["parse_constant"] = _refuse_constant
     if _LARGE_NUMBER.search(text):  # looking at every number takes time, and hardly any file needs it
         hooks |= {"parse_int": _whole, "parse_float": _finite}
     try:
@@ -178,13 +185,21 @@ def read_yaml(path: str | Path, what: str = "YAML file") -> Any:
     except BadInputError:
         raise
     except (yaml.YAMLError, ValueError, TypeError) as error:  # such as a date of month 13, or a list as a name
-        raise BadInputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise BadInputError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     _check_depth(found, str(path))
     return found
 
 
-def read_table(path: str | Path, what: str = "CSV table", *, delimiters: str = ",") -> pd.DataFrame:
+def read_table(
+    path: str | Path, what: str = "CSV table", *, delimiters: str = ",", whole: bool = False
+) -> pd.DataFrame:
     """A CSV table, every cell as text and empty cells as ``""``.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages.
+        delimiters: what may divide the cells.
+        whole: refuse a file that does not end with a line end, which a run that was stopped leaves.
 
     Cells that were guarded against spreadsheets (see :mod:`monai_robust.data.csv_cells`) are read as they were. Blank
     lines are left out. Of several ``delimiters``, that one counts which the heading has most often, or which a first
@@ -199,6 +214,8 @@ def read_table(path: str | Path, what: str = "CSV table", *, delimiters: str = "
             that occurs twice or has no name, a cell that is not closed, or no heading; file and line are named.
     """
     text = read_text(path, what)
+    if whole and text and not text.endswith("\n"):
+        raise BadInputError(f"{path} ends within a line, so the run was stopped; start it again and it continues")
     first, delimiter = _delimiter(text, delimiters)
     reader = csv.reader(io.StringIO(text[first:], newline=""), delimiter=delimiter, strict=True)
     before = text.count("\n", 0, first)
@@ -212,11 +229,11 @@ def read_table(path: str | Path, what: str = "CSV table", *, delimiters: str = "
     except csv.Error as error:
         raise BadInputError(f"{path}, line {reader.line_num + before}: this is no row of a {what}: {error}") from None
     if not rows:
-        raise BadInputError(f"{path} is empty; a {what} begins with the names of its columns")
+        raise BadInputError(f"{path} cannot be read: it is empty; a {what} begins with its columns' names")
     header = _header(path, rows[0])
     for line, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(header):
-            raise BadInputError(f"{path}, line {line}: {len(row)} cells for {len(header)} columns")
+            raise BadInputError(f"{path}, line {line}: {len(row)} values for {len(header)} columns")
     table = pd.DataFrame(rows[1:], columns=pd.Index(header), index=pd.Index(lines[1:], dtype="int64"), dtype=str)
     table.attrs["delimiter"] = delimiter
     return table
@@ -229,6 +246,33 @@ def _delimiter(text: str, delimiters: str) -> tuple[int, str]:
     if len(delimiters) > 1 and named.startswith("sep=") and len(named) == 5:
         return text.index("\n") + 1 if "\n" in text else len(text), named[-1]
     return 0, max(delimiters, key=heading.count)
+
+
+def numbers(table: pd.DataFrame, name: str, path: str | Path, *, empty: bool = False) -> NDArray[np.float64]:
+    """A column of a table from :func:`read_table` as finite numbers; empty cells are NaN where they are allowed.
+
+    Raises:
+        BadInputError: for a column that is missing, or a cell that is no number; file, line and column are named.
+    """
+    if name not in table:
+        raise BadInputError(f"{path} has no column {name!r}; its columns are {', '.join(map(str, table.columns))}")
+    found = np.full(len(table), np.nan)
+    for place, cell in enumerate(table[name]):
+        if empty and not cell:
+            continue
+        value = as_number(cell)
+        if value is None or not math.isfinite(value):
+            raise BadInputError(f"{path}, line {table.index[place]}: {name} must be a finite number, not {shown(cell)}")
+        found[place] = value
+    return found
+
+
+def as_number(cell: str) -> float | None:
+    """A number written as programs write it, in ASCII and without spaces or underscores; None for anything else."""
+    try:
+        return float(cell) if cell.isascii() and "_" not in cell and cell.strip() == cell else None
+    except ValueError:
+        return None
 
 
 def _check_nodes(root: yaml.Node | None, path: str | Path) -> None:

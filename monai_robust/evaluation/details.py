@@ -8,14 +8,15 @@ run leaves at most details too many: those are cut off when it goes on.
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from monai_robust.data.csv_cells import csv_line, plain_cell
 from monai_robust.data.files import write_whole
+from monai_robust.data.side_files import regular_file
 from monai_robust.errors import BadInputError
 
 __all__ = ["DETAIL_KEYS", "DetailsWriter", "write_true_details"]
@@ -40,7 +41,7 @@ class DetailsWriter:
     def __init__(self, path: str | Path, columns: Sequence[str], is_done: Callable[[str, str, float], bool]) -> None:
         self.path = Path(path)
         self.columns = [*DETAIL_KEYS, *columns]
-        content = self.path.read_bytes() if self.path.exists() else b""
+        content = regular_file(self.path, "table").read_bytes() if self.path.exists() else b""
         kept = self._kept(content, is_done)
         write_whole(self.path, content[:kept] if kept else _lines([self.columns]))
         self._file = open(self.path, "ab")  # noqa: SIM115 (closed by close)
@@ -85,7 +86,7 @@ class DetailsWriter:
         """Sample, perturbation and severity of a row."""
         try:
             sample, perturbation, severity = next(csv.reader([line.decode()]))[: len(DETAIL_KEYS)]
-            return sample, perturbation, float(severity)
+            return plain_cell(sample), plain_cell(perturbation), float(severity)
         except (ValueError, csv.Error, StopIteration):
             shown = line.decode(errors="replace").strip()
             raise BadInputError(f"{self.path} cannot be continued: this is no row of it: {shown!r}") from None
@@ -104,6 +105,4 @@ def write_true_details(
 
 
 def _lines(rows: Sequence[Sequence[Any]]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue().encode()
+    return "".join(map(csv_line, rows)).encode()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_robust.data.side_files import numbers, read_table
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.details import DETAIL_KEYS
 from monai_robust.evaluation.run import Run, read_run
@@ -88,13 +89,9 @@ def read_detections(folder: str | Path, run: Run | None = None) -> Detections:
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A table with these columns and a box, texts as they are and all else numbers."""
-    try:
-        text = path.read_bytes()
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be read as a table of boxes: {error}") from None
-    if not text.endswith(b"\n"):
-        raise BadInputError(f"{path} ends within a line, so the run was stopped; start it again and it continues")
+    if not path.exists():
+        raise BadInputError(f"the table of boxes {path} cannot be read: there is no such file")
+    table = read_table(path, "table of boxes", whole=True)
     corners = next((names for names in CORNERS if list(table.columns) == [*columns, *names]), None)
     if corners is None:
         raise BadInputError(
@@ -102,8 +99,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"not {', '.join(table.columns)}"
         )
     for name in (set(columns) | set(corners)) - {"sample_id", "perturbation"}:
-        table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
-        _refuse(path, table, ~np.isfinite(table[name]), f"{name} must be a finite number")
+        table[name] = numbers(table, name, path)
     half = len(corners) // 2
     for low, high in zip(corners[:half], corners[half:], strict=True):
         _refuse(path, table, table[high] < table[low], f"{high} must not be below {low}")
@@ -112,7 +108,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _refuse(path: Path, table: pd.DataFrame, wrong: pd.Series, text: str) -> None:
     if wrong.any():
-        raise BadInputError(f"{path}, line {int(np.flatnonzero(wrong)[0]) + 2}: {text}")
+        raise BadInputError(f"{path}, line {table.index[np.flatnonzero(wrong)[0]]}: {text}")
 
 
 def _by_image(table: pd.DataFrame, sample_ids: Iterable[str]) -> list[dict[str, NDArray[Any]]]:

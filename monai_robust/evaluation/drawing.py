@@ -22,6 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
+    "text.parse_math": False,  # names of runs and classes are shown as they are, also with a $
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

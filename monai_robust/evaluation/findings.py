@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from monai_robust.data.files import write_whole
+from monai_robust.data.schemas import Name, Rule
+from monai_robust.data.side_files import read_fields
 from monai_robust.errors import BadInputError
 
 __all__ = ["CHECKS", "SANITY", "Finding", "Sanity", "read_sanity", "write_sanity"]
@@ -42,10 +44,10 @@ class Finding:
         numbers: those numbers, as primitives.
     """
 
-    perturbation: str
+    perturbation: Name
     check: str
     status: Status
-    sentence: str
+    sentence: Annotated[str, Rule("a sentence in one line", lambda text: text.isprintable() and len(text) < 2000)]
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -58,8 +60,8 @@ class Sanity:
         findings: one for each attack and check.
     """
 
-    samples: int
-    findings: Sequence[Finding]
+    samples: Annotated[int, Rule("a whole number from 0 on", lambda samples: samples >= 0)]
+    findings: list[Finding]
 
     @property
     def warnings(self) -> list[Finding]:
@@ -79,19 +81,17 @@ def read_sanity(folder: str | Path) -> Sanity | None:
         BadInputError: for a file that holds something else.
     """
     path = Path(folder) / SANITY
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        sanity = Sanity(int(content["samples"]), [Finding(**one) for one in content["findings"]])
-    except (ValueError, KeyError, TypeError) as error:
+        sanity = read_fields(path, Sanity, "record of sanity checks")
+    except BadInputError as error:
         raise BadInputError(
-            f"{path} is no record of sanity checks ({type(error).__name__}: {error}); delete it and start that "
-            "evaluation again"
+            f"{path} is no record of sanity checks ({error}); delete it and start that evaluation again"
         ) from None
     for finding in sanity.findings:
-        if finding.check not in CHECKS or finding.status not in get_args(Status):
-            raise BadInputError(f"{path} holds {finding.check!r}: {finding.status!r}, which no check of ours says")
+        if finding.check not in CHECKS:
+            raise BadInputError(f"{path} holds {finding.check[:60]!r}: {finding.status!r}, which no check of ours says")
     return sanity
 
 

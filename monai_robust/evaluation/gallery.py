@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_robust.data.files import write_whole
+from monai_robust.data.schemas import Rule, checked, shown
+from monai_robust.data.side_files import as_number, parse_json, regular_file
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.table import CLEAN
 
@@ -27,8 +30,13 @@ __all__ = ["Caption", "Gallery", "picture_key", "read_gallery", "write_gallery"]
 
 Pictures = NDArray[Any] | Sequence[NDArray[Any]]
 
+LARGEST = 2**30
+"""Bytes of a gallery, packed or unpacked."""
 MASK = "mask_"
 TRUTH = "mask_truth"
+
+
+_Text = Annotated[str, Rule("a text in one line", lambda text: text.isprintable() and len(text) < 10_000)]
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,9 @@ class Caption:
         confidence: probability the network gave its prediction, 0 to 1; None where there is none.
     """
 
-    label: str
-    prediction: str
-    confidence: float | None = None
+    label: _Text
+    prediction: _Text
+    confidence: Annotated[float, Rule("a number from 0 to 1", lambda share: -1e-6 <= share <= 1 + 1e-6)] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +118,54 @@ def read_gallery(path: str | Path) -> Gallery:
     Raises:
         BadInputError: if the file is none.
     """
+    path = regular_file(path, "gallery", LARGEST)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        rows = json.loads(str(arrays.pop("captions")))
-        captions = {key: [Caption(**row) for row in listed] for key, listed in rows.items()}
-        maps = {key: arrays.pop(key) for key in list(arrays) if key.startswith(MASK) and key not in captions}
-    except (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        arrays = _arrays(path)
+        text = arrays.pop("captions", np.array("null"))
+        rows = parse_json(str(text) if text.ndim == 0 and text.dtype.kind == "U" else "null", "its captions")
+        captions = checked(dict[str, list[Caption]], rows, "its captions", "captions")
+    except BadInputError as error:
+        raise BadInputError(f"{path} is not a gallery: {error}; delete it to do without one") from None
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise BadInputError(f"{path} is not a gallery ({type(error).__name__}); delete it to do without one") from None
+    maps = {key: arrays.pop(key) for key in list(arrays) if key.startswith(MASK) and key not in captions}
     _check(str(path), arrays, captions, maps)
+    _check_values(str(path), arrays, maps)
     truth = maps.pop(TRUTH, None)
     return Gallery(arrays, captions, {key.removeprefix(MASK): images for key, images in maps.items()}, truth)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive, none of them with Python objects, and none larger than it says."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
+            raise BadInputError(f"it would unpack to more than {LARGEST / 2**20:.0f} MB")
+        for entry in archive.infolist():
+            content = io.BytesIO(archive.read(entry))  # checks its checksum
+            version = np.lib.format.read_magic(content)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read_header(content)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize != entry.file_size - content.tell():
+                raise BadInputError(f"{entry.filename} is no plain array of the size that it says")
+            content.seek(0)
+            arrays[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(content, allow_pickle=False)
+    return arrays
+
+
+def _check_values(path: str, arrays: Mapping[str, NDArray[Any]], maps: Mapping[str, NDArray[Any]]) -> None:
+    for key, images in arrays.items():
+        name, at, severity = key.partition("@")
+        value = as_number(severity) if at else 0.0
+        if not name or value is None or not math.isfinite(value) or (key != CLEAN and not at):
+            raise BadInputError(f"{path}: {shown(key)} is no key of pictures, such as {CLEAN} or pgd_l2@2.0")
+        if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
+            raise BadInputError(f"{path}: the pictures {shown(key)} must be finite numbers")
+    for key, labels in maps.items():
+        if labels.dtype.kind not in "iu":
+            raise BadInputError(f"{path}: the label maps {shown(key)} must be whole numbers")
 
 
 def _stacked(images: Pictures, edges: Sequence[float] | None = None) -> NDArray[Any]:
@@ -147,6 +192,8 @@ def _check(
             f"{path}: a gallery needs pictures of {CLEAN!r} and captions for every key, no more, no less"
         )
     shape = arrays[CLEAN].shape
+    if 0 in shape:
+        raise BadInputError(f"{path} holds pictures of shape {shape}, which is nothing to show")
     for key, images in arrays.items():
         if images.shape != shape or images.ndim != 3 or len(captions[key]) != len(images):
             raise BadInputError(

@@ -28,6 +28,7 @@ from monai_robust.attacks.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.data import same_size_batches
 from monai_robust.data.files import write_whole
+from monai_robust.data.side_files import read_object
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.details import DetailsWriter, write_true_details
@@ -310,11 +311,11 @@ class Measurement:
     def _claim(self, about: dict[str, Any]) -> None:
         """Write ``run.json``, or go on with the one that is there if it is about the same measurement."""
         path = self.folder / "run.json"
-        if path.is_file():
+        if path.exists():
             try:
-                before = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise BadInputError(f"{path} is damaged ({error}); measure into another folder") from error
+                before = read_object(path, "record of an evaluation")
+            except BadInputError as error:
+                raise BadInputError(f"{path} is damaged ({error}); measure into another folder") from None
             now = json.loads(json.dumps(about))
             ignored = {"started", "finished", "machine", "versions", "checkpoint"}
             changed = [key for key in now if key not in ignored and before.get(key) != now[key]]
@@ -322,7 +323,7 @@ class Measurement:
                 raise BadInputError(
                     f"{self.folder} holds another measurement (other {', '.join(changed)}); measure into another folder"
                 )
-            about["started"] = before["started"]
+            about["started"] = before.get("started")
         elif (self.folder / "outcomes.csv").exists():
             raise BadInputError(f"{self.folder} holds an outcomes.csv without run.json; measure into another folder")
         else:

@@ -14,6 +14,7 @@ import jinja2
 import pandas as pd
 
 from monai_robust import __version__
+from monai_robust.data.csv_cells import csv_text
 from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.comparisons import of_kind
@@ -123,12 +124,12 @@ def _write_tables(
     skipped = [
         {"run": run.name, "file": entry.get("file", ""), "reason": entry.get("reason", "")}
         for run in runs
-        for entry in run.info.get("skipped", [])
+        for entry in (run.info.get("skipped") or [])
     ]
     tables["skipped"] = pd.DataFrame(skipped, columns=SKIPPED_COLUMNS).drop_duplicates()
     for name, frame in {**frames, **tables}.items():
         stem = re.sub(r"[^\w.-]+", "_", name)
-        write_whole(folder / f"{stem}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+        write_whole(folder / f"{stem}.csv", csv_text(frame).encode())
 
 
 def _samples(runs: Sequence[Run]) -> str:
@@ -223,7 +224,7 @@ def _skipped_in_words(runs: Sequence[Run]) -> list[str]:
     entries = [
         (str(entry.get("file", "")), str(entry.get("reason", "")))
         for run in runs
-        for entry in run.info.get("skipped", [])
+        for entry in (run.info.get("skipped") or [])
     ]
     return [_without_file(reason, file) or "no reason was given" for file, reason in dict.fromkeys(entries)]
 

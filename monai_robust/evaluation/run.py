@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import pandas as pd
 
 from monai_robust.data.files import write_whole
+from monai_robust.data.schemas import Line, Name, Rule, checked, fields_of
+from monai_robust.data.side_files import read_object
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.findings import Sanity, read_sanity
 from monai_robust.evaluation.gallery import Gallery, read_gallery
@@ -22,8 +24,44 @@ __all__ = ["Perturbation", "Run", "check_comparable", "read_run", "write_run_inf
 OUTCOMES = "outcomes.csv"
 INFO = "run.json"
 GALLERY = "gallery.npz"
-KINDS = ("clean", "attack", "corruption", "nearest")
 REQUIRED = ("name", "task", "perturbations")
+
+
+class _Score(TypedDict, total=False):
+    name: Line
+    higher_is_better: bool
+
+
+class _Checkpoint(TypedDict, total=False):
+    file: Line
+    sha256: Line
+
+
+class _Skipped(TypedDict, total=False):
+    file: str
+    reason: str
+
+
+class _Info(TypedDict, total=False):
+    """What ``run.json`` holds, ``perturbations`` apart; what is not listed here is shown and nothing more."""
+
+    name: Name
+    task: Name
+    recipe: Name | None
+    seed: int | None
+    fold: int | None
+    classes: list[Name]
+    groups: Annotated[list[Name], Rule("a list of different names", lambda names: len(set(names)) == len(names))]
+    score: _Score | None
+    settings: dict[str, Any] | None
+    versions: dict[str, Any] | None
+    data: dict[str, Any] | None
+    checkpoint: _Checkpoint | None
+    weights_sha256: Line | None
+    skipped: list[_Skipped] | None
+    machine: Line | None
+    started: Line | None
+    finished: Line | None
 
 
 @dataclass(frozen=True)
@@ -38,24 +76,11 @@ class Perturbation:
         settings: whatever else defines it, such as the number of steps.
     """
 
-    name: str
-    kind: str
-    norm: str
-    severities: tuple[float, ...]
-    settings: Mapping[str, Any]
-
-    @classmethod
-    def from_info(cls, path: Path, info: Mapping[str, Any]) -> Perturbation:
-        try:
-            severities = tuple(float(severity) for severity in info["severities"])
-            found = cls(info["name"], info["kind"], info.get("norm", ""), severities, info.get("settings", {}))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInputError(
-                f"{path}: a perturbation needs name, kind and a list of severities ({type(error).__name__}: {error})"
-            ) from None
-        if found.kind not in KINDS:
-            raise BadInputError(f"{path}: {found.name} is of kind {found.kind!r}; it must be one of {', '.join(KINDS)}")
-        return found
+    name: Name
+    kind: Literal["clean", "attack", "corruption", "nearest"]
+    severities: Annotated[tuple[float, ...], Rule("a list of one or more numbers", lambda found: len(found) > 0)]
+    norm: Line = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def differs_from(self, other: Perturbation) -> str:
         """The first thing in which two perturbations of one name differ, "" if they are the same."""
@@ -98,11 +123,11 @@ class Run:
 
     @property
     def classes(self) -> list[str]:
-        return [str(name) for name in self.info.get("classes", [])]
+        return [str(name) for name in self.info.get("classes") or []]
 
     @property
     def groups(self) -> list[str]:
-        return list(self.info.get("groups", []))
+        return list(self.info.get("groups") or [])
 
     @property
     def clean(self) -> pd.DataFrame:
@@ -117,8 +142,8 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     info = _read_info(folder / INFO)
-    outcomes = read_outcomes(folder / OUTCOMES, info.get("groups", []))
-    perturbations = tuple(Perturbation.from_info(folder / INFO, entry) for entry in info["perturbations"])
+    outcomes = read_outcomes(folder / OUTCOMES, info.get("groups") or [])
+    perturbations = _perturbations(folder / INFO, info["perturbations"])
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
     return Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder))
@@ -154,18 +179,22 @@ def check_comparable(runs: Sequence[Run]) -> None:
 
 
 def _read_info(path: Path) -> dict[str, Any]:
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be read ({error.strerror}); is this the folder of an evaluation?") from None
-    except ValueError as error:
-        raise BadInputError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(info, dict):
-        raise BadInputError(f"{path} must hold a JSON object")
+    if not path.exists():
+        raise BadInputError(f"there is no {path}; is this the folder of an evaluation?")
+    info = read_object(path, "record of an evaluation")
     missing = [key for key in REQUIRED if not info.get(key)]
     if missing:
         raise BadInputError(f"{path} lacks {', '.join(missing)}")
-    return info
+    return fields_of(_Info, info, str(path))
+
+
+def _perturbations(path: Path, entries: Sequence[Any]) -> tuple[Perturbation, ...]:
+    found = checked(tuple[Perturbation, ...], entries, str(path), "perturbations")
+    names = [one.name for one in found]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise BadInputError(f"{path} lists two perturbations {twice!r}; every one needs a name of its own")
+    return found
 
 
 def _check_complete(path: Path, outcomes: pd.DataFrame, perturbations: Sequence[Perturbation]) -> None:

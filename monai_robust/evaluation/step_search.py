@@ -11,6 +11,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from monai_robust.data.csv_cells import csv_text
+from monai_robust.data.files import write_whole
+from monai_robust.data.side_files import read_object
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.bundle import run_bundle
 from monai_robust.evaluation.readings import reading_of
@@ -57,7 +60,7 @@ def search_step(
         _train(Path(bundle), step, own, settings)
         _measure(Path(bundle), step, own, settings)
     table = _table({step: read_run(folder / f"step_{step:g}" / "robustness") for step in steps})
-    table.to_csv(folder / "step_search.csv", index=False)
+    write_whole(folder / "step_search.csv", csv_text(table).encode())
     _draw(table, folder / "step_search.png")
     return table
 
@@ -77,7 +80,7 @@ def _claim(folder: Path, bundle: str | Path, settings: Mapping[str, Any]) -> Non
     """Refuse to mix trainings of two searches."""
     path = folder / "step_search.json"
     content = {"bundle": str(bundle), "settings": {name: str(value) for name, value in settings.items()}}
-    if path.is_file() and json.loads(path.read_text()) != content:
+    if path.exists() and read_object(path, "record of a search") != content:
         raise BadInputError(f"{folder} holds a search with other settings (see {path.name}); name another --output_dir")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
@@ -96,7 +99,7 @@ def _train(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any])
 
 def _measure(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any]) -> None:
     about = folder / "robustness" / "run.json"
-    if about.is_file() and json.loads(about.read_text())["finished"]:
+    if about.exists() and read_object(about, "record of an evaluation").get("finished"):
         return
     common = {**settings, "recipe": "amat", "robust#step": step, "output_dir": folder, "split": "val"}
     run_bundle(bundle, ["train", "robustness"], {**common, "name": f"step {step:g}"})
@@ -109,7 +112,7 @@ def _table(runs: Mapping[float, Run]) -> pd.DataFrame:
         reading.check(run)
     summary = rated_by(summarise(list(runs.values()), reading.statistics), reading.searched)
     summary = summary[summary["group"] == ""]
-    higher = bool(first.info["score"]["higher_is_better"])
+    higher = bool((first.info.get("score") or {}).get("higher_is_better", True))
     areas = auc_by_attack(summary, higher_is_better=higher, scale=None if higher else largest_error(summary))
     rows = []
     for step, run in runs.items():

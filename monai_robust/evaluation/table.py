@@ -11,9 +11,9 @@ slice without foreground, is an empty cell in the file and NaN in memory.
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monai_robust.data.csv_cells import csv_line, plain_cell
+from monai_robust.data.side_files import as_number, read_table, regular_file
 from monai_robust.errors import BadInputError
 
 __all__ = ["CLEAN", "OutcomesWriter", "outcome_columns", "read_outcomes"]
@@ -34,6 +36,7 @@ MEASURED = ("distance", "contrast", "input_norm")
 TEXT = ("sample_id", "patient_id", "perturbation", "norm")
 NUMBERS = ("severity", *MEASURED, "score")
 FINITE = ("severity", "score")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def outcome_columns(task_columns: Iterable[str], groups: Iterable[str] = ()) -> list[str]:
@@ -85,12 +88,12 @@ class OutcomesWriter:
         self._ends = _batch_ends(batches, len(self.sample_ids))
         self._done: Counter[tuple[str, float]] = Counter()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = self._recover(self.path.read_bytes()) if self.path.exists() else 0
+        kept = self._recover(regular_file(self.path, "table").read_bytes()) if self.path.exists() else 0
         self._file = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115 (closed by close)
         self._file.truncate(kept)
         self._file.seek(kept)
         if not kept:
-            self._write(_line(self.columns))
+            self._write(csv_line(self.columns))
 
     def done(self, perturbation: str, severity: float) -> int:
         """How many leading samples the table already holds for a perturbation at a severity."""
@@ -125,7 +128,7 @@ class OutcomesWriter:
             )
         given |= {"perturbation": [perturbation] * size, "severity": [float(severity)] * size}
         table = zip(*(given[name] for name in self.columns), strict=True)
-        self._write("".join(_line([_text(value) for value in row]) for row in table))
+        self._write("".join(csv_line([_text(value) for value in row]) for row in table))
         self._done[key] += size
 
     def close(self) -> None:
@@ -149,7 +152,7 @@ class OutcomesWriter:
 
     def _recover(self, content: bytes) -> int:
         """Count the whole batches in an existing table; the length in bytes of the part to keep."""
-        header = _line(self.columns).encode()
+        header = csv_line(self.columns).encode()
         if header.startswith(content):
             return 0 if len(content) < len(header) else len(header)
         if not content.startswith(header):
@@ -176,7 +179,8 @@ class OutcomesWriter:
 
     def _next_row(self, line: bytes, count: Counter[tuple[str, float]]) -> tuple[str, float]:
         try:
-            row = dict(zip(self.columns, next(csv.reader([line.decode()], strict=True)), strict=True))
+            cells = [plain_cell(cell) for cell in next(csv.reader([line.decode()], strict=True))]
+            row = dict(zip(self.columns, cells, strict=True))
             key = (row["perturbation"], float(row["severity"]))
         except (ValueError, csv.Error, StopIteration):
             raise self._damaged(f"this is no row of it: {line.decode(errors='replace').strip()!r}") from None
@@ -208,16 +212,19 @@ def read_outcomes(path: str | Path, groups: Iterable[str] = ()) -> pd.DataFrame:
             not a number where one must be, or holds a sample twice; file, line and column are named.
     """
     path = Path(path)
-    header, rows = _read_rows(path)
-    missing = [name for name in (*KEYS, *groups, *MEASURED, "score") if name not in header]
+    if not path.exists():
+        raise BadInputError(f"the outcomes table {path} cannot be read: there is no such file")
+    table = read_table(path, "outcomes table", whole=True)
+    if table.empty:
+        raise BadInputError(f"the outcomes table {path} holds no rows")
+    missing = [name for name in (*KEYS, *groups, *MEASURED, "score") if name not in table]
     if missing:
-        raise BadInputError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(header)}")
+        raise BadInputError(f"{path} has no column {missing[0]!r}; its columns are {_listed(table.columns)}")
     texts = {*TEXT, *groups}
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    frame = pd.DataFrame({name: _typed(path, name, values, name in texts) for name, values in columns.items()})
+    frame = pd.DataFrame({name: _typed(path, table[name], name in texts) for name in table})
     twice = frame.duplicated(["sample_id", "perturbation", "severity"])
     if twice.any():
-        line = int(np.flatnonzero(twice)[0]) + 2
+        line = table.index[np.flatnonzero(twice)[0]]
         raise BadInputError(f"{path}, line {line}: this sample, perturbation and severity already have a row")
     return frame
 
@@ -261,55 +268,35 @@ def _text(value: Any) -> str:
     return text
 
 
-def _line(values: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(values)
-    return buffer.getvalue()
+def _listed(names: Iterable[Any]) -> str:
+    text = ", ".join(map(str, names))
+    return text if len(text) < 400 else f"{text[:400]}..."
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        header, *rows = csv.reader(text.split("\n")[:-1], strict=True)
-    except OSError as error:
-        raise BadInputError(f"the outcomes table {path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"{path} is not an outcomes table in CSV: {error}") from None
-    except ValueError:
-        raise BadInputError(f"the outcomes table {path} is empty") from None
-    if not rows:
-        raise BadInputError(f"the outcomes table {path} holds no rows")
-    wrong = next((index for index, row in enumerate(rows) if len(row) != len(header)), None)
-    if wrong is not None:
-        raise BadInputError(f"{path}, line {wrong + 2}: {len(rows[wrong])} values for {len(header)} columns")
-    if not text.endswith("\n"):
-        raise BadInputError(f"{path} ends within a line, so the run was stopped; start it again and it continues")
-    return header, rows
-
-
-def _typed(path: Path, name: str, values: Sequence[str], is_text: bool) -> Any:
+def _typed(path: Path, cells: pd.Series, is_text: bool) -> Any:
+    """A column as text, as numbers where it must hold them, and else as numbers where every cell is one."""
     if is_text:
-        return pd.Series(values, dtype=str)
-    if name in NUMBERS:
-        return _numbers(path, name, values)
-    for kind in (int, float):
-        try:
-            return np.array([kind(value) for value in values])
-        except (ValueError, OverflowError):
-            continue
-    return pd.Series(values, dtype=str)
+        return pd.Series(cells.to_numpy(), dtype=str)
+    if str(cells.name) in NUMBERS:
+        return _numbers(path, cells)
+    values = [as_number(cell) for cell in cells]
+    if any(value is None for value in values):
+        return pd.Series(cells.to_numpy(), dtype=str)
+    if all(_WHOLE.fullmatch(cell) for cell in cells):
+        return np.array([int(cell) for cell in cells], dtype=np.int64)
+    return np.array(values, dtype=np.float64)
 
 
-def _numbers(path: Path, name: str, values: Sequence[str]) -> np.ndarray:
-    numbers = np.full(len(values), np.nan)
-    for index, value in enumerate(values):
-        if not value and name != "severity":
+def _numbers(path: Path, cells: pd.Series) -> np.ndarray:
+    name = str(cells.name)
+    found = np.full(len(cells), np.nan)
+    for place, cell in enumerate(cells):
+        if not cell and name != "severity":
             continue
-        try:
-            numbers[index] = float(value)
-        except ValueError:
-            raise BadInputError(f"{path}, line {index + 2}: {name} is {value!r}, which is no number") from None
-    bad = [place for place, value in enumerate(values) if value and name in FINITE and not np.isfinite(numbers[place])]
-    if bad:
-        raise BadInputError(f"{path}, line {bad[0] + 2}: {name} is {values[bad[0]]!r}, which must be a finite number")
-    return numbers
+        value = as_number(cell)
+        if value is None:
+            raise BadInputError(f"{path}, line {cells.index[place]}: {name} is {cell[:60]!r}, which is no number")
+        if name in FINITE and not math.isfinite(value):
+            raise BadInputError(f"{path}, line {cells.index[place]}: {name} is {cell!r}, which must be a finite number")
+        found[place] = value
+    return found

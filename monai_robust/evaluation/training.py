@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from monai_robust.data.side_files import numbers, read_table
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.figures import margins_over_epochs
 from monai_robust.evaluation.run import Run
@@ -46,16 +47,15 @@ def read_training_table(path: str | Path) -> pd.DataFrame:
         BadInputError: if it cannot be read, lacks a column, or holds anything but numbers.
     """
     path = Path(path)
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be read as a table of the training: {error}") from None
-    missing = [name for name in COLUMNS[path.name] if name not in table]
-    if missing:
-        raise BadInputError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(table.columns)}")
-    for name in COLUMNS[path.name]:
-        if table[name].dtype.kind not in "if" or not np.isfinite(table[name]).all():
-            raise BadInputError(f"{path}: {name} must be a finite number in every row")
+    texts = read_table(path, "table of the training")
+    if texts.empty:
+        raise BadInputError(f"the table of the training {path} holds no rows")
+    table = pd.DataFrame({name: numbers(texts, name, path) for name in COLUMNS[path.name]})
+    wrong = (table["epoch"] < 0) | (table["epoch"] % 1 != 0) | (table < 0).any(axis=1)
+    if wrong.any():
+        line = texts.index[np.flatnonzero(wrong)[0]]
+        raise BadInputError(f"{path}, line {line}: epochs are whole numbers, and nothing is below 0")
+    table["epoch"] = table["epoch"].astype(np.int64)
     return table.drop_duplicates("epoch", keep="last").sort_values("epoch").reset_index(drop=True)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pandas as pd
 from torch import Tensor
 
+from monai_robust.data.csv_cells import csv_text
 from monai_robust.errors import BadInputError
 from monai_robust.handlers.per_image import PerImage, image_sizes
 from monai_robust.handlers.pictures import draw_points
@@ -82,4 +83,4 @@ class LandmarksCSV(PerImage):
                 draw_points(self.picture_path(str(name)), shown, found, self.names)
 
     def content(self) -> str:
-        return pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n")
+        return csv_text(pd.DataFrame(self.rows))

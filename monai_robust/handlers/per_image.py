@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_robust.data.csv_cells import csv_text
 from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 
@@ -59,7 +60,7 @@ class PerImage(ABC):
         write_whole(self.path, self.content().encode())
         if self.skipped:
             listed = self.path.with_name("skipped.csv")
-            pd.DataFrame(self.skipped).to_csv(listed, index=False)
+            write_whole(listed, csv_text(pd.DataFrame(self.skipped)).encode())
             print(f"{len(self.skipped)} files could not be used: {listed}")
         print(f"{len(self.rows)} {self.things} in {self.path}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from monai_robust.data.csv_cells import csv_text
 from monai_robust.handlers.per_image import PerImage
 from monai_robust.tasks import Classification
 
@@ -44,4 +45,4 @@ class PredictionsCSV(PerImage):
             self.rows.append({"file": name, "prediction": prediction, **columns})
 
     def content(self) -> str:
-        return pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n")
+        return csv_text(pd.DataFrame(self.rows))

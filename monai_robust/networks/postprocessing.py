@@ -91,11 +91,13 @@ def read_postprocessing(path: str | Path, classes: Sequence[str]) -> dict[str, b
     Raises:
         BadInputError: when the file is missing or damaged, or is about other classes.
     """
+    if not Path(path).is_file():  # a pipe would never end
+        raise BadInputError(f"there is no file {path}")
     try:
-        choice = json.loads(Path(path).read_text())
-    except FileNotFoundError as error:
-        raise BadInputError(f"there is no {path}") from error
-    except ValueError as error:
+        choice = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path} is damaged: {error}") from error
     if not isinstance(choice, dict) or any(not isinstance(value, bool) for value in choice.values()):
         raise BadInputError(f"{path} needs true or false for each class")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from monai_robust.data.files import write_whole
+from monai_robust.data.side_files import read_yaml
 from monai_robust.errors import BadInputError
 from monai_robust.planning.fingerprint import Intensities
 from monai_robust.planning.plan import Plan
@@ -21,6 +23,8 @@ _HEADING = """\
 # A plan for segmentation in 2-D slices, made by nnU-Net's rules. Every value may be edited; what cannot work is refused
 # when the plan is read. Sizes are in the order of the volume's axes, without the slice axis.
 """
+
+_LARGEST = 2**20  # of a whole number; more pixels, slices or channels fit into no memory
 
 _COMMENTS = {
     "orientation": "where the volume's axes 0, 1 and 2 point to in the patient; volumes stored otherwise are turned",
@@ -58,12 +62,7 @@ def read_plan(path: str | Path) -> Plan:
         BadInputError: when the file is missing or no YAML, or for a value that is missing, unknown or cannot work.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInputError(f"there is no plan {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path, "plan")
     if not isinstance(values, dict):
         raise BadInputError(f"{path} holds no plan, which is a list of names with a value each")
     try:
@@ -92,7 +91,7 @@ def _plan(values: Mapping[Any, Any]) -> Plan:
     for name in values:
         if name not in names:
             close = get_close_matches(str(name), names, n=1)
-            raise BadInputError(f"{name} is no value of a plan" + (f"; is it {close[0]}?" if close else ""))
+            raise BadInputError(f"{name!s:.60} is no value of a plan" + (f"; is it {close[0]}?" if close else ""))
     if missing == ["orientation"]:
         raise BadInputError(
             "orientation is missing, as in plans of older versions; add where the axes of the volumes that it was made "
@@ -104,40 +103,50 @@ def _plan(values: Mapping[Any, Any]) -> Plan:
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadInputError(f"{name} has {value!r}; it takes whole numbers")
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST:
+        raise BadInputError(f"{name} has {_shown(value)}; it takes whole numbers up to {_LARGEST}")
     return value
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadInputError(f"{name} has {value!r}; it takes numbers")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
+        raise BadInputError(f"{name} has {_shown(value)}; it takes numbers")
+    try:
+        return float(value)
+    except OverflowError:
+        raise BadInputError(f"{name} has {_shown(value)}; it takes numbers") from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number without end"
 
 
 def _switch(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise BadInputError(f"{name} is {value!r}; it is true or false")
+        raise BadInputError(f"{name} is {_shown(value)}; it is true or false")
     return value
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise BadInputError(f"{name} has {value!r}; it takes names (in quotes, where they look like numbers)")
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise BadInputError(f"{name} has {_shown(value)}; it takes names (in quotes, where they look like numbers)")
     return value
 
 
 def _intensities(name: str, value: Any) -> Intensities:
     names = [field.name for field in fields(Intensities)]
     if not isinstance(value, dict) or set(value) != set(names):
-        raise BadInputError(f"{name} has {value!r}; each channel takes {', '.join(names)}")
+        raise BadInputError(f"{name} has {_shown(value)}; each channel takes {', '.join(names)}")
     return Intensities(**{key: _number(name, value[key]) for key in names})
 
 
 def _list_of(reader: Callable[[str, Any], Any]) -> Callable[[str, Any], tuple[Any, ...]]:
     def read(name: str, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise BadInputError(f"{name} has {value!r} where a list in square brackets is needed")
+            raise BadInputError(f"{name} has {_shown(value)} where a list in square brackets is needed")
         return tuple(reader(name, part) for part in value)
 
     return read

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from monai_robust.data.csv_cells import csv_text
+from monai_robust.data.files import write_whole
 from monai_robust.data.landmarks.datalist import LandmarkDatalist
 from monai_robust.data.landmarks.table_layout import SPACING_COLUMNS
 
@@ -31,7 +33,4 @@ def write_landmark_datalist(
             for name, (x, y) in zip(found.classes, item["points"], strict=True):
                 row |= {f"{name}_x": x, f"{name}_y": y}
             rows.append(row)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(target, index=False, lineterminator="\n")
-    return target
+    return write_whole(Path(path), csv_text(pd.DataFrame(rows)).encode())

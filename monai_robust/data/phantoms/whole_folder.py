@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from monai_robust.data.side_files import read_object
 from monai_robust.errors import BadInputError
 
 __all__ = ["is_written", "write_whole", "written_once"]
@@ -57,10 +58,9 @@ def is_written(folder: Path, settings: dict[str, Any], files: Iterable[str]) -> 
     Raises:
         BadInputError: the settings are others, or files are missing; nothing is changed.
     """
-    try:
-        stored = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not folder.is_dir() or not (folder / _SETTINGS_FILE).exists():
         return False
+    stored = read_object(folder / _SETTINGS_FILE, "record of phantoms")
     if stored != settings:
         differing = {key: stored.get(key) for key, value in settings.items() if stored.get(key) != value}
         raise BadInputError(f"{folder} holds phantoms with other settings ({differing}); use those or another folder")

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from monai_robust.data.side_files import numbers, read_table
 from monai_robust.errors import BadInputError
 from monai_robust.handlers.margins.ids import batch_ids
 from monai_robust.handlers.margins.radii import SampleRadii
@@ -71,11 +72,7 @@ class RecordedMargins(SampleRadii):
     ) -> None:
         super().__init__()
         self.path, self.key = Path(path), key
-        try:
-            table = pd.read_csv(self.path, dtype={"sample_id": str})
-            wide = table.pivot(index="sample_id", columns="epoch", values="margin").sort_index()
-        except (OSError, KeyError, ValueError) as error:
-            raise BadInputError(f"{path} is no table of recorded margins: {error}") from None
+        wide = _recorded(self.path)
         names = wide.index.to_numpy(dtype=str)
         owners = np.arange(len(names))
         if shuffle:
@@ -107,3 +104,20 @@ class RecordedMargins(SampleRadii):
 
     def ids(self, batch: Any, size: int) -> list[str]:
         return batch_ids(batch, self.key, size)
+
+
+def _recorded(path: Path) -> pd.DataFrame:
+    """Margins by sample id (rows) and epoch (columns), NaN where a sample has none."""
+    try:
+        texts = read_table(path, "table of recorded margins")
+        if "sample_id" not in texts or texts.empty:
+            raise BadInputError("it has no sample_id, or no rows")
+        table = pd.DataFrame({name: numbers(texts, name, path) for name in ("epoch", "margin")})
+        table["sample_id"] = texts["sample_id"].to_numpy()
+        if (table[["epoch", "margin"]] < 0).any(axis=None) or (table["epoch"] % 1 != 0).any():
+            raise BadInputError("epochs are whole numbers, and no margin is below 0")
+        if table.duplicated(["sample_id", "epoch"]).any():
+            raise BadInputError("it gives a sample two margins in one epoch")
+    except BadInputError as error:
+        raise BadInputError(f"{path} is no table of recorded margins: {error}") from None
+    return table.pivot(index="sample_id", columns="epoch", values="margin").sort_index()

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from ignite import distributed as idist
@@ -14,6 +14,8 @@ from monai.engines import default_prepare_batch
 from torch import Tensor, nn
 
 from monai_robust.attacks.guard import bare, untouched
+from monai_robust.data.schemas import fields_of
+from monai_robust.data.side_files import read_json, regular_file
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
@@ -24,6 +26,19 @@ Statistic = Literal["mean", "mean_std", "quantile"]
 _STATISTICS = ("mean", "mean_std", "quantile")
 _FAR = 10.0  # a threshold of so many times the largest clean value is never met by training
 _BINS = 40
+
+
+class _Statistics(TypedDict):
+    minimum: float
+    maximum: float
+    mean: float
+
+
+class _File(TypedDict, total=False):
+    """What a file of thresholds may hold; ``thresholds`` themselves are looked at term by term."""
+
+    statistics: dict[str, _Statistics] | None
+    fitted: dict[str, Any] | None
 
 
 class Thresholds(Mapping[str, float]):
@@ -47,7 +62,7 @@ class Thresholds(Mapping[str, float]):
         fitted: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(values, Mapping) or not values:
-            raise BadInputError(f"thresholds are {values!r}; they must be a number for each loss term by its name")
+            raise BadInputError(f"thresholds are {values!r:.80}; they must be a number for each loss term by its name")
         self.values_by_name = {str(name): _number(name, value) for name, value in values.items()}
         self.statistics = {name: dict(found) for name, found in (statistics or {}).items()}
         self.fitted = dict(fitted or {})
@@ -96,17 +111,20 @@ def read_thresholds(path: str | Path) -> Thresholds:
         BadInputError: when the file is missing or holds something else.
     """
     path = Path(path)
+    regular_file(path, "thresholds file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInputError(f"there is no thresholds file {path}") from None
-    except (OSError, ValueError) as error:
+        content = read_json(path, "thresholds file", constants=True)  # a threshold that is NaN is refused by its name
+    except BadInputError as error:
         raise BadInputError(f"{path} is no thresholds file: {error}") from None
     if not isinstance(content, dict):
         raise BadInputError(f"{path} is no thresholds file: it holds a {type(content).__name__}, not an object")
-    if "thresholds" not in content:
-        return Thresholds(content)
-    return Thresholds(content["thresholds"], content.get("statistics"), content.get("fitted"))
+    found = fields_of(_File, content, str(path))
+    try:
+        if "thresholds" not in content:
+            return Thresholds(content)
+        return Thresholds(found["thresholds"], found.get("statistics"), found.get("fitted"))
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
 
 
 def fit_thresholds(
@@ -213,7 +231,7 @@ def _chosen(name: str, statistic: Any) -> Statistic:
 
 def _number(name: Any, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise BadInputError(f"the threshold of {name!r} is {value!r}; it must be a number")
+        raise BadInputError(f"the threshold of {name!r} is {value!r:.80}; it must be a number")
     return float(value)
 
 
