@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
 from monai.config import PathLike
 from monai.data import ImageReader
-from monai.data.utils import orientation_ras_lps
-from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+from monai.utils import MetaKeys, ensure_tuple
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset as Header
-from pydicom.pixels import apply_modality_lut
 
-from monai_robust.data.dicom_series import read_header, series_in_order
+from monai_robust.data.dicom_series import series_in_order
+from monai_robust.data.reading import LoadedImage, read_file, size_limit
 from monai_robust.errors import BadSampleError, require_choice
 
 __all__ = ["SimpleITKReader"]
 
 _SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
-_COLOR_PIXELS = (sitk.sitkVectorUInt8, sitk.sitkVectorUInt16)
 _REC601 = np.array([0.299, 0.587, 0.114])
 
 
 class SimpleITKReader(ImageReader):
-    """Read medical and everyday image files with SimpleITK, for ``LoadImaged(reader=SimpleITKReader())``.
+    """Read medical and everyday image files, for ``LoadImaged(reader=SimpleITKReader())``.
 
     Axes are ordered as by MONAI's own readers, ``(X, Y[, Z])``, and the affine is in RAS. What it adds to them, for
     DICOM: modality rescale or lookup table applied, ``MONOCHROME1`` inverted (a dense structure is always bright),
-    slices of a series sorted by their position along the normal, frames of a multi-frame file kept in order on the
-    last axis, several series in one folder refused instead of merged. A single frame becomes a 2-D image, in any
+    slices of a series and frames of a multi-frame file sorted by their position along the normal (frames without one
+    keep their order) on the last axis, ``PixelSpacing`` of radiographs preferred to that of their detector, several
+    series in one folder refused instead of merged. Pictures stand upright as their EXIF orientation has it; their
+    printing resolution is no spacing. A file that is cut off, fails its checksums, contradicts its header, names files
+    outside its folder or would take more than ``max_bytes`` is refused. A single frame becomes a 2-D image, in any
     format; its affine then holds the spacing in the plane and, unless the file itself is 2-D, neither origin nor
     orientation, which two axes cannot carry. Metadata holds geometry and the file name, nothing else from a header.
 
@@ -47,16 +44,20 @@ class SimpleITKReader(ImageReader):
         color: ``"luminance"`` turns colour pictures (8 or 16 bit per channel) to grey by Rec. 601, transparency
             composited on black; ``"rgb"`` gives three channels on the last axis, also of grey pictures, transparency
             composited on black; ``"keep"`` leaves the channels on the last axis.
+        max_bytes: what the decoded image of one file may take; without it, the environment variable
+            ``MONAI_ROBUST_MAX_IMAGE_BYTES`` or 2 GiB. Reading takes up to four times that.
 
     Raises:
-        BadInputError: for an unknown ``color``.
+        BadInputError: for an unknown ``color``, or a limit that is no whole number above 0.
     """
 
-    def __init__(self, series_uid: str | None = None, color: str = "luminance") -> None:
+    def __init__(self, series_uid: str | None = None, color: str = "luminance", max_bytes: int | None = None) -> None:
         super().__init__()
         require_choice("color", color, ("luminance", "rgb", "keep"))
+        size_limit(max_bytes)
         self.series_uid = series_uid
         self.color = color
+        self.max_bytes = max_bytes
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Whether every name is a folder, has the suffix of a format read here, or has no suffix (as DICOM often)."""
@@ -97,25 +98,21 @@ class SimpleITKReader(ImageReader):
         meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = 0
         return np.stack([volume.array for volume in volumes]), meta
 
-    def _load(self, path: Path) -> _Volume:
-        volume = self._load_series(path) if path.is_dir() else self._load_file(path)
-        return volume.without_single_slice_axis()
+    def _load(self, path: Path) -> LoadedImage:
+        whole = self._load_series(path) if path.is_dir() else self._in_color_mode(path, read_file(path, self.max_bytes))
+        return whole.without_single_slice_axis()
 
-    def _load_file(self, path: Path, header: Header | None = None) -> _Volume:
-        image = _decode(path)
-        array = _array(image)
-        if _is_dicom(path):
-            array = _modality_values(array, header or read_header(path, force=True))
-        channels = image.GetNumberOfComponentsPerPixel() > 1
-        if channels and self.color == "luminance" and image.GetPixelID() in _COLOR_PIXELS and array.shape[-1] <= 4:
+    def _in_color_mode(self, path: Path, image: LoadedImage) -> LoadedImage:
+        array, channels = image.array, image.channels
+        if image.color and self.color == "luminance" and array.shape[-1] <= 4:
             array, channels = _luminance(array), False
         if self.color == "rgb":
             array, channels = _rgb(path, array, channels), True
-        return _Volume(array, _affine(image), channels or image.GetDimension() > 3)
+        return LoadedImage(array, image.affine, channels)
 
-    def _load_series(self, folder: Path) -> _Volume:
-        series = series_in_order(folder, self.series_uid)
-        slices = [self._load_file(path, header) for path, header in zip(series.files, series.headers, strict=True)]
+    def _load_series(self, folder: Path) -> LoadedImage:
+        series = series_in_order(folder, self.series_uid, self.max_bytes)
+        slices = [self._in_color_mode(path, read_file(path, self.max_bytes)) for path in series.files]
         first = slices[0]
         if len(slices) == 1:
             return first
@@ -123,113 +120,21 @@ class SimpleITKReader(ImageReader):
         if first.array.shape[2] > 1:
             raise BadSampleError(f"series folder {folder} holds {len(slices)} multi-frame files; name one of the files")
         affine = first.affine.copy()
-        if series.step is not None:
-            affine[:3, 2] = np.array([-1, -1, 1]) * series.step
-        return _Volume(np.concatenate([part.array for part in slices], axis=2), affine, first.channels)
-
-
-@dataclass(frozen=True)
-class _Volume:
-    """An array ``(X, Y[, Z, ...][, C])``, its RAS affine, and whether its last axis holds channels."""
-
-    array: NDArray[Any]
-    affine: NDArray[np.float64]
-    channels: bool
-
-    def meta(self, path: PathLike) -> dict[str, Any]:
-        rank = len(self.affine) - 1
-        return {
-            MetaKeys.AFFINE: self.affine.copy(),
-            MetaKeys.ORIGINAL_AFFINE: self.affine.copy(),
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.SPATIAL_SHAPE: np.asarray(self.array.shape[:rank]),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if self.channels else float("nan"),
-            "filename_or_obj": str(path),
-        }
-
-    def without_single_slice_axis(self) -> _Volume:
-        if len(self.affine) != 4 or self.array.shape[2] != 1:
-            return self
-        spacing = np.linalg.norm(self.affine[:3, :2], axis=0)
-        return _Volume(self.array[:, :, 0], np.diag([-spacing[0], -spacing[1], 1.0]), self.channels)
+        affine[:3, 2] = np.array([-1, -1, 1]) * series.step
+        return LoadedImage(np.concatenate([part.array for part in slices], axis=2), affine, first.channels)
 
 
 def _is_readable_name(path: Path) -> bool:
     return path.is_dir() or not path.suffix or path.name.lower().endswith(_SUFFIXES + _VOLUME_SUFFIXES)
 
 
-def _is_dicom(path: Path) -> bool:
-    return bool(sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO")
-
-
-def _decode(path: Path) -> sitk.Image:
-    if not path.exists():
-        raise BadSampleError(f"image {path} does not exist")
-    try:
-        with _itk_warnings_off():
-            return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
-        raise BadSampleError(f"image {path} cannot be read, it is damaged or no image ({reason})") from error
-
-
-@contextmanager
-def _itk_warnings_off() -> Iterator[None]:
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
-
-
-def _array(image: sitk.Image) -> NDArray[Any]:
-    """The pixels as ``(X, Y[, Z, ...][, C])``."""
-    array = sitk.GetArrayFromImage(image)
-    if image.GetNumberOfComponentsPerPixel() == 1:
-        return array.T
-    return np.moveaxis(array.T, 0, -1)
-
-
-def _affine(image: sitk.Image) -> NDArray[np.float64]:
-    """Index to RAS millimetres, ``(3, 3)`` for a 2-D image and ``(4, 4)`` otherwise."""
-    dimension = image.GetDimension()
-    rank = min(dimension, 3)
-    direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:rank, :rank]
-    affine = np.eye(rank + 1)
-    affine[:rank, :rank] = direction * np.asarray(image.GetSpacing())[:rank]
-    affine[:rank, -1] = image.GetOrigin()[:rank]
-    return np.asarray(orientation_ras_lps(affine))
-
-
-def _modality_values(array: NDArray[Any], header: Header) -> NDArray[Any]:
-    """Pixels in modality units; SimpleITK has inverted MONOCHROME1 and applied a linear rescale already."""
-    if header.get("BitsAllocated") == 1:
-        return (array > 0).astype(np.uint8)  # GDCM unpacks a bit to 0 or 255
-    if "ModalityLUTSequence" not in header:
-        return array
-    if header.get("PhotometricInterpretation") != "MONOCHROME1":
-        return np.asarray(apply_modality_lut(array, header))
-    stored = _stored_low_plus_high(header) - array.astype(np.int64)
-    entries, first, _ = header.ModalityLUTSequence[0].LUTDescriptor
-    table = apply_modality_lut(np.arange(first, first + (entries or 2**16)), header)
-    return np.asarray(int(table.min()) + int(table.max()) - apply_modality_lut(stored, header).astype(np.int64))
-
-
-def _stored_low_plus_high(header: Header) -> int:
-    """The sum of the least and the greatest value the stored bits can express: a value and its inverse add up to it."""
-    return -1 if header.PixelRepresentation == 1 else 2 ** int(header.BitsStored) - 1
-
-
 def _luminance(array: NDArray[Any]) -> NDArray[np.float32]:
     """Grey values, ``(X, Y[, Z])``, of grey + alpha, RGB or RGB + alpha, ``(X, Y[, Z], 2 to 4)``."""
-    values = array.astype(np.float64)
-    has_alpha = array.shape[-1] in (2, 4)
-    color = values[..., :-1] if has_alpha else values
-    grey = color[..., 0] if color.shape[-1] == 1 else color @ _REC601
-    if has_alpha:
-        grey = grey * values[..., -1] / np.iinfo(array.dtype).max
-    return grey.astype(np.float32)
+    grey = np.empty(array.shape[:-1], np.float32)
+    for place, column in enumerate(array):  # one at a time, or a picture would take eight times its bytes
+        color = _on_black(column)
+        grey[place] = color[..., 0] if color.shape[-1] == 1 else color @ _REC601
+    return grey
 
 
 def _rgb(path: Path, array: NDArray[Any], channels: bool) -> NDArray[Any]:
@@ -238,11 +143,21 @@ def _rgb(path: Path, array: NDArray[Any], channels: bool) -> NDArray[Any]:
         return np.stack([array] * 3, axis=-1)
     if array.shape[-1] not in (1, 2, 3, 4):
         raise BadSampleError(f"image {path} has {array.shape[-1]} channels; a colour picture has up to 4")
-    has_alpha = array.shape[-1] in (2, 4)
-    color = array[..., :-1] if has_alpha else array
-    if has_alpha:
-        color = (color * (array[..., -1:] / np.iinfo(array.dtype).max)).astype(np.float32)
+    if array.shape[-1] in (2, 4):
+        color = np.empty((*array.shape[:-1], array.shape[-1] - 1), np.float32)
+        for place, column in enumerate(array):
+            color[place] = _on_black(column)
+    else:
+        color = array
     return np.repeat(color, 3, axis=-1) if color.shape[-1] == 1 else color
+
+
+def _on_black(array: NDArray[Any]) -> NDArray[np.float64]:
+    """Colour without its transparency, composited on black, of ``(..., 1 to 4)`` values."""
+    values = array.astype(np.float64)
+    if array.shape[-1] in (1, 3):
+        return values
+    return np.asarray(values[..., :-1] * (values[..., -1:] / np.iinfo(array.dtype).max))
 
 
 def _check_same_shape(paths: Sequence[PathLike], shapes: Sequence[tuple[int, ...]]) -> None:

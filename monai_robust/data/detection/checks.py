@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
-
 from monai_robust.data.detection.annotations import AnnotatedImage, AnnotatedObject, Box
+from monai_robust.data.reading import file_header
 from monai_robust.errors import BadSampleError
 
 __all__ = ["CheckedAnnotations"]
@@ -92,9 +91,10 @@ class CheckedAnnotations:
             return image.fault, None
         if not os.path.isfile(image.image):
             return f"its picture {image.image} is missing", None
-        size = _picture_size(image.image)
-        if size is None:
-            return f"its picture {image.image} cannot be read, it is damaged or no 2-D image", None
+        try:
+            size = _picture_size(image.image)
+        except BadSampleError as error:
+            return str(error), None
         if image.size not in (None, size):
             return f"it is for a picture of {image.size} pixels, but {image.image} has {size}", None
         if image.objects and all(one.crowd for one in image.objects):
@@ -122,16 +122,12 @@ class CheckedAnnotations:
         self.skipped.append({"sample_id": image.sample_id, "file": str(image.annotation), "reason": reason})
 
 
-def _picture_size(path: Path) -> tuple[int, int] | None:
+def _picture_size(path: Path) -> tuple[int, int]:
     """Pixels in x and y, from the file's header."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return None
-    x, y, *more = reader.GetSize()
-    return (int(x), int(y)) if all(length == 1 for length in more) else None
+    x, y, *more = file_header(path).size
+    if any(length != 1 for length in more):
+        raise BadSampleError(f"image {path} is no 2-D image, its header tells of {(x, y, *more)} pixels")
+    return x, y
 
 
 def _clipped(box: Box, size: tuple[int, int]) -> list[float]:

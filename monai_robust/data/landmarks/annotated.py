@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
-
+from monai_robust.data.reading import file_header
 from monai_robust.errors import BadInputError, BadSampleError, require_choice
 
 __all__ = ["Annotated", "BadSamples", "PlacedMark", "number"]
 
 _logger = logging.getLogger(__name__)
-
-_VOLUME_FORMATS = ("NiftiImageIO", "MetaImageIO", "NrrdImageIO")
-_PIXEL_SPACING = "0028|0030"
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,8 @@ class Annotated:
         """
         if not self.image.is_file():
             raise BadSampleError(f"picture {self.image} is missing ({self.marks[0].written} has its landmarks)")
-        size, own = _header(self.image)
+        header = file_header(self.image)
+        size, own = header.size, header.spacing
         for name, mark in zip(names, self.marks, strict=True):
             if math.isnan(mark.x) != math.isnan(mark.y):
                 raise BadSampleError(f"{mark.written}: landmark {name} has only one coordinate; give both or none")
@@ -139,21 +136,3 @@ def number(text: str, written: str) -> float:
         return float(text)
     except ValueError as error:
         raise BadSampleError(f"{written}: {text.strip()!r} is no number") from error
-
-
-def _header(path: Path) -> tuple[tuple[int, int], tuple[float, float] | None]:
-    """Width and height in pixels, and mm per pixel in x and y where the format carries a true spacing.
-
-    The resolution in everyday pictures (BMP, PNG, JPEG, TIFF) is that of printing and says nothing about the patient.
-    """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        kind = reader.GetImageIOFromFileName(str(path))
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise BadSampleError(f"picture {path} cannot be read, it is damaged or no image") from error
-    size, spacing = reader.GetSize(), reader.GetSpacing()
-    own = (float(spacing[0]), float(spacing[1]))
-    dicom = kind == "GDCMImageIO" and (reader.HasMetaDataKey(_PIXEL_SPACING) or own != (1.0, 1.0))
-    return (int(size[0]), int(size[1])), own if dicom or kind in _VOLUME_FORMATS else None

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from monai.data import ImageReader, MetaTensor, NibabelReader
+from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst
 from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_robust.data.readers import SimpleITKReader
-from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.data.reading import read_file
+from monai_robust.errors import BadSampleError
 
 __all__ = ["check_volume", "load_volume"]
 
@@ -26,8 +27,8 @@ def load_volume(
 ) -> dict[str, Any]:
     """Load a volume and, where the item names one, its label map; both are checked by :func:`check_volume`.
 
-    NIfTI is read by nibabel, which takes every affine; a folder with one DICOM series and other formats by
-    :class:`SimpleITKReader`. Intensities keep the scale of the file.
+    Files and folders with one DICOM series are read as by :class:`SimpleITKReader`, but a NIfTI volume of one slice
+    keeps its third axis. Intensities keep the scale of the file.
 
     Args:
         item: ``image`` and perhaps ``label``, each a file or a folder of DICOM files; ``channels`` tells how many
@@ -78,23 +79,18 @@ def check_volume(
 
 def _load(path: Any, series_uid: str | None) -> MetaTensor:
     file = Path(path)
-    if not file.exists():
-        raise BadSampleError(f"image {file} does not exist")
-    nifti = file.is_file() and file.name.lower().endswith((".nii", ".nii.gz"))
-    reader: ImageReader = NibabelReader() if nifti else SimpleITKReader(series_uid)
-    try:  # not by LoadImage, which answers an error by trying other readers, and those read some damaged files
+    if file.is_dir() or not _is_nifti(file):
+        reader = SimpleITKReader(series_uid)  # not by LoadImage, which answers an error by trying other readers
         array, meta = reader.get_data(reader.read(str(file)))
-    except BadInputError:
-        raise
-    except Exception as error:
-        raise BadSampleError(f"image {file} cannot be read, it is damaged or no image ({_reason(error)})") from error
+    else:
+        found = read_file(file)
+        array, meta = found.array, found.meta(file)
     loaded = MetaTensor.ensure_torch_and_prune_meta(np.asarray(array, dtype=np.float32), meta)
     return cast(MetaTensor, EnsureChannelFirst()(loaded))
 
 
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _is_nifti(file: Path) -> bool:
+    return file.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def _image_fault(image: MetaTensor, channels: int) -> str:
