@@ -23,7 +23,7 @@ class MultiLabel(Task):
     """
 
     name = "multi_label"
-    agreeable = False
+    agreement = "bernoulli"
 
     def logits(self, outputs: Any) -> Tensor:
         """Logits (B, C).

@@ -8,6 +8,7 @@ from typing import Any
 from monai.engines import SupervisedTrainer
 from torch import Tensor
 
+from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.robust_update import RobustUpdate, View
 from monai_robust.handlers import SampleRadii
 from monai_robust.recipes import Recipe
@@ -20,7 +21,8 @@ class RobustTrainer(SupervisedTrainer):
     """``SupervisedTrainer(..., iteration_update=RobustUpdate(...))`` in one call, and nothing more.
 
     Args:
-        recipe, attack, weight, augmented, views, task, shared_forward, margins: as for :class:`RobustUpdate`.
+        recipe, attack, weight, augmented, views, task, shared_forward, margins, starts, agreement: as for
+            :class:`RobustUpdate`.
         **supervised: everything ``monai.engines.SupervisedTrainer`` takes.
     """
 
@@ -35,6 +37,8 @@ class RobustTrainer(SupervisedTrainer):
         task: Task | None = None,
         shared_forward: bool = True,
         margins: SampleRadii | None = None,
+        starts: KeptStarts | None = None,
+        agreement: str | None = None,
         **supervised: Any,
     ) -> None:
         update = RobustUpdate(
@@ -46,5 +50,7 @@ class RobustTrainer(SupervisedTrainer):
             task=task,
             shared_forward=shared_forward,
             margins=margins,
+            starts=starts,
+            agreement=agreement,
         )
         super().__init__(**supervised, iteration_update=update)

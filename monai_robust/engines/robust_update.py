@@ -23,6 +23,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.recipes import Recipe, make_recipe
 from monai_robust.tasks import LossTask, Task, Watched
+from monai_robust.tasks.agreement import named, require_agreement, with_agreement
 from monai_robust.tasks.loss import batch_length
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 from monai_robust.transforms.batch import apply_per_sample
@@ -64,6 +65,10 @@ class RobustUpdate:
             must also stand first among the trainer's handlers. By default all samples have the attack's radius.
         starts: begin each sample's attack where its last one ended, so that few steps do; by default, where the attack
             itself begins.
+        agreement: what the network's outputs are, for a recipe whose views must agree: ``"softmax"``, logits of classes
+            that exclude each other, or ``"bernoulli"``, logits of independent labels or overlapping regions, in each
+            of which views agree by itself. It is needed where neither the task nor the loss says so, and of sigmoids
+            (``BCEWithLogitsLoss``, ``DiceLoss(sigmoid=True)``) no loss does.
 
     Raises:
         BadInputError: for an unknown recipe, a missing attack or missing margins, or (when training starts) a view
@@ -82,6 +87,7 @@ class RobustUpdate:
         shared_forward: bool = True,
         margins: SampleRadii | None = None,
         starts: KeptStarts | None = None,
+        agreement: str | None = None,
     ) -> None:
         if isinstance(recipe, str):
             recipe = make_recipe(recipe, weight=weight, augmented=augmented)
@@ -114,12 +120,13 @@ class RobustUpdate:
         if margins is not None:
             margins.bind(self._task_of)
         self.views = dict(views or {})
-        self.task = task
+        self.agreement = agreement
+        self.task = None if task is None else with_agreement(task, agreement)
         self.shared_forward = shared_forward
         self._seeded = False
         self._checked: object = None
-        if task is not None:
-            self._check(task)
+        if self.task is not None:
+            self._check(self.task)
 
     def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
         batch = Batch.prepare(engine, batchdata)
@@ -151,7 +158,7 @@ class RobustUpdate:
                 output["adv_pred"] = with_metadata(outputs["adv"], batch.inputs)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             targets = plain(batch.targets) if engine.compile else batch.targets
-            output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function, task.prediction)
+            output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function, task.agreeing)
             if "adv" in outputs:
                 output |= self._terms(task, outputs, targets)
             engine.state.output = output
@@ -172,20 +179,17 @@ class RobustUpdate:
 
     def _check(self, task: Task) -> None:
         """Refuse views that make no sense for a task."""
-        if self.recipe.consistent and not task.agreeable:
-            raise BadInputError(
-                f"the recipe {self.recipe.name!r} asks views to agree as class distributions, which the outputs of "
-                f"{_named(task)} are not; use a recipe without agreement, such as 'sat', 'advl', 'dataaug' or 'amat'"
-            )
+        if self.recipe.compares_classes:
+            require_agreement(task, f"the recipe {self.recipe.name!r}")
         moving = [name for name in self.recipe.views if _moves(self.views.get(name, self.views.get(_base(name))))]
         if task.spatial_targets and moving:
             raise BadInputError(
-                f"the view {moving[0]!r} moves the image and not the places that the labels of {_named(task)} name; "
+                f"the view {moving[0]!r} moves the image and not the places that the labels of {named(task)} name; "
                 "use operations='intensity'"
             )
 
     def _task_of(self, engine: Any) -> Task:
-        return self.task or LossTask(engine.loss_function)
+        return self.task or with_agreement(LossTask(engine.loss_function), self.agreement)
 
     def _attacked(self, engine: Any, batch: Batch, task: Task) -> tuple[Task, Watched | None]:
         """What the attack is to hurt, and where margins learn from it, the same as what they watch."""
@@ -312,7 +316,8 @@ class RobustUpdate:
                     f"the network gave {batch_length(stacked)} outputs for {size * len(distinct)} inputs in one "
                     "forward pass; use shared_forward=False"
                 )
-            passes = {key: _part(stacked, index * size, size) for index, key in enumerate(distinct)}
+            parts = (slice(index * size, (index + 1) * size) for index in range(len(distinct)))
+            passes = {key: select_rows(stacked, part) for key, part in zip(distinct, parts, strict=True)}
         return {name: passes[id(view)] for name, view in inputs.items()}
 
     def _terms(self, task: Task, outputs: Mapping[str, Any], targets: Any) -> dict[str, Tensor]:
@@ -329,11 +334,6 @@ def _base(name: str) -> str:
     return name.rstrip("0123456789")
 
 
-def _named(task: Task) -> str:
-    loss = getattr(task, "loss", None)
-    return type(loss).__name__ if isinstance(task, LossTask) else task.name
-
-
 def _moves(view: Any) -> bool:
     """Whether a view's operations are known to move what is in the image."""
     operations = getattr(view, "operations", ())
@@ -346,10 +346,6 @@ def _any_defined(task: Task, output: Mapping[str, Any], terms: Mapping[str, Tens
     everywhere = next(iter(terms.values())).new_ones((), dtype=torch.bool)
     columns = [plain(listed.get(name, everywhere)).to(value.device).expand(len(value)) for name, value in terms.items()]
     return torch.stack(columns).any(dim=0)
-
-
-def _part(outputs: Any, first: int, size: int) -> Any:
-    return map_tensors(lambda x: x[first : first + size], outputs)
 
 
 def _accumulation(engine: Any) -> tuple[bool, bool, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_robust.losses.class_distributions import independent_classes
 from monai_robust.losses.deep_supervision import DeepSupervised, deep_supervision_weights
 from monai_robust.losses.detection import DetectionLoss
 from monai_robust.losses.detection_targets import DetectionTargets
@@ -17,6 +18,7 @@ __all__ = [
     "LandmarkLoss",
     "LandmarkMaps",
     "deep_supervision_weights",
+    "independent_classes",
     "jensen_shannon",
     "kullback_leibler",
     "landmark_maps",

@@ -9,7 +9,25 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["log_probabilities"]
+__all__ = ["independent_classes", "log_probabilities"]
+
+
+def independent_classes(logits: Tensor) -> Tensor:
+    """Logits of independent labels as those of class distributions: each label a distribution of its own, no or yes.
+
+    With z the logits, ``softmax([0, z])`` is ``[1 - sigmoid(z), sigmoid(z)]``, so that whatever compares class
+    distributions compares Bernoulli distributions, and averages over labels as it does over spatial positions. The
+    divergence of L labels is then the mean of their divergences (that of their joint distribution, for
+    Kullback-Leibler, is L times as much): it is weighed against losses that are means over labels, too.
+
+    Args:
+        logits: (B, L, *spatial), or (B,) of one label.
+
+    Returns:
+        (B, 2, L, *spatial); of one label (B, 2, *spatial), which are the logits of two classes.
+    """
+    classes = torch.stack([torch.zeros_like(logits), logits], dim=1)
+    return classes[:, :, 0] if logits.ndim > 1 and logits.shape[1] == 1 else classes
 
 
 def log_probabilities(logits: Sequence[Tensor], measure: str, *, views: int | None = None) -> Tensor:
@@ -38,7 +56,7 @@ def log_probabilities(logits: Sequence[Tensor], measure: str, *, views: int | No
     if len(shapes[0]) < 2 or shapes[0][1] < 2:
         raise BadInputError(
             f"{measure}: logits of shape {shapes[0]} hold no class distribution; "
-            "it needs (B, C, *spatial) with two or more classes (for one sigmoid output stack [0, logit])."
+            "it needs (B, C, *spatial) with two or more classes (of sigmoids give independent_classes(logits))."
         )
     return torch.stack([_log_probabilities(view.as_subclass(Tensor)) for view in logits])
 

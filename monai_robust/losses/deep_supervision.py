@@ -61,7 +61,7 @@ class DeepSupervised(nn.Module):
         Raises:
             BadInputError: for heads that do not fit the targets or the weights.
         """
-        if isinstance(outputs, Tensor) and outputs.ndim == targets.ndim:
+        if _is_one_head(outputs, targets):
             return self.loss(outputs, targets)
         heads = _heads(outputs, targets)
         weights = deep_supervision_weights(len(heads)) if self.weights is None else self.weights
@@ -70,6 +70,14 @@ class DeepSupervised(nn.Module):
         return _sum(
             [_scaled(self.loss(head, targets), weight) for head, weight in zip(heads, weights, strict=True) if weight]
         )
+
+    def first_head(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor | Sequence[Tensor]:
+        """The output of full resolution, (B, C, *spatial), of what :meth:`forward` takes."""
+        return outputs if _is_one_head(outputs, targets) else _heads(outputs, targets)[0]
+
+
+def _is_one_head(outputs: Tensor | Sequence[Tensor], targets: Tensor) -> bool:
+    return isinstance(outputs, Tensor) and outputs.ndim == targets.ndim
 
 
 def _heads(outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Sequence[Tensor]:

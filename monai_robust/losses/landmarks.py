@@ -123,7 +123,7 @@ class LandmarkLoss(nn.Module):
         BadInputError: for arguments that cannot work.
     """
 
-    agreeable = False  # its outputs are no class distributions that views could agree in
+    agreement = "none"  # its outputs are no class distributions that views could agree in
     spatial_targets = True
 
     def __init__(

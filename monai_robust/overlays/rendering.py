@@ -15,12 +15,15 @@ _RECIPE = """\
 #   robust#attack#eps    radius of the attack, in intensity units of the network's input
 #   robust#weight        lambda of the recipe (null: the recipe's own)
 #   robust#views#aug     the augmented view: a transform of one channel-first image, or a key of the batch
+#   robust#agreement     where views must agree and the loss is of sigmoids or unknown: bernoulli (independent labels,
+#                        overlapping regions) or softmax (classes that exclude each other)
 #   robust#thresholds    amat only, needed there: a JSON file of thresholds, or a trained checkpoint to fit them from
 #   robust#step          amat only: by how much a sample's margin grows
 robust:
   recipe: {name}
   weight: null
   augmented: null
+  agreement: null
   thresholds: null
   step: 0.1
   attack:
@@ -48,6 +51,7 @@ robust:
     augmented: "@robust#augmented"
     views: "@robust#views"
     shared_forward: "@robust#shared_forward"
+    agreement: "@robust#agreement"
     margins: "@robust#margins"
 {trainer}#iteration_update: "@robust#update"
 """

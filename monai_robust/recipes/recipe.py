@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
-from monai_robust.losses import jensen_shannon
+from monai_robust.losses import JensenShannonLoss, jensen_shannon, kullback_leibler
 from monai_robust.tasks import Task
 
 __all__ = ["LAMBDA", "Recipe"]
@@ -31,7 +31,8 @@ class Recipe:
         consistent: two or more views whose predictions must agree; none for no such term.
         weight: the lambda of the papers' equations.
         consistency: ``[outputs, ...] -> (B,)``, the outputs in the order of ``consistent``; the Jensen-Shannon
-            divergence by default (rtda eq. 8).
+            divergence by default (rtda eq. 8). It and ``kullback_leibler`` compare class distributions, and what the
+            outputs are must then be known; a measure of your own takes any outputs.
         name: what the recipe is called in tables.
         margins: whether the radii of the adversarial view must come from margins, one for each sample.
         objective: ``task -> task``, what the attack raises in place of the task's own loss; none for that loss. At
@@ -77,6 +78,14 @@ class Recipe:
                 )
 
     @property
+    def compares_classes(self) -> bool:
+        """Whether views must agree as class distributions, and not by a measure of the recipe's own."""
+        known = self.consistency in (jensen_shannon, kullback_leibler) or isinstance(
+            self.consistency, JensenShannonLoss
+        )
+        return bool(self.consistent) and known
+
+    @property
     def views(self) -> tuple[str, ...]:
         """All views of the recipe, each once, the clean one first."""
         names = dict.fromkeys((*self.supervised, *self.consistent))
@@ -95,7 +104,7 @@ class Recipe:
             outputs: of the network, by view.
             targets: the labels.
             loss_function: the pipeline's own.
-            prediction: ``(outputs, targets) -> `` the part of them in which views must agree.
+            prediction: ``(outputs, targets) -> `` the logits in which views must agree (``Task.agreeing``).
         """
         terms = []
         for view, weight in self.supervised.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -10,11 +11,17 @@ import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.losses import independent_classes
 
-__all__ = ["Goal", "Task", "total"]
+__all__ = ["Agreement", "Goal", "Task", "total"]
 
 Goal = Literal["untargeted", "least_likely", "vanishing", "mislabelling"] | int
 """What an attack is after: more loss, or less loss for other targets, which the task makes (:meth:`Task.aim`)."""
+
+Agreement = Literal["softmax", "bernoulli", "none"]
+"""What outputs are: logits of classes that exclude each other (``softmax``), of independent labels or overlapping
+regions, each a sigmoid of its own (``bernoulli``), or no logits (``none``): coordinates, fields, distances, boxes,
+probabilities."""
 
 
 class Task(ABC):
@@ -26,8 +33,8 @@ class Task(ABC):
     name: ClassVar[str]
     score_name: ClassVar[str] = "score"
     higher_is_better: ClassVar[bool] = True
-    agreeable: ClassVar[bool] = True
-    """Whether views can be asked to agree: whether outputs are class distributions, of images or of pixels."""
+    agreement: Agreement | None = None
+    """What the outputs are, so that views can agree in them; None where nobody has said it."""
     spatial_targets: ClassVar[bool] = False
     """Whether targets are places in the image, which a view must not move, such as boxes."""
     detail_table: ClassVar[str] = ""
@@ -42,6 +49,19 @@ class Task(ABC):
     def prediction(self, outputs: Any, targets: Any) -> Any:
         """The part of ``outputs`` that is the prediction: of several heads the first, where a task knows of heads."""
         return outputs
+
+    def agreeing(self, outputs: Any, targets: Any) -> Any:
+        """The prediction as logits of the class distributions in which views must agree, (B, C, ...)."""
+        prediction = self.prediction(outputs, targets)
+        if self.agreement == "bernoulli" and isinstance(prediction, Tensor):
+            return independent_classes(prediction.as_subclass(Tensor))
+        return prediction
+
+    def saying(self, agreement: Agreement) -> Task:
+        """A copy whose outputs are said to be ``agreement``."""
+        said = copy.copy(self)
+        said.agreement = agreement
+        return said
 
     def prepared(self, inputs: Tensor, targets: Any) -> Any:
         """``targets`` with what follows from them and not from the pixels, computed once for all steps of an attack.

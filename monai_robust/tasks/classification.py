@@ -54,6 +54,7 @@ class Classification(Task):
 
     name = "classification"
     score_name = "accuracy"
+    agreement = "softmax"
 
     def logits(self, outputs: Any) -> Tensor:
         """Logits (B, C) with C at least 2.
@@ -69,6 +70,9 @@ class Classification(Task):
                 "give the attack a task, or UnderAttack a loss"
             )
         return torch.cat([torch.zeros_like(outputs), outputs], dim=1) if outputs.shape[1] == 1 else outputs
+
+    def agreeing(self, outputs: Any, targets: Any) -> Tensor:
+        return self.logits(outputs)
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         logits = self.logits(outputs)

@@ -55,7 +55,7 @@ class Detection(Task):
     name = "detection"
     spatial_targets = True
     score_name = "average IoU of detected objects"
-    agreeable = False
+    agreement = "none"
     detail_table = "detections"
     truth_table = "boxes"
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.losses import kullback_leibler
+from monai_robust.tasks.agreement import named, require_agreement
 from monai_robust.tasks.base import Task
 
 __all__ = ["PredictionDivergence"]
@@ -18,7 +19,8 @@ __all__ = ["PredictionDivergence"]
 class PredictionDivergence(Task):
     """How far the class distributions of ``task`` have moved from those of the clean input: no label is asked.
 
-    The only loss term is ``divergence``, KL(p(x) || p(x')) in nats, of an image or as a mean over its pixels. It is the
+    The only loss term is ``divergence``, KL(p(x) || p(x')) in nats, of an image or as a mean over its pixels, and over
+    its labels where they are independent. It is the
     inner maximum of TRADES (Zhang et al. 2019). The clean prediction is made once an attack, without a gradient and by
     the network as the attack runs it, in evaluation mode by default.
 
@@ -29,18 +31,20 @@ class PredictionDivergence(Task):
         task: runs the network, and says which of its outputs are the prediction.
 
     Raises:
-        BadInputError: for a task whose outputs are no class distributions.
+        BadInputError: for a task whose outputs are no class distributions, or that does not say whether they are.
     """
 
     name = "divergence"
 
     def __init__(self, task: Task) -> None:
-        if not task.agreeable:
+        if task.agreement == "none":
             raise BadInputError(
-                f"the outputs of {task.name} are no class distributions, which an attack could lead away from the "
+                f"the outputs of {named(task)} are no class distributions, which an attack could lead away from the "
                 "clean ones; attack the task itself"
             )
+        require_agreement(task, "an attack on the prediction itself")
         self.task = task
+        self.agreement = task.agreement
 
     def prepared(self, inputs: Tensor, targets: Any) -> dict[str, Any]:
         # A dictionary, so that rows of it can be selected as of any targets.
@@ -53,11 +57,14 @@ class PredictionDivergence(Task):
         if targets["clean_prediction"] is None:
             with torch.no_grad():
                 outputs = self.task.forward(network, targets["clean_inputs"], own)
-                targets["clean_prediction"] = self.task.prediction(outputs, own)
+                targets["clean_prediction"] = self.task.agreeing(outputs, own)
         return self.task.forward(network, inputs, own)
 
     def prediction(self, outputs: Any, targets: Any) -> Any:
-        return self.task.prediction(outputs, targets["targets"] if _is_prepared(targets) else targets)
+        return self.task.prediction(outputs, _own(targets))
+
+    def agreeing(self, outputs: Any, targets: Any) -> Any:
+        return self.task.agreeing(outputs, _own(targets))
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         if not _is_prepared(targets) or targets["clean_prediction"] is None:
@@ -65,7 +72,11 @@ class PredictionDivergence(Task):
                 "the divergence needs the clean prediction; call prepared(inputs, targets) once an attack, and forward "
                 "and terms with what it returns, as the attacks of monai_robust do"
             )
-        return {"divergence": kullback_leibler([targets["clean_prediction"], self.prediction(outputs, targets)])}
+        return {"divergence": kullback_leibler([targets["clean_prediction"], self.agreeing(outputs, targets)])}
+
+
+def _own(targets: Any) -> Any:
+    return targets["targets"] if _is_prepared(targets) else targets
 
 
 def _is_prepared(targets: Any) -> bool:

@@ -26,7 +26,7 @@ class Inferred(Task):
         self.name = task.name  # type: ignore[misc]
         self.score_name = task.score_name  # type: ignore[misc]
         self.higher_is_better = task.higher_is_better  # type: ignore[misc]
-        self.agreeable = task.agreeable  # type: ignore[misc]
+        self.agreement = task.agreement
         self.spatial_targets = task.spatial_targets  # type: ignore[misc]
         self.detail_table = task.detail_table  # type: ignore[misc]
         self.truth_table = task.truth_table  # type: ignore[misc]
@@ -36,6 +36,9 @@ class Inferred(Task):
 
     def prediction(self, outputs: Any, targets: Any) -> Any:
         return self.task.prediction(outputs, targets)
+
+    def agreeing(self, outputs: Any, targets: Any) -> Any:
+        return self.task.agreeing(outputs, targets)
 
     def prepared(self, inputs: Tensor, targets: Any) -> Any:
         return self.task.prepared(inputs, targets)

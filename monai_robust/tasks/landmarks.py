@@ -48,7 +48,7 @@ class Landmarks(Task):
     spatial_targets = True
     score_name = "mean radial error"
     higher_is_better = False
-    agreeable = False
+    agreement = "none"
 
     def __init__(
         self,

@@ -10,30 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError
+from monai_robust.losses import DeepSupervised
+from monai_robust.tasks.agreement import agreement_of
 from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.classification import Classification
-from monai_robust.tasks.tensors import map_tensors, plain
+from monai_robust.tasks.tensors import as_tensors, is_by_sample, map_tensors, plain, select_rows
 
 __all__ = ["LossTask", "batch_length", "sample_slice"]
 
 
 def sample_slice(value: Any, index: int) -> Any:
-    """Sample ``index`` of a batch, kept as a batch of one: tensors, and dicts, lists and tuples of them."""
-    if isinstance(value, Tensor):
-        return value[index : index + 1]
-    if isinstance(value, Mapping):
-        return {key: sample_slice(item, index) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) and item.ndim for item in value):
-        return type(value)(sample_slice(item, index) for item in value)
-    if isinstance(value, (list, tuple)):
-        return value[index : index + 1]
-    return value
+    """Sample ``index`` of a batch, kept as a batch of one, of what :func:`select_rows` takes."""
+    return select_rows(value, slice(index, index + 1))
 
 
 def batch_length(outputs: Any) -> int:
     """Number of samples in the outputs of a network."""
     first = outputs
     while not isinstance(first, Tensor):
+        if isinstance(first, (list, tuple)) and is_by_sample(first):
+            return len(first)
         first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
     return len(first)
 
@@ -52,27 +48,38 @@ class LossTask(Task):
         if not callable(loss):
             raise BadInputError(f"the loss is {loss!r}; it must be a callable (outputs, targets) -> loss")
         self.loss = loss
-        self.agreeable = getattr(loss, "agreeable", True)  # type: ignore[misc]
+        self.agreement = agreement_of(loss)
         self.spatial_targets = getattr(loss, "spatial_targets", False)  # type: ignore[misc]
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         outputs = map_tensors(plain, outputs)
-        targets = map_tensors(plain, targets)
+        size = batch_length(outputs)
+        targets = as_tensors(map_tensors(plain, targets), _device(outputs))
         loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:
             return {"loss": loss(outputs, targets)}
-        size = batch_length(outputs)
         samples = [_named(self.loss(sample_slice(outputs, i), sample_slice(targets, i))) for i in range(size)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
+    def agreeing(self, outputs: Any, targets: Any) -> Any:
+        if isinstance(self.loss, DeepSupervised):
+            outputs = self.loss.first_head(outputs, targets)
+        return super().agreeing(outputs, targets)
+
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         aimed = Classification().aim(outputs, targets, goal)
-        targets = plain(targets)
+        targets = as_tensors(plain(targets), aimed.device)
         if targets.ndim == 1:
             return aimed
         if targets.shape[1] == 1:
             return aimed[:, None].to(targets.dtype)
         return torch.nn.functional.one_hot(aimed, targets.shape[1]).to(targets.dtype)
+
+
+def _device(outputs: Any) -> torch.device:
+    found: list[torch.device] = []
+    map_tensors(lambda x: found.append(x.device), outputs)
+    return found[0]
 
 
 def _without_reduction(loss: Callable[..., Any], outputs: Any, targets: Any) -> Callable[..., Any] | None:

@@ -46,6 +46,7 @@ class Segmentation(Task):
     def __init__(self, loss: Callable[..., Any] | None = None, *, single_term: bool = False) -> None:
         self.single_term = single_term
         self.loss = None if loss is None else LossTask(loss)
+        self.agreement = "softmax" if self.loss is None else self.loss.agreement
 
     def head(self, outputs: Any, targets: Any) -> Tensor:
         """The output that counts, (B, C, *spatial), from one or several heads.
@@ -65,6 +66,9 @@ class Segmentation(Task):
 
     def prediction(self, outputs: Any, targets: Any) -> Tensor:
         return self.head(outputs, targets)
+
+    def agreeing(self, outputs: Any, targets: Any) -> Tensor:
+        return super().agreeing(outputs, targets) if self.agreement == "bernoulli" else self.logits(outputs, targets)
 
     def logits(self, outputs: Any, targets: Any) -> Tensor:
         """Logits (B, C, *spatial), C at least 2, of the head that counts."""
@@ -159,7 +163,7 @@ def pixel_indices(targets: Any, classes: int) -> Tensor:
     Raises:
         BadInputError: for labels that are neither, or an index that is not a class.
     """
-    targets = plain(targets)
+    targets = torch.as_tensor(plain(targets))
     if targets.shape[1] == classes:
         if bool((targets.sum(dim=1) != 1).any()) or bool(((targets != 0) & (targets != 1)).any()):
             raise BadInputError("the labels are not one-hot; overlapping classes need a loss: Segmentation(loss=...)")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-__all__ = ["map_tensors", "outside_inference", "plain", "select_rows"]
+__all__ = ["as_tensors", "is_by_sample", "map_tensors", "outside_inference", "plain", "select_rows"]
 
 
 def plain(value: Any) -> Any:
@@ -31,24 +33,49 @@ def outside_inference(value: Any) -> Any:
     return map_tensors(lambda x: x.clone() if x.is_inference() else x, value)
 
 
-def select_rows(value: Any, rows: Tensor) -> Any:
-    """The samples ``rows``, indices (R,), of targets.
+def as_tensors(value: Any, device: torch.device) -> Any:
+    """Numbers in arrays of numpy as tensors on ``device``, in dicts, lists and tuples; all else stays as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.as_tensor(value, device=device)
+    if isinstance(value, Mapping):
+        return {key: as_tensors(item, device) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(as_tensors(item, device) for item in value)
+    return value
 
-    Tensors are (B, ...), also those in dicts and lists; a list of anything else, or of tensors that differ in length,
-    has an entry for each sample.
+
+def select_rows(value: Any, rows: Tensor | slice) -> Any:
+    """The samples ``rows``, indices (R,) or a slice, of targets or of a network's outputs.
+
+    Tensors and arrays are (B, ...), also those in dicts, lists and tuples, and tuples of such, as of logits and a list
+    of hidden states; one number for the whole batch stays. A list of anything else, or of tensors that differ in
+    length, has an entry for each sample.
     """
     if isinstance(value, Tensor):
-        return plain(value)[rows.to(value.device)]
+        place = rows if isinstance(rows, slice) else rows.to(value.device)
+        return plain(value)[place] if value.ndim else value
+    if isinstance(value, np.ndarray):
+        return value[rows if isinstance(rows, slice) else rows.cpu().numpy()] if value.ndim else value
     if isinstance(value, Mapping):
         return {key: select_rows(item, rows) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and value and _is_by_sample(value):
-        return type(value)(value[index] for index in rows.tolist())
+    if isinstance(value, (list, tuple)) and is_by_sample(value):
+        return value[rows] if isinstance(rows, slice) else type(value)(value[index] for index in rows.tolist())
     if isinstance(value, (list, tuple)):
         return type(value)(select_rows(item, rows) for item in value)
     return value
 
 
-def _is_by_sample(values: list[Any] | tuple[Any, ...]) -> bool:
-    if not isinstance(values[0], (Tensor, list, tuple)):
-        return True
-    return all(isinstance(one, Tensor) and one.ndim for one in values) and len({len(one) for one in values}) > 1
+def is_by_sample(values: Sequence[Any]) -> bool:
+    """Whether a list has an entry for each sample, not tensors of a batch each."""
+    tensors = [one for one in values if isinstance(one, (Tensor, np.ndarray))]
+    if tensors:
+        lengths = {len(one) if one.ndim else None for one in tensors}
+        return len(tensors) == len(values) and (lengths == {None} or (len(lengths) > 1 and None not in lengths))
+    return not any(isinstance(one, (list, tuple)) and _holds_tensors(one) for one in values)
+
+
+def _holds_tensors(values: Sequence[Any]) -> bool:
+    return any(
+        isinstance(one, (Tensor, np.ndarray)) or (isinstance(one, (list, tuple)) and _holds_tensors(one))
+        for one in values
+    )
