@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["BadInputError", "BadSampleError", "install_excepthook", "require_choice", "user_error"]
+__all__ = [
+    "BadInputError",
+    "BadSampleError",
+    "BadSamplesError",
+    "NotFiniteError",
+    "install_excepthook",
+    "naming",
+    "require_choice",
+    "user_error",
+]
+
+
+Names = Any
+"""Names of samples, or their places in a larger batch: a sequence or a tensor."""
 
 
 class BadInputError(ValueError):
@@ -17,6 +32,46 @@ class BadInputError(ValueError):
 
 class BadSampleError(BadInputError):
     """One sample (image, label, annotation) that cannot be used; the message names it."""
+
+
+class BadSamplesError(BadInputError):
+    """Some samples of a batch that cannot be worked on.
+
+    Args:
+        what: is wrong.
+        samples: their places in the batch, or their names.
+
+    Attributes:
+        what: as given.
+        samples: as given.
+    """
+
+    def __init__(self, what: str, samples: Sequence[int | str] = ()) -> None:
+        self.what = what
+        self.samples = list(samples)
+        super().__init__(f"samples {self.samples} of the batch: {what}" if self.samples else what)
+
+    def among(self, names: Names) -> BadSamplesError:
+        """The same error of samples whose names, or whose places in a larger batch, are ``names``."""
+        known = names.tolist() if hasattr(names, "tolist") else names
+        return type(self)(self.what, [known[own] if isinstance(own, int) else own for own in self.samples])
+
+
+class NotFiniteError(BadSamplesError, FloatingPointError):
+    """Samples for which a network or a loss gives NaN or infinite values, so that nothing can be said of them."""
+
+
+@contextmanager
+def naming(names: Names) -> Iterator[None]:
+    """Have an error within that tells places in a batch tell ``names`` instead.
+
+    Raises:
+        BadSamplesError: in place of one that was raised within.
+    """
+    try:
+        yield
+    except BadSamplesError as error:
+        raise error.among(names) from error
 
 
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from monai_robust.attacks.class_losses import wrong_classes
 from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.gradient import RandomStart, _positive
+from monai_robust.attacks.gradient import RandomStart, _positive, usable
 from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.radius_schedule import RadiusSchedule, checked_schedule, phases
 from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import expand
 from monai_robust.attacks.worst_search import Worst, WorstSearch
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.classification import class_indices
 
@@ -120,7 +120,8 @@ class APGD(WorstSearch):
             # a batch of its own: what is found here lies outside the ball that was asked for
             wide = replace(samples, eps=factor * samples.eps, rows=torch.arange(len(samples.rows)).to(samples.rows))
             found = Worst(wide.clean)
-            self._climb(network, wide, objective, found, start, steps, leave=False)
+            with naming(samples.rows):
+                self._climb(network, wide, objective, found, start, steps, leave=False)
             start = found.adversarial
         self._climb(network, samples, objective, worst, start, last, leave=self.stop_at_success)
 
@@ -147,14 +148,11 @@ class APGD(WorstSearch):
         climb, checkpoints, last = _Climb.at(start, first), _checkpoints(steps), 0
         for step in range(steps + 1):
             objective.reached(step / max(steps, 1))
-            look = self._look(network, climb.point, objective, prepared, gradient=step < steps)
+            look = self._look(network, samples, climb.point, objective, prepared, gradient=step < steps)
             worst.offer(samples.rows, climb.point, look)
             if step == steps:
                 break
-            gradient = look.gradient
-            if samples.inside is not None:
-                gradient = gradient.masked_fill(~samples.inside, 0.0)
-            climb = climb.seen(look.loss, gradient)
+            climb = climb.seen(look.loss, usable(look.gradient, samples))
             if leave and bool(look.won.any()):
                 standing = ~look.won
                 samples, climb, objective = samples.at(standing), climb.where(standing), objective.at(standing)
@@ -169,8 +167,6 @@ class APGD(WorstSearch):
                 movement = _MOMENTUM * (ahead - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.previous)
                 ahead = self._within(climb.point + movement, samples, limits)
             climb = climb.moved(ahead)
-        if not bool(climb.finite.all()):
-            raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +180,6 @@ class _Climb:
         step: length of a step.
         rises: how many steps since the last checkpoint have raised the loss.
         halved: whether the step was halved at the last checkpoint.
-        finite: whether all points so far were.
     """
 
     point: Tensor
@@ -198,14 +193,14 @@ class _Climb:
     step: Tensor
     rises: Tensor
     halved: Tensor
-    finite: Tensor
 
     @classmethod
     def at(cls, start: Tensor, step: Tensor) -> _Climb:
         low = torch.full(step.shape, -math.inf, dtype=torch.float64, device=step.device)
-        flat, none, yes = torch.zeros_like(start), torch.zeros_like(step), torch.ones_like(step, dtype=torch.bool)
+        flat, none = torch.zeros_like(start), torch.zeros_like(step)
+        halved = torch.ones_like(step, dtype=torch.bool)
         # the start has nothing before it above which it could have risen
-        return cls(start, start, start, -low, low, low, flat, flat, step, none, yes, yes)
+        return cls(start, start, start, -low, low, low, flat, flat, step, none, halved)
 
     def where(self, chosen: Tensor) -> _Climb:
         return _Climb(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
@@ -224,8 +219,7 @@ class _Climb:
         )
 
     def moved(self, point: Tensor) -> _Climb:
-        finite = self.finite & torch.isfinite(point).flatten(1).all(dim=1)
-        return replace(self, previous=self.point, point=point, finite=finite)
+        return replace(self, previous=self.point, point=point)
 
     def reconsidered(self, period: int) -> _Climb:
         """Halve the step and go back to the highest point where the last ``period`` steps have led nowhere."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from monai_robust.attacks.gradient import GradientAttack
 from monai_robust.attacks.radius_search import RadiusSearch
 from monai_robust.attacks.samples import Samples
+from monai_robust.errors import naming
 from monai_robust.tasks.tensors import select_rows
 
 __all__ = ["Climb"]
@@ -20,21 +20,18 @@ __all__ = ["Climb"]
 class Climb:
     """The steps of an attack for the open samples of a search, as many at a time as a batch holds.
 
-    A place in the batch belongs to one sample until it is settled: after a success or a failure within one radius the
-    sample begins anew within the next. Then the place goes to the next sample. The gradient at the input itself, where
-    every attempt without a random start begins, is computed once.
+    A place in the batch belongs to one sample until it is settled: after a failure within one radius the sample begins
+    anew within the next, after a success it leaves. Then the place goes to the next sample. The gradient at the input
+    itself, where every attempt without a random start begins, is computed once.
 
     Args:
         search: whose samples are attacked.
         attack: nothing but steps.
-        network: what gradients come from; successes are confirmed by the search.
     """
 
-    def __init__(self, search: RadiusSearch, attack: GradientAttack, network: Callable[..., Any]) -> None:
+    def __init__(self, search: RadiusSearch, attack: GradientAttack) -> None:
         self.search = search
         self.attack = attack
-        self.network = network
-        self.sign = 1 if attack.goal == "untargeted" else -1
         clean = search.samples.clean
         self.slopes = torch.empty_like(clean)  # the gradient at each input
         self.has_slope = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
@@ -44,12 +41,15 @@ class Climb:
 
     def run(self) -> None:
         """Until every sample is settled."""
-        waiting = self.search.ladder.open.nonzero().flatten()
+        ladder = self.search.ladder
+        waiting = ladder.open.nonzero().flatten()
         while len(waiting) or len(self.rows):
             free = self.search.batch_size - len(self.rows)
             self._enter(waiting[:free])
             waiting = waiting[free:]
-            self._advance()
+            done = self.step >= self.attack.steps
+            left = self._finish(done) if bool(done.any()) else self._advance()
+            waiting = torch.cat([left[ladder.open[left]], waiting])
 
     def _enter(self, rows: Tensor) -> None:
         """Begin with ``rows``, each within the radius that is its turn."""
@@ -57,6 +57,8 @@ class Climb:
             return
         trial = self.search.ladder.trial(rows)
         samples = self._samples(rows, trial)
+        if self.attack.random_start:
+            samples = replace(samples, generator=self.search.draws.at(rows, trial))
         points = self.attack._begin(samples, self.attack._bounds_of(samples))
         step = torch.zeros_like(rows)
         known = self.has_slope[rows]
@@ -69,29 +71,25 @@ class Climb:
         self.step = torch.cat([self.step, step])
         self.points = torch.cat([self.points, points])
 
-    def _advance(self) -> None:
-        """One step of every sample in the batch; those that are through with their radius begin anew or leave."""
+    def _advance(self) -> Tensor:
+        """One step of every sample in the batch; the rows of those that are broken, which leave it."""
         search, rows = self.search, self.rows
-        targets = select_rows(search.aimed, rows)
+        targets = select_rows(search.judged, rows)
         targets = search.task.prepared(search.samples.clean[rows], targets)
-        with torch.enable_grad():
+        with torch.enable_grad(), naming(rows):
             slope, outputs = self.attack._pass(self._run, self.points, targets, search.task)
         won = search.succeeded(outputs, select_rows(search.judged, rows))
         won[won.clone()] = search.confirmed(rows[won], self.points[won])
-        if not self.attack.random_start and self.attack.steps > 1:
-            first = self.step == 0
-            self.slopes[rows[first]], self.has_slope[rows[first]] = slope[first], True
         going = ~won
+        if not self.attack.random_start:
+            first = going & (self.step == 0)
+            self.slopes[rows[first]], self.has_slope[rows[first]] = slope[first], True
         self.points = self._stepped(rows[going], self.trial[going], self.points[going], slope[going])
-        if not bool(torch.isfinite(self.points).all()):
-            raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
         self.rows, self.trial, self.step = rows[going], self.trial[going], self.step[going] + 1
-        through = torch.cat([rows[won], self._finish()])
-        self._enter(through[search.ladder.open[through]])
+        return rows[won]
 
-    def _finish(self) -> Tensor:
-        """Judge those that have made all their steps, and take them out of the batch; which samples they are."""
-        done = self.step >= self.attack.steps
+    def _finish(self, done: Tensor) -> Tensor:
+        """Judge those that have made all their steps, and take them out of the batch; their rows."""
         rows, trial, points = self.rows[done], self.trial[done], self.points[done]
         won = self.search.confirmed(rows, points)
         self.search.ladder.lost(rows[~won], trial[~won], points[~won])
@@ -101,10 +99,10 @@ class Climb:
 
     def _stepped(self, rows: Tensor, trial: Tensor, points: Tensor, slope: Tensor) -> Tensor:
         samples = self._samples(rows, trial)
-        return self.attack._step(points, self.sign * slope, samples, self.attack._bounds_of(samples))
+        return self.attack._step(points, slope, samples, self.attack._bounds_of(samples))
 
     def _samples(self, rows: Tensor, trial: Tensor) -> Samples:
         return replace(self.search.samples.take(rows), eps=self.search.ladder.radii[trial])
 
     def _run(self, points: Tensor) -> Any:
-        return self.network(self.search.own(points))
+        return self.search.network(self.search.own(points))

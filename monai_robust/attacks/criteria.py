@@ -14,6 +14,7 @@ from torch import Tensor
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks import Classification, Inferred, Segmentation, Task, Watched
 from monai_robust.tasks.classification import class_indices
+from monai_robust.tasks.tensors import holds_nan
 
 __all__ = [
     "CRITERIA",
@@ -23,6 +24,7 @@ __all__ = [
     "PredictionChanged",
     "ScoreBeyond",
     "as_criterion",
+    "fulfilled",
     "innermost",
 ]
 
@@ -142,6 +144,12 @@ def as_criterion(criterion: str | Criterion) -> Criterion:
         return criterion
     require_choice("criterion", criterion, tuple(CRITERIA))
     return CRITERIA[criterion]()
+
+
+def fulfilled(criterion: Criterion, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
+    """Whether ``criterion`` is met, (B,) bool; never by NaN, which is no answer of a network."""
+    met = criterion(task, outputs, targets, clean_outputs)
+    return met & ~holds_nan(outputs, len(met)).to(met.device)
 
 
 def innermost(task: Task) -> Task:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks.criteria import innermost
+from monai_robust.attacks.draws import replayed
 from monai_robust.attacks.fast_form import exact, fast_form
 from monai_robust.attacks.gradient import GradientAttack
 from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.samples import Generators, Samples
 from monai_robust.attacks.worst_search import Worst, WorstSearch
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Task, Watched
 
 __all__ = ["AttackEnsemble"]
@@ -98,15 +99,16 @@ class AttackEnsemble(WorstSearch):
                 break
             if not innermost(task).offers(member.goal, clean):
                 continue
-            points = member(
-                fast,
-                standing.clean,
-                standing.targets["true"],
-                standing.eps,
-                task=task,
-                generator=_replayed(standing.generator),
-                mask=standing.inside,
-            )
+            with naming(standing.rows):
+                points = member(
+                    fast,
+                    standing.clean,
+                    standing.targets["true"],
+                    standing.eps,
+                    task=task,
+                    generator=replayed(standing.generator),
+                    mask=standing.inside,
+                )
             self._judge(network, standing, points, task, worst)
         _move_on(samples.generator)
         return worst.adversarial
@@ -124,23 +126,8 @@ class AttackEnsemble(WorstSearch):
         """Offer ``points`` to ``worst``; the network's outputs for them."""
         objective: Objective = self._objective(task, None)
         prepared = self._prepared(objective, samples)
-        worst.offer(samples.rows, points, self._look(exact(network), points, objective, prepared))
+        worst.offer(samples.rows, points, self._look(exact(network), samples, points, objective, prepared))
         return objective.outputs
-
-
-def _replayed(generator: Generators) -> Generators:
-    """Generators that will draw what the given ones would."""
-    if generator is None:
-        return None
-    if isinstance(generator, Sequence):
-        return [_twin(own) for own in generator]
-    return _twin(generator)
-
-
-def _twin(generator: torch.Generator) -> torch.Generator:
-    twin = torch.Generator(device=generator.device)
-    twin.set_state(generator.get_state())
-    return twin
 
 
 def _move_on(generator: Generators) -> None:

@@ -17,12 +17,12 @@ from monai_robust.attacks.guard import Mode, bare, untouched
 from monai_robust.attacks.masks import bounding_box, checked_mask
 from monai_robust.attacks.samples import Generators, Samples
 from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius, expand
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, BadSamplesError, NotFiniteError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.base import Goal, total
 from monai_robust.tasks.tensors import outside_inference
 
-__all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack"]
+__all__ = ["BIM", "FGSM", "IFGSM", "PGD", "GradientAttack", "usable"]
 
 RandomStart = bool | Literal["ball", "sphere"]
 Limits = tuple[Tensor, Tensor] | None
@@ -151,11 +151,10 @@ class GradientAttack:
             self.bounds.check(clean, inside)
             samples = Samples.of(clean, targets, radius, generator, inside, _detached(start, clean))
             chosen = task or self.task or Classification()
-            network = bare(network)
-            # The perturbation is searched in single precision at least; only what the network sees is half precision.
-            run = network if clean.dtype == inputs.dtype else lambda x: network(x.to(inputs.dtype))
-            with untouched(network, self.mode):
-                adversarial = self._search(run, samples, chosen).to(inputs.dtype)
+            with untouched(bare(network), self.mode) as network:
+                # The perturbation is searched in single precision at least, and the network sees half precision
+                run = network if clean.dtype == inputs.dtype else lambda x: network(x.to(inputs.dtype))
+                adversarial = (self._search(run, samples, chosen) if len(clean) else clean).to(inputs.dtype)
         if not isinstance(inputs, MetaTensor):
             return adversarial
         return MetaTensor(adversarial).copy_meta_from(inputs)
@@ -175,8 +174,6 @@ class GradientAttack:
         for _ in range(self.steps):
             gradient = self._gradient(network, adversarial, samples.targets, task)
             adversarial = self._step(adversarial, sign * gradient, samples, limits)
-        if not bool(torch.isfinite(adversarial).all()):
-            raise FloatingPointError("the attack met a loss whose gradient is NaN or infinite; check loss and network")
         return adversarial.detach()
 
     def _begin(self, samples: Samples, limits: Limits) -> Tensor:
@@ -188,10 +185,10 @@ class GradientAttack:
 
     def _step(self, points: Tensor, gradient: Tensor, samples: Samples, limits: Limits) -> Tensor:
         """One step up: ascend along the steepest direction, project to the ball, clip to the bounds."""
-        clean, eps, inside = samples.clean, samples.eps, samples.inside
+        clean, eps = samples.clean, samples.eps
         relative = self.relative_step / self.steps
         length = eps * relative if self.step_size is None else torch.full_like(eps, self.step_size)
-        gradient = gradient if inside is None else gradient.masked_fill(~inside, 0.0)
+        gradient = usable(gradient, samples)
         delta = points - clean + expand(length, clean).to(clean.dtype) * self.norm.steepest(gradient)
         return _clip(clean + self.norm.project(delta, eps), limits)
 
@@ -244,9 +241,11 @@ class GradientAttack:
             outputs = task.forward(network, leaf, targets)
             loss = total(task.terms(outputs, targets)).sum()
             scale = _loss_scale(leaf.device)
-        if not loss.requires_grad:
-            raise BadInputError("the loss does not depend on the network's input, so there is nothing to attack")
-        (gradient,) = torch.autograd.grad(loss * scale if scale != 1.0 else loss, leaf)
+        loss = loss * scale if scale != 1.0 else loss
+        (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True) if loss.requires_grad else (None,)
+        if gradient is None:
+            what = "the loss does not depend on the network's input, so there is nothing to attack"
+            raise BadSamplesError(what, range(len(leaf)))
         return gradient, outputs
 
     def _autocast(self, inputs: Tensor) -> AbstractContextManager[Any]:
@@ -288,15 +287,32 @@ class PGD(GradientAttack):
     """
 
 
+def usable(gradient: Tensor, samples: Samples) -> Tensor:
+    """The gradient, (R, C, *spatial), of the image and not of its padding.
+
+    Raises:
+        NotFiniteError: where it is NaN or infinite, and so no direction.
+    """
+    if samples.inside is not None:
+        gradient = gradient.masked_fill(~samples.inside, 0.0)
+    finite = gradient.isfinite().flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        what = "the attack met a loss whose gradient is NaN or infinite; check loss and network"
+        raise NotFiniteError(what, samples.rows[~finite].tolist())
+    return gradient
+
+
 def _checked(inputs: Tensor) -> Tensor:
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.ndim < 2:
         what = f"{inputs.dtype} {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
         raise BadInputError(f"an attack takes floating inputs of shape (B, C, *spatial), not {what}")
     clean = (inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs).detach().clone()
     clean = clean.float() if clean.dtype in (torch.float16, torch.bfloat16) else clean
+    if len(clean) and not clean[0].numel():
+        raise BadInputError(f"an attack takes images with pixels, and these have shape {tuple(inputs.shape)}")
     if not bool(torch.isfinite(clean).all()):
         bad = torch.nonzero(~torch.isfinite(clean).flatten(1).all(dim=1)).flatten().tolist()
-        raise BadInputError(f"the inputs of samples {bad} of the batch hold NaN or infinite values")
+        raise BadSamplesError("the inputs hold NaN or infinite values", bad)
     return clean
 
 

@@ -14,10 +14,10 @@ _ROUNDING = 1e-5
 
 
 class Ladder:
-    """Between which two of several radii the nearest success of each sample lies, as far as it is known.
+    """At which of several radii each sample is broken: within one of them, or within a smaller one.
 
-    A success within a radius is one within every larger radius, and a sample that stands at a radius is taken to stand
-    at every smaller one.
+    A success within a radius is one within every larger radius. Nothing follows from a failure: an attack that fails
+    within a radius may succeed within a smaller one, so that every rung below the first success has to be climbed.
 
     Args:
         radii: (K,), ascending.
@@ -26,11 +26,10 @@ class Ladder:
         norm: measures perturbations.
 
     Attributes:
-        stands: (N,) index of the largest radius within which an attack has failed, -1 where there is none.
+        stands: (N,) index of the radius up to which attacks within each have failed, -1 where there is none.
         breaks: (N,) index of the smallest radius that holds a success, K where there is none.
         nearest: (N, C, *spatial), the nearest success; the input itself where there is none.
         distance: (N,) its norm; infinite where there is none.
-        withstood: (N, C, *spatial), where the attack within the radius ``stands`` ended; else the input.
     """
 
     def __init__(self, radii: Tensor, clean: Tensor, already: Tensor, norm: Norm) -> None:
@@ -40,8 +39,9 @@ class Ladder:
         self.stands = torch.full_like(already, -1, dtype=torch.long)
         self.breaks = torch.where(already, 0, len(radii))
         self.nearest = clean.clone()
-        self.withstood = clean.clone()
         self.distance = torch.where(already, 0.0, torch.inf).to(radii)
+        # where attacks have ended in vain, by sample
+        self._ends: list[dict[int, Tensor]] = [{} for _ in radii]
 
     @property
     def open(self) -> Tensor:
@@ -49,12 +49,8 @@ class Ladder:
         return self.breaks - self.stands > 1
 
     def trial(self, rows: Tensor) -> Tensor:
-        """The index of the radius at which to attack each of ``rows`` (R,), which must be open, next.
-
-        From above: a success within a large radius takes few steps, and often can be drawn into several smaller ones; a
-        failure takes all steps, and this way every sample has one at most.
-        """
-        return self.breaks[rows] - 1
+        """The index of the radius at which to attack each of ``rows`` (R,), which must be open, next."""
+        return self.stands[rows] + 1
 
     def won(self, rows: Tensor, points: Tensor, trial: Tensor) -> None:
         """Note successes (R, C, *spatial) of ``rows``, found within the radii ``trial`` (R,).
@@ -67,10 +63,20 @@ class Ladder:
         self.breaks[rows] = torch.minimum(place, trial)
 
     def lost(self, rows: Tensor, trial: Tensor, points: Tensor) -> None:
-        """Note that attacks on ``rows`` within the radii ``trial`` (R,) have failed at ``points``."""
+        """Note that attacks on ``rows`` within the radii ``trial`` (R,) have failed, and ended at ``points``."""
         self.stands[rows] = trial
-        self.withstood[rows] = points
+        for row, rung, point in zip(rows.tolist(), trial.tolist(), points, strict=True):
+            self._ends[rung][row] = point
 
     def doubt(self) -> None:
-        """Forget every failure, so that the largest radius of each is tried again."""
+        """Forget every failure, so that each radius below the first success is tried again."""
         self.stands.fill_(-1)
+
+    def points(self, rung: int) -> Tensor:
+        """What is held against each sample within a radius, (N, C, *spatial): the nearest success, where there is one,
+        else where the attack within that radius has ended."""
+        points = self.nearest.clone()
+        for row, point in self._ends[rung].items():
+            if self.breaks[row] > rung:
+                points[row] = point
+        return points

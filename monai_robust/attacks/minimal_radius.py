@@ -13,13 +13,13 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from monai_robust.attacks.criteria import Criterion, as_criterion
+from monai_robust.attacks.criteria import Criterion, as_criterion, fulfilled
 from monai_robust.attacks.gradient import PGD, GradientAttack, _checked
 from monai_robust.attacks.guard import bare, untouched
 from monai_robust.attacks.masks import checked_mask
 from monai_robust.attacks.minimum_norm import FMN, LogitMargin
 from monai_robust.attacks.threat import as_radius, expand
-from monai_robust.errors import BadInputError, require_choice
+from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.tensors import outside_inference, select_rows
 
@@ -99,8 +99,7 @@ def minimal_radius(
         attack.bounds.check(clean, inside)
         largest = as_radius(high, len(clean), clean.device)
         margin = largest / 100 if tolerance is None else torch.full_like(largest, checked_tolerance(tolerance, largest))
-        network = bare(network)
-        with untouched(network, attack.mode):
+        with untouched(bare(network), attack.mode) as network:
             own = clean.to(inputs.dtype)
             losses = _losses(task or attack.task, attack)
             search = _Search(network, own, targets, losses, attack, criterion, generator, inside)
@@ -139,7 +138,7 @@ class _Search:
         self.inside = inside
         self.clean_outputs = task.forward(network, clean, self.targets)
         self.attacked = criterion.attacked(task, self.targets, self.clean_outputs)
-        already = criterion(task, self.clean_outputs, self.targets, self.clean_outputs).to(clean.device)
+        already = fulfilled(criterion, task, self.clean_outputs, self.targets, self.clean_outputs).to(clean.device)
         self.nearest = clean.clone()
         self.radius = torch.where(already, 0.0, torch.full(already.shape, math.inf, device=clean.device))
 
@@ -174,22 +173,23 @@ class _Search:
         if not len(rows):
             return torch.zeros_like(rows, dtype=torch.bool)
         generator = self.generator
-        candidates = self.attack(
-            self.network,
-            self.clean[rows],
-            select_rows(self.attacked, rows),
-            eps[rows],
-            task=loss,
-            generator=[generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator,
-            mask=None if self.inside is None else self.inside[rows],
-        )
+        with naming(rows):
+            candidates = self.attack(
+                self.network,
+                self.clean[rows],
+                select_rows(self.attacked, rows),
+                eps[rows],
+                task=loss,
+                generator=[generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator,
+                mask=None if self.inside is None else self.inside[rows],
+            )
         return self._take(rows, candidates)
 
     def _take(self, rows: Tensor, candidates: Tensor) -> Tensor:
         """Keep those of the candidates for ``rows`` that succeed nearer than anything before; which ones, (R,) bool."""
         targets, clean_outputs = select_rows(self.targets, rows), select_rows(self.clean_outputs, rows)
         outputs = self.task.forward(self.network, candidates, targets)
-        won = self.criterion(self.task, outputs, targets, clean_outputs).to(rows.device)
+        won = fulfilled(self.criterion, self.task, outputs, targets, clean_outputs).to(rows.device)
         distance = self.attack.norm.size(candidates.to(self.wide) - self.clean[rows].to(self.wide))
         won &= distance < self.radius[rows]
         self.nearest[rows[won]] = candidates[won]

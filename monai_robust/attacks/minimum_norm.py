@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.criteria import Criterion, as_criterion, innermost
-from monai_robust.attacks.gradient import GradientAttack, Precision, _clip, _limits, _positive
+from monai_robust.attacks.criteria import Criterion, as_criterion, fulfilled, innermost
+from monai_robust.attacks.gradient import GradientAttack, Precision, _clip, _limits, _positive, usable
 from monai_robust.attacks.guard import Mode
 from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import BoundsSpec, Norm, expand
@@ -116,13 +116,11 @@ class FMN(GradientAttack):
                 factor = self.shrink * (_LAST_FACTOR + (1 - _LAST_FACTOR) * decay)
                 smaller = torch.where(too_small, radius * (1 - factor), radius / 2)
                 radius = torch.where(won, smaller, radius * (1 + factor)).minimum(distance).minimum(eps)
-            gradient = gradient if inside is None else gradient.masked_fill(~inside, 0.0)
+            gradient = usable(gradient, samples)
             share = self.relative_step * (_LAST_STEP + (1 - _LAST_STEP) * decay)
             length = expand(share * radius, clean).to(clean.dtype)
             delta = adversarial - clean + length * self.norm.steepest(gradient)
             adversarial = _clip(clean + self.norm.project(delta, radius), limits)
-            if not bool(torch.isfinite(adversarial).all()):
-                raise FloatingPointError("the attack met a gradient that is NaN or infinite; check loss and network")
         return nearest.detach()
 
 
@@ -173,7 +171,7 @@ class _Aim(Task):
     @torch.no_grad()
     def succeeded(self) -> Tensor:
         """For each sample whether the last pass was a success, (B,) bool."""
-        return self.criterion(self.task, self.outputs, self.targets, self.clean_outputs)
+        return fulfilled(self.criterion, self.task, self.outputs, self.targets, self.clean_outputs)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from monai_robust.attacks.named_losses import named_loss
 from monai_robust.attacks.pixel_losses import PixelLoss
 from monai_robust.tasks import Classification, Task, Watched
 from monai_robust.tasks.base import Goal, total
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import holds_nan, plain
 
 __all__ = ["Objective"]
 
@@ -114,7 +114,7 @@ class Objective(Task):
             wrong = self._judge.wrong(outputs, self._aimed)
         else:
             wrong = Incorrect()(self._judge, outputs, self._aimed, None)
-        return wrong if self.away else ~wrong
+        return (wrong if self.away else ~wrong) & ~holds_nan(self.outputs, len(wrong)).to(wrong.device)
 
     @torch.no_grad()
     def harm(self) -> Tensor:
@@ -124,7 +124,8 @@ class Objective(Task):
             return torch.full(self.values.shape, -math.inf, dtype=torch.float64, device=self.values.device)
         task = innermost(self.task)
         score = task.outcomes(self.outputs, self._true)["score"].to(self.values.device, torch.float64)
-        return torch.where(score.isnan(), -math.inf, -score if task.higher_is_better else score)
+        nothing = score.isnan() | holds_nan(self.outputs, len(score)).to(score.device)
+        return torch.where(nothing, -math.inf, -score if task.higher_is_better else score)
 
     def _loss_terms(self, loss: Any, outputs: Any, targets: Any) -> Any:
         """The terms of a named loss; those of classes take plain logits and targets as they were given."""

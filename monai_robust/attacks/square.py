@@ -81,10 +81,8 @@ class Square(WorstSearch):
         limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
         boxes = Boxes.of(samples.clean, samples.inside)
         point = self._kept_inside(self._first(samples, boxes), samples, limits)
-        look = self._look(network, point, objective, prepared)
+        look = self._look(network, samples, point, objective, prepared)
         loss, won = look.loss, look.won
-        if bool(loss.isnan().any()):
-            raise FloatingPointError("the attack met a loss that is NaN; check loss and network")
         worst.offer(samples.rows, point, look)
         draws: Tensor = torch.empty(0)
         for query in range(self.queries):
@@ -101,7 +99,7 @@ class Square(WorstSearch):
             numbers = draws[:, query % _BLOCK]
             proposal = self._proposal(point, samples, boxes, self._share(query), numbers)
             proposal = self._kept_inside(proposal, samples, limits)
-            look = self._look(network, proposal, objective, prepared)
+            look = self._look(network, samples, proposal, objective, prepared)
             worst.offer(samples.rows, proposal, look)
             better, won = look.loss > loss, look.won
             point, loss = torch.where(expand(better, point), proposal, point), torch.where(better, look.loss, loss)

@@ -205,7 +205,7 @@ class Bounds:
 
     def check(self, inputs: Tensor, mask: Tensor | None = None) -> None:
         """Refuse inputs that clipping would move: the result would silently not lie within the radius."""
-        if self.bounds is None or isinstance(self.bounds, str):
+        if self.bounds is None or isinstance(self.bounds, str) or not len(inputs):
             return
         low, high = self.bounds
         slack = 1e-6 * (high - low)

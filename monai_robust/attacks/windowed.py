@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_robust.attacks.gradient import GradientAttack
 from monai_robust.attacks.masks import checked_mask
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
@@ -88,15 +88,17 @@ class WindowAttack:
                 continue
             at: tuple[Any, ...] = (rows.to(clean.device), *place[1:])
             labels = select_rows(map_tensors(lambda x, place=place: plain(x)[place], targets), rows)  # type: ignore[misc]
-            adversarial = self.attack(
-                network,
-                clean[place][at[0]],
-                labels,
-                eps[at[0]] if isinstance(eps, Tensor) and eps.ndim else eps,
-                task=task,
-                generator=[generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator,
-                mask=None if own is None else own[at[0]],
-            )
+            own_draws = [generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator
+            with naming(rows):
+                adversarial = self.attack(
+                    network,
+                    clean[place][at[0]],
+                    labels,
+                    eps[at[0]] if isinstance(eps, Tensor) and eps.ndim else eps,
+                    task=task,
+                    generator=own_draws,
+                    mask=None if own is None else own[at[0]],
+                )
             change[at] += weights * (adversarial - clean[place][at[0]]).float()
         adversarial = clean + (change / weight).to(clean.dtype)
         limits = self.bounds.limits(clean, inside)

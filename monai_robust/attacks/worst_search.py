@@ -15,6 +15,7 @@ from monai_robust.attacks.named_losses import check_loss
 from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.threat import expand
+from monai_robust.errors import NotFiniteError, naming
 from monai_robust.tasks import Task
 
 __all__ = ["Look", "Worst", "WorstSearch"]
@@ -116,24 +117,33 @@ class WorstSearch(GradientAttack):
     def _look(
         self,
         network: Callable[..., Any],
+        samples: Samples,
         points: Tensor,
         objective: Objective,
         prepared: Any,
         *,
         gradient: bool = False,
     ) -> Look:
-        """What a pass, or the mean of several, says of ``points`` (R, C, *spatial)."""
+        """What a pass, or the mean of several, says of ``points`` (R, C, *spatial) of ``samples``.
+
+        Raises:
+            BadSamplesError: for samples whose loss is NaN or does not depend on them.
+        """
         loss = torch.zeros(len(points), dtype=torch.float64, device=points.device)
         wins, harm, slope = torch.zeros_like(loss), torch.zeros_like(loss), points.new_zeros(())
         for _ in range(self.eot):
             if gradient:
-                slope = slope + self._gradient(network, points, prepared, objective) / self.eot
+                with naming(samples.rows):
+                    slope = slope + self._gradient(network, points, prepared, objective) / self.eot
             else:
                 with torch.no_grad(), self._autocast(points):
                     objective.terms(objective.forward(network, points, prepared), prepared)
             loss = loss + objective.values / self.eot
             wins = wins + objective.succeeded()
             harm = harm + objective.harm() / self.eot
+        if bool(loss.isnan().any()):
+            what = "the attack met a loss that is NaN; check loss and network"
+            raise NotFiniteError(what, samples.rows[loss.isnan()].tolist())
         won = wins > self.eot / 2
         own = exact(network)
         if (self.precision is not None or own is not network) and bool(won.any()):

@@ -15,7 +15,7 @@ from monai_robust.attacks import DiceBelow, GradientAttack, ScoreBeyond, minimal
 from monai_robust.attacks.criteria import CRITERIA, Criterion, Incorrect, PredictionChanged, as_criterion, innermost
 from monai_robust.attacks.minimal_radius import METHODS, checked_tolerance, usable_attack
 from monai_robust.attacks.threat import as_radius
-from monai_robust.errors import BadInputError, require_choice
+from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.evaluation.perturbations import Sweep, Victim, seeded
 from monai_robust.tasks import Classification, Segmentation, Task
 
@@ -83,19 +83,20 @@ class NearestSweep(Sweep):
     def apply(self, severity: float, victim: Victim) -> Tensor:
         # without a task, bisection raises the margin of classes, which finds nearer successes than cross-entropy alone
         task = None if type(victim.task) is Classification else victim.task
-        return minimal_radius(
-            victim.network,
-            victim.inputs,
-            victim.targets,
-            high=severity,
-            tolerance=self.tolerance,
-            attack=self.attack,
-            criterion=self.criterion,
-            task=task,
-            method=self.method,
-            generator=[seeded(victim.seed, self.name, severity, sample) for sample in victim.sample_ids],
-            mask=victim.mask,
-        ).adversarial
+        with naming(victim.sample_ids):
+            return minimal_radius(
+                victim.network,
+                victim.inputs,
+                victim.targets,
+                high=severity,
+                tolerance=self.tolerance,
+                attack=self.attack,
+                criterion=self.criterion,
+                task=task,
+                method=self.method,
+                generator=[seeded(victim.seed, self.name, severity, sample) for sample in victim.sample_ids],
+                mask=victim.mask,
+            ).adversarial
 
     def describe(self, task: Task) -> dict[str, Any]:
         """See :meth:`Sweep.describe`; a criterion that the task has not is refused before anything is measured."""

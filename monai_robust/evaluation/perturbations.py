@@ -13,9 +13,10 @@ from torch import Tensor
 
 from monai_robust.attacks import FMN, AttackEnsemble, GradientAttack, WindowAttack, attack_curve
 from monai_robust.attacks.criteria import innermost
+from monai_robust.attacks.curve import searchable
 from monai_robust.attacks.masks import bounding_box
 from monai_robust.attacks.threat import as_radius
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Classification, Task
 from monai_robust.transforms.corruptions import corruption
 
@@ -131,9 +132,11 @@ class AttackSweep(Sweep):
     on its id and the seed alone.
 
     Where images are classified, the smallest of the radii that breaks a sample is searched
-    (:func:`~monai_robust.attacks.attack_curve`): predictions are right or wrong as they are when every sample is
-    attacked at every radius with all steps, which takes several times as long. The probabilities are those of the
-    nearest success instead of the worst input; whoever asks for them sets ``faithful``.
+    (:func:`~monai_robust.attacks.attack_curve`), which takes a fraction of the time: a sample that an attack has broken
+    counts as broken at all larger radii, and so it is wrong wherever it would be if it were attacked at every radius,
+    with all steps and the same random starts. The probabilities are those of the nearest success instead of the worst
+    input; whoever asks for them sets ``faithful``. Attacks with another goal than ``"untargeted"``, and those that
+    average over the answers of a random network, are never searched with.
 
     Args:
         attack: a gradient attack, on whole images or on windows; its own radius does not matter.
@@ -162,25 +165,30 @@ class AttackSweep(Sweep):
         self.faithful = bool(faithful)
 
     def together(self, task: Task) -> bool:
-        whole = isinstance(self.attack, GradientAttack) and not isinstance(self.attack, FMN)
-        searchable = whole and self.attack.mode != "train"
-        return searchable and not self.faithful and isinstance(innermost(task), Classification)
+        if not isinstance(self.attack, GradientAttack) or isinstance(self.attack, FMN):
+            return False
+        usable = self.attack.mode != "train" and searchable(self.attack)
+        return usable and not self.faithful and isinstance(innermost(task), Classification)
 
     def over(self, victim: Victim) -> Callable[[float], Tensor]:
         if not self.together(victim.task) or not isinstance(self.attack, GradientAttack):
             return super().over(victim)
-        curve = attack_curve(
-            victim.network,
-            victim.inputs,
-            victim.targets,
-            self.severities,
-            attack=self.attack,
-            task=victim.task,
-            generator=[seeded(victim.seed, self.name, sample) for sample in victim.sample_ids],
-            batch_size=victim.batch_size or len(victim.inputs),
-            mask=victim.mask,
-        )
+        with naming(victim.sample_ids):
+            curve = attack_curve(
+                victim.network,
+                victim.inputs,
+                victim.targets,
+                self.severities,
+                attack=self.attack,
+                task=victim.task,
+                generator=lambda radius: self._starts(victim, radius),
+                batch_size=victim.batch_size or len(victim.inputs),
+                mask=victim.mask,
+            )
         return curve.adversarial
+
+    def _starts(self, victim: Victim, radius: float) -> list[torch.Generator]:
+        return [seeded(victim.seed, self.name, radius, sample) for sample in victim.sample_ids]
 
     def describe(self, task: Task) -> dict[str, Any]:
         found = super().describe(task)
@@ -189,11 +197,12 @@ class AttackSweep(Sweep):
         return found
 
     def apply(self, severity: float, victim: Victim) -> Tensor:
-        starts = [seeded(victim.seed, self.name, severity, sample) for sample in victim.sample_ids]
+        starts = self._starts(victim, severity)
         masked = {} if victim.mask is None else {"mask": victim.mask}
-        return self.attack(
-            victim.network, victim.inputs, victim.targets, severity, task=victim.task, generator=starts, **masked
-        )
+        with naming(victim.sample_ids):
+            return self.attack(
+                victim.network, victim.inputs, victim.targets, severity, task=victim.task, generator=starts, **masked
+            )
 
     def settings(self) -> dict[str, Any]:
         return self.attack.settings()

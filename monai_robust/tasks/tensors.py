@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensors", "is_by_sample", "map_tensors", "outside_inference", "plain", "select_rows"]
+__all__ = ["as_tensors", "holds_nan", "is_by_sample", "map_tensors", "outside_inference", "plain", "select_rows"]
 
 
 def plain(value: Any) -> Any:
@@ -26,6 +26,32 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map_tensors(function, item) for item in value)
     return value
+
+
+def holds_nan(outputs: Any, size: int) -> Tensor:
+    """Which of ``size`` samples have NaN in a network's outputs, (size,) bool.
+
+    Tensors are (size, ...), also those in dicts, lists and tuples; what belongs to no sample in particular counts for
+    all of them. Infinite values are no NaN: a network may rule a class out by minus infinity.
+    """
+    if isinstance(outputs, Tensor):
+        missing = plain(outputs).detach().isnan()
+        if missing.ndim and len(missing) == size:
+            return missing.flatten(1).any(dim=1) if missing.ndim > 1 else missing
+        return missing.any().expand(size)
+    if isinstance(outputs, (list, tuple)) and len(outputs) == size and all(isinstance(one, Mapping) for one in outputs):
+        each = [_any([holds_nan(value, 1) for value in one.values()], 1) for one in outputs]  # such as detections
+        return torch.cat(each) if each else torch.zeros(size, dtype=torch.bool)
+    parts: Any = (
+        outputs.values() if isinstance(outputs, Mapping) else outputs if isinstance(outputs, (list, tuple)) else ()
+    )
+    return _any([holds_nan(part, size) for part in parts], size)
+
+
+def _any(flags: list[Tensor], size: int) -> Tensor:
+    """Where any of the flags (size,) is up."""
+    device = flags[0].device if flags else None
+    return torch.stack([flag.to(device) for flag in flags]).any(dim=0) if flags else torch.zeros(size, dtype=torch.bool)
 
 
 def outside_inference(value: Any) -> Any:
