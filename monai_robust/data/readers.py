@@ -13,7 +13,7 @@ from monai.utils import MetaKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from monai_robust.data.dicom_series import series_in_order
-from monai_robust.data.reading import LoadedImage, read_file, size_limit
+from monai_robust.data.reading import LoadedImage, is_folder, read_file, size_limit
 from monai_robust.errors import BadSampleError, require_choice
 
 __all__ = ["SimpleITKReader"]
@@ -99,7 +99,9 @@ class SimpleITKReader(ImageReader):
         return np.stack([volume.array for volume in volumes]), meta
 
     def _load(self, path: Path) -> LoadedImage:
-        whole = self._load_series(path) if path.is_dir() else self._in_color_mode(path, read_file(path, self.max_bytes))
+        whole = (
+            self._load_series(path) if is_folder(path) else self._in_color_mode(path, read_file(path, self.max_bytes))
+        )
         return whole.without_single_slice_axis()
 
     def _in_color_mode(self, path: Path, image: LoadedImage) -> LoadedImage:

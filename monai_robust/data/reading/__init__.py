@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from monai_robust.data.reading.files import size_limit
+from monai_robust.data.reading.files import is_folder, size_limit
 from monai_robust.data.reading.image import FileHeader, LoadedImage
 from monai_robust.data.reading.one_file import file_header, read_file
 
-__all__ = ["FileHeader", "LoadedImage", "file_header", "read_file", "size_limit"]
+__all__ = ["FileHeader", "LoadedImage", "file_header", "is_folder", "read_file", "size_limit"]

@@ -1,13 +1,14 @@
-"""Whether a compressed picture (JPEG, JPEG-LS, JPEG 2000) is whole and of the size that its header promises.
+"""Whether a compressed picture (JPEG, JPEG-LS, JPEG 2000, PNG) is whole, and which size it promises.
 
 Decoders fill what is missing with grey, with zeros or with what was in memory before, and JPEG 2000 decoders take the
 memory that the codestream asks for, whatever its length: so markers are followed before anything is decoded.
-Sources: ITU-T T.81 annex B (JPEG), T.87 annex C (JPEG-LS), T.800 annex A (JPEG 2000).
+Sources: ITU-T T.81 annex B (JPEG), T.87 annex C (JPEG-LS), T.800 annex A (JPEG 2000), ISO/IEC 15948 clause 5 (PNG).
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from struct import error as StructError
 from struct import unpack_from
@@ -66,6 +67,27 @@ def jpeg_stream(data: bytes) -> Stream:
     if found is None or not found.rows or not found.columns:
         raise DamagedStreamError("a JPEG tells no size")
     return found
+
+
+def check_png(data: bytes) -> None:
+    """Follow the chunks of a PNG to its end and check the sum of each.
+
+    Raises:
+        DamagedStreamError: it is cut off, or a sum is wrong.
+    """
+    position = 8
+    try:
+        while True:
+            length = unpack_from(">I", data, position)[0]
+            name = data[position + 4 : position + 8]
+            end = position + 8 + length
+            if unpack_from(">I", data, end)[0] != zlib.crc32(memoryview(data)[position + 4 : end]):
+                raise DamagedStreamError(f"the checksum of a PNG's chunk {name!r} is wrong")
+            if name == b"IEND":
+                return
+            position = end + 4
+    except StructError as error:
+        raise DamagedStreamError("a PNG is cut off") from error
 
 
 def jpeg2000_stream(data: bytes) -> Stream:

@@ -18,6 +18,7 @@ __all__ = [
     "check_regular",
     "first_bytes",
     "format_of",
+    "is_folder",
     "reason_of",
     "size_limit",
     "telling",
@@ -27,6 +28,7 @@ __all__ = [
 SIZE_LIMIT_VARIABLE = "MONAI_ROBUST_MAX_IMAGE_BYTES"
 _DEFAULT_LIMIT = 2 * 1024**3
 _HEAD = 512
+_CUT_OFF = ("Corrupt EXIF data", "Truncated File Read")  # as Pillow says it
 _TELLING = threading.RLock()  # Python's record of warnings is one for all threads
 
 _MAGIC = (
@@ -135,6 +137,14 @@ def check_regular(path: Path, limit: int) -> None:
         )
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; one that cannot even be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def first_bytes(path: Path) -> bytes:
     """The first 512 bytes of a file.
 
@@ -181,10 +191,16 @@ def format_of(path: Path, head: bytes) -> str:
 
 @contextmanager
 def telling(path: Path) -> Iterator[None]:
-    """Let the warnings of a decoder pass, each with the name of the file it is about."""
+    """Let the warnings of a decoder pass, each with the name of the file it is about.
+
+    Raises:
+        BadSampleError: a warning says that the file ends too early.
+    """
     with _TELLING, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         yield
     for warning in heard:
+        if str(warning.message).startswith(_CUT_OFF):
+            raise unreadable(path, f"it is damaged ({warning.message})")
         if not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning, ResourceWarning)):
             warnings.warn(" ".join(f"image {path}: {warning.message}".split()), warning.category, stacklevel=3)

@@ -20,7 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from monai_robust.data.reading.codestreams import DamagedStreamError, jpeg_stream
+from monai_robust.data.reading.codestreams import DamagedStreamError, check_png, jpeg_stream
 from monai_robust.data.reading.files import check_decoded_size, first_bytes, reason_of, telling, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, lps_affine
 
@@ -74,8 +74,7 @@ def read_picture(path: Path, kind: str, limit: int) -> LoadedImage:
         deep = _has_deep_color(path, kind, picture)
         bands = _BYTES.get(picture.mode, 2 if picture.mode.startswith("I;16") else 4)
         check_decoded_size(path, prod(picture.size) * bands * pages * (2 if deep else 1), limit)
-        if kind == "JPEG":
-            _check_whole_jpeg(path)
+        _check_whole(path, kind)
         decoded = [_page(path, kind, picture, page, deep) for page in range(pages)]
     if any(page.shape != decoded[0].shape or page.dtype != decoded[0].dtype for page in decoded):
         raise unreadable(path, f"its {pages} pages differ in size or kind; they make no volume")
@@ -90,7 +89,7 @@ def picture_header(path: Path, kind: str) -> FileHeader:
     with path.open("rb") as stream:
         picture = _opened(path, kind, stream)
         size = picture.size
-        if kind != "TIFF" and _orientation(path, picture) >= 5:
+        if kind != "TIFF" and _orientation(path, picture) >= 5:  # of a TIFF, Pillow turns the size, too
             size = size[::-1]
         pages = int(getattr(picture, "n_frames", 1)) if kind == "TIFF" else 1
     return FileHeader(size if pages == 1 else (*size, pages), None)
@@ -99,7 +98,7 @@ def picture_header(path: Path, kind: str) -> FileHeader:
 def _opened(path: Path, kind: str, stream: Any) -> Any:
     try:
         with telling(path):
-            picture: Any = PICTURES[kind](stream, str(path))  # type: ignore[call-arg]
+            picture: Any = PICTURES[kind](stream)  # type: ignore[call-arg]  # with a name, Pillow garbles a turned TIFF
             if kind == "TIFF":
                 _ = picture.n_frames  # follows all directories
     except Exception as error:
@@ -177,9 +176,13 @@ def _orientation(path: Path, picture: Any) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _check_whole_jpeg(path: Path) -> None:
+def _check_whole(path: Path, kind: str) -> None:
+    """Follow a JPEG or PNG to its end mark, which Pillow does not ask for."""
     try:
-        jpeg_stream(path.read_bytes())
+        if kind == "JPEG":
+            jpeg_stream(path.read_bytes())
+        elif kind == "PNG":
+            check_png(path.read_bytes())
     except DamagedStreamError as error:
         raise unreadable(path, f"it is damaged: {error}") from error
 

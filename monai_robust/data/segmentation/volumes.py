@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_robust.data.readers import SimpleITKReader
-from monai_robust.data.reading import read_file
+from monai_robust.data.reading import is_folder, read_file
 from monai_robust.errors import BadSampleError
 
 __all__ = ["check_volume", "load_volume"]
@@ -79,7 +79,7 @@ def check_volume(
 
 def _load(path: Any, series_uid: str | None) -> MetaTensor:
     file = Path(path)
-    if file.is_dir() or not _is_nifti(file):
+    if is_folder(file) or not _is_nifti(file):
         reader = SimpleITKReader(series_uid)  # not by LoadImage, which answers an error by trying other readers
         array, meta = reader.get_data(reader.read(str(file)))
     else:
