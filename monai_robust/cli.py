@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from monai_robust import __version__
-from monai_robust.errors import BadInputError, require_choice, user_error
+from monai_robust.errors import BadInputError, require_choice, user_error, user_sentence
 
 __all__ = ["app", "main"]
 
@@ -173,6 +173,10 @@ def step_search(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
     steps: Annotated[str, typer.Option("--steps", help="Candidates, separated by commas.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where trainings, table and figure go.")],
+    presets: Annotated[
+        list[Path] | None,
+        typer.Option("--preset", help="A config file to read after the bundle's own; may be given several times."),
+    ] = None,
 ) -> None:
     """Search the step of AMAT's margins by AUC_robust on the validation split; a stopped search goes on.
 
@@ -187,7 +191,7 @@ def step_search(
         candidates = [float(step) for step in steps.split(",")]
     except ValueError:
         raise BadInputError(f"--steps is {steps!r}; it takes numbers separated by commas, such as 0.5,1,2") from None
-    table = search_step(bundle, candidates, output_dir, overrides(context.args))
+    table = search_step(bundle, candidates, output_dir, overrides(context.args), presets or ())
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     best = best_step(table)
     print(f"best: step {best:g}; table {output_dir / 'step_search.csv'}, figure {output_dir / 'step_search.png'}")
@@ -250,23 +254,27 @@ def main() -> None:
     except typer.Abort:
         status = _INTERRUPTED
     except Exception as error:
-        known = user_error(error)
-        line = None if known is not None else _in_one_line(error)
-        if known is None and line is None:
-            raise
-        status = _INTERRUPTED if isinstance(known, KeyboardInterrupt) else 2
-        if status == 2:
-            print(line or f"error: {known}", file=sys.stderr)
+        line = _usage(error) or _sentence(error)
+        if line is None:
+            if not isinstance(user_error(error), KeyboardInterrupt):
+                raise
+            status = _INTERRUPTED
+        else:
+            status = 2
+            print(line, file=sys.stderr)
     if status == _INTERRUPTED:
         print("interrupted", file=sys.stderr)
     sys.exit(status)
 
 
-def _in_one_line(error: Exception) -> str | None:
-    """What to say of a wrong word on the command line or a file the system refuses; ``None`` for anything else."""
-    if hasattr(error, "format_message"):  # typer's own base class of usage errors has moved between its versions
-        message = error.format_message()
-        return message if "\n" in message else f"error: {message.rstrip('.')}; add --help to see what there is"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"error: {error.filename} cannot be used: {error.strerror}; name another file or folder"
-    return None
+def _sentence(error: Exception) -> str | None:
+    sentence = None if isinstance(user_error(error), KeyboardInterrupt) else user_sentence(error)
+    return None if sentence is None else f"error: {sentence}"
+
+
+def _usage(error: Exception) -> str | None:
+    """What to say of a wrong word on the command line; ``None`` for anything else."""
+    if not hasattr(error, "format_message"):  # typer's own base class of usage errors has moved between its versions
+        return None
+    message = error.format_message()
+    return message if "\n" in message else f"error: {message.rstrip('.')}; add --help to see what there is"

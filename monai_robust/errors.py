@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,19 +17,31 @@ __all__ = [
     "BadSampleError",
     "BadSamplesError",
     "NotFiniteError",
+    "in_one_line",
     "install_excepthook",
     "naming",
     "require_choice",
     "user_error",
+    "user_sentence",
 ]
 
+_LONGEST = 600
+# What PyTorch writes of an error in a process that loads data; the error itself stays there.
+_IN_WORKER = re.compile(r"^monai_robust\.errors\.\w+Error: (.+)$", re.MULTILINE)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Names = Any
 """Names of samples, or their places in a larger batch: a sequence or a tensor."""
 
 
 class BadInputError(ValueError):
-    """An argument, a file or a data set that cannot work; the message is one sentence for the person who gave it."""
+    """An argument, a file or a data set that cannot work; the message is one sentence for the person who gave it.
+
+    Messages of other libraries that are quoted in it may have several lines; it has one.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(in_one_line(message))
 
 
 class BadSampleError(BadInputError):
@@ -74,6 +88,16 @@ def naming(names: Names) -> Iterator[None]:
         raise error.among(names) from error
 
 
+def in_one_line(message: object, longest: int = _LONGEST) -> str:
+    """A message with its line breaks and runs of spaces made single spaces, and its middle left out where it is long.
+
+    >>> in_one_line("mapping values are not allowed\\n   in line 3")
+    'mapping values are not allowed in line 3'
+    """
+    line = " ".join(str(message).split())
+    return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-longest // 3 :]}"
+
+
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Refuse a value that is not one of the choices.
 
@@ -85,36 +109,71 @@ def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
 
 
 def user_error(error: BaseException | None) -> BadInputError | KeyboardInterrupt | None:
-    """The error made for a user in a chain of causes (MONAI and ignite wrap what a configuration raises), if any."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, (BadInputError, KeyboardInterrupt)):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
+    """The error made for a user among an error's causes (MONAI and ignite wrap what a configuration raises), if any."""
+    for one in _causes(error, contexts=True):
+        if isinstance(one, (BadInputError, KeyboardInterrupt)):
+            return one
+        found = _IN_WORKER.findall(str(one))
+        if found:
+            return BadInputError(found[-1])
     return None
 
 
-def install_excepthook() -> None:
-    """End a process that meets a :class:`BadInputError` with one line and exit status 2 (130 after Ctrl-C).
+def user_sentence(error: BaseException) -> str | None:
+    """What to tell a user of an error: a sentence of our own, or that of a file the system refuses, if it is either."""
+    known = user_error(error)
+    if isinstance(known, BadInputError):
+        return str(known)
+    for one in _causes(error):
+        if isinstance(one, OSError) and (one.errno is not None or one.filename is not None):
+            return in_one_line(_refused_by_the_system(one))
+    return None
 
-    Bundles call this while their configuration is parsed, so that ``python -m monai.bundle run`` speaks as plainly
-    as ``monai-robust`` does. Every other exception keeps its traceback.
+
+def _causes(error: BaseException | None, *, contexts: bool = False) -> Iterator[BaseException]:
+    """An error, what it was raised from, and the members of groups; ``contexts``: also what was being handled."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [*getattr(one, "exceptions", ()), one.__cause__, one.__context__ if contexts else None]
+
+
+def _refused_by_the_system(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno in _DISK_FULL:
+        where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
+        return f"{where}: {reason}; make room, or name another folder"
+    if error.filename is None:
+        return f"a file cannot be used: {reason}"
+    return f"{error.filename} cannot be used: {reason}; name another file or folder"
+
+
+def install_excepthook() -> None:
+    """End a process that meets a user's error with one line and exit status 2 (130 after Ctrl-C).
+
+    Bundles and overlays call this while their configuration is parsed, so that ``python -m monai.bundle run`` speaks as
+    plainly as ``monai-robust`` does. Every other exception keeps its traceback.
     """
     previous = sys.excepthook
+    if getattr(previous, "speaks_plainly", False):
+        return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        known = user_error(error)
-        if known is None:
+        interrupted = isinstance(user_error(error), KeyboardInterrupt)
+        sentence = None if interrupted else user_sentence(error)
+        if not interrupted and sentence is None:
             previous(kind, error, traceback)
             return
         sys.stdout.flush()
-        if getattr(tqdm, "_instances", None):  # a bar stands in the line that the message needs for itself
-            print(file=sys.stderr)
-        if isinstance(known, KeyboardInterrupt):
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
-        print(f"error: {known}", file=sys.stderr)
-        sys.exit(2)
+        for bar in list(getattr(tqdm, "_instances", ())):  # which would write its last line after ours
+            bar.close()
+        print("interrupted" if interrupted else f"error: {sentence}", file=sys.stderr)
+        sys.exit(130 if interrupted else 2)
 
+    hook.speaks_plainly = True  # type: ignore[attr-defined]
     sys.excepthook = hook

@@ -321,8 +321,7 @@ def test_evaluate_takes_presets_and_a_record_without_an_image_size(tmp_path, com
     images = torch.stack([film["image"] for film in tiny_films(3)])
     norms = table.loc[table["perturbation"] == "clean", "input_norm"]
     assert norms.tolist() == pytest.approx(images.flatten(1).norm(dim=1).tolist(), rel=1e-5)
-    # the robustness configuration is read after the preset
-    assert sorted(table["severity"].unique()) == [0.0, 0.5]
+    assert sorted(table["severity"].unique()) == [0.0, 0.9], "the preset is read last"
     gone = [*given[:-1], tmp_path / "gone.yaml"]
     status, _, err = command("evaluate", folder, *gone)
     assert status == 2

@@ -20,7 +20,7 @@ BUNDLES = REPOSITORY / "bundles"
 FLOORS = [
     {"errors"},
     {"attacks.threat"},
-    {"losses", "metrics", "transforms", "networks", "data"},
+    {"losses", "metrics", "transforms", "networks", "data", "configuration"},
     {"tasks"},
     {"attacks"},
     {"recipes", "handlers", "planning"},

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from monai.bundle import ConfigParser, run
+from monai.bundle import run
 
+from monai_robust.configuration import check_ids, read_configuration, read_words, shown
 from monai_robust.data import read_record
 from monai_robust.data.schemas import as_data
 from monai_robust.errors import BadInputError
 
-__all__ = ["bundle_configs", "measure_bundle", "run_bundle"]
+__all__ = ["bundle_configs", "check_presets", "measure_bundle", "read_settings", "run_bundle"]
 
 
 def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
@@ -43,19 +42,26 @@ def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
     return found
 
 
-def run_bundle(bundle: str | Path, configs: Sequence[str], settings: Mapping[str, Any]) -> None:
+def run_bundle(
+    bundle: str | Path, configs: Sequence[str], settings: Mapping[str, Any], presets: Sequence[str | Path] = ()
+) -> None:
     """``python -m monai.bundle run`` of a bundle's configurations in a process of its own, as a user would start it.
+
+    Args:
+        bundle: the bundle's folder.
+        configs: names of its configurations, in their order.
+        settings: ids and their values.
+        presets: further configuration files, read last.
 
     Raises:
         BadInputError: when the run failed; it said why itself.
     """
     bundle = Path(bundle)
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle_configs(bundle, *configs))]
-    command += ["--bundle_root", str(bundle)]
+    files = [*bundle_configs(bundle, *configs), *map(str, presets)]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
     logging = bundle / "configs" / "logging.conf"
     command += ["--logging_file", str(logging)] if logging.is_file() else []
-    for name, value in settings.items():
-        command += [f"--{name}", str(value)]
+    command += [f"--{name}={shown(value)}" for name, value in {"bundle_root": bundle, **settings}.items()]
     status = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False).returncode
     if status == 130 or status < 0:
         raise KeyboardInterrupt
@@ -76,55 +82,45 @@ def measure_bundle(
         bundle: the bundle's folder, with ``configs/train`` and ``configs/robustness``.
         checkpoint: the trained weights, with the ``training.json`` of their training beside them.
         output_dir: where ``outcomes.csv`` and ``run.json`` go; a stopped measurement there is continued.
-        overrides: ids of the configuration and their values, which may be text as on a command line.
-        presets: further configurations that the network was trained with, read after ``train``.
+        overrides: ids of the configuration and their values; text is read as on a command line.
+        presets: further configurations that the network was trained with, read last, so that they win.
 
     Returns:
         ``output_dir``.
+
+    Raises:
+        BadInputError: for a folder that is no bundle, a checkpoint or preset that is missing, an id that nothing reads,
+            or a value that is nothing its id takes.
     """
-    train, robustness = bundle_configs(bundle, "train", "robustness")
-    gone = next((path for path in presets if not Path(path).is_file()), None)
-    if gone is not None:
-        raise BadInputError(f"there is no preset {gone}; name a configuration file")
-    configs = [train, *map(str, presets), robustness]
+    configs = [*bundle_configs(bundle, "train", "robustness"), *map(str, check_presets(presets))]
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
-    values = {name: _parsed(name, value) for name, value in (overrides or {}).items()}
-    record = read_record(checkpoint)
     given = {"bundle_root": str(bundle), "checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
-    known = _known_ids(configs)
-    _check_ids(values, known, given)
+    configuration = read_configuration(configs)
+    values = read_settings(configuration, overrides or {}, taken=given)
+    record = read_record(checkpoint)
     for name in ("image_size", "split_seed", "fold"):
-        if name in known and record.get(name) is not None:
+        if name in configuration and record.get(name) is not None:
             values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
     run(config_file=configs, **given, **values)
     return Path(output_dir)
 
 
-def _known_ids(configs: list[str]) -> list[str]:
-    """Top-level ids of configurations."""
-    parser = ConfigParser()
-    parser.read_config(configs)
-    return [str(name) for name in parser.get() if name != "_meta_"]
+def check_presets(presets: Sequence[str | Path]) -> Sequence[str | Path]:
+    """Refuse presets that are not there."""
+    gone = next((path for path in presets if not Path(path).is_file()), None)
+    if gone is not None:
+        raise BadInputError(f"there is no preset {gone}; name a configuration file")
+    return presets
 
 
-def _check_ids(values: Mapping[str, Any], known: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Refuse an id that no configuration has: MONAI would take a misspelt one without a word."""
-    for name in values:
-        if name in given or name == "config_file":
+def read_settings(
+    configuration: Mapping[str, Any], settings: Mapping[str, Any], taken: Collection[str] = ()
+) -> dict[str, Any]:
+    """Settings with text read by what each id takes; ids that nothing reads, and those ``taken``, are refused."""
+    for name in settings:
+        if name in taken or name == "config_file":
             raise BadInputError(f"--{name} is set by this command; leave it out")
-        first = name.replace("::", "#").split("#")[0].lstrip("+")
-        if first not in known:
-            close = difflib.get_close_matches(first, known, n=1)
-            hint = f"did you mean --{close[0]}?" if close else f"its ids are {', '.join(known)}"
-            raise BadInputError(f"--{name} is no id of the bundle's configuration; {hint}")
-
-
-def _parsed(name: str, value: Any) -> Any:
-    """A value as YAML reads it, where it came as text; MONAI's references and macros stay text."""
-    if not isinstance(value, str) or value.startswith(("@", "%")):
-        return value
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise BadInputError(f"the value {value!r} of {name!r} is no YAML; check its brackets and quotes") from error
+    check_ids(configuration, settings)
+    words = {name: value for name, value in settings.items() if isinstance(value, str)}
+    return {**settings, **read_words(configuration, words)}

@@ -11,11 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from monai_robust.configuration import has_id, read_configuration
 from monai_robust.data.csv_cells import csv_text
 from monai_robust.data.files import write_whole
 from monai_robust.data.side_files import read_object
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.bundle import run_bundle
+from monai_robust.evaluation.bundle import bundle_configs, check_presets, read_settings, run_bundle
 from monai_robust.evaluation.readings import reading_of
 from monai_robust.evaluation.run import Run, read_run
 from monai_robust.evaluation.summary import auc_by_attack, largest_error, rated_by, summarise
@@ -24,10 +25,15 @@ from monai_robust.evaluation.table import CLEAN
 __all__ = ["best_step", "search_step"]
 
 _FINISHED = "finished.json"
+_TAKEN = ("recipe", "robust#step", "output_dir", "split", "name", "bundle_root")
 
 
 def search_step(
-    bundle: str | Path, steps: Sequence[float], output_dir: str | Path, settings: Mapping[str, Any]
+    bundle: str | Path,
+    steps: Sequence[float],
+    output_dir: str | Path,
+    settings: Mapping[str, Any],
+    presets: Sequence[str | Path] = (),
 ) -> pd.DataFrame:
     """Grid search of the margins' step by AUC_robust on the validation split (amat, section 3.8 and Tables 8 to 12).
 
@@ -38,8 +44,9 @@ def search_step(
         bundle: a bundle's folder, with ``configs/train`` and ``configs/robustness``.
         steps: candidates, in intensity units of the network's input.
         output_dir: gets a folder ``step_<value>`` for each, ``step_search.csv`` and ``step_search.png``.
-        settings: further ids of the bundle's configurations for training and measurement, such as
-            ``robust#thresholds`` and ``radii``.
+        settings: further ids of the bundle's configurations, such as ``robust#thresholds`` and ``radii``; those of
+            ``robustness`` alone are for the measurements. Text is read as on a command line.
+        presets: configuration files, read last, so that they win over the bundle's own.
 
     Returns:
         One row for each step and attack: ``step, perturbation, clean``, what the step is chosen by at each radius (the
@@ -54,11 +61,12 @@ def search_step(
     if not steps or steps[0] <= 0:
         raise BadInputError(f"the steps to try are {steps}; name positive numbers, such as 0.5,1,2")
     folder = Path(output_dir)
-    _claim(folder, bundle, settings)
+    training, measurement = _settings(bundle, settings, check_presets(presets))
+    _claim(folder, bundle, settings, presets)
     for step in steps:
         own = folder / f"step_{step:g}"
-        _train(Path(bundle), step, own, settings)
-        _measure(Path(bundle), step, own, settings)
+        _train(Path(bundle), step, own, training, presets)
+        _measure(Path(bundle), step, own, measurement, presets)
     table = _table({step: read_run(folder / f"step_{step:g}" / "robustness") for step in steps})
     write_whole(folder / "step_search.csv", csv_text(table).encode())
     _draw(table, folder / "step_search.png")
@@ -76,33 +84,47 @@ def best_step(table: pd.DataFrame) -> float:
     return float(worst.index.to_numpy()[int(np.argmax(worst.to_numpy()))])
 
 
-def _claim(folder: Path, bundle: str | Path, settings: Mapping[str, Any]) -> None:
+def _settings(
+    bundle: str | Path, settings: Mapping[str, Any], presets: Sequence[str | Path]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of a training and of a measurement: the second may have ids that no training reads."""
+    train, robustness = bundle_configs(bundle, "train", "robustness")
+    measurement = read_settings(read_configuration([train, robustness, *presets]), settings, taken=_TAKEN)
+    trained = read_configuration([train, *presets])
+    return {name: value for name, value in measurement.items() if has_id(trained, name)}, measurement
+
+
+def _claim(folder: Path, bundle: str | Path, settings: Mapping[str, Any], presets: Sequence[str | Path]) -> None:
     """Refuse to mix trainings of two searches."""
     path = folder / "step_search.json"
     content = {"bundle": str(bundle), "settings": {name: str(value) for name, value in settings.items()}}
+    if presets:
+        content["presets"] = [str(path) for path in presets]
     if path.exists() and read_object(path, "record of a search") != content:
         raise BadInputError(f"{folder} holds a search with other settings (see {path.name}); name another --output_dir")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _train(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any]) -> None:
+def _train(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any], presets: Sequence[str | Path]) -> None:
     if (folder / _FINISHED).is_file():
         return
     values = {**settings, "recipe": "amat", "robust#step": step, "output_dir": folder}
     checkpoints = sorted(folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
     if checkpoints:
         values["resume"] = checkpoints[-1]
-    run_bundle(bundle, ["train"], values)
+    run_bundle(bundle, ["train"], values, presets)
     (folder / _FINISHED).write_text("{}\n")
 
 
-def _measure(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any]) -> None:
+def _measure(
+    bundle: Path, step: float, folder: Path, settings: Mapping[str, Any], presets: Sequence[str | Path]
+) -> None:
     about = folder / "robustness" / "run.json"
     if about.exists() and read_object(about, "record of an evaluation").get("finished"):
         return
     common = {**settings, "recipe": "amat", "robust#step": step, "output_dir": folder, "split": "val"}
-    run_bundle(bundle, ["train", "robustness"], {**common, "name": f"step {step:g}"})
+    run_bundle(bundle, ["train", "robustness"], {**common, "name": f"step {step:g}"}, presets)
 
 
 def _table(runs: Mapping[float, Run]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ _RECIPE = """\
 #   robust#thresholds    amat only, needed there: a JSON file of thresholds, or a trained checkpoint to fit them from
 #   robust#step          amat only: by how much a sample's margin grows
 robust:
+  excepthook: $import monai_robust.overlays.excepthook   # what a user can mend ends in one line
   recipe: {name}
   weight: null
   augmented: null
@@ -70,6 +71,7 @@ _ATTACK = """\
 #   robust_eval#loss          what the attack raises; null is cross-entropy of (B, C) outputs, and dense outputs
 #                             (segmentation) need the bundle's loss, such as "@loss"
 robust_eval:
+  excepthook: $import monai_robust.overlays.excepthook   # what a user can mend ends in one line
   attack:
     _target_: monai_robust.attacks.PGD
     norm: l2

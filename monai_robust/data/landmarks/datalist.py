@@ -126,7 +126,7 @@ def _read(
     if datalist is None and (root / ANNOTATIONS).is_dir():
         return *read_text_layout(root, annotator, test_split, names, bad), CHALLENGE_SPACING
     path = _table(root, datalist)
-    if annotator != "senior":
+    if annotator not in ("senior", "mean"):  # the mean of one is that one
         raise BadInputError(
             f"annotator is {annotator!r}, but {path} has one set of landmarks only; leave annotator out"
         )
