@@ -208,7 +208,7 @@ def test_a_folder_without_a_description_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"has no dataset\.json"):
         segmentation_datalist(tmp_path)
     (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(BadInputError, match="is no JSON"):
+    with pytest.raises(BadInputError, match="is not valid JSON"):
         segmentation_datalist(tmp_path)
 
 
@@ -218,7 +218,7 @@ def test_a_folder_without_a_description_is_refused(tmp_path: Path) -> None:
         (index_of()[:-3], "lacks 3 of the 20 cases in dataset.json; first case_17"),
         ([*index_of(), index_of()[0]], "lists 1 cases twice; first case_00"),
         ([{"name": "case_00"}], "has no column 'case_id'; it has name"),
-        ([{**row, "split": "train"} if row["split"] == "val" else row for row in index_of()][:0], "is no CSV table"),
+        ([{**row, "split": "train"} if row["split"] == "val" else row for row in index_of()][:0], "is empty"),
         ([{**row, "split": "later"} for row in index_of()], "has no split train, val or test; it has later"),
         ([{**row, "split": "test"} for row in index_of()], "split 'train' is empty"),
     ],

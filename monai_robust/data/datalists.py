@@ -84,7 +84,7 @@ def classification_datalist(
     table = complete_splits(table, validation_fraction, test_fraction, seed)
     if fold is not None:
         table = cross_validation_splits(table, fold, folds, seed)
-    _check_splits(table, names)
+    _check_splits(table, names, root)
     if limit is not None:
         _check_limit(limit, len(names))
         table = limited(table, limit, seed)
@@ -183,19 +183,21 @@ def _check_class_names(names: tuple[str, ...]) -> None:
         raise BadInputError(f"classes names {sorted(repeated)[0]!r} more than once")
 
 
-def _check_splits(table: pd.DataFrame, names: tuple[str, ...]) -> None:
+def _check_splits(table: pd.DataFrame, names: tuple[str, ...], root: Path) -> None:
     labels = {split: set(table.loc[table["split"] == split, "label"]) for split in SPLITS}
     for split, found in labels.items():
         if not found:
             raise BadInputError(
-                f"split {split!r} is empty: {len(table)} samples are too few, or the data list omits it"
+                f"split {split!r} is empty: {len(table)} samples of {root} are too few, or the data list omits it"
             )
         unseen = sorted(found - labels["train"])
         if unseen:
-            raise BadInputError(f"class {names[unseen[0]]!r} is in split {split!r} but not among the training samples")
+            raise BadInputError(
+                f"class {names[unseen[0]]!r} of {root} is in split {split!r} but not among the training samples"
+            )
     absent = sorted(set(range(len(names))) - labels["train"])
     if absent:
-        raise BadInputError(f"class {names[absent[0]]!r} has no training sample")
+        raise BadInputError(f"class {names[absent[0]]!r} has no training sample in {root}")
     splits_of_patient = table.groupby("patient_id")["split"].nunique()
     leaking = int((splits_of_patient > 1).sum())
     if leaking:

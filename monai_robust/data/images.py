@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from monai_robust.data.listed import visible_files
 from monai_robust.errors import BadInputError
 
 __all__ = ["images_below"]
@@ -16,7 +17,8 @@ _NOT_IMAGES = {".csv", ".json", ".md", ".txt", ".yaml", ".yml", ".html", ".xml",
 def images_below(folder: str | PathLike[str]) -> list[dict[str, Any]]:
     """Items (``image``, ``sample_id``) for the files below a folder that may be images, sorted by path.
 
-    DICOM files often have no suffix, so every file counts whose suffix is not that of a text or weights file.
+    DICOM files often have no suffix, so every file counts whose suffix is not that of a text or weights file; hidden
+    files and those in hidden folders do not.
 
     Raises:
         BadInputError: when there is no such folder, or no such file in it.
@@ -24,12 +26,11 @@ def images_below(folder: str | PathLike[str]) -> list[dict[str, Any]]:
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
         raise BadInputError(f"there is no folder {folder}")
-    files = sorted(
+    files = [
         path
-        for path in root.rglob("*")
-        if path.is_file() and path.suffix.lower() not in _NOT_IMAGES and not path.name.startswith(".")
-        and path.name not in ("DICOMDIR", "SHA256SUMS", "LICENSE")
-    )  # fmt: skip
+        for path in visible_files(root)
+        if path.suffix.lower() not in _NOT_IMAGES and path.name not in ("DICOMDIR", "SHA256SUMS", "LICENSE")
+    ]
     if not files:
         raise BadInputError(f"{folder} holds no images (DICOM, PNG, JPEG, TIFF, NIfTI)")
     return [{"image": str(path), "sample_id": path.relative_to(root).as_posix()} for path in files]

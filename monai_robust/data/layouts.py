@@ -41,7 +41,7 @@ def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
         path = data_list_file(root, datalist)
         return _finished(_read_list(path), root, str(path))
     if (root / "index.csv").exists():
-        return _finished(_read_csv(root / "index.csv"), root, str(root / "index.csv"))
+        return _finished(list_table(root / "index.csv"), root, str(root / "index.csv"))
     rows = _split_folders(root) or _class_folders(root)
     if not rows:
         raise BadInputError(
@@ -107,20 +107,13 @@ def _read_list(path: Path) -> pd.DataFrame:
     if path.suffix.lower() == ".json":
         return _read_json(path)
     if path.suffix.lower() == ".csv":
-        return _read_csv(path)
+        return list_table(path)
     raise BadInputError(f"data list {path} is neither a .json nor a .csv file")
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    table = list_table(path)
-    if table.empty:
-        raise BadInputError(f"data list {path} lists no sample")
-    return table
 
 
 def _read_json(path: Path) -> pd.DataFrame:
     content = read_json(path, "data list")
-    lists = lists_of_splits(content) if isinstance(content, dict) else []
+    lists = lists_of_splits(content, path) if isinstance(content, dict) else []
     rows = [_json_row(entry, name, path) for _, name, entry in lists]
     if not rows:
         raise BadInputError(f"data list {path} has no sample under training, validation or test")

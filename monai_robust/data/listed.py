@@ -85,7 +85,7 @@ def data_list_file(root: Path, datalist: str | os.PathLike[str]) -> Path:
     return path
 
 
-def list_table(path: Path) -> pd.DataFrame:
+def list_table(path: Path, what: str = "sample") -> pd.DataFrame:
     """A table of samples, with text cells, that a person, a program or a spreadsheet wrote as CSV.
 
     Columns are divided by commas, semicolons or tabs; spaces around cells mean nothing, nor does the case of the names
@@ -93,11 +93,15 @@ def list_table(path: Path) -> pd.DataFrame:
     a name, as pandas writes them, are left out. Where cells are divided by semicolons or tabs, numbers with a decimal
     comma get a point.
 
+    Args:
+        path: of the table.
+        what: a row is, for messages.
+
     Returns:
         The rows, with the lines of the file as index; a column ``file`` is called ``image``.
 
     Raises:
-        BadInputError: for what ``read_table`` refuses; names the file.
+        BadInputError: for what ``read_table`` refuses, and for no row; names the file.
     """
     table = read_table(path, delimiters=",;\t")
     delimiter = table.attrs["delimiter"]
@@ -112,7 +116,10 @@ def list_table(path: Path) -> pd.DataFrame:
         cells = table[name].str.strip()
         table[name] = cells.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True) if comma else cells
     table = table.drop(columns="", errors="ignore")
-    return table[(table != "").any(axis=1)]
+    table = table[(table != "").any(axis=1)]
+    if table.empty:
+        raise BadInputError(f"{path} lists no {what}")
+    return table
 
 
 def listed_file(root: Path, entry: Any, where: str) -> Path:

@@ -242,7 +242,7 @@ def read_table(
 def _delimiter(text: str, delimiters: str) -> tuple[int, str]:
     """Where the table begins, and what divides its cells."""
     heading = text.lstrip("\r\n").partition("\n")[0]
-    named = heading.strip().casefold()
+    named = heading.rstrip("\r").casefold()
     if len(delimiters) > 1 and named.startswith("sep=") and len(named) == 5:
         return text.index("\n") + 1 if "\n" in text else len(text), named[-1]
     return 0, max(delimiters, key=heading.count)

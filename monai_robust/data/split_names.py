@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from monai_robust.data.schemas import shown
+from monai_robust.errors import BadInputError
 
 __all__ = ["lists_of_splits", "split_of", "split_of_file", "without_trainval"]
 
@@ -61,15 +65,21 @@ def without_trainval(ids: Sequence[str], splits: Sequence[str]) -> list[str | No
     ]
 
 
-def lists_of_splits(content: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+def lists_of_splits(content: Mapping[str, Any], path: Path) -> list[tuple[str, str, Any]]:
     """The entries of a JSON object such as ``{"training": [...], "validation": [...], "test": [...]}``.
+
+    Args:
+        content: the object.
+        path: its file, for messages.
 
     Returns:
         Split, name of the list, and entry, in the order of the file.
+
+    Raises:
+        BadInputError: for what is called as a split and is no list.
     """
-    return [
-        (split_of(name), name, entry)
-        for name, entries in content.items()
-        if split_of(name) and isinstance(entries, list)
-        for entry in entries
-    ]
+    lists = {name: entries for name, entries in content.items() if split_of(name) and entries is not None}
+    odd = next((name for name, entries in lists.items() if not isinstance(entries, list)), None)
+    if odd is not None:
+        raise BadInputError(f"{path}: {odd!r} is {shown(lists[odd])}; it needs a list of samples")
+    return [(split_of(name), name, entry) for name, entries in lists.items() for entry in entries]

@@ -113,7 +113,7 @@ def detection_datalist(
     if fold is not None:
         listed = cross_validation_splits(listed, fold, folds, seed)
     table = _table(checked, len(images), root).merge(listed.drop(columns="patient_id"), how="left", on="sample_id")
-    _check_splits(table, checked.skipped)
+    _check_splits(table, checked.skipped, root)
     if limit is not None:
         table = limited(table, limit, seed)
     items = {split: _items(table[table["split"] == split]) for split in SPLITS}
@@ -200,12 +200,12 @@ def _table(checked: CheckedAnnotations, total: int, root: Path) -> pd.DataFrame:
     return pd.DataFrame(checked.rows)
 
 
-def _check_splits(table: pd.DataFrame, skipped: list[dict[str, str]]) -> None:
+def _check_splits(table: pd.DataFrame, skipped: list[dict[str, str]], root: Path) -> None:
     why = f"; {len(skipped)} boxes or pictures are left out, first {skipped[0]['reason']}" if skipped else ""
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise BadInputError(
-                f"split {split!r} is empty: {len(table)} samples are too few, or the data set omits it{why}"
+                f"split {split!r} is empty: {len(table)} samples of {root} are too few, or it omits it{why}"
             )
     leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
     if leaking:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monai_robust.data.listed import finite_number
 from monai_robust.data.reading import file_header
 from monai_robust.errors import BadInputError, BadSampleError, require_choice
 
 __all__ = ["Annotated", "BadSamples", "PlacedMark", "number"]
 
 _logger = logging.getLogger(__name__)
+
+_NOTHING = ("", "nan", "na", "n/a", "none", "null", "-")
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,18 @@ class PlacedMark:
 
     Args:
         x: in pixels of the file, the centre of pixel i at i; NaN where the landmark is missing.
-        y: likewise.
+        y: likewise. Both -1 are how many tools write a missing landmark.
         written: file and line that say so.
     """
 
     x: float
     y: float
     written: str
+
+    def __post_init__(self) -> None:
+        if self.x == self.y == -1:
+            object.__setattr__(self, "x", math.nan)
+            object.__setattr__(self, "y", math.nan)
 
     @property
     def missing(self) -> bool:
@@ -69,7 +78,7 @@ class Annotated:
         Raises:
             BadSampleError: the picture is missing or unreadable, a landmark is outside it, or there is none.
         """
-        if not self.image.is_file():
+        if not os.path.isfile(self.image):
             raise BadSampleError(f"picture {self.image} is missing ({self.marks[0].written} has its landmarks)")
         header = file_header(self.image)
         size, own = header.size, header.spacing
@@ -125,14 +134,14 @@ class BadSamples:
 
 
 def number(text: str, written: str) -> float:
-    """A coordinate; NaN for nothing.
+    """A coordinate; NaN for nothing, as empty, ``nan``, ``NA``, ``none``, ``null`` or ``-`` say it.
 
     Raises:
         BadSampleError: it is no number; begins with ``written``, file and line.
     """
-    if not text.strip():
+    if text.strip().casefold() in _NOTHING:
         return math.nan
-    try:
-        return float(text)
-    except ValueError as error:
-        raise BadSampleError(f"{written}: {text.strip()!r} is no number") from error
+    value = finite_number(text)
+    if value is None:
+        raise BadSampleError(f"{written}: {text.strip()!r} is no number")
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ import pandas as pd
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples
 from monai_robust.data.landmarks.table_layout import read_table
 from monai_robust.data.landmarks.text_layout import ANNOTATIONS, CHALLENGE_SPACING, read_text_layout
+from monai_robust.data.listed import data_list_file
+from monai_robust.data.side_files import read_json
 from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, BadSampleError
 
@@ -70,11 +71,11 @@ def landmark_datalist(
       ``split_clean`` goes before ``split``;
     - ``index.csv`` with everything.
 
-    A missing landmark is an empty cell or ``nan``. A file ``landmarks.json`` may give ``{"names": [...], "swaps":
-    [[left, right], ...]}``. A split that the data set does not define is drawn from the training pictures, with
-    patients kept whole; without patient ids every picture is its own patient. Of the challenge's two test sets the
-    first is tested on, unless ``test_split`` says otherwise. Pictures of other splits are left out and counted in the
-    log.
+    A missing landmark is an empty cell, ``nan`` or ``NA``, or has -1 for both coordinates. A file ``landmarks.json``
+    may give ``{"names": [...], "swaps": [[left, right], ...]}``. A split that the data set does not define is drawn
+    from the training pictures, with patients kept whole; without patient ids every picture is its own patient. Of the
+    challenge's two test sets the first is tested on, unless ``test_split`` says otherwise. Pictures of other splits are
+    left out and counted in the log.
 
     Args:
         dataset_dir: the data set's folder.
@@ -135,13 +136,9 @@ def _read(
 
 def _table(root: Path, datalist: str | PathLike[str] | None) -> Path:
     if datalist is not None:
-        given = Path(datalist).expanduser()
-        path = given if given.is_file() else root / given
-        if not path.is_file():
-            raise BadInputError(f"there is no data list {datalist}, neither as it stands nor in {root}")
-        return path
+        return data_list_file(root, datalist)
     for name in ("landmarks.csv", "index.csv"):
-        if (root / name).is_file():
+        if (root / name).exists():
             return root / name
     raise BadInputError(
         f"no landmarks found in {root}: looked for RawImage and {ANNOTATIONS} as in the ISBI 2015 challenge, for "
@@ -151,12 +148,9 @@ def _table(root: Path, datalist: str | PathLike[str] | None) -> Path:
 
 def _declared(root: Path) -> dict[str, Any]:
     path = root / "landmarks.json"
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no JSON ({error})") from error
+    content = read_json(path)
     names = content.get("names") if isinstance(content, dict) else content
     texts = names is None or (isinstance(names, list) and all(isinstance(name, str) and name for name in names))
     if not isinstance(content, dict) or not texts or names == [] or (names and len(set(names)) < len(names)):
@@ -170,7 +164,7 @@ def _checked_swaps(swaps: Any, names: Sequence[str]) -> tuple[tuple[str, str], .
     if any(isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2 for pair in pairs):
         raise BadInputError(wrong)
     paired = [name for pair in pairs for name in pair]
-    if not set(paired) <= set(names) or len(set(paired)) < len(paired):
+    if any(name not in names for name in paired) or len(set(paired)) < len(paired):
         raise BadInputError(wrong)
     return tuple((first, second) for first, second in pairs)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 
+from monai_robust.data.split_names import split_of, without_trainval
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["TEST_SPLITS", "known_splits"]
@@ -13,19 +15,14 @@ __all__ = ["TEST_SPLITS", "known_splits"]
 _logger = logging.getLogger(__name__)
 
 TEST_SPLITS = ("test1", "test2", "both")
-_NAMES = {
-    **dict.fromkeys(("train", "training", "trainingdata"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-    **dict.fromkeys(("test1", "test1data"), "test1"),
-    **dict.fromkeys(("test2", "test2data"), "test2"),
-}
+_TEST_SETS = re.compile(r"test[ _-]?([12])(?:[ _-]?data)?")  # the challenge's
 
 
-def known_splits(splits: Sequence[str], test_split: str, source: str) -> list[str | None]:
+def known_splits(ids: Sequence[str], splits: Sequence[str], test_split: str, source: str) -> list[str | None]:
     """For each sample "train", "val", "test", None where it is left out, or "" throughout where nothing is divided.
 
     Args:
+        ids: of the samples.
         splits: as the data set names them.
         test_split: which of the challenge's two test sets to test on, "test1", "test2" or "both"; a plain "test" is
             always tested on.
@@ -38,8 +35,7 @@ def known_splits(splits: Sequence[str], test_split: str, source: str) -> list[st
     if not any(splits):
         return [""] * len(splits)
     chosen = ("test1", "test2") if test_split == "both" else (test_split,)
-    meaning = {name: "test" if split in chosen else split for name, split in _NAMES.items()}
-    known = [meaning.get(split.lower()) for split in splits]
+    known = without_trainval(ids, [_meaning(split, chosen) for split in splits])
     used = [split if split in ("train", "val", "test") else None for split in known]
     left_out = Counter(name or "none" for name, split in zip(splits, used, strict=True) if split is None)
     listed = ", ".join(f"{count} of {name}" for name, count in sorted(left_out.items()))
@@ -48,3 +44,10 @@ def known_splits(splits: Sequence[str], test_split: str, source: str) -> list[st
     if left_out:
         _logger.warning("%d samples of %s are left out: %s", left_out.total(), source, listed)
     return used
+
+
+def _meaning(name: str, chosen: Sequence[str]) -> str:
+    test_set = _TEST_SETS.fullmatch(name.casefold().strip())
+    if test_set is None:
+        return split_of(name)
+    return "test" if f"test{test_set.group(1)}" in chosen else ""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
 from monai_robust.data.landmarks.splits import known_splits
+from monai_robust.data.listed import list_table, listed_file
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["SPACING_COLUMNS", "read_table"]
@@ -46,7 +47,8 @@ def read_table(
     if absent:
         raise BadInputError(f"{path} has no columns {absent[0]}_x and {absent[0]}_y; it has {', '.join(columns)}")
     column = next((one for one in ("split_clean", "split") if one in table), None)
-    splits = known_splits([""] * len(table) if column is None else list(table[column]), test_split, str(path))
+    named = [""] * len(table) if column is None else list(table[column])
+    splits = known_splits(list(table["image"]), named, test_split, str(path))
     found = []
     for row, split in zip(table.to_dict("records"), splits, strict=True):
         if split is not None:
@@ -59,18 +61,10 @@ def read_table(
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no CSV table ({error})") from error
+    table = list_table(path, "picture")
     if "image" not in table:
-        if "file" not in table:
-            raise BadInputError(f"{path} has no column 'file'; it has {', '.join(map(str, table.columns))}")
-        table = table.rename(columns={"file": "image"})
-    table["written"] = [f"{path} line {place + 2}" for place in range(len(table))]
-    table = table[(table.drop(columns="written") != "").any(axis=1)]
-    if table.empty:
-        raise BadInputError(f"{path} lists no picture")
+        raise BadInputError(f"{path} has no column 'file'; it has {', '.join(map(str, table.columns))}")
+    table = table.assign(written=[f"{path} line {line}" for line in table.index]).reset_index(drop=True)
     unnamed = table[table["image"] == ""]
     if len(unnamed):
         raise BadInputError(f"{unnamed['written'].iloc[0]}: the row names no file")
@@ -116,7 +110,8 @@ def _annotated(row: dict[str, str], split: str, root: Path, names: Sequence[str]
         place = f"{written}, {name}"
         marks.append(PlacedMark(number(row[f"{name}_x"], place), number(row[f"{name}_y"], place), written))
     sample_id = _sample_id(row)
-    return Annotated(root / row["image"], sample_id, row.get("patient_id") or sample_id, split, marks, _spacing(row))
+    image = listed_file(root, row["image"], f"{written}: the file")
+    return Annotated(image, sample_id, row.get("patient_id") or sample_id, split, marks, _spacing(row))
 
 
 def _sample_id(row: dict[str, str]) -> str:

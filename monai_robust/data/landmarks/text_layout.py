@@ -9,6 +9,8 @@ from pathlib import Path
 
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
 from monai_robust.data.landmarks.splits import known_splits
+from monai_robust.data.listed import is_hidden, visible_folders
+from monai_robust.data.side_files import read_text
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["ANNOTATIONS", "CHALLENGE_LANDMARKS", "CHALLENGE_SPACING", "read_text_layout"]
@@ -38,6 +40,7 @@ CHALLENGE_LANDMARKS = (
 )
 _Marks = list[list[PlacedMark]]  # one list for each annotator
 _PICTURES = "RawImage"
+_LARGEST = 2**20  # bytes of one picture's landmarks
 _PARTS = ("TrainingData", "Test1Data", "Test2Data")
 
 
@@ -61,7 +64,8 @@ def read_text_layout(
     """
     folders = _annotators(root, annotator)
     pictures = _pictures(root)
-    splits = known_splits([picture.parent.name for picture in pictures], test_split, str(root / _PICTURES))
+    ids = [_sample_id(picture, root) for picture in pictures]
+    splits = known_splits(ids, [picture.parent.name for picture in pictures], test_split, str(root / _PICTURES))
     _note_missing_pictures(folders[0], pictures, root / _PICTURES, bad)
     used = [(picture, split) for picture, split in zip(pictures, splits, strict=True) if split is not None]
     marks = _usable((picture for picture, _ in used), lambda picture: _read_all(picture, folders), root, bad)
@@ -91,13 +95,13 @@ def _usable(
 def _note_missing_pictures(folder: Path, pictures: Sequence[Path], place: Path, bad: BadSamples) -> None:
     stems = {picture.stem for picture in pictures}
     for text in sorted(folder.glob("*.txt")):
-        if text.stem not in stems:
+        if text.stem not in stems and not is_hidden(text.name):
             missing = f"{text} has landmarks, but there is no picture {text.stem}.* in the folders of {place}"
             bad.add(text.stem, text, BadSampleError(missing))
 
 
 def _annotators(root: Path, annotator: str) -> list[Path]:
-    by_name = {path.name.rpartition("_")[2]: path for path in sorted((root / ANNOTATIONS).iterdir()) if path.is_dir()}
+    by_name = {path.name.rpartition("_")[2]: path for path in visible_folders(root / ANNOTATIONS)}
     if annotator == "mean" and by_name:
         return list(by_name.values())
     if annotator not in by_name:
@@ -114,7 +118,7 @@ def _pictures(root: Path) -> list[Path]:
         for folder in folders
         if folder.is_dir()
         for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".") and path.name != "Thumbs.db"
+        if path.is_file() and not is_hidden(path.name)
     ]
     if not pictures:
         raise BadInputError(f"{root / _PICTURES} has no pictures in {', '.join(_PARTS)}")
@@ -136,10 +140,12 @@ def _read_all(picture: Path, folders: Sequence[Path]) -> _Marks:
 
 def _read_marks(path: Path) -> list[PlacedMark]:
     """The lines "x,y" at the top of the file; what follows (the challenge's diagnoses) has no comma."""
-    if not path.is_file():
-        raise BadSampleError(f"there is no file of landmarks {path}")
+    try:
+        lines = read_text(path, "file of landmarks", largest=_LARGEST).splitlines()
+    except BadInputError as error:
+        raise BadSampleError(str(error)) from error
     marks: list[PlacedMark] = []
-    for row, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for row, line in enumerate(lines, start=1):
         written = f"{path} line {row}"
         if "," not in line:
             break

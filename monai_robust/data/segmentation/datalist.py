@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
+import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,11 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import KFold
 
+from monai_robust.data.listed import list_table, listed_file, refuse_spellings
+from monai_robust.data.schemas import shown
+from monai_robust.data.segmentation.folders import without_suffix
+from monai_robust.data.side_files import read_json
+from monai_robust.data.split_names import lists_of_splits, split_of, without_trainval
 from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, limited
 from monai_robust.errors import BadInputError
 
@@ -20,8 +26,6 @@ __all__ = ["SegmentationDatalist", "segmentation_datalist"]
 _logger = logging.getLogger(__name__)
 
 _NNUNET_FOLD_SEED = 12345
-_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,15 @@ def segmentation_datalist(
     """List the volumes of a data set in the Decathlon's layout: ``dataset.json``, ``imagesTr`` and ``labelsTr``.
 
     ``dataset.json`` names the ``modality`` of each channel, the ``labels`` ``{"0": "background", "1": ...}``, and
-    under ``training`` the pairs ``{"image": ..., "label": ...}``, relative to the folder. An ``index.csv`` beside it
-    may give, by ``case_id`` (the image's file name without suffix), a ``split`` (train, val, test) and a
-    ``patient_id``. Without patient ids every case is its own patient.
+    under ``training`` the pairs ``{"image": ..., "label": ...}``, relative to the folder. Pairs under ``validation``
+    and ``test`` are that split's; images under ``test`` without a label, as the Decathlon has them, are not used. An
+    ``index.csv`` beside it may give, by ``case_id`` (the image's file name without suffix), a ``split`` (train, val,
+    test) instead, and a ``patient_id``. Without patient ids every case is its own patient.
 
-    Without ``fold``, a split that ``index.csv`` does not define is drawn from the training cases, with patients kept
+    Without ``fold``, a split that neither of them defines is drawn from the training cases, with patients kept
     whole. With ``fold``, training and validation cases are divided as nnU-Net divides them, by
-    ``KFold(5, shuffle=True, random_state=12345)`` over the sorted patients; the test split stays. Where ``index.csv``
-    defines no test split, the fold's validation cases are also its test cases, as in the nnU-Net paper's
+    ``KFold(5, shuffle=True, random_state=12345)`` over the sorted patients; the test split stays. Where there is
+    no test split, the fold's validation cases are also its test cases, as in the nnU-Net paper's
     cross-validation: then nothing may be chosen on them.
 
     Args:
@@ -69,7 +74,7 @@ def segmentation_datalist(
         seed: of every draw but nnU-Net's.
         fold: validate on this one of ``folds`` (0 is the first).
         folds: number of folds.
-        validation_fraction: share of the cases to validate on, where neither index.csv nor ``fold`` says.
+        validation_fraction: share of the cases to validate on, where neither the data set nor ``fold`` says.
         test_fraction: share of the cases to test on, where neither says.
 
     Raises:
@@ -84,7 +89,7 @@ def segmentation_datalist(
         parts = _parts(complete_splits(table, validation_fraction, test_fraction, seed))
     else:
         parts = _fold(table, fold, folds)
-    _check_parts(parts, len(table))
+    _check_parts(parts, len(table), root)
     if limit is not None:
         parts = {split: _limited(part, limit, seed) for split, part in parts.items()}
     items = {split: _items(part, len(modalities)) for split, part in parts.items()}
@@ -102,16 +107,17 @@ def _read_description(root: Path) -> dict[str, Any]:
     path = root / "dataset.json"
     if not root.is_dir():
         raise BadInputError(f"there is no data set folder {root}")
-    if not path.is_file():
+    if not path.exists():
         raise BadInputError(
             f"{root} has no dataset.json; the Medical Segmentation Decathlon's layout needs one, with imagesTr and "
             "labelsTr beside it"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no JSON ({error})") from error
-    absent = [key for key in ("modality", "labels", "training") if not (isinstance(content, dict) and content.get(key))]
+    content = read_json(path, "description of a data set")
+    if not isinstance(content, dict):
+        raise BadInputError(f"{path} holds {shown(content)}; it needs an object with modality, labels and training")
+    absent = [key for key in ("modality", "labels") if not content.get(key)]
+    if not any(split in ("train", "trainval") for split, _, _ in lists_of_splits(content, path)):
+        absent.append("training")
     if absent:
         raise BadInputError(f"{path} has no {absent[0]!r}; it needs modality, labels and training")
     return dict(content)
@@ -127,15 +133,20 @@ def _classes(content: dict[str, Any], root: Path) -> tuple[str, ...]:
         raise BadInputError(f"{root / 'dataset.json'} declares only the label 0 ({names[0]}), so nothing to segment")
     if len(set(names)) < len(names):
         raise BadInputError(f"{root / 'dataset.json'} gives two labels one name: {', '.join(names)}")
+    refuse_spellings(names, root / "dataset.json")
     return names[1:]
 
 
 def _numbered(names: Any, root: Path, key: str) -> tuple[str, ...]:
     """The names of ``{"0": ..., "1": ...}`` in the order of their numbers, which must not leave any out."""
-    wrong = f"{root / 'dataset.json'}: {key!r} is {names!r}; it needs the whole numbers from 0 on, each with a name"
-    if not isinstance(names, dict) or not all(str(number).isdecimal() for number in names):
+    wrong = (
+        f"{root / 'dataset.json'}: {key!r} is {shown(names)}; it needs the whole numbers from 0 on, each with a name"
+    )
+    if not isinstance(names, dict) or not all(re.fullmatch(r"[0-9]{1,5}", number) for number in names):
         raise BadInputError(wrong)
-    by_number = {int(number): str(name) for number, name in names.items()}
+    if not all(isinstance(name, str) and name.strip() for name in names.values()):
+        raise BadInputError(wrong)
+    by_number = {int(number): " ".join(name.split()) for number, name in names.items()}
     if sorted(by_number) != list(range(len(names))):
         raise BadInputError(wrong)
     return tuple(by_number[number] for number in range(len(names)))
@@ -143,32 +154,34 @@ def _numbered(names: Any, root: Path, key: str) -> tuple[str, ...]:
 
 def _cases(content: dict[str, Any], root: Path) -> pd.DataFrame:
     """One row per entry of dataset.json, sorted by case, all of one class 0 as far as stratifying is concerned."""
-    odd = [entry for entry in content["training"] if not (isinstance(entry, dict) and {"image", "label"} <= set(entry))]
-    if odd:
-        raise BadInputError(f'{root / "dataset.json"}: {odd[0]!r} under training is not {{"image": ..., "label": ...}}')
-    rows = [(str(root / entry["image"]), str(root / entry["label"])) for entry in content["training"]]
-    missing = [path for row in rows for path in row if not Path(path).exists()]
+    path = root / "dataset.json"
+    rows = []
+    for split, name, entry in lists_of_splits(content, path):
+        if split == "test" and not (isinstance(entry, dict) and entry.get("label")):
+            continue  # an image for the Decathlon's own contest
+        if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
+            raise BadInputError(f'{path}: {shown(entry)} under {name} is not {{"image": ..., "label": ...}}')
+        files = [str(listed_file(root, entry[key], f"{path}: {key!r} under {name}")) for key in ("image", "label")]
+        rows.append((*files, split))
+    missing = [file for row in rows for file in row[:2] if not os.path.exists(file)]
     if missing:
         raise BadInputError(
             f"{len(missing)} of {2 * len(rows)} files that dataset.json lists are missing in {root}; first {missing[0]}"
         )
-    table = pd.DataFrame(rows, columns=["image", "mask"])
-    table["case_id"] = [_case_id(path) for path in table["image"]]
+    table = pd.DataFrame(rows, columns=["image", "mask", "split"])
+    table["case_id"] = [without_suffix(Path(file).name) for file in table["image"]]
+    table["split"] = without_trainval(list(table["image"]), list(table["split"]))
+    table = table[table["split"].notna()]
     repeated = table["case_id"][table["case_id"].duplicated()]
     if len(repeated):
-        raise BadInputError(f"{root / 'dataset.json'} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
-    return table.assign(patient_id=table["case_id"], split="", label=0).sort_values("case_id", ignore_index=True)
-
-
-def _case_id(path: str) -> str:
-    name = Path(path).name
-    return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
+        raise BadInputError(f"{path} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
+    return table.assign(patient_id=table["case_id"], label=0).sort_values("case_id", ignore_index=True)
 
 
 def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Take ``split`` and ``patient_id`` from index.csv, where there is one."""
     path = root / "index.csv"
-    if not path.is_file():
+    if not path.exists():
         return table
     index = _read_index(path)
     unlisted = table["case_id"][~table["case_id"].isin(index.index)]
@@ -181,15 +194,13 @@ def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
         table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["case_id"])
     if "split" not in rows or (rows["split"] == "").all():
         return table
-    table["split"] = rows["split"].str.lower().replace(_SPLIT_NAMES)
+    splits = without_trainval(list(table["case_id"]), [split_of(name) or name for name in rows["split"]])
+    table["split"] = splits
     return _in_known_splits(table, path)
 
 
 def _read_index(path: Path) -> pd.DataFrame:
-    try:
-        index = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no CSV table ({error})") from error
+    index = list_table(path, "case")
     if "case_id" not in index:
         raise BadInputError(f"{path} has no column 'case_id'; it has {', '.join(map(str, index.columns))}")
     repeated = index["case_id"][index["case_id"].duplicated()]
@@ -238,10 +249,10 @@ def _limited(part: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
     return limited(part.assign(split="train"), limit, seed)
 
 
-def _check_parts(parts: dict[str, pd.DataFrame], cases: int) -> None:
+def _check_parts(parts: dict[str, pd.DataFrame], cases: int, root: Path) -> None:
     for split, part in parts.items():
         if part.empty:
-            raise BadInputError(f"split {split!r} is empty: {cases} cases are too few, or index.csv omits it")
+            raise BadInputError(f"split {split!r} is empty: {cases} cases of {root} are too few, or it omits it")
     leaking = set(parts["train"]["patient_id"]) & (set(parts["val"]["patient_id"]) | set(parts["test"]["patient_id"]))
     if leaking:
         _logger.warning("%d patients have cases in the training and in another split", len(leaking))

@@ -6,11 +6,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from monai_robust.data.listed import visible_files
 from monai_robust.errors import BadInputError
 
-__all__ = ["volumes_below"]
+__all__ = ["volumes_below", "without_suffix"]
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _NOT_DICOM = {".csv", ".json", ".md", ".txt", ".yaml", ".yml", ".html", ".xml", ".log"}
 _DECATHLON = ("imagesTs", "imagesTr")
 
@@ -19,7 +20,7 @@ def volumes_below(path: str | PathLike[str]) -> list[dict[str, Any]]:
     """Items (``image``, ``case_id``) for a volume file, a folder with a DICOM series, or all of either below a folder.
 
     Of a data set in the Decathlon's layout only the images are listed, not the labels. A folder counts as a DICOM
-    series if it holds files, and none of another volume format.
+    series if it holds files, and none of another volume format. Hidden files and folders are left out.
 
     Args:
         path: a file or a folder.
@@ -40,7 +41,7 @@ def volumes_below(path: str | PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _volumes(root: Path) -> list[dict[str, Any]]:
-    files = [one for one in sorted(root.rglob("*")) if one.is_file() and not one.name.startswith(".")]
+    files = list(visible_files(root))
     volumes = [one for one in files if one.name.lower().endswith(_SUFFIXES)]
     folders = {one.parent for one in files} - {one.parent for one in volumes}
     slices = {one.parent for one in files if one.suffix.lower() not in _NOT_DICOM}
@@ -49,6 +50,10 @@ def _volumes(root: Path) -> list[dict[str, Any]]:
 
 def _item(path: Path, root: Path) -> dict[str, Any]:
     name = path.relative_to(root).as_posix() if path != root else path.name
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return {"image": str(path), "case_id": name}
+    return {"image": str(path), "case_id": without_suffix(name)}
+
+
+def without_suffix(name: str) -> str:
+    """The name of a volume's file without what tells its format."""
+    suffix = next((suffix for suffix in _SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]

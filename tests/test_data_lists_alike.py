@@ -1,0 +1,496 @@
+"""What the data lists of all four tasks do alike: spellings, encodings, hidden files, wrong entries and wrong files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_robust.data import (
+    classification_datalist,
+    detection_datalist,
+    images_below,
+    landmark_datalist,
+    segmentation_datalist,
+    volumes_below,
+)
+from monai_robust.data.detection.xml_file import read_xml
+from monai_robust.data.listed import finite_number, list_table, listed_file
+from monai_robust.data.split_names import split_of, split_of_file, without_trainval
+from monai_robust.errors import BadInputError
+
+Rows = list[dict[str, str]]
+PARTS = (6, 3, 3)
+XML = """<annotation><object><name>RBC</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>7</xmax><ymax>7</ymax></bndbox>
+</object></annotation>"""
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(80, dtype=np.uint8).reshape(8, 10)).save(path)
+
+
+def table(rows: Rows, delimiter: str = ",") -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def names(splits: tuple[str, str, str] = ("train", "val", "test")) -> list[tuple[str, str]]:
+    """Twelve samples with the name of their split."""
+    return [(f"s {n:02d}", splits[0 if n < 6 else 1 if n < 9 else 2]) for n in range(12)]
+
+
+class Task:
+    """A data set of one task: a table and a JSON list of the same twelve samples."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def table(self, splits: tuple[str, str, str]) -> tuple[Path, Rows]:
+        raise NotImplementedError
+
+    def json(self, splits: tuple[str, str, str]) -> tuple[Path, Any]:
+        raise NotImplementedError
+
+    def found(self, path: Path) -> Any:
+        raise NotImplementedError
+
+
+class Classification(Task):
+    def table(self, splits: tuple[str, str, str]) -> tuple[Path, Rows]:
+        rows = [
+            {"file": f"{name}.png", "label": "ab"[place % 2], "split": split}
+            for place, (name, split) in enumerate(names(splits))
+        ]
+        for row in rows:
+            (self.root / row["file"]).touch()
+        return self.root / "list.csv", rows
+
+    def json(self, splits: tuple[str, str, str]) -> tuple[Path, Any]:
+        content: dict[str, Any] = {split: [] for split in splits}
+        for row in self.table(splits)[1]:
+            content[row["split"]].append({"image": row["file"], "label": row["label"]})
+        return self.root / "list.json", content
+
+    def found(self, path: Path) -> Any:
+        return classification_datalist(self.root, datalist=path)
+
+
+class Detection(Task):
+    def table(self, splits: tuple[str, str, str]) -> tuple[Path, Rows]:
+        rows = [
+            {"image": f"p/{name}.png", "annotation": f"x/{name}.xml", "split": split} for name, split in names(splits)
+        ]
+        for row in rows:
+            picture(self.root / row["image"])
+            (self.root / "x").mkdir(exist_ok=True)
+            (self.root / row["annotation"]).write_text(XML)
+        return self.root / "list.csv", rows
+
+    def json(self, splits: tuple[str, str, str]) -> tuple[Path, Any]:
+        rows = self.table(splits)[1]
+        images = [{"id": n, "file_name": row["image"], "split": row["split"]} for n, row in enumerate(rows)]
+        annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 5, 5]} for n in range(12)]
+        categories = [{"id": 1, "name": "RBC"}]
+        return self.root / "list.json", {"images": images, "annotations": annotations, "categories": categories}
+
+    def found(self, path: Path) -> Any:
+        return detection_datalist(self.root, datalist=path)
+
+
+class Landmarks(Task):
+    def table(self, splits: tuple[str, str, str]) -> tuple[Path, Rows]:
+        rows = [{"file": f"{name}.png", "a_x": "1.5", "a_y": "2.25", "split": split} for name, split in names(splits)]
+        for row in rows:
+            picture(self.root / row["file"])
+        return self.root / "landmarks.csv", rows
+
+    def json(self, splits: tuple[str, str, str]) -> tuple[Path, Any]:
+        path, rows = self.table(splits)
+        path.write_text(table(rows))
+        return self.root / "landmarks.json", {"names": ["a"]}
+
+    def found(self, path: Path) -> Any:
+        return landmark_datalist(self.root)
+
+
+class Segmentation(Task):
+    def table(self, splits: tuple[str, str, str]) -> tuple[Path, Rows]:
+        path, content = self.json(("training", "training ", "training  "))
+        path.write_text(json.dumps(content))
+        return self.root / "index.csv", [{"case_id": name, "split": split} for name, split in names(splits)]
+
+    def json(self, splits: tuple[str, str, str]) -> tuple[Path, Any]:
+        content: dict[str, Any] = {split: [] for split in splits}
+        for name, split in names(splits):
+            for folder in ("i", "l"):
+                (self.root / folder).mkdir(exist_ok=True)
+                (self.root / folder / f"{name}.nii.gz").touch()
+            content[split].append({"image": f"i/{name}.nii.gz", "label": f"l/{name}.nii.gz"})
+        return self.root / "dataset.json", {**content, "modality": {"0": "MRI"}, "labels": {"0": "no", "1": "a"}}
+
+    def found(self, path: Path) -> Any:
+        return segmentation_datalist(self.root)
+
+
+TASKS = (Classification, Detection, Landmarks, Segmentation)
+tasks = pytest.mark.parametrize("task", TASKS, ids=[one.__name__ for one in TASKS])
+
+
+def divided(found: Any) -> dict[str, list[str]]:
+    return {
+        split: sorted(Path(item["image"]).name.partition(".")[0] for item in items)
+        for split, items in found.items.items()
+    }
+
+
+EXPECTED = {split: [name for name, own in names() if own == split] for split in ("train", "val", "test")}
+
+
+@tasks
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_splits_may_be_spelt_in_every_usual_way(tmp_path: Path, task: type[Task], form: str) -> None:
+    for splits in (
+        ("train", "val", "test"),
+        ("Training", "Validation", "Testing"),
+        (" TRAIN", "valid ", "test_set"),
+        ("train2017", "val2017", "test2017"),
+        ("Training Set", "Validation-Data", "Test images"),
+    ):
+        one = task(tmp_path)
+        path, content = getattr(one, form)(splits)
+        path.write_text(table(content) if form == "table" else json.dumps(content))
+        assert divided(one.found(path)) == EXPECTED, splits
+
+
+@tasks
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_byte_order_marks_and_windows_line_ends_are_read(tmp_path: Path, task: type[Task], form: str) -> None:
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le"):
+        one = task(tmp_path)
+        path, content = getattr(one, form)(("train", "val", "test"))
+        text = table(content) if form == "table" else json.dumps(content)
+        mark = b"\xff\xfe" if encoding == "utf-16-le" else b""
+        path.write_bytes(mark + text.replace("\n", "\r\n").replace("\r\r", "\r").encode(encoding))
+        assert divided(one.found(path)) == EXPECTED, encoding
+
+
+@tasks
+def test_spreadsheets_tables_are_read(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    path, rows = one.table(("train", "val", "test"))
+    for delimiter in ";\t":
+        text = table(rows, delimiter).replace("1.5", "1,5").replace("2.25", "2,25")
+        for first in ("", f"sep={delimiter}\n"):
+            path.write_text(first + text + delimiter * (len(rows[0]) - 1) + "\n")
+            found = one.found(path)
+            assert divided(found) == EXPECTED
+            if task is Landmarks:
+                assert found.items["train"][0]["points"] == [[1.5, 2.25]]
+    spelt = [
+        {f" {name.title()} " if "_" not in name else name: f" {cell} " for name, cell in row.items()} for row in rows
+    ]
+    path.write_text(table(spelt))
+    assert divided(one.found(path)) == EXPECTED
+
+
+KEYS = ("training", "images", "annotations", "categories", "modality", "labels", "names")
+NO_JSON = {
+    "empty": "",
+    "cut off": '{"training": [{"image": "a',
+    "null": "null",
+    "a list": "[1, 2]",
+    "a text": '"x"',
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "deep object": '{"images": ' * 2000 + "1" + "}" * 2000,
+    "huge number": '{"images": ' + "9" * 5000 + "}",
+    "not a number": '{"training": [{"image": NaN, "label": NaN}], "images": NaN, "names": NaN, "modality": NaN}',
+    "two names": '{"training": [], "training": [], "images": [], "images": []}',
+    "binary": "\0\0\0",
+    "nulls": json.dumps(dict.fromkeys(KEYS)),
+    "texts": json.dumps(dict.fromkeys(KEYS, "x")),
+    "numbers": json.dumps({key: [3] for key in KEYS}),
+    "lists": json.dumps({key: [[[]]] for key in KEYS}),
+    "objects": json.dumps({key: [{"id": []}] for key in KEYS}),
+}
+
+
+def refused(run: Callable[[], Any], file: Path) -> str:
+    with pytest.raises(BadInputError) as caught:
+        run()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert file.name in message
+    assert len(message) < 600
+    return message
+
+
+@tasks
+def test_a_json_file_that_is_none_is_refused_in_a_sentence_with_its_name(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    path, _ = one.json(("train", "val", "test"))
+    for what, text in NO_JSON.items():
+        if task is Landmarks and what == "nulls":  # which says as much as no names at all
+            continue
+        path.write_text(text)
+        refused(lambda: one.found(path), path)
+    path.unlink()
+    os.mkfifo(path)
+    if task in (Landmarks, Segmentation):  # the others are told of it before, as of a file that is not there
+        refused(lambda: one.found(path), path)
+
+
+@tasks
+def test_wrong_values_anywhere_in_a_json_list_are_refused_in_a_sentence(tmp_path: Path, task: type[Task]) -> None:
+    """Whatever stands in whichever place: an answer, or one sentence with the file's name."""
+    one = task(tmp_path)
+    path, content = one.json(("train", "val", "test"))
+    values: tuple[Any, ...] = (None, [], {}, "", -1, 10**17, 1e300, True, [[1, 2]], {"id": {}}, ["a", "b"])
+    for place in places(content):
+        for value in values:
+            path.write_text(json.dumps(changed(content, place, value)))
+            message = what_is_said(lambda: one.found(path))
+            assert not message or ("\n" not in message and str(tmp_path) in message), (place, value, message)
+
+
+def what_is_said(run: Callable[[], Any]) -> str:
+    try:
+        run()
+    except BadInputError as error:
+        return str(error)
+    return ""
+
+
+def places(content: Any, first: bool = True) -> list[tuple[Any, ...]]:
+    """Of lists the first entry alone."""
+    parts = (
+        content.items()
+        if isinstance(content, dict)
+        else list(enumerate(content))[:1]
+        if isinstance(content, list)
+        else ()
+    )
+    return [one for key, part in parts for one in ((key,), *((key, *more) for more in places(part)))]
+
+
+def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
+    if not place:
+        return value
+    copy = content.copy()
+    copy[place[0]] = changed(content[place[0]], place[1:], value)
+    return copy
+
+
+NO_TABLE = {
+    "empty": b"",
+    "binary": b"\x89PNG\r\n\x1a\n\0\0",
+    "latin 1": "file,label\nM\xfcller.png,a\n".encode("latin-1"),
+    "another table": b"x,y\n1,2\n",
+    "only a heading": b"",
+    "cut off": b"",
+    "too many cells": b"",
+    "a quote that is not closed": b"",
+    "two columns of one name": b"",
+}
+
+
+@tasks
+def test_a_table_that_is_none_is_refused_in_a_sentence_with_its_name(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    path, rows = one.table(("train", "val", "test"))
+    text = table(rows)
+    NO_TABLE.update(
+        {
+            "only a heading": text.splitlines()[0].encode(),
+            "cut off": text[: text.rindex(",")].encode(),
+            "too many cells": text.replace("train", "train,x,y", 1).encode(),
+            "a quote that is not closed": text.replace("\n", '\n"', 1).encode(),
+            "two columns of one name": text.replace("split", next(iter(rows[0])), 1).encode(),
+        }
+    )
+    for what, content in NO_TABLE.items():
+        path.write_bytes(content)
+        assert refused(lambda: one.found(path), path), what
+
+
+@tasks
+def test_entries_without_a_file_are_refused_by_name(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    path, rows = one.table(("train", "val", "test"))
+    path.write_text(table(rows))
+    victim = next(iter(sorted(tmp_path.rglob("s 03*"))))
+    victim.unlink()
+    assert "s 03" in refused(lambda: one.found(path), victim)
+
+
+@pytest.mark.parametrize("task", [Classification, Detection, Segmentation])
+def test_an_image_in_several_files_is_refused_and_in_a_list_of_one_taken(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    path, content = one.json(("train", "val", "test"))
+    entries, key = (content["images"], "file_name") if task is Detection else (content["train"], "image")
+    own = entries[0][key]
+    entries[0][key] = [own]
+    path.write_text(json.dumps(content))
+    assert divided(one.found(path)) == EXPECTED
+    entries[0][key] = [own, own]
+    path.write_text(json.dumps(content))
+    assert "names 2 files for one image" in refused(lambda: one.found(path), path)
+
+
+def test_backslashes_of_windows_are_slashes(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "b.png")
+    assert listed_file(tmp_path, "a\\b.png", "here") == tmp_path / "a" / "b.png"
+    for wrong in ("", " ", None, 3, "a\0b", [], {}):
+        with pytest.raises(BadInputError, match="needs the name of a file"):
+            listed_file(tmp_path, wrong, "here")
+
+
+def litter(root: Path) -> None:
+    """What systems and archives leave in every folder."""
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        files = [path.name for path in folder.iterdir() if path.is_file()][:2]
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", *(f"._{file}" for file in files)):
+            (folder / name).write_bytes(b"\0\5\x16\7")
+        for hidden in ("__MACOSX", ".cache", "@eaDir"):
+            for name in ("._x.png", "x.png", "x.xml", "x.txt", "x.nii.gz", "x.dcm"):
+                (folder / hidden).mkdir(exist_ok=True)
+                (folder / hidden / name).write_bytes(b"\0\5\x16\7")
+
+
+def class_folders(root: Path) -> Callable[[], Any]:
+    for number in range(12):
+        picture(root / "ab"[number % 2] / f"{number}.png")
+    return lambda: classification_datalist(root)
+
+
+def split_folders(root: Path) -> Callable[[], Any]:
+    for number in range(12):
+        picture(root / ("Train", "valid", "test")[number // 2 % 3] / "ab"[number % 2] / f"{number}.png")
+    return lambda: classification_datalist(root)
+
+
+def voc(root: Path) -> Callable[[], Any]:
+    for number in range(12):
+        picture(root / "JPEGImages" / f"{number}.png")
+        (root / "Annotations").mkdir(exist_ok=True)
+        (root / "Annotations" / f"{number}.xml").write_text(XML)
+    return lambda: detection_datalist(root)
+
+
+def exported_coco(root: Path) -> Callable[[], Any]:
+    one = Detection(root)
+    _, content = one.json(("train", "val", "test"))
+    for split in ("train", "valid", "test"):
+        images = [image for image in content["images"] if split.startswith(image["split"])]
+        ids = {image["id"] for image in images}
+        annotations = [mark for mark in content["annotations"] if mark["image_id"] in ids]
+        (root / split).mkdir()
+        (root / split / "_annotations.coco.json").write_text(
+            json.dumps({**content, "images": images, "annotations": annotations})
+        )
+    return lambda: detection_datalist(root)
+
+
+def challenge(root: Path) -> Callable[[], Any]:
+    for number in range(12):
+        picture(root / "RawImage" / ("TrainingData", "Test1Data")[number // 9] / f"{number:03d}.png")
+        text = root / "AnnotationsByMD" / "400_senior" / f"{number:03d}.txt"
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text("1,2\n3,4\n")
+    return lambda: landmark_datalist(root)
+
+
+def volumes(root: Path) -> Callable[[], Any]:
+    for name in ("a.nii.gz", "b/c.NII.GZ", "d.nrrd"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    return lambda: volumes_below(root)
+
+
+def images(root: Path) -> Callable[[], Any]:
+    for name in ("a.png", "b/c.png", "d"):
+        picture(root / "a.png")
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    return lambda: images_below(root)
+
+
+FOLDERS = (class_folders, split_folders, voc, exported_coco, challenge, volumes, images)
+
+
+@pytest.mark.parametrize("make", FOLDERS, ids=[one.__name__ for one in FOLDERS])
+def test_what_systems_leave_in_folders_changes_nothing(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    run = make(tmp_path)
+    before = run()
+    litter(tmp_path)
+    assert run() == before
+
+
+def test_names_of_splits_mean_one_of_three_or_nothing() -> None:
+    for name in ("trains", "value", "testament", "", "holdout", "1", "fold1", "test1", "validity", "contest"):
+        assert split_of(name) == "", name
+    for name in ("train+val", "trainval", "TrainVal2012", "train_val"):
+        assert split_of(name) == "trainval", name
+    for name, split in (("train_cells", "train"), ("trainval2017", "trainval"), ("value", ""), ("val-v2", "val")):
+        assert split_of_file(name) == split, name
+
+
+def test_trainval_is_divided_by_what_the_other_lists_say() -> None:
+    assert without_trainval("abc", ["trainval", "trainval", "test"]) == ["train", "train", "test"]
+    assert without_trainval("aab", ["train", "trainval", "trainval"]) == ["train", None, "val"]
+    assert without_trainval("aabc", ["val", "trainval", "trainval", "train"]) == ["val", None, "train", "train"]
+
+
+def test_numbers_are_numbers_alone() -> None:
+    assert [finite_number(value) for value in ("1.5", " -2 ", 3, 2.5, "1e3")] == [1.5, -2, 3, 2.5, 1000]
+    for value in (True, None, [1], "1_0", "1,5", "inf", "nan", float("nan"), 10**400, "0x1", "", "1e999", {}):
+        assert finite_number(value) is None, value
+
+
+def test_a_column_that_pandas_wrote_as_its_index_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",File,Label\n0,x.png,a\n\n1,y.png,b\n")
+    found = list_table(tmp_path / "a.csv")
+    assert found.to_dict("list") == {"image": ["x.png", "y.png"], "Label": ["a", "b"]} or list(found) == [
+        "image",
+        "label",
+    ]
+    assert list(found.index) == [2, 4]
+
+
+NO_XML = {
+    "entities": '<!DOCTYPE a [<!ENTITY b "xxxxxxxx"><!ENTITY c "&b;&b;&b;">]><annotation>&c;</annotation>',
+    "another file": '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
+    "deep": "<a>" * 200_000 + "</a>" * 200_000,
+    "cut off": XML[:60],
+    "no text": "\0\0\0",
+    "empty": "",
+    "unknown encoding": '<?xml version="1.0" encoding="klingon"?><annotation/>',
+    "large": f"<annotation>{' ' * (17 * 2**20)}</annotation>",
+}
+
+
+@pytest.mark.parametrize("what", NO_XML)
+def test_xml_that_is_none_or_does_harm_is_refused(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(NO_XML[what])
+    with pytest.raises(BadInputError) as caught:
+        read_xml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_xml_with_a_mark_or_in_utf_16_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_bytes(XML.encode(encoding))
+        assert read_xml(path).findtext("object/bndbox/xmax") == "7"
