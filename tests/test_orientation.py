@@ -124,7 +124,7 @@ def test_an_affine_without_three_directions_is_refused_by_name(tmp_path: Path) -
     volume.header["srow_y"] = 0
     path = tmp_path / "flat.nii"
     path.write_bytes(volume.header.binaryblock + bytes(4) + volume.get_fdata().astype(np.float32).tobytes("F"))
-    with pytest.raises(BadSampleError, match=r"flat\.nii: its affine is no map to millimetres"):
+    with pytest.raises(BadSampleError, match=r"flat\.nii.* its affine is no"):
         load_volume({"image": path})
     with pytest.raises(BadSampleError, match="axes that point nowhere"):
         orientation_of(MetaTensor(torch.zeros(1, 3, 3, 3), affine=torch.diag(torch.tensor([1.0, 0.0, 1.0, 1.0]))))

@@ -188,12 +188,12 @@ def _check_splits(table: pd.DataFrame, names: tuple[str, ...], root: Path) -> No
     for split, found in labels.items():
         if not found:
             raise BadInputError(
-                f"split {split!r} is empty: {len(table)} samples of {root} are too few, or the data list omits it"
+                f"split {split!r} is empty: {len(table)} samples are too few, or the data list of {root} omits it"
             )
         unseen = sorted(found - labels["train"])
         if unseen:
             raise BadInputError(
-                f"class {names[unseen[0]]!r} of {root} is in split {split!r} but not among the training samples"
+                f"class {names[unseen[0]]!r} is in split {split!r} but not among the training samples of {root}"
             )
     absent = sorted(set(range(len(names))) - labels["train"])
     if absent:

@@ -205,7 +205,7 @@ def _check_splits(table: pd.DataFrame, skipped: list[dict[str, str]], root: Path
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise BadInputError(
-                f"split {split!r} is empty: {len(table)} samples of {root} are too few, or it omits it{why}"
+                f"split {split!r} is empty: {len(table)} samples are too few, or the data set {root} omits it{why}"
             )
     leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
     if leaking:

@@ -252,7 +252,7 @@ def _limited(part: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
 def _check_parts(parts: dict[str, pd.DataFrame], cases: int, root: Path) -> None:
     for split, part in parts.items():
         if part.empty:
-            raise BadInputError(f"split {split!r} is empty: {cases} cases of {root} are too few, or it omits it")
+            raise BadInputError(f"split {split!r} is empty: {cases} cases are too few, or {root} omits it")
     leaking = set(parts["train"]["patient_id"]) & (set(parts["val"]["patient_id"]) | set(parts["test"]["patient_id"]))
     if leaking:
         _logger.warning("%d patients have cases in the training and in another split", len(leaking))
