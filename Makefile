@@ -6,7 +6,7 @@ PEERS := .venv-peers
 export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
-.PHONY: demo test lint types unit install bench docs clean peers peers-fixture bench-peers
+.PHONY: demo test lint types unit hostile install bench docs clean peers peers-fixture bench-peers
 
 demo: install
 	$(BIN)/monai-robust demo --output_dir demo
@@ -22,6 +22,10 @@ types: install
 
 unit: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
+
+# Damaged files and kills, ten times as many as make test has; tests/hostile/__init__.py tells more.
+hostile: install
+	OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -m hostile --cases 3000 --kills 20
 
 bench: install
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

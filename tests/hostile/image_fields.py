@@ -6,8 +6,9 @@ import gzip
 import io
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom import config as pydicom_config
@@ -24,7 +25,14 @@ _NUMBERS = (b"", b"0", b"1", b"-1", b"nan", b"inf", b"1e400", b"abc", b"0.5,0.4"
 _PAIRS = (b"0\\0", b"-1\\1", b"nan\\1", b"1", b"1\\2\\3", b"0.5,0.5\\0.5", b"", b"\\", b"1e-300\\1", b"2\\0.1")
 _TRIPLES = (b"nan\\0\\0", b"0\\0", b"0\\0\\inf", b"", b"0\\0\\0", b"a\\b\\c", b"1e308\\0\\0", b"0\\0\\3")
 _TEXTS = (b"", b"MONOCHROME1", b"MONOCHROME2", b"RGB", b"PALETTE COLOR", b"YBR_FULL", b"NOTHING", b"\xff\xfe")
-_AXES = (b"1\\0\\0\\1\\0\\0", b"0\\0\\0\\0\\0\\0", b"1\\0\\0\\0\\0\\1", b"nan\\0\\0\\0\\1\\0", b"1\\0\\0", b"2\\0\\0\\0\\2\\0")
+_AXES = (
+    b"1\\0\\0\\1\\0\\0",
+    b"0\\0\\0\\0\\0\\0",
+    b"1\\0\\0\\0\\0\\1",
+    b"nan\\0\\0\\0\\1\\0",
+    b"1\\0\\0",
+    b"2\\0\\0\\0\\2\\0",
+)
 _SYNTAXES = tuple(
     f"1.2.840.10008.1.2{end}".encode()
     for end in ("", ".1", ".2", ".1.99", ".4.50", ".4.70", ".4.80", ".4.90", ".5", ".9.9")
@@ -98,18 +106,23 @@ def _put(owner: Dataset, tag: Tag, kind: str, value: bytes) -> None:  # type: ig
     owner[tag] = RawDataElement(tag, kind, len(value), value, 0, False, True, True)
 
 
-_NIFTI_FIELDS = (
-    [(0, "<i", "sizeof_hdr", (0, 348, 540, -1)), (70, "<h", "datatype", (0, 2, 4, 8, 16, 32, 64, 128, 512, 1536, 2304, 99))]
-    + [(40 + 2 * k, "<h", f"dim[{k}]", (0, 1, 2, 3, 4, 7, 8, -1, 32767, 9, 17)) for k in range(8)]
-    + [(76 + 4 * k, "<f", f"pixdim[{k}]", (0.0, -1.0, 1.0, float("nan"), float("inf"), 1e-30, 3.5)) for k in range(5)]
-    + [(72, "<h", "bitpix", (0, 1, 8, 16, 24, 64)), (108, "<f", "vox_offset", (0.0, 1.0, 352.0, 353.0, 1e9, float("nan"), -352.0))]
-    + [(112, "<f", "scl_slope", (0.0, 1.0, 2.0, -1.0, float("nan"), float("inf"))),
-       (116, "<f", "scl_inter", (0.0, 1.0, float("nan"), float("inf")))]
-    + [(252, "<h", "qform_code", (0, 1, 2, 9, -1)), (254, "<h", "sform_code", (0, 1, 2, 9, -1))]
-    + [(256 + 4 * k, "<f", f"quatern[{k}]", (0.0, 1.0, 2.0, float("nan"))) for k in range(3)]
-    + [(280 + 4 * k, "<f", f"srow[{k}]", (0.0, 1.0, -1.0, float("nan"), float("inf"), 0.3, 1e20)) for k in range(12)]
-    + [(344, "4s", "magic", (b"n+1\0", b"ni1\0", b"n+2\0", b"\0\0\0\0", b"xxxx")), (348, "4s", "extension", (b"\1\0\0\0", b"\xff" * 4))]
-)  # fmt: skip
+_INFINITE, _NO_NUMBER = float("inf"), float("nan")
+_NIFTI_FIELDS: list[tuple[int, str, str, tuple[Any, ...]]] = [
+    (0, "<i", "sizeof_hdr", (0, 348, 540, -1)),
+    (70, "<h", "datatype", (0, 2, 4, 8, 16, 32, 64, 128, 512, 1536, 2304, 99)),
+    (72, "<h", "bitpix", (0, 1, 8, 16, 24, 64)),
+    (108, "<f", "vox_offset", (0.0, 1.0, 352.0, 353.0, 1e9, _NO_NUMBER, -352.0)),
+    (112, "<f", "scl_slope", (0.0, 1.0, 2.0, -1.0, _NO_NUMBER, _INFINITE)),
+    (116, "<f", "scl_inter", (0.0, 1.0, _NO_NUMBER, _INFINITE)),
+    (252, "<h", "qform_code", (0, 1, 2, 9, -1)),
+    (254, "<h", "sform_code", (0, 1, 2, 9, -1)),
+    (344, "4s", "magic", (b"n+1\0", b"ni1\0", b"n+2\0", b"\0\0\0\0", b"xxxx")),
+    (348, "4s", "extension", (b"\1\0\0\0", b"\xff" * 4)),
+    *((40 + 2 * k, "<h", f"dim[{k}]", (0, 1, 2, 3, 4, 7, 8, -1, 32767, 9, 17)) for k in range(8)),
+    *((76 + 4 * k, "<f", f"pixdim[{k}]", (0.0, -1.0, 1.0, _NO_NUMBER, _INFINITE, 1e-30, 3.5)) for k in range(5)),
+    *((256 + 4 * k, "<f", f"quatern[{k}]", (0.0, 1.0, 2.0, _NO_NUMBER)) for k in range(3)),
+    *((280 + 4 * k, "<f", f"srow[{k}]", (0.0, 1.0, -1.0, _NO_NUMBER, _INFINITE, 0.3, 1e20)) for k in range(12)),
+]
 
 
 def damage_nifti(path: Path, random: Random) -> str:
@@ -141,7 +154,9 @@ def damage_png(path: Path, random: Random) -> str:
         fields = list(struct.unpack(">IIBBBBB", chunks[0][1]))
         field = int(random.integers(7))
         sizes = (0, 1, fields[field] - 1, fields[field] + 1, 2 * fields[field], 60000, 2**31)
-        fields[field] = sizes[int(random.integers(7))] if field < 2 else int(random.choice([0, 1, 2, 3, 4, 6, 8, 16, 99]))
+        fields[field] = (
+            sizes[int(random.integers(7))] if field < 2 else int(random.choice([0, 1, 2, 3, 4, 6, 8, 16, 99]))
+        )
         chunks[0] = (b"IHDR", struct.pack(">IIBBBBB", *fields))
         what = f"IHDR {fields}"
     elif action == "drop":
@@ -150,7 +165,12 @@ def damage_png(path: Path, random: Random) -> str:
         chunks.insert(index, chunks[index])
         what = f"{chunks[index][0]!r} twice"
     else:
-        more = [(b"tRNS", b"\0\1"), (b"PLTE", b"\0\0\0\xff\0\0"), (b"gAMA", struct.pack(">I", 100000)), (b"acTL", bytes(8))]
+        more = [
+            (b"tRNS", b"\0\1"),
+            (b"PLTE", b"\0\0\0\xff\0\0"),
+            (b"gAMA", struct.pack(">I", 100000)),
+            (b"acTL", bytes(8)),
+        ]
         chunks.insert(1, more[int(random.integers(4))])
         what = f"more {chunks[1][0]!r}"
     path.write_bytes(content[:8] + b"".join(_chunk(kind, body) for kind, body in chunks))
@@ -179,11 +199,22 @@ def damage_tiff(path: Path, random: Random) -> str:
 def damage_bmp(path: Path, random: Random) -> str:
     """Change one number of a BMP's headers."""
     content = bytearray(path.read_bytes())
-    place, form, name = [(2, "<I", "size"), (10, "<I", "offset"), (14, "<I", "header"), (18, "<i", "width"),
-                         (22, "<i", "height"), (26, "<H", "planes"), (28, "<H", "bits"), (30, "<I", "compression"),
-                         (34, "<I", "image size"), (46, "<I", "colours")][int(random.integers(10))]  # fmt: skip
+    place, form, name = [
+        (2, "<I", "size"),
+        (10, "<I", "offset"),
+        (14, "<I", "header"),
+        (18, "<i", "width"),
+        (22, "<i", "height"),
+        (26, "<H", "planes"),
+        (28, "<H", "bits"),
+        (30, "<I", "compression"),
+        (34, "<I", "image size"),
+        (46, "<I", "colours"),
+    ][int(random.integers(10))]
     before = struct.unpack_from(form, content, place)[0]
-    number = (0, 1, 2, 4, 8, 16, 24, 32, before + 1, max(before - 1, 0), 2 * before, 30000, -before)[int(random.integers(13))]
+    number = (0, 1, 2, 4, 8, 16, 24, 32, before + 1, max(before - 1, 0), 2 * before, 30000, -before)[
+        int(random.integers(13))
+    ]
     struct.pack_into(form, content, place, number % 65536 if form == "<H" else number if form == "<i" else abs(number))
     path.write_bytes(bytes(content))
     return f"{name} is {number}"
@@ -213,5 +244,3 @@ def damage_jpeg(path: Path, random: Random) -> str:
         what = f"frame header at {offset} is {number}"
     path.write_bytes(bytes(content))
     return what
-
-

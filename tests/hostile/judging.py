@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Kind", "LeftOut", "difference"]
+__all__ = ["Kind", "difference"]
 
 Damage = Callable[[Path, np.random.Generator], str]
 
@@ -28,6 +28,7 @@ class Kind:
         reference: somebody else's reading of it; any exception is a refusal.
         difference: says in which way the first is not the second, ``""`` if it is.
         size: bytes of the decoded example, of which reading may take four times as many beside a fixed amount.
+        every: only every so many rounds over all kinds have a case of this one, which takes long.
     """
 
     name: str
@@ -38,10 +39,7 @@ class Kind:
     reference: Callable[[Path], Any]
     difference: Callable[[Any, Any], str]
     size: int = 0
-
-
-class LeftOut:
-    """A reference's entry that the product may leave out, if it says so."""
+    every: int = 1
 
 
 def difference(found: Any, expected: Any, path: str = "") -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hostile import lists, pictures
+from hostile import annotations, dicom, lists, pictures, side_files
 
 __all__ = ["KINDS"]
 
-KINDS = [*pictures.KINDS, *lists.KINDS]
+KINDS = [*dicom.KINDS, *pictures.KINDS, *lists.KINDS, *annotations.KINDS, *side_files.KINDS]

@@ -1,10 +1,8 @@
-"""Images: DICOM as clinics send it, everyday pictures, and volumes; the references are pydicom, Pillow and nibabel."""
+"""Everyday pictures and volumes; the references are Pillow, nibabel, and small readers of MetaImage and NRRD."""
 
 from __future__ import annotations
 
 import gzip
-import io
-import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,217 +11,15 @@ from typing import Any
 import nibabel
 import numpy as np
 from PIL import Image, ImageOps
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_modality_lut
-from pydicom.sequence import Sequence
-from pydicom.uid import (
-    JPEG2000Lossless,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    RLELossless,
-)
 
 from hostile import image_fields
+from hostile.dicom import COLUMNS, ROWS, SLICES, by_reader, by_volume, pattern
 from hostile.judging import Kind, difference
 from hostile.text_fields import damage_header_lines
-from monai_robust.data import SimpleITKReader, load_volume
 
 __all__ = ["KINDS"]
 
-_ROWS, _COLUMNS, _SLICES = 20, 24, 5
 _REC601 = np.array([0.299, 0.587, 0.114])
-
-
-def _pattern(*shape: int, high: int = 4000, seed: int = 0) -> np.ndarray:
-    """Smooth, so that lossy coding keeps it, and everywhere different, so that nothing can change places unseen."""
-    grid = np.add.outer(np.arange(shape[-2]) * 3.0, np.arange(shape[-1]) * 1.7)
-    frames = np.arange(int(np.prod(shape[:-2], dtype=int))).reshape(*shape[:-2], 1, 1) * 7.0
-    return ((grid + frames + seed) / (grid.max() + np.max(frames) + seed + 1) * high).astype(np.int32)
-
-
-# DICOM
-
-
-def _film(pixels: np.ndarray, uid: str, bits: int = 16, **elements: Any) -> Dataset:
-    film = Dataset()
-    film.file_meta = FileMetaDataset()
-    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    film.SOPClassUID = film.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.8.498.{uid}"
-    film.SeriesInstanceUID, film.StudyInstanceUID, film.Modality = "1.2.3.4", "1.2.3", "CT"
-    film.PatientID, film.PatientName = "somebody", "Some^Body"
-    film.Rows, film.Columns = pixels.shape[-2:] if elements.get("SamplesPerPixel", 1) == 1 else pixels.shape[-3:-1]
-    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
-    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = bits, bits, bits - 1, 0
-    film.PixelSpacing = [0.5, 0.4]
-    for name, value in elements.items():
-        setattr(film, name, value)
-    film.PixelData = pixels.astype("<u2" if bits == 16 else "u1").tobytes()
-    film["PixelData"].VR = "OW" if bits == 16 else "OB"
-    return film
-
-
-def _save(film: Dataset, path: Path) -> None:
-    film.save_as(path, enforce_file_format=True)
-
-
-def _native(folder: Path) -> None:
-    stored = (_pattern(_ROWS, _COLUMNS) - 1000).astype("<i2").view("<u2")
-    _save(_film(stored, "1", PixelRepresentation=1, RescaleSlope=2, RescaleIntercept=-24), folder / "film.dcm")
-
-
-def _inverted(folder: Path) -> None:
-    stored = _pattern(_ROWS, _COLUMNS, high=250)
-    film = _film(stored, "2", 8, PhotometricInterpretation="MONOCHROME1", ImagerPixelSpacing=[0.2, 0.1], Modality="DX",
-                 SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1")  # fmt: skip
-    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
-    _save(film, folder / "film.dcm")
-
-
-def _encapsulated(folder: Path, syntax: str, content: bytes, pixels: np.ndarray, bits: int, uid: str) -> None:
-    film = _film(pixels, uid, bits)
-    film.file_meta.TransferSyntaxUID = syntax
-    film.PixelData = encapsulate([content])
-    film["PixelData"].VR = "OB"
-    film["PixelData"].is_undefined_length = True
-    _save(film, folder / "film.dcm")
-
-
-def _rle(folder: Path) -> None:
-    film = _film(_pattern(_ROWS, _COLUMNS), "3", InstanceNumber=1)
-    film.compress(RLELossless, generate_instance_uid=False)
-    _save(film, folder / "film.dcm")
-
-
-def _deflated(folder: Path) -> None:
-    film = _film(_pattern(_ROWS, _COLUMNS), "4")
-    film.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    _save(film, folder / "film.dcm")
-
-
-def _jpeg_film(folder: Path) -> None:
-    pixels, buffer = _pattern(_ROWS, _COLUMNS, high=250), io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG", quality=95)
-    _encapsulated(folder, JPEGBaseline8Bit, buffer.getvalue(), pixels, 8, "5")
-
-
-def _j2k_film(folder: Path) -> None:
-    pixels, buffer = _pattern(_ROWS, _COLUMNS), io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint16)).save(buffer, "JPEG2000", irreversible=False, no_jp2=True)
-    _encapsulated(folder, JPEG2000Lossless, buffer.getvalue(), pixels, 16, "6")
-
-
-def _frames(folder: Path) -> None:
-    _save(_film(_pattern(3, _ROWS, _COLUMNS), "7", NumberOfFrames=3), folder / "film.dcm")
-
-
-def _color_film(folder: Path) -> None:
-    pixels = np.stack([_pattern(_ROWS, _COLUMNS, high=250, seed=seed) for seed in (0, 40, 90)], axis=-1)
-    film = _film(pixels, "8", 8, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
-    _save(film, folder / "film.dcm")
-
-
-def _enhanced(folder: Path) -> None:
-    """Frames out of spatial order, each with a rescale of its own."""
-    heights = [0.0, 4.0, 2.0, 6.0]
-    film = _film(_pattern(4, _ROWS, _COLUMNS), "9", NumberOfFrames=4, Modality="MR")
-    film.SOPClassUID = film.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
-    del film.PixelSpacing
-    film.SharedFunctionalGroupsSequence = [_item(
-        PixelMeasuresSequence=_item(PixelSpacing=[0.5, 0.4], SliceThickness=2),
-        PlaneOrientationSequence=_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
-    )]  # fmt: skip
-    film.PerFrameFunctionalGroupsSequence = [
-        _item(
-            PlanePositionSequence=_item(ImagePositionPatient=[0, 0, height]),
-            PixelValueTransformationSequence=_item(RescaleSlope=1 + height, RescaleIntercept=-5, RescaleType="US"),
-            FrameContentSequence=_item(DimensionIndexValues=[1, place + 1]),
-        )
-        for place, height in enumerate(heights)
-    ]
-    _save(film, folder / "film.dcm")
-
-
-def _item(**elements: Any) -> Dataset:
-    item = Dataset()
-    for name, value in elements.items():
-        setattr(item, name, Sequence([value]) if isinstance(value, Dataset) else value)
-    return item
-
-
-def _series(folder: Path) -> None:
-    place = folder / "series"
-    place.mkdir()
-    for index, pixels in enumerate(_pattern(_SLICES, _ROWS, _COLUMNS)):
-        film = _film(pixels, f"10.{index}", ImagePositionPatient=[0, 0, 2.0 * index], InstanceNumber=_SLICES - index,
-                     ImageOrientationPatient=[1, 0, 0, 0, 1, 0])  # fmt: skip
-        _save(film, place / f"s{(3 * index) % _SLICES}.dcm")
-
-
-def _dicom_frames(path: Path) -> tuple[np.ndarray, Dataset]:
-    """(frames, rows, columns) in modality units, a dense structure bright, colour as its luminance."""
-    film = dcmread(path, force=True)
-    array = film.pixel_array
-    if film.SamplesPerPixel == 3:
-        array = array.astype(np.float64) @ _REC601
-    array = array if array.ndim == 3 else array[None]
-    if film.PhotometricInterpretation == "MONOCHROME1":
-        array = (-1 if film.PixelRepresentation else 2**film.BitsStored - 1) - array.astype(np.int64)
-    groups = film.get("PerFrameFunctionalGroupsSequence")
-    if groups is None:
-        return np.asarray(apply_modality_lut(array, film)), film
-    if len(groups) != len(array):
-        raise ValueError(f"{len(groups)} groups for {len(array)} frames")
-    rescales = [group.PixelValueTransformationSequence[0] for group in groups]
-    frames = [apply_modality_lut(frame, rescale) for frame, rescale in zip(array, rescales, strict=True)]
-    positions = np.array([group.PlanePositionSequence[0].ImagePositionPatient for group in groups], float)
-    shared = film.SharedFunctionalGroupsSequence[0]
-    axes = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    heights = _heights(positions, [axes])
-    film.PixelSpacing = shared.PixelMeasuresSequence[0].PixelSpacing
-    return np.stack([frames[place] for place in np.argsort(heights)]), film
-
-
-def _heights(positions: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
-    if not np.isfinite(positions).all() or np.abs(np.array(axes) - axes[0]).max() > 1e-3:
-        raise ValueError("positions or directions make no volume")
-    rows, columns = axes[0][:3], axes[0][3:]
-    if abs(rows @ columns) > 1e-3 or not np.allclose([rows @ rows, columns @ columns], 1, atol=1e-3):
-        raise ValueError("no directions")
-    heights = positions @ np.cross(rows, columns)
-    if len(heights) > 1 and np.diff(np.sort(heights)).min() < 1e-3:
-        raise ValueError("two at one place")
-    return heights
-
-
-def _plane_spacing(film: Dataset) -> list[float]:
-    """mm in x and y; without any, 1."""
-    values = film.get("PixelSpacing") or film.get("ImagerPixelSpacing") or [1.0, 1.0]
-    rows, columns = (float(value) for value in values)
-    if not (0 < rows < np.inf and 0 < columns < np.inf):
-        raise ValueError("no spacing")
-    return [columns, rows]
-
-
-def _dicom_reference(folder: Path) -> Any:
-    frames, film = _dicom_frames(folder / "film.dcm")
-    pixels = np.moveaxis(frames, 0, -1).swapaxes(0, 1)
-    return {"pixels": pixels[..., 0] if pixels.shape[-1] == 1 else pixels, "spacing": _plane_spacing(film)}
-
-
-def _series_reference(folder: Path) -> Any:
-    read = [_dicom_frames(path) for path in sorted((folder / "series").iterdir())]
-    films = [film for _, film in read]
-    if len({film.SeriesInstanceUID for film in films}) > 1 or len({tuple(_plane_spacing(film)) for film in films}) > 1:
-        raise ValueError("several series, or spacings")
-    axes = [np.array(film.ImageOrientationPatient, float) for film in films]
-    heights = _heights(np.array([film.ImagePositionPatient for film in films], float), axes)
-    frames = np.concatenate([read[place][0] for place in np.argsort(heights)])
-    return {"pixels": np.moveaxis(frames, 0, -1).swapaxes(0, 1), "spacing": _plane_spacing(films[0])}
-
 
 # Everyday pictures
 
@@ -270,7 +66,7 @@ def _pillow_reference(name: str) -> Callable[[Path], Any]:
 
 # Volumes
 
-_VOLUME = _pattern(_SLICES, _ROWS, _COLUMNS).T.astype(np.int16)
+_VOLUME = pattern(SLICES, ROWS, COLUMNS).T.astype(np.int16)
 _AFFINE = np.array([[-0.5, 0, 0, 10], [0, -0.4, 0, 20], [0, 0, 2.0, -30], [0, 0, 0, 1]])
 
 
@@ -290,15 +86,28 @@ def _nifti_reference(name: str) -> Callable[[Path], Any]:
         image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content) if name.endswith("gz") else content)
         values = np.asanyarray(image.dataobj)
         edges = np.linalg.norm(image.affine[:3, :3], axis=0)
-        if not np.isfinite(image.affine).all() or not (edges > 0).all() or np.iscomplexobj(values) or values.dtype.names:
+        if (
+            not np.isfinite(image.affine).all()
+            or not (edges > 0).all()
+            or np.iscomplexobj(values)
+            or values.dtype.names
+        ):
             raise ValueError("no affine, or no grey volume")
         return {"pixels": values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values, "spacing": edges[:2]}
 
     return read
 
 
-_META = {"MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
-         "MET_FLOAT": "f4", "MET_DOUBLE": "f8"}  # fmt: skip
+_META = {
+    "MET_UCHAR": "u1",
+    "MET_CHAR": "i1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
 _NRRD = {"short": "i2", "ushort": "u2", "uchar": "u1", "double": "f8", "float": "f4", "int": "i4", "uint": "u4"}
 
 
@@ -310,7 +119,7 @@ def _meta_image(packed: bool, apart: bool) -> Callable[[Path], None]:
         header = (
             "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
             f"CompressedData = {packed}\n{size}TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n"
-            f"ElementSpacing = 0.5 0.4 2\nDimSize = {_COLUMNS} {_ROWS} {_SLICES}\nElementType = MET_SHORT\n"
+            f"ElementSpacing = 0.5 0.4 2\nDimSize = {COLUMNS} {ROWS} {SLICES}\nElementType = MET_SHORT\n"
             f"ElementDataFile = {'body.raw' if apart else 'LOCAL'}\n"
         ).encode()
         (folder / ("volume.mhd" if apart else "volume.mha")).write_bytes(header + (b"" if apart else body))
@@ -335,7 +144,9 @@ def _meta_reference(name: str) -> Callable[[Path], Any]:
         if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3):
             raise ValueError("no directions")
         sizes = [int(size) for size in fields["DimSize"].split()]
-        return _raw_volume(body, order + _META[fields["ElementType"]], sizes, int(fields["NDims"]), fields["ElementSpacing"].split())
+        return _raw_volume(
+            body, order + _META[fields["ElementType"]], sizes, int(fields["NDims"]), fields["ElementSpacing"].split()
+        )
 
     return read
 
@@ -365,9 +176,10 @@ def _nrrd(packed: bool, apart: bool) -> Callable[[Path], None]:
         body = gzip.compress(body, mtime=0) if packed else body
         header = (
             "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\n"
-            f"sizes: {_COLUMNS} {_ROWS} {_SLICES}\nspace directions: (0.5,0,0) (0,0.4,0) (0,0,2)\n"
+            f"sizes: {COLUMNS} {ROWS} {SLICES}\nspace directions: (0.5,0,0) (0,0.4,0) (0,0,2)\n"
             f"kinds: domain domain domain\nendian: little\nencoding: {'gzip' if packed else 'raw'}\n"
-            f"space origin: (0,0,0)\n{'data file: body.raw' if apart else ''}\n".rstrip("\n") + "\n"
+            f"space origin: (0,0,0)\n{'data file: body.raw' if apart else ''}\n".rstrip("\n")
+            + "\n"
         ).encode()
         (folder / ("volume.nhdr" if apart else "volume.nrrd")).write_bytes(header + (b"" if apart else b"\n" + body))
         if apart:
@@ -394,32 +206,8 @@ def _nrrd_reference(name: str) -> Callable[[Path], Any]:
     return read
 
 
-# The product
-
-
-def _by_reader(name: str, spacing: bool = True) -> Callable[[Path], Any]:
-    def read(folder: Path) -> Any:
-        reader = SimpleITKReader()
-        pixels, meta = reader.get_data(reader.read(folder / name))
-        edges = np.linalg.norm(np.asarray(meta["affine"], float)[:2, :2], axis=0)
-        return {"pixels": pixels, "spacing": edges} if spacing else {"pixels": pixels}
-
-    return read
-
-
-def _by_volume(name: str) -> Callable[[Path], Any]:
-    def read(folder: Path) -> Any:
-        found = load_volume({"image": str(folder / name)})
-        return {"pixels": found["image"][0].numpy(), "spacing": list(found["spacing"][:2])}
-
-    return read
-
-
-_DICOM = {"film": _native, "monochrome1": _inverted, "rle": _rle, "deflated": _deflated, "jpeg": _jpeg_film,
-          "jpeg2000": _j2k_film, "frames": _frames, "color": _color_film, "enhanced": _enhanced}  # fmt: skip
-_DCM = {".dcm": image_fields.damage_dicom}
-_GREY = _pattern(_ROWS, _COLUMNS, high=250).astype(np.uint8)
-_DEEP = _pattern(_ROWS, _COLUMNS, high=60000).astype(np.uint16)
+_GREY = pattern(ROWS, COLUMNS, high=250).astype(np.uint8)
+_DEEP = pattern(ROWS, COLUMNS, high=60000).astype(np.uint16)
 _COLORS = np.stack([_GREY, _GREY[::-1], _GREY[:, ::-1]], axis=-1)
 _CLEAR = np.concatenate([_COLORS, _GREY[::-1, ::-1, None]], axis=-1)
 _PICTURES = {
@@ -435,26 +223,31 @@ _PICTURES = {
     "bmp_grey": _picture("a.bmp", _GREY),
     "bmp_color": _picture("a.bmp", _COLORS),
 }
-_PICTURE_FIELDS = {".png": image_fields.damage_png, ".jpg": image_fields.damage_jpeg, ".tif": image_fields.damage_tiff,
-                   ".bmp": image_fields.damage_bmp}  # fmt: skip
+_PICTURE_FIELDS = {
+    ".png": image_fields.damage_png,
+    ".jpg": image_fields.damage_jpeg,
+    ".tif": image_fields.damage_tiff,
+    ".bmp": image_fields.damage_bmp,
+}
 _ENDS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "bmp": ".bmp"}
-_LINES = {".mha": damage_header_lines, ".mhd": damage_header_lines, ".nrrd": damage_header_lines, ".nhdr": damage_header_lines}
+_LINES = {
+    ".mha": damage_header_lines,
+    ".mhd": damage_header_lines,
+    ".nrrd": damage_header_lines,
+    ".nhdr": damage_header_lines,
+}
 _NII = {".nii": image_fields.damage_nifti, ".nii.gz": image_fields.damage_nifti}
 
 
 def _kinds() -> list[Kind]:
-    size = 8 * _ROWS * _COLUMNS * _SLICES
-    found = [
-        Kind(f"dicom_{name}", write, ["film.dcm"], _DCM, _by_reader("film.dcm"), _dicom_reference, difference, size)
-        for name, write in _DICOM.items()
-    ]
-    found.append(Kind("dicom_series", _series, ["series/*"], _DCM, _by_volume("series"), _series_reference, difference, size))
+    size = 8 * ROWS * COLUMNS * SLICES
+    found = []
     for name, write in _PICTURES.items():
         file = f"a{_ENDS[name.split('_')[0]]}"
-        read, reference = _by_reader(file, spacing=False), _pillow_reference(file)
+        read, reference = by_reader(file, spacing=False), _pillow_reference(file)
         found.append(Kind(name, write, [file], _PICTURE_FIELDS, read, reference, difference, size))
     for name in ("volume.nii", "volume.nii.gz"):
-        for how, read in (("read", _by_reader(name)), ("loaded", _by_volume(name))):
+        for how, read in (("read", by_reader(name)), ("loaded", by_volume(name))):
             kind = f"nifti_{'gz_' if name.endswith('gz') else ''}{how}"
             found.append(Kind(kind, _nifti(name), [name], _NII, read, _nifti_reference(name), difference, size))
     for kind, name, write, reference in (
@@ -466,7 +259,7 @@ def _kinds() -> list[Kind]:
         ("nhdr", "volume.nhdr", _nrrd(False, True), _nrrd_reference),
     ):
         files = [name, "body.raw"] if kind in ("mhd", "nhdr") else [name]
-        found.append(Kind(kind, write, files, _LINES, _by_reader(name), reference(name), difference, size))
+        found.append(Kind(kind, write, files, _LINES, by_reader(name), reference(name), difference, size))
     return found
 
 

@@ -23,11 +23,15 @@ _VALUES: list[Any] = [
     "<b>&", "=1+1", [], {}, [[]], [None], {"a": {"b": 1}}, [1, "a", None], {"_target_": "os.system", "command": "x"},
 ]  # fmt: skip
 _PLACEHOLDER = "@@here@@"
-_RAW = ["[" * 20000, "[" * 20000 + "]" * 20000, '{"a":' * 5000 + "1" + "}" * 5000, "9" * 6000, "-" , "NaN", "1e999", "tru"]
+_DEEP, _NESTED = "[" * 20000, '{"a":' * 5000 + "1" + "}" * 5000
+_RAW = [_DEEP, _DEEP + "]" * 20000, _NESTED, "9" * 6000, "-", "NaN", "1e999", "tru"]
 _CELLS = [
-    "", " ", "nan", "NaN", "inf", "-1", "0", "1.5", "1,5", '"1,5"', "1e999", "9" * 400, "abc", "=1+1", "\0", '"', '""', "'",
-    "é", "x" * 5000, "../outside", CODE, "True", "None", "1\n2", '"1\n2"', "$\\frac{", "covid ", "COVID", "train ", "2024",
+    "", " ", "nan", "NaN", "inf", "-1", "0", "1.5", "1,5", '"1,5"', "1e999", "9" * 400, "abc", "=1+1", "\0", '"', '""',
+    "'", "é", "x" * 5000, "../outside", CODE, "True", "None", "1\n2", '"1\n2"', "$\\frac{", "covid ", "COVID", "train ",
+    "2024",
 ]  # fmt: skip
+_TABLE_ACTIONS = ["drop cell", "add cell", "drop column", "twice column", "drop row", "twice row", "empty row"]
+_TABLE_ACTIONS += ["encoding", "semicolons", "cr", "swap"]
 
 
 def damage_json(path: Path, random: Random) -> str:
@@ -113,8 +117,7 @@ def damage_csv(path: Path, random: Random) -> str:
     row, column = int(random.integers(len(rows))), int(random.integers(len(rows[0])))
     row = 0 if random.random() < 0.2 else row
     column = min(column, len(rows[row]) - 1)
-    action = str(random.choice(["cell"] * 8 + ["drop cell", "add cell", "drop column", "twice column", "drop row",
-                                                "twice row", "empty row", "encoding", "semicolons", "cr", "swap"]))  # fmt: skip
+    action = str(random.choice(["cell"] * 8 + _TABLE_ACTIONS))
     what = f"{action} line {row + 1} column {column + 1}"
     if action == "cell":
         cell = _CELLS[int(random.integers(len(_CELLS)))]
@@ -176,9 +179,11 @@ def damage_header_lines(path: Path, random: Random) -> str:
     lines = list(re.finditer(rb"^([A-Za-z][A-Za-z ]*?)( = |: |:=)([^\n]*)\n", content[:2048], flags=re.MULTILINE))
     line = lines[int(random.integers(len(lines)))]
     numbers = line[3].split()
-    values = [b"", b"0", b"-1", b"nan", b"abc", b"4294967295", b"1e400", b"True", b"False", b"../outside.raw",
-              b"/etc/passwd", b"LIST", b"gzip", b"raw", b"big", b"MET_UCHAR", b"MET_DOUBLE", b"double", b"uchar", b"text",
-              b"3", b"2", line[3] + b" 1", b" ".join(numbers[:-1]), b" ".join(reversed(numbers))]  # fmt: skip
+    values = [
+        b"", b"0", b"-1", b"nan", b"abc", b"4294967295", b"1e400", b"True", b"False", b"../outside.raw", b"/etc/passwd",
+        b"LIST", b"gzip", b"raw", b"big", b"MET_UCHAR", b"MET_DOUBLE", b"double", b"uchar", b"text", b"3", b"2",
+        line[3] + b" 1", b" ".join(numbers[:-1]), b" ".join(reversed(numbers)),
+    ]  # fmt: skip
     if numbers and random.random() < 0.6:
         numbers[int(random.integers(len(numbers)))] = values[int(random.integers(7))]
         value = b" ".join(numbers)
