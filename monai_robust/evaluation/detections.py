@@ -20,6 +20,7 @@ __all__ = ["BOXES", "DETECTIONS", "Detections", "read_detections"]
 
 DETECTIONS = "detections.csv"
 BOXES = "boxes.csv"
+_LARGEST = 1e6  # pixels
 CORNERS = (
     ["xmin", "ymin", "xmax", "ymax"],
     ["xmin", "ymin", "zmin", "xmax", "ymax", "zmax"],
@@ -71,6 +72,7 @@ def read_detections(folder: str | Path, run: Run | None = None) -> Detections:
     samples = set(run.clean["sample_id"])
     found = _read(Path(folder) / DETECTIONS, [*DETAIL_KEYS, "class", "score"])
     true = _read(Path(folder) / BOXES, ["sample_id", "class"])
+    found, true = (table[~table["sample_id"].isin(run.failed)].copy() for table in (found, true))
     for path, table in ((Path(folder) / DETECTIONS, found), (Path(folder) / BOXES, true)):
         _refuse(path, table, ~table["sample_id"].isin(samples), "sample_id is none of the outcomes table")
         classes = range(len(run.classes))
@@ -100,6 +102,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         )
     for name in (set(columns) | set(corners)) - {"sample_id", "perturbation"}:
         table[name] = numbers(table, name, path)
+        _refuse(path, table, table[name].abs() > _LARGEST, f"{name} must not be beyond {_LARGEST:g}")
     half = len(corners) // 2
     for low, high in zip(corners[:half], corners[half:], strict=True):
         _refuse(path, table, table[high] < table[low], f"{high} must not be below {low}")

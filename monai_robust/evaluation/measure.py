@@ -9,10 +9,10 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -30,19 +30,21 @@ from monai_robust.data import same_size_batches
 from monai_robust.data.files import write_whole
 from monai_robust.data.side_files import read_object
 from monai_robust.engines.common import MASK_KEY
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, BadSampleError, NotFiniteError
 from monai_robust.evaluation.details import DetailsWriter, write_true_details
+from monai_robust.evaluation.failures import Failures, named
 from monai_robust.evaluation.perturbations import Sweep, Victim
-from monai_robust.evaluation.run import write_run_info
+from monai_robust.evaluation.run import read_failed, write_run_info
 from monai_robust.evaluation.sanity import check_sanity
 from monai_robust.evaluation.shown import Pictures, Shown
 from monai_robust.evaluation.table import OutcomesWriter, outcome_columns
 from monai_robust.tasks import Inferred, Task
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import holds_nan, plain
 
 __all__ = ["Measurement"]
 
 Batch = Mapping[str, Any]
+Measured = tuple[dict[str, list[Any]], list[Any]]
 # Batches whose radii are searched together: enough that the places of a batch stay taken.
 _BLOCK = 4
 
@@ -52,6 +54,9 @@ class Measurement:
 
     The table is written as the work goes, batch by batch. A stopped measurement that is started again with the same
     arguments continues where it stopped and ends with the identical table; with others it is refused.
+    A sample that fails (it cannot be read, network or loss raise on it, or answer NaN) has empty cells there, is listed
+    in ``run.json`` with the reason, and is left out of every report; where more than a tenth fail, or all of a batch
+    alike, the measurement stops with a name.
 
     Args:
         network: in the state that is to be measured; it is evaluated in evaluation mode.
@@ -137,13 +142,16 @@ class Measurement:
         Returns:
             The folder.
         """
-        self.items = getattr(self.dataset, "items", None) or [self.dataset[i] for i in range(len(self.dataset))]  # type: ignore[arg-type]
+        self.items = getattr(self.dataset, "items", None) or [self._item(i) for i in range(len(self.dataset))]  # type: ignore[arg-type]
         items = self.items
         self._check(items)
         sample_ids = [str(item["sample_id"]) for item in items]
         self.folder.mkdir(parents=True, exist_ok=True)
         about = self._about(items)
-        self._claim(about)
+        known = self._claim(about)
+        self.failures = Failures(
+            known, len(items), lambda listed: write_run_info(self.folder, {**about, "failed": listed})
+        )
         with untouched(self.network):
             table = self.folder / "outcomes.csv"
             batches = same_size_batches(items, self.batch_size)
@@ -156,8 +164,15 @@ class Measurement:
         for table in self.training_tables:
             if table.is_file():
                 write_whole(self.folder / table.name, table.read_bytes())
-        write_run_info(self.folder, {**about, "finished": _now()})
+        write_run_info(self.folder, {**about, "failed": self.failures.listed, "finished": _now()})
+        self.failures.tell()
         return self.folder
+
+    def _item(self, place: int) -> Mapping[str, Any]:
+        try:
+            return self.dataset[place]
+        except Exception as error:
+            raise BadSampleError(f"sample {place} of the data set (from 0) cannot be read: {error}") from error
 
     def _check(self, items: Sequence[Mapping[str, Any]]) -> None:
         if not items:
@@ -167,8 +182,16 @@ class Measurement:
             if key not in {**items[0], **made}:
                 raise BadInputError(f"the data set's items have no {key!r}; they have {', '.join(map(str, items[0]))}")
 
+    @cached_property
+    def _masked(self) -> bool:
+        """Whether the data set's items bring a mask, by the first one that can be read."""
+        for place in range(len(self.items)):
+            with suppress(Exception):  # found and listed where it is measured
+                return MASK_KEY in self.dataset[place]
+        return MASK_KEY in self._item(0)
+
     def _loader(self, batches: Sequence[Sequence[int]], num_workers: int = 0) -> DataLoader:
-        masked = (MASK_KEY,) if MASK_KEY in self.dataset[0] else ()
+        masked = (MASK_KEY,) if self._masked else ()
         keys = ("image", "label", "sample_id", "patient_id", *masked, *self.groups)
         collate = partial(_collate, keys)
         return DataLoader(self.dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate)
@@ -208,21 +231,97 @@ class Measurement:
         left = [block for block in blocks if block[-1][0] >= min(done.values())]
         loaded = iter(self._loader([batch for block in left for batch in block], self.num_workers))
         for block in left:
-            batches = [next(loaded) for _ in block]
-            victims = [self._victim(batch) for batch in batches]
-            perturbed = sweep.over(Victim.joined(victims))
+            found = [_attempt(loaded) for _ in block]
+            try:
+                batches = [_given(batch) for batch in found]
+                victims = [self._victim(batch) for batch in batches]
+                perturbed = sweep.over(Victim.joined(victims))
+                for severity in severities:
+                    bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
+                    parts = perturbed(severity).split([len(one.inputs) for one in victims])
+                    for places, batch, victim, part in zip(block, batches, victims, parts, strict=True):
+                        if places[0] >= writer.done(sweep.name, severity):
+                            measured = self._measured(sweep, batch, self._shown(victim, part))
+                            self._write(sweep, severity, [measured], writer, details)
+                            bar.update(len(places))
+            except Exception as error:
+                self._one_by_one(sweep, severities, block, writer, details, error)
+
+    def _measured(self, sweep: Sweep, batch: Batch, shown: Shown) -> Measured:
+        """Rows of the outcomes table, and of the table of details, if there is one."""
+        own = self.task.details(shown.outputs, shown.targets) if self.task.detail_table else []
+        return self._rows(sweep, batch, shown), own
+
+    def _write(
+        self,
+        sweep: Sweep,
+        severity: float,
+        parts: Sequence[Measured],
+        writer: OutcomesWriter,
+        details: DetailsWriter | None,
+    ) -> None:
+        """Write a batch that was measured in parts."""
+        rows = {name: [value for own, _ in parts for value in own[name]] for name in parts[0][0]}
+        if details is not None:
+            details.append(sweep.name, severity, rows["sample_id"], [one for _, own in parts for one in own])
+        writer.append(sweep.name, severity, rows)
+
+    def _one_by_one(
+        self,
+        sweep: Sweep,
+        severities: Sequence[float],
+        block: Sequence[Sequence[int]],
+        writer: OutcomesWriter,
+        details: DetailsWriter | None,
+        error: Exception,
+    ) -> None:
+        """Measure the samples of a block each by itself, after an error, and list those on which it is met again.
+
+        Raises:
+            Exception: ``error``, where every sample meets one, unless it is the samples that are bad.
+        """
+        found = {place: self._alone(sweep, severities, place) for places in block for place in places}
+        failed = {place: one[1] for place, one in found.items() if one[1] is not None}
+        if len(failed) == len(found) > 1 and not isinstance(error, BadSampleError):
+            if isinstance(error, BadInputError):
+                raise error
+            first = next(iter(failed))
+            raise named(str(self.items[first]["sample_id"]), sweep.name, severities[0], error) from error
+        for place, (own, reason) in found.items():
+            if reason is not None:
+                self.failures.add(str(self.items[place]["sample_id"]), sweep.name, severities[len(own)], reason)
+        for at, severity in enumerate(severities):
+            for places in block:
+                if places[0] >= writer.done(sweep.name, severity):
+                    empty = self._empty(sweep, writer.columns)
+                    rows = [found[place][0][at] if at < len(found[place][0]) else empty(place) for place in places]
+                    self._write(sweep, severity, rows, writer, details)
+
+    def _alone(self, sweep: Sweep, severities: Sequence[float], place: int) -> tuple[list[Measured], Exception | None]:
+        """What one sample gives at each severity, as far as it goes, and what stopped it."""
+        measured: list[Measured] = []
+        try:
+            batch = next(iter(self._loader([[place]])))
+            victim = self._victim(batch)
+            perturbed = sweep.over(victim)
             for severity in severities:
-                bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
-                parts = perturbed(severity).split([len(one.inputs) for one in victims])
-                for places, batch, victim, part in zip(block, batches, victims, parts, strict=True):
-                    if places[0] < done[severity]:
-                        continue
-                    shown = self._shown(victim, part)
-                    if details is not None:
-                        own = self.task.details(shown.outputs, shown.targets)
-                        details.append(sweep.name, severity, victim.sample_ids, own)
-                    writer.append(sweep.name, severity, self._rows(sweep, batch, shown))
-                    bar.update(len(places))
+                measured.append(self._measured(sweep, batch, self._shown(victim, perturbed(severity))))
+        except Exception as error:
+            return measured, error
+        return measured, None
+
+    def _empty(self, sweep: Sweep, columns: Sequence[str]) -> Callable[[int], Measured]:
+        """Rows without outcomes, of samples that failed."""
+
+        def row(place: int) -> Measured:
+            item = self.items[place]
+            known: dict[str, Any] = {
+                name: str(item.get(name, "")) for name in ("sample_id", "patient_id", *self.groups)
+            }
+            known["norm"] = sweep.norm
+            return {name: [known.get(name)] for name in columns if name not in ("perturbation", "severity")}, [[]]
+
+        return row
 
     def _details(
         self, writer: OutcomesWriter, sample_ids: Sequence[str]
@@ -245,7 +344,12 @@ class Measurement:
         """What would be right, for a task with a table of details."""
         if not self.task.truth_table:
             return
-        true = [own for batch in self._loader(batches) for own in self.task.true_details(plain(batch["label"]))]
+        failed = self.failures.ids
+        good = [[place for place in batch if sample_ids[place] not in failed] for batch in batches]
+        loaded = self._loader([batch for batch in good if batch])
+        labels = [own for batch in loaded for own in self.task.true_details(plain(batch["label"]))]
+        known = dict(zip([place for batch in good for place in batch], labels, strict=True))
+        true = [known.get(place, []) for place in range(len(sample_ids))]
         path = self.folder / f"{self.task.truth_table}.csv"
         write_true_details(path, self.task.truth_columns(), sample_ids, true)
 
@@ -265,6 +369,9 @@ class Measurement:
     def _shown(self, victim: Victim, perturbed: Tensor) -> Shown:
         with torch.no_grad():
             outputs = self.task.forward(self.network, perturbed, victim.targets)
+            missing = holds_nan(outputs, len(perturbed)).nonzero().flatten().tolist()
+            if missing:
+                raise NotFiniteError("the network's outputs hold NaN", missing).among(victim.sample_ids)
             outcomes = self.task.outcomes(outputs, victim.targets)
         return Shown(victim.inputs, perturbed, victim.targets, outputs, outcomes, victim.mask)
 
@@ -308,8 +415,12 @@ class Measurement:
             raise BadInputError(f"there is no checkpoint {path}; name the file that the network's weights came from")
         return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
-    def _claim(self, about: dict[str, Any]) -> None:
-        """Write ``run.json``, or go on with the one that is there if it is about the same measurement."""
+    def _claim(self, about: dict[str, Any]) -> list[dict[str, Any]]:
+        """Write ``run.json``, or go on with the one that is there if it is about the same measurement.
+
+        Returns:
+            The samples that failed before.
+        """
         path = self.folder / "run.json"
         if path.exists():
             try:
@@ -324,10 +435,11 @@ class Measurement:
                     f"{self.folder} holds another measurement (other {', '.join(changed)}); measure into another folder"
                 )
             about["started"] = before.get("started")
-        elif (self.folder / "outcomes.csv").exists():
+            return read_failed(before, path)
+        if (self.folder / "outcomes.csv").exists():
             raise BadInputError(f"{self.folder} holds an outcomes.csv without run.json; measure into another folder")
-        else:
-            write_run_info(self.folder, about)
+        write_run_info(self.folder, about)
+        return []
 
     def _sanity(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Whether the outcomes of the attacks can be trusted."""
@@ -345,6 +457,7 @@ class Measurement:
                 samples=self.sanity_samples,
                 higher_is_better=self.task.higher_is_better,
                 groups=self.groups,
+                left_out=self.failures.ids,
                 seed=self.seed,
                 progress=self.progress,
             )
@@ -357,7 +470,9 @@ class Measurement:
 
     def _gallery(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
-        chosen = self.task.examples(items, self.classes)
+        failed = self.failures.ids
+        good = [place for place, item in enumerate(items) if str(item["sample_id"]) not in failed]
+        chosen = [good[place] for place in self.task.examples([items[place] for place in good], self.classes)]
         groups = same_size_batches([items[index] for index in chosen], len(chosen)) if chosen else []
         batches = list(self._loader([[chosen[place] for place in group] for group in groups]))
         if not batches or batches[0]["image"].ndim != 4:
@@ -369,6 +484,20 @@ class Measurement:
                 shown = self._shown(victim, sweep.over(victim)(severity))
                 gallery.add((sweep.name, severity), shown, self.task, self.classes)
         gallery.write(self.folder / "gallery.npz")
+
+
+def _attempt(loaded: Iterator[Any]) -> Batch | Exception:
+    """The next batch, or what loading it met; the batches after it can be loaded."""
+    try:
+        return next(loaded)
+    except Exception as error:
+        return error
+
+
+def _given(batch: Batch | Exception) -> Batch:
+    if isinstance(batch, Exception):
+        raise batch
+    return batch
 
 
 def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -22,7 +22,7 @@ from monai_robust.evaluation.figures import gallery_figure
 from monai_robust.evaluation.gallery import Caption, Gallery
 from monai_robust.evaluation.nearest_section import nearest_frames, nearest_sections
 from monai_robust.evaluation.readings import TaskReading, reading_of
-from monai_robust.evaluation.run import Run, check_comparable, read_run
+from monai_robust.evaluation.run import INFO, Run, check_comparable, read_run
 from monai_robust.evaluation.sanity_section import sanity_caveat, sanity_frames, sanity_sections
 from monai_robust.evaluation.sections import MISSING, NORMS, Picture, Section, listed, number, perturbation_label
 from monai_robust.evaluation.summary import mean_input_norm
@@ -71,7 +71,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
     runs = [read_run(folder) for folder in folders]
     check_comparable(runs)
-    reading = reading_of(runs[0].task)
+    reading = _reading(runs[0])
     for run in runs:
         reading.check(run)
     frames = {**reading.frames(runs), **nearest_frames(runs), **training_frames(runs), **sanity_frames(runs)}
@@ -83,6 +83,13 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     ]
     _write_tables(output.with_name(f"{output.stem}_tables"), runs, frames, sections)
     return write_whole(output, _page(runs, reading, frames, sections, output.stem).encode())
+
+
+def _reading(run: Run) -> TaskReading:
+    try:
+        return reading_of(run.task)
+    except BadInputError as error:
+        raise BadInputError(f"{run.folder / INFO}: {error}") from None
 
 
 def _page(

@@ -19,7 +19,7 @@ from monai_robust.evaluation.findings import Sanity, read_sanity
 from monai_robust.evaluation.gallery import Gallery, read_gallery
 from monai_robust.evaluation.table import CLEAN, read_outcomes
 
-__all__ = ["Perturbation", "Run", "check_comparable", "read_run", "write_run_info"]
+__all__ = ["Perturbation", "Run", "check_comparable", "read_failed", "read_run", "write_run_info"]
 
 OUTCOMES = "outcomes.csv"
 INFO = "run.json"
@@ -42,6 +42,13 @@ class _Skipped(TypedDict, total=False):
     reason: str
 
 
+class _Failed(TypedDict):
+    sample_id: str
+    perturbation: Name
+    severity: float
+    reason: str
+
+
 class _Info(TypedDict, total=False):
     """What ``run.json`` holds, ``perturbations`` apart; what is not listed here is shown and nothing more."""
 
@@ -59,6 +66,7 @@ class _Info(TypedDict, total=False):
     checkpoint: _Checkpoint | None
     weights_sha256: Line | None
     skipped: list[_Skipped] | None
+    failed: list[_Failed] | None
     machine: Line | None
     started: Line | None
     finished: Line | None
@@ -130,6 +138,11 @@ class Run:
         return list(self.info.get("groups") or [])
 
     @property
+    def failed(self) -> frozenset[str]:
+        """Ids of the samples on which something failed; they are not among the outcomes."""
+        return frozenset(one["sample_id"] for one in self.info.get("failed") or [])
+
+    @property
     def clean(self) -> pd.DataFrame:
         return self.outcomes[self.outcomes["perturbation"] == CLEAN]
 
@@ -142,11 +155,22 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     info = _read_info(folder / INFO)
-    outcomes = read_outcomes(folder / OUTCOMES, info.get("groups") or [])
+    failed = info.get("failed") or []
+    outcomes = read_outcomes(folder / OUTCOMES, info.get("groups") or [], {one["sample_id"] for one in failed})
+    info["skipped"] = [*(info.get("skipped") or []), *map(_as_skipped, failed)]
     perturbations = _perturbations(folder / INFO, info["perturbations"])
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
     return Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder))
+
+
+def read_failed(info: Mapping[str, Any], path: str | Path) -> list[dict[str, Any]]:
+    """The samples that failed, as ``run.json`` lists them.
+
+    Raises:
+        BadInputError: for a list of another kind.
+    """
+    return checked(list[_Failed], info.get("failed") or [], str(path), "failed")
 
 
 def write_run_info(folder: str | Path, info: Mapping[str, Any]) -> Path:
@@ -186,6 +210,11 @@ def _read_info(path: Path) -> dict[str, Any]:
     if missing:
         raise BadInputError(f"{path} lacks {', '.join(missing)}")
     return fields_of(_Info, info, str(path))
+
+
+def _as_skipped(failed: _Failed) -> _Skipped:
+    where = f"{failed['perturbation']} at severity {failed['severity']:g}"
+    return {"file": failed["sample_id"], "reason": f"it failed under {where}: {failed['reason']}"}
 
 
 def _perturbations(path: Path, entries: Sequence[Any]) -> tuple[Perturbation, ...]:

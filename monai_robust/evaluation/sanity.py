@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ def check_sanity(
     samples: int,
     higher_is_better: bool,
     groups: Sequence[str] = (),
+    left_out: Collection[str] = (),
     seed: int = 0,
     progress: bool = False,
 ) -> Sanity:
@@ -46,6 +47,7 @@ def check_sanity(
         samples: n, at most.
         higher_is_better: of the task's score.
         groups: group columns of the table.
+        left_out: ids of samples on which something failed.
         seed: of a network that answers at random.
         progress: show a bar.
 
@@ -61,6 +63,7 @@ def check_sanity(
     ):
         return before
     outcomes = read_outcomes(Path(folder) / "outcomes.csv", groups)
+    outcomes.loc[outcomes["sample_id"].isin(left_out), "score"] = np.nan
     findings: list[Finding] = []
     if attacks:
         with torch.random.fork_rng():

@@ -15,7 +15,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -195,12 +195,13 @@ class OutcomesWriter:
         return BadInputError(f"{self.path} cannot be continued: {reason}; choose another output folder")
 
 
-def read_outcomes(path: str | Path, groups: Iterable[str] = ()) -> pd.DataFrame:
+def read_outcomes(path: str | Path, groups: Iterable[str] = (), without: Collection[str] = ()) -> pd.DataFrame:
     """Read an outcomes table.
 
     Args:
         path: the table.
         groups: group columns; they are kept as text, whatever they look like.
+        without: ids of samples to leave out, on which something failed.
 
     Returns:
         One row for each sample, perturbation and severity. Ids, perturbation, norm and groups are text, the measured
@@ -217,6 +218,10 @@ def read_outcomes(path: str | Path, groups: Iterable[str] = ()) -> pd.DataFrame:
     table = read_table(path, "outcomes table", whole=True)
     if table.empty:
         raise BadInputError(f"the outcomes table {path} holds no rows")
+    if len(without) and "sample_id" in table:
+        table = table[~table["sample_id"].isin(list(without))]
+        if table.empty:
+            raise BadInputError(f"something failed on every sample of {path}; run.json beside it says what")
     missing = [name for name in (*KEYS, *groups, *MEASURED, "score") if name not in table]
     if missing:
         raise BadInputError(f"{path} has no column {missing[0]!r}; its columns are {_listed(table.columns)}")

@@ -1,0 +1,65 @@
+"""Samples on which something fails while a measurement runs: they are listed and left out, and the rest goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from monai_robust.errors import BadInputError, BadSampleError
+
+__all__ = ["Failures"]
+
+_LOG = logging.getLogger(__name__)
+_SHARE = 10  # at most every tenth sample may fail: more of them are no exceptions
+_LONGEST = 300
+
+
+class Failures:
+    """What failed on which sample, kept in ``run.json`` before its empty rows are written to the table.
+
+    Args:
+        known: what a stopped measurement listed before.
+        samples: number of samples of the data set; a tenth of them, or one, may fail.
+        save: writes the list.
+    """
+
+    def __init__(
+        self, known: Sequence[Mapping[str, Any]], samples: int, save: Callable[[list[dict[str, Any]]], object]
+    ) -> None:
+        self.listed = [dict(one) for one in known]
+        self.most = max(samples // _SHARE, 1)
+        self._save = save
+
+    @property
+    def ids(self) -> frozenset[str]:
+        return frozenset(str(one["sample_id"]) for one in self.listed)
+
+    def add(self, sample_id: str, perturbation: str, severity: float, error: Exception) -> None:
+        """List a sample.
+
+        Raises:
+            BadSampleError: with its name, where more samples fail than can be left out.
+        """
+        reason = f"{error}" if isinstance(error, BadInputError) else f"{type(error).__name__}: {error}"
+        reason = " ".join(reason.split())[:_LONGEST]
+        entry = {"sample_id": sample_id, "perturbation": perturbation, "severity": severity, "reason": reason}
+        if len(self.ids | {sample_id}) > self.most:
+            raise named(sample_id, perturbation, severity, error) from error
+        if entry not in self.listed:
+            self.listed.append(entry)
+            self._save(self.listed)
+
+    def tell(self) -> None:
+        """Warn of how many there are; their names stand in ``run.json``."""
+        if self.listed:
+            _LOG.warning("%d samples failed and are left out; run.json lists them with the reasons", len(self.ids))
+
+
+def named(sample_id: str, perturbation: str, severity: float, error: Exception) -> BadSampleError:
+    """The error that stops a measurement at a sample."""
+    reason = f"{error}" if isinstance(error, BadInputError) else f"{type(error).__name__}: {error}"
+    return BadSampleError(
+        f"sample {sample_id!r} cannot be measured ({perturbation} at severity {severity:g}): {reason:.{_LONGEST}}; "
+        "what is measured stays, and the same command goes on once it is mended"
+    )
