@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_robust.errors import BadInputError, BadSampleError
-from monai_robust.transforms import CORRUPTIONS, ContrastShift, corruption
+from monai_robust.transforms import CORRUPTIONS, ContrastShift, SaltAndPepperCorruption, corruption
 
 SEVERITIES = {"gaussian": 0.1, "speckle": 0.5, "salt_and_pepper": 0.3, "contrast_high": 2.0, "contrast_low": 0.4}
 
@@ -57,6 +57,22 @@ def test_salt_and_pepper_replace_the_stated_share_half_by_each(amount: float) ->
     assert (noisy == 1).float().mean().item() == pytest.approx(amount / 2, abs=0.006)
     assert (noisy == 0).float().mean().item() == pytest.approx(amount / 2, abs=0.006)
     assert torch.equal(noisy[(noisy != 0) & (noisy != 1)], x[(noisy != 0) & (noisy != 1)])
+
+
+def test_salt_and_pepper_replace_a_pixel_in_all_of_its_channels() -> None:
+    x = torch.full((3, 200, 200), 0.4)
+    noisy = corruption("salt_and_pepper", 0.3)(x)
+    assert torch.equal(noisy, noisy[:1].expand(3, -1, -1))  # a grey image stays grey
+    assert (noisy != x).any(dim=0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(noisy[:1], corruption("salt_and_pepper", 0.3)(x[:1]))
+    own = SaltAndPepperCorruption(0.3, per_channel=True)(x)
+    assert (own != x).any(dim=0).float().mean().item() == pytest.approx(1 - 0.7**3, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "speckle"])
+def test_electronic_noise_is_of_each_channel_by_itself(name: str) -> None:
+    noise = corruption(name, 0.01)(torch.full((3, 100, 100), 0.5)).flatten(1)
+    assert torch.corrcoef(noise)[0, 1:].abs().max() < 0.05
 
 
 def test_contrast_corruptions_are_contrast_shifts() -> None:

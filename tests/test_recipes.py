@@ -84,6 +84,17 @@ def test_default_weights():
     assert RECIPES["advl"].weight == RECIPES["dataaug"].weight == 1.0
 
 
+def test_a_recipe_without_a_lambda_has_no_weight_whatever_was_given(caplog):
+    without = {"erm", "at", "sat", "amat"}
+    assert {name for name, recipe in RECIPES.items() if recipe.weight is None} == without
+    for name in without:
+        assert make_recipe(name, weight=3.5).weight is None
+        assert f"the recipe {name!r} has no lambda, so the weight 3.5 changes nothing" in caplog.text
+    assert Recipe({"clean": 0.5, "adv": 0.5}, weight=2.0).weight is None
+    assert Recipe({"clean": 1}, consistent=("clean", "adv")).weight == 12.0
+    assert Recipe({"clean": "lambda"}).weight == 12.0
+
+
 def test_rtda_over_two_augmented_domains_agrees_over_four_views(outputs):
     y = torch.tensor([0, 2, 1, 1])
     recipe = make_recipe("rtda", augmented=("aug", "aug_low"))

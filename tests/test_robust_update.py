@@ -398,3 +398,20 @@ def test_a_sample_without_any_loss_term_keeps_its_margin():
     margins.attach(trainer)
     trainer.run()
     assert [margins.margins[name] for name in "01"] == [0.5, 1.0]
+
+
+def test_what_is_recorded_of_a_training_is_what_it_has():
+    attack, views, radii = PGD(eps=0.5, steps=2), VIEWS, WarmupRadius(0.5, 1)
+    found = {
+        name: RobustUpdate(name, attack, views=views, margins=radii if RECIPES[name].margins else None).settings
+        for name in RECIPES
+    }
+    assert {name for name, own in found.items() if own["weight"] is None} == {"erm", "at", "sat", "amat"}
+    assert {name for name, own in found.items() if own["attack"] is None} == {"erm", "dataaug", "augmix"}
+    assert {name for name, own in found.items() if own["eps"] is None} == {"erm", "dataaug", "augmix", "amat"}
+    assert found["sat"]["attack"] == attack.settings()
+    assert found["rtda"]["weight"] == 12.0
+    assert "eps" not in found["amat"]["attack"]
+    margins = AdaptiveMargins(0.25, {"loss": 1.0})
+    assert RobustUpdate("amat", attack, margins=margins).settings["step"] == 0.25
+    assert RobustUpdate("at", lambda network, inputs, targets, eps=None, task=None: inputs).settings["eps"] is None

@@ -177,6 +177,18 @@ class RobustUpdate:
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What training has of ``recipe, weight, attack, eps, step``, for its record; None for what it has not."""
+        attack = self.attack if "adv" in self.recipe.views else None
+        return {
+            "recipe": self.recipe.name,
+            "weight": self.recipe.weight,
+            "attack": attack.settings() if hasattr(attack, "settings") else attack and repr(attack),
+            "eps": None if self.margins is not None else getattr(attack, "eps", None),
+            "step": getattr(self.margins, "step", None),
+        }
+
     def _check(self, task: Task) -> None:
         """Refuse views that make no sense for a task."""
         if self.recipe.compares_classes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from monai_robust.recipes.recipe import LAMBDA, Recipe
 from monai_robust.tasks import PredictionDivergence
 
 __all__ = ["RECIPES", "make_recipe"]
+
+_LOG = logging.getLogger(__name__)
 
 # Up to amat, lambda is printed in no paper. For the agreement of views 12 is AugMix's own; where it weighs a second
 # supervised view (advl, dataaug) 1 weighs both alike, since 12 would only multiply the learning rate.
@@ -54,7 +57,7 @@ def make_recipe(name: str, *, weight: float | None = None, augmented: Sequence[s
 
     Args:
         name: one of ``RECIPES``.
-        weight: the equation's lambda; the preset's by default.
+        weight: the equation's lambda; the preset's by default. Where the equation has none, a warning is logged.
         augmented: names of the augmented views that must agree, in place of the preset's, where there are more
             domains than one: ``("aug", "aug_low")`` for high and low contrast (rtda section 5.3).
 
@@ -66,6 +69,8 @@ def make_recipe(name: str, *, weight: float | None = None, augmented: Sequence[s
     recipe = RECIPES[name]
     if weight is not None:
         recipe = replace(recipe, weight=weight)
+        if not recipe.has_weight:
+            _LOG.warning("the recipe %r has no lambda, so the weight %g changes nothing", name, weight)
     if augmented is None:
         return recipe
     presets = [view for view in recipe.consistent if view not in ("clean", "adv")]

@@ -29,7 +29,8 @@ class Recipe:
     Args:
         supervised: weight of the task loss on each view; the string ``"lambda"`` stands for ``weight``.
         consistent: two or more views whose predictions must agree; none for no such term.
-        weight: the lambda of the papers' equations.
+        weight: the lambda of the papers' equations, 12 by default; None in a recipe whose equation has none, whatever
+            is given.
         consistency: ``[outputs, ...] -> (B,)``, the outputs in the order of ``consistent``; the Jensen-Shannon
             divergence by default (rtda eq. 8). It and ``kullback_leibler`` compare class distributions, and what the
             outputs are must then be known; a measure of your own takes any outputs.
@@ -50,7 +51,7 @@ class Recipe:
 
     supervised: Mapping[str, float | str]
     consistent: Sequence[str] = ()
-    weight: float = 12.0
+    weight: float | None = None
     consistency: Callable[[Sequence[Tensor]], Tensor] = field(default=jensen_shannon, repr=False)
     name: str = "custom"
     margins: bool = False
@@ -69,13 +70,22 @@ class Recipe:
             raise BadInputError(f"the recipe {self.name!r} has an objective for an attack, and no view 'adv' to attack")
         if self.sample_weight is not None and not self.consistent:
             raise BadInputError(f"the recipe {self.name!r} weighs the agreement of no views; name them in `consistent`")
-        for view, weight in {**self.supervised, "lambda": self.weight}.items():
+        given = {} if self.weight is None else {LAMBDA: self.weight}
+        for view, weight in {**self.supervised, **given}.items():
             number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 <= weight < float("inf")
             if not number and weight != LAMBDA:
                 raise BadInputError(
                     f"the recipe {self.name!r} has the weight {weight!r} for {view!r}; "
                     "it must be a number of at least 0"
                 )
+        # What is written down as lambda is what the loss is weighed with: nothing where there is nothing to weigh.
+        settled = (12.0 if self.weight is None else self.weight) if self.has_weight else None
+        object.__setattr__(self, "weight", settled)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether the recipe's equation has a lambda."""
+        return bool(self.consistent) or LAMBDA in self.supervised.values()
 
     @property
     def compares_classes(self) -> bool:
@@ -107,8 +117,9 @@ class Recipe:
             prediction: ``(outputs, targets) -> `` the logits in which views must agree (``Task.agreeing``).
         """
         terms = []
+        lam = self.weight or 0.0
         for view, weight in self.supervised.items():
-            factor = self.weight if isinstance(weight, str) else weight
+            factor = lam if isinstance(weight, str) else weight
             value = _scalar(loss_function(outputs[view], targets))
             if self.boost is not None:
                 value = value + self.boost(prediction(outputs[view], targets), targets).mean()
@@ -118,7 +129,7 @@ class Recipe:
             apart = self.consistency(views)
             if self.sample_weight is not None:
                 apart = self.sample_weight(views, targets) * apart
-            terms.append(self.weight * apart.mean())
+            terms.append(lam * apart.mean())
         total = terms[0]
         for term in terms[1:]:
             total = total + term

@@ -108,9 +108,19 @@ class SpeckleCorruption(Corruption):
 
 
 class SaltAndPepperCorruption(Corruption):
-    """Each value is replaced with probability ``severity``, by 1 (salt) or 0 (pepper) with equal chance.
+    """Each pixel is replaced with probability ``severity``, by 1 (salt) or 0 (pepper) with equal chance.
 
-    Source: Martinez-Martinez and Nabavi 2023, section III B: amount 0.1 to 1.
+    A pixel is replaced in all of its channels at once: it is white or black, as a dead or saturated element of a
+    detector is, the share of replaced pixels is the severity whatever the number of channels, and a grey image that was
+    repeated to three channels stays grey. With ``per_channel`` every channel is drawn by itself, as scikit-image does,
+    so that of three channels 1 - (1 - severity)^3 of the pixels are touched.
+
+    Source: Martinez-Martinez and Nabavi 2023, section III B: "replacing random pixels", amount 0.1 to 1.
+
+    Args:
+        severity: the share of replaced pixels, 0 to 1.
+        seed: of the noise, where no generator is given.
+        per_channel: draw every channel by itself.
     """
 
     name = "salt_and_pepper"
@@ -118,9 +128,14 @@ class SaltAndPepperCorruption(Corruption):
     lowest = 0.0
     highest = 1.0
 
+    def __init__(self, severity: float, seed: int = 0, *, per_channel: bool = False) -> None:
+        super().__init__(severity, seed)
+        self.per_channel = per_channel
+
     def _corrupted(self, values: Tensor, generator: Generator) -> Tensor:
-        replaced = _uniform(values, generator) < self.severity
-        salt = _uniform(values, generator) < 0.5
+        drawn = values if self.per_channel else values[:1]
+        replaced = _uniform(drawn, generator) < self.severity
+        salt = _uniform(drawn, generator) < 0.5
         return torch.where(replaced, salt.to(values.dtype), values)
 
 
