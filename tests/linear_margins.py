@@ -83,8 +83,9 @@ def make_trainer(
     return SupervisedTrainer(
         device="cpu",
         max_epochs=epochs,
-        train_data_loader=loader
-        or DataLoader(items() if data is None else data, batch_size=batch_size, shuffle=shuffle),
+        train_data_loader=DataLoader(items() if data is None else data, batch_size=batch_size, shuffle=shuffle)
+        if loader is None
+        else loader,
         network=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=lr),
         loss_function=loss,

@@ -5,8 +5,9 @@ import torch
 import yaml
 from conftest import TinyNet
 from monai.bundle import ConfigParser
-from monai.data import DataLoader, MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedTrainer
+from monai.transforms import SpatialCrop, Transform
 from torch import nn
 
 from monai_robust.attacks import APGD, PGD
@@ -199,6 +200,54 @@ def test_items_that_share_an_id_are_refused_before_training():
     same = [{**one, "sample_id": "one"} for one in items()]
     with pytest.raises(BadInputError, match="share their sample_id"):
         trained("sat", PGD(eps=RADIUS, steps=1), data=same, starts=KeptStarts())
+
+
+class AtPlace(Transform):
+    """Two crops of every item, those of ``corners``."""
+
+    def __init__(self, corners, known=True):
+        self.corners, self.known = corners, known
+
+    def __call__(self, item):
+        crops = [
+            SpatialCrop(roi_start=(x, y), roi_end=(x + 4, y + 4))(MetaTensor(item["image"])) for x, y in self.corners
+        ]
+        return [{**item, "image": crop if self.known else crop.as_tensor()} for crop in crops]
+
+
+def cropped(corners, known=True):
+    return next(iter(DataLoader(Dataset(items(2), AtPlace(corners, known)), batch_size=2)))
+
+
+def test_crops_of_one_sample_have_a_start_each_known_by_their_place():
+    attack, starts = PGD(eps=RADIUS), KeptStarts()
+    batch = cropped([(0, 0), (4, 4)])
+    inputs = batch["image"].as_tensor()
+    delta = torch.tensor([0.125, 0.25, 0.5, 0.0625])[:, None, None, None] * torch.ones_like(inputs)
+    starts.keep(batch, inputs, inputs + delta, attack)
+    torch.testing.assert_close(starts.begin(batch, inputs, attack), delta)
+    moved = cropped([(4, 4), (0, 2)])  # the second place comes first, the other is new
+    begun = starts.begin(moved, moved["image"].as_tensor(), attack)
+    torch.testing.assert_close(begun[::2], delta[1::2])
+    assert begun[1::2].abs().max() == 0
+    starts.keep(moved, inputs, inputs + delta, attack)
+    assert len(starts) == 2
+    assert sum(len(own) for own in starts._shares.values()) == 4  # of the last visit alone: memory does not grow
+
+
+def test_nothing_is_kept_of_crops_that_cannot_be_told_apart(caplog):
+    attack, starts = PGD(eps=RADIUS), KeptStarts()
+    batch = cropped([(0, 0), (4, 4)], known=False)
+    inputs = batch["image"]
+    starts.keep(batch, inputs, inputs + 0.1, attack)
+    assert len(starts) == 0
+    assert starts.begin(batch, inputs, attack) is None
+    assert caplog.text.count("nothing is kept of images that cannot be told apart") == 1
+    alone = {"image": inputs[:2], "sample_id": ["s0", "s1"]}
+    starts.keep(alone, inputs[:2], inputs[:2] + 0.1, attack)
+    assert starts.begin(alone, inputs[:2], attack) is not None
+    mixed = {"image": inputs[:3], "sample_id": ["s0", "s1", "s1"]}
+    assert starts.begin(mixed, inputs[:3], attack)[1:].abs().max() == 0
 
 
 def test_more_memory_than_allowed_is_refused_at_the_first_batch():

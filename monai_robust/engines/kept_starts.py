@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_robust.attacks.threat import Norm, as_norm, expand
@@ -15,7 +18,9 @@ from monai_robust.tasks.tensors import plain
 
 __all__ = ["KeptStarts"]
 
+_LOG = logging.getLogger(__name__)
 _GIB = 2**30
+_Place = tuple[tuple[int, ...], ...]
 
 
 class KeptStarts:
@@ -29,6 +34,11 @@ class KeptStarts:
     a sample's margin. It stays on the pixels it was found on, also where random augmentation has moved the image
     meanwhile, and is then worth less. A sample that was never visited, or whose image now has another shape (in a
     padded batch: whose batch has), starts where the attack itself would.
+
+    Crops of one sample are different images: a start is known by the sample and by the place that MONAI's cropping
+    transforms have noted in its MetaTensor, and of a sample the places of the last batch it was in are kept. Where
+    nobody has noted the place, a sample that stands in a batch more than once begins where the attack itself would, and
+    nothing is kept of it.
 
     Starts are not saved with checkpoints: the first epoch of a resumed training keeps them anew. Every process keeps
     those of the samples it has seen itself.
@@ -48,7 +58,9 @@ class KeptStarts:
             raise BadInputError(f"kept starts may take {limit_gib!r} GiB; give a positive number")
         self.limit_gib = float(limit_gib)
         self.key = key
-        self._shares: dict[str, Tensor] = {}  # perturbation / radius, (C, *spatial) float16, by sample id
+        # perturbation / radius, (C, *spatial) float16, by sample id and place
+        self._shares: dict[str, dict[_Place, Tensor]] = {}
+        self._told = False
         self._bytes = 0
         self._samples = 0
 
@@ -83,7 +95,8 @@ class KeptStarts:
             eps: (B,) radii; the attack's own by default.
             mask: (B, 1, *spatial), true where there is image.
         """
-        shares = [self._fitting(name, inputs) for name in batch_ids(batch, self.key, len(inputs))]
+        names = self._names(batch, len(inputs))
+        shares = [None if name is None else self._fitting(name, inputs) for name in names]
         rows = [row for row, share in enumerate(shares) if share is not None]
         if not rows:
             return None
@@ -102,21 +115,40 @@ class KeptStarts:
         attack: Callable[..., Tensor],
         eps: Tensor | None = None,
     ) -> None:
-        """Remember what an attack on a batch ended with; of a sample that is in it twice, the last.
+        """Remember what an attack on a batch ended with.
 
         Raises:
             BadInputError: when the starts of all samples would take more memory than they may.
         """
         delta = (plain(adversarial) - plain(inputs)).detach().float()
         shares = (delta / expand(_radii(attack, eps, delta), delta)).to("cpu", torch.float16)
-        for name, share in zip(batch_ids(batch, self.key, len(inputs)), shares, strict=True):
-            before = self._shares.get(name)
-            self._bytes += share.nbytes - (0 if before is None else before.nbytes)
-            self._shares[name] = share.clone()  # a row of the batch would hold on to all of it
-        self._require_room()
+        found: dict[str, dict[_Place, Tensor]] = {}
+        for name, share in zip(self._names(batch, len(inputs)), shares, strict=True):
+            if name is not None:  # a row of the batch would hold on to all of it
+                found.setdefault(name[0], {})[name[1]] = share.clone()
+        for sample, own in found.items():
+            self._bytes += _size(own) - _size(self._shares.get(sample, {}))
+            self._shares[sample] = own
+        if self._shares:
+            self._require_room()
 
-    def _fitting(self, name: str, inputs: Tensor) -> Tensor | None:
-        share = self._shares.get(name)
+    def _names(self, batch: Any, size: int) -> list[tuple[str, _Place] | None]:
+        """Sample and place of each image of a batch; None for those that cannot be told apart."""
+        names = list(zip(batch_ids(batch, self.key, size), _places(batch, size), strict=True))
+        times = Counter(names)
+        several = next((name for name in names if times[name] > 1), None)
+        if several is not None and not self._told:
+            self._told = True
+            _LOG.warning(
+                "a batch holds %d images of %r, such as crops whose places are not known (no MetaTensors): nothing is "
+                "kept of images that cannot be told apart",
+                times[several],
+                several[0],
+            )
+        return [None if times[name] > 1 else name for name in names]
+
+    def _fitting(self, name: tuple[str, _Place], inputs: Tensor) -> Tensor | None:
+        share = self._shares.get(name[0], {}).get(name[1])
         return share if share is not None and share.shape == inputs.shape[1:] else None
 
     def _require_room(self) -> None:
@@ -127,6 +159,39 @@ class KeptStarts:
                 f"the starts of {samples} samples take {samples * each / _GIB:.3g} GiB, and {self.limit_gib:g} are "
                 "allowed; raise limit_gib of KeptStarts, or train without kept starts"
             )
+
+
+def _size(shares: Mapping[_Place, Tensor]) -> int:
+    return sum(share.nbytes for share in shares.values())
+
+
+def _places(batch: Any, size: int) -> list[_Place]:
+    """Where each image was cut out of its sample, as far as MONAI's cropping transforms have noted it."""
+    image = batch.get("image") if isinstance(batch, Mapping) else batch
+    noted: Any = None
+    if isinstance(image, MetaTensor):
+        noted = image.applied_operations
+    elif isinstance(image, (list, tuple)):
+        noted = [getattr(one, "applied_operations", []) for one in image]
+    if not noted or len(noted) != size or not all(isinstance(one, list) for one in noted):
+        return [()] * size
+    return [tuple(_cropped(one)) for one in noted]
+
+
+def _cropped(operations: Iterable[Any]) -> Iterator[tuple[int, ...]]:
+    for operation in operations:
+        if "Crop" in str(operation.get("class", "")):
+            yield from _cuts(operation)
+
+
+def _cuts(operation: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
+    """What a crop, or a crop within it, has taken off each side."""
+    inner = operation.get("extra_info")
+    if not isinstance(inner, Mapping):
+        return
+    if "cropped" in inner:
+        yield tuple(int(side) for side in inner["cropped"])
+    yield from _cuts(inner)
 
 
 def _radii(attack: Callable[..., Tensor], eps: Tensor | None, like: Tensor) -> Tensor:

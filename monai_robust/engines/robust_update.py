@@ -181,10 +181,11 @@ class RobustUpdate:
     def settings(self) -> dict[str, Any]:
         """What training has of ``recipe, weight, attack, eps, step``, for its record; None for what it has not."""
         attack = self.attack if "adv" in self.recipe.views else None
+        known = getattr(attack, "settings", None)
         return {
             "recipe": self.recipe.name,
             "weight": self.recipe.weight,
-            "attack": attack.settings() if hasattr(attack, "settings") else attack and repr(attack),
+            "attack": known() if callable(known) else attack and repr(attack),
             "eps": None if self.margins is not None else getattr(attack, "eps", None),
             "step": getattr(self.margins, "step", None),
         }

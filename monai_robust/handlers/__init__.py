@@ -10,6 +10,7 @@ from monai_robust.handlers.label_maps import ChoosePostprocessing, LabelMaps
 from monai_robust.handlers.landmarks_csv import LandmarksCSV
 from monai_robust.handlers.margins import (
     AdaptiveMargins,
+    EverySample,
     RecordedMargins,
     SampleRadii,
     Thresholds,
@@ -27,6 +28,7 @@ __all__ = [
     "ClipGradients",
     "DetectionsJSON",
     "EpochTimes",
+    "EverySample",
     "LabelMaps",
     "LandmarksCSV",
     "MeanAveragePrecision",

@@ -87,11 +87,14 @@ class RandForegroundPatchd(RandomizableTransform, MapTransform):
         return result
 
     def _corner(self, values: Tensor, label: Tensor | None) -> tuple[int, int]:
+        """The patch's corner; in the middle where the transform's probability is 0."""
         spare = [size - wanted for size, wanted in zip(values.shape[1:], self.patch, strict=True)]
         if min(spare) < 0:
             raise BadInputError(
                 f"a slice of {tuple(values.shape[1:])} pixels has no patch of {self.patch}; pad it first"
             )
+        if self.prob == 0:
+            return spare[0] // 2, spare[1] // 2
         if label is not None and self.R.random() < self.foreground:
             pixels = (label > 0).any(dim=0).nonzero()
             if len(pixels):

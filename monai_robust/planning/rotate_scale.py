@@ -60,6 +60,8 @@ class RandRotateScaled(RandomizableTransform, MapTransform):
     def draw(self) -> _Draw:
         """An angle in radians and a factor, 0 and 1 where they are not to change."""
         angle, factor = 0.0, 1.0
+        if self.prob == 0:
+            return angle, factor
         if self.R.random() < self.rotation_prob:
             angle = math.radians(self.R.uniform(-self.rotation, self.rotation))
         if self.R.random() < self.scale_prob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_robust.handlers.margins.adaptive import AdaptiveMargins
+from monai_robust.handlers.margins.every_sample import EverySample
 from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii
 from monai_robust.handlers.margins.schedules import RecordedMargins, WarmupRadius
 from monai_robust.handlers.margins.thresholds import Thresholds, fit_thresholds, read_thresholds
@@ -10,6 +11,7 @@ from monai_robust.handlers.margins.thresholds import Thresholds, fit_thresholds,
 __all__ = [
     "AdaptiveMargins",
     "AttackTrace",
+    "EverySample",
     "RecordedMargins",
     "SampleRadii",
     "Thresholds",

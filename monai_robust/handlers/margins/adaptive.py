@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,12 @@ import torch
 from ignite.engine import Engine, Events
 from monai.handlers import CheckpointLoader, CheckpointSaver
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from monai_robust.attacks.guard import bare
 from monai_robust.data import load_weights
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.handlers.margins.crossing import along_path, along_segment, bisected
+from monai_robust.handlers.margins.every_sample import EverySample, require_rereadable
 from monai_robust.handlers.margins.ids import batch_ids, dataset_ids
 from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, Terms
 from monai_robust.handlers.margins.tables import append_rows, distribution, histogram, keep_epochs
@@ -54,7 +54,7 @@ class AdaptiveMargins(SampleRadii):
     Args:
         step: by how much a margin grows, in intensity units of the network's input; also the margins' start.
         thresholds: ``{term: value}``, a file of them, or a trained checkpoint of the same network to fit them from
-            when training starts (``fit_thresholds`` on the trainer's own data; stored beside it as JSON).
+            when training starts (``fit_thresholds`` on the training samples; stored beside it as JSON).
         mode: ``"crossing"`` as above, or ``"paper"``, the printed algorithm: judge the final iterate alone and refine
             to ``(|x_adv - x| + margin) / 2``. As attacks end on the sphere, that changes nothing: margins of the
             printed algorithm hardly ever shrink.
@@ -82,6 +82,9 @@ class AdaptiveMargins(SampleRadii):
         history: also write ``margins_by_sample.csv``, every sample's margin after every epoch (sample ids in it).
         summary_writer: a TensorBoard writer, for a histogram an epoch.
         fit: further arguments of ``fit_thresholds``.
+        fit_on: what thresholds are fitted on from a checkpoint: ``"samples"``, every training sample once, without
+            random augmentation and whatever the sampler (the paper's section 2.2; see ``EverySample``); ``"epoch"``, an
+            epoch of batches as the trainer's loader gives them, augmented and oversampled; or a loader of your own.
 
     Raises:
         BadInputError: for an argument that cannot work, or (when training starts) thresholds that do not fit.
@@ -111,6 +114,7 @@ class AdaptiveMargins(SampleRadii):
         history: bool = False,
         summary_writer: Any = None,
         fit: Mapping[str, Any] | None = None,
+        fit_on: Literal["samples", "epoch"] | Iterable[Any] = "samples",
     ) -> None:
         super().__init__()
         if thresholds is None:
@@ -143,6 +147,9 @@ class AdaptiveMargins(SampleRadii):
         self.history = history
         self.summary_writer = summary_writer
         self.fit = dict(fit or {})
+        if isinstance(fit_on, str):
+            require_choice("fit_on", fit_on, ["samples", "epoch"])
+        self.fit_on = fit_on
         self.thresholds: Thresholds | None = None
         if not isinstance(thresholds, (Mapping, str, Path)):
             raise BadInputError(
@@ -170,6 +177,7 @@ class AdaptiveMargins(SampleRadii):
         super().attach(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+        engine.add_event_handler(Events.COMPLETED, _require_batches)
 
     def margin(self, sample_id: str) -> float:
         """The margin of a sample."""
@@ -334,16 +342,23 @@ class AdaptiveMargins(SampleRadii):
         position = sampler.state_dict() if hasattr(sampler, "state_dict") else None
         self.thresholds = fit_thresholds(
             network,
-            _every_sample(engine.data_loader),
+            self._clean_data(engine.data_loader),
             Inferred(self._task_of(engine), lambda inputs, net: engine.inferer(inputs, net)),
             prepare_batch=engine.prepare_batch,
             device=engine.state.device,
             **self.fit,
         )
+        self.thresholds.fitted["on"] = self.fit_on if isinstance(self.fit_on, str) else "a loader of its own"
         if position is not None:
             sampler.load_state_dict(position)
         if idist.get_rank() == 0:
             _LOG.info("thresholds are in %s", self.thresholds.write(path.with_suffix(".thresholds.json")))
+
+    def _clean_data(self, loader: Any) -> Iterable[Any]:
+        """What thresholds are fitted on; training must find its own data as it would have without."""
+        if self.fit_on == "samples":
+            return EverySample(loader)
+        return require_rereadable(loader) if self.fit_on == "epoch" else self.fit_on
 
     def _tell(self, engine: Engine, samples: int | None) -> None:
         assert self.thresholds is not None
@@ -468,11 +483,9 @@ def _positive(name: str, value: Any) -> float:
     return float(value)
 
 
-def _every_sample(loader: Any) -> Any:
-    """A loader of the samples in order and of all of them, where the trainer's shuffles them or drops the last ones."""
-    plain_sampler = isinstance(getattr(loader, "sampler", None), (RandomSampler, SequentialSampler))
-    if not plain_sampler or not getattr(loader, "drop_last", False) or type(loader.batch_sampler) is not BatchSampler:
-        return loader  # other samplers say which samples training sees, and how often
-    return DataLoader(
-        loader.dataset, loader.batch_size, num_workers=loader.num_workers, collate_fn=loader.collate_fn, shuffle=False
-    )
+def _require_batches(engine: Engine) -> None:
+    if engine.state.iteration == 0:
+        raise BadInputError(
+            "the training got no batch: its data is empty, or was read to its end before (an iterator or a stream "
+            "gives its samples once); give it a data set that can be read again"
+        )

@@ -74,7 +74,7 @@ def dataset_ids(dataset: Any, key: str) -> list[str] | None:
     if not items or not all(isinstance(item, Mapping) for item in items):
         return None
     if all(key in item for item in items):
-        ids, what = [str(item[key]) for item in items], key
+        ids, what = [_text(item[key]) for item in items], key
     elif all(isinstance(item.get("image"), (str, Path)) for item in items):
         ids, what = [str(Path(item["image"]).expanduser()) for item in items], "image file"  # as MONAI's LoadImage
     else:
@@ -100,4 +100,10 @@ def _items(dataset: Any) -> Sequence[Any] | None:
 
 
 def _texts(values: Any) -> list[str]:
-    return [str(value) for value in (values.tolist() if isinstance(values, (Tensor, np.ndarray)) else values)]
+    return [_text(one) for one in values]
+
+
+def _text(value: Any) -> str:
+    """An id as text, the same whether a data set holds it as a number, or as a tensor or an array of one."""
+    single = isinstance(value, (Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1
+    return str(value.item() if single else value)

@@ -145,7 +145,8 @@ def fit_thresholds(
 
     Args:
         network: trained, on ``device``.
-        loader: the training data, prepared (cropped, augmented) as in the training that will use the thresholds.
+        loader: the training data; ``EverySample(loader)`` of the training's own gives every sample once and
+            unaugmented, as the paper has it.
         task: gives the loss terms.
         statistic: ``"mean"`` (the paper's choice for segmentation), ``"mean_std"`` (mean + k std; the paper's for
             landmarks and detection, k = 2) or ``"quantile"``; one for all terms or one for each by name.
