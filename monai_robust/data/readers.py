@@ -44,6 +44,8 @@ class SimpleITKReader(ImageReader):
         color: ``"luminance"`` turns colour pictures (8 or 16 bit per channel) to grey by Rec. 601, transparency
             composited on black; ``"rgb"`` gives three channels on the last axis, also of grey pictures, transparency
             composited on black; ``"keep"`` leaves the channels on the last axis.
+        eight_bit: refuse what has other than 8 bits per channel, for networks whose input is scaled from 0 to 255: a
+            picture of 12 or 16 bits would be white, one of floating numbers black.
         max_bytes: what the decoded image of one file may take; without it, the environment variable
             ``MONAI_ROBUST_MAX_IMAGE_BYTES`` or 2 GiB. Reading takes up to four times that.
 
@@ -51,12 +53,19 @@ class SimpleITKReader(ImageReader):
         BadInputError: for an unknown ``color``, or a limit that is no whole number above 0.
     """
 
-    def __init__(self, series_uid: str | None = None, color: str = "luminance", max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        series_uid: str | None = None,
+        color: str = "luminance",
+        eight_bit: bool = False,
+        max_bytes: int | None = None,
+    ) -> None:
         super().__init__()
         require_choice("color", color, ("luminance", "rgb", "keep"))
         size_limit(max_bytes)
         self.series_uid = series_uid
         self.color = color
+        self.eight_bit = eight_bit
         self.max_bytes = max_bytes
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
@@ -106,6 +115,8 @@ class SimpleITKReader(ImageReader):
 
     def _in_color_mode(self, path: Path, image: LoadedImage) -> LoadedImage:
         array, channels = image.array, image.channels
+        if self.eight_bit and array.dtype != np.uint8:
+            raise BadSampleError(f"image {path} holds values of type {array.dtype}; it must be saved with 8 bits each")
         if image.color and self.color == "luminance" and array.shape[-1] <= 4:
             array, channels = _luminance(array), False
         if self.color == "rgb":

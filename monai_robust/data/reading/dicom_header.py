@@ -15,6 +15,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from monai_robust.data.reading.files import reason_of, telling, unreadable
+from monai_robust.errors import BadSampleError
 
 __all__ = ["PIXEL_KEYWORDS", "numbers", "parse_dicom", "whole_number"]
 
@@ -39,6 +40,8 @@ def parse_dicom(path: Path, limit: int, *, pixels: bool, preamble: bool = True) 
     try:
         with telling(path):
             header = dcmread(path, stop_before_pixels=not pixels, force=not preamble)
+    except BadSampleError:
+        raise
     except InvalidDicomError as error:
         raise unreadable(path, "it is no DICOM file") from error
     except Exception as error:  # a damaged file ends the parser in many ways
@@ -95,6 +98,8 @@ def _check_deflated(path: Path, limit: int) -> None:
     try:
         with telling(path):
             meta = read_file_meta_info(path)
+    except BadSampleError:
+        raise
     except Exception as error:
         raise unreadable(path, f"its DICOM header is damaged ({reason_of(error)})") from error
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:

@@ -258,6 +258,9 @@ def _value_groups(header: Header, frames: int) -> list[Header]:
 
 
 def _rescale(path: Path, group: Header) -> tuple[float, float]:
+    if group.get("SOPClassUID") == uid.RTDoseStorage:
+        scaling = numbers(path, group, "DoseGridScaling", 1)
+        return 1.0 if scaling is None else float(scaling[0]), 0.0
     slope, intercept = numbers(path, group, "RescaleSlope", 1), numbers(path, group, "RescaleIntercept", 1)
     if slope is not None and slope[0] == 0:
         raise unreadable(path, "its RescaleSlope is 0, which makes all pixels alike")

@@ -29,7 +29,7 @@ SIZE_LIMIT_VARIABLE = "MONAI_ROBUST_MAX_IMAGE_BYTES"
 _DEFAULT_LIMIT = 2 * 1024**3
 _HEAD = 512
 _CUT_OFF = ("Corrupt EXIF data", "Truncated File Read")  # as Pillow says it
-_TELLING = threading.RLock()  # Python's record of warnings is one for all threads
+_telling = threading.RLock()  # Python's record of warnings is one for all threads
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -189,6 +189,16 @@ def format_of(path: Path, head: bytes) -> str:
     return "DICOM?"
 
 
+def _free_lock() -> None:
+    """A process that is forked while another thread reads would wait for that thread, which it does not have."""
+    global _telling
+    _telling = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_lock)
+
+
 @contextmanager
 def telling(path: Path) -> Iterator[None]:
     """Let the warnings of a decoder pass, each with the name of the file it is about.
@@ -196,7 +206,7 @@ def telling(path: Path) -> Iterator[None]:
     Raises:
         BadSampleError: a warning says that the file ends too early.
     """
-    with _TELLING, warnings.catch_warnings(record=True) as heard:
+    with _telling, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         yield
     for warning in heard:

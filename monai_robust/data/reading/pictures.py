@@ -23,6 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from monai_robust.data.reading.codestreams import DamagedStreamError, check_png, jpeg_stream
 from monai_robust.data.reading.files import check_decoded_size, first_bytes, reason_of, telling, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, lps_affine
+from monai_robust.errors import BadSampleError
 
 __all__ = ["PICTURES", "picture_header", "read_picture"]
 
@@ -101,6 +102,8 @@ def _opened(path: Path, kind: str, stream: Any) -> Any:
             picture: Any = PICTURES[kind](stream)  # type: ignore[call-arg]  # with a name, Pillow garbles a turned TIFF
             if kind == "TIFF":
                 _ = picture.n_frames  # follows all directories
+    except BadSampleError:
+        raise
     except Exception as error:
         text = reason_of(error)
         if "unknown pixel mode" in text or isinstance(error, NotImplementedError):
@@ -171,6 +174,8 @@ def _orientation(path: Path, picture: Any) -> int:
     try:
         with telling(path):
             found = picture.getexif().get(_ORIENTATION, 1)
+    except BadSampleError:
+        raise
     except Exception as error:
         raise unreadable(path, f"its EXIF data are damaged ({reason_of(error)})") from error
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
