@@ -7,6 +7,7 @@ import gzip
 import os
 import socket
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,12 @@ from dicom_files import dicom, slices
 from monai.transforms import LoadImaged
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from monai_robust.data import (
     CheckedDataset,
     SimpleITKReader,
+    images_below,
     landmark_datalist,
     load_volume,
 )
@@ -448,3 +451,50 @@ def test_a_header_that_asks_for_more_than_is_allowed_is_refused_before_decoding(
     monkeypatch.setenv("MONAI_ROBUST_MAX_IMAGE_BYTES", "much")
     with pytest.raises(BadInputError, match="MONAI_ROBUST_MAX_IMAGE_BYTES is 'much'"):
         load(tmp_path / "a.png")
+
+
+def test_memory_of_one_file_is_at_most_four_times_its_decoded_size(tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (1500, 2000), np.uint8)
+    volume = np.random.default_rng(1).integers(0, 255, (150, 200, 100)).astype(np.int16)
+    color = np.stack([grey] * 3, axis=-1)
+    for make in (
+        lambda: dicom(tmp_path / "a.dcm", grey.astype(np.uint16), RescaleSlope=0.5, RescaleIntercept=1),
+        lambda: dicom(tmp_path / "d.dcm", grey.astype(np.uint16), syntax=DeflatedExplicitVRLittleEndian),
+        lambda: picture(tmp_path / "a.png", color),
+        lambda: picture(tmp_path / "a.tif", grey),
+        lambda: nifti(tmp_path / "a.nii.gz", volume),
+        lambda: nifti(tmp_path / "a.nii", volume),
+    ):
+        path = make()
+        tracemalloc.start()
+        array, _ = load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= 4 * array.nbytes + 2**20, f"{path.name}: {peak / array.nbytes:.1f} times"
+
+
+def test_a_tiff_with_more_rows_than_strips_is_refused(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.tif")
+    content = path.read_bytes()
+    tag = struct.pack("<HHII", 257, 4, 1, 40)
+    assert tag in content
+    path.write_bytes(content.replace(tag, struct.pack("<HHII", 257, 4, 1, 40_000)))
+    refused(path)
+
+
+def test_depths_other_than_eight_bits_are_refused_where_only_those_can_be_used(tmp_path: Path) -> None:
+    load(picture(tmp_path / "8.png"), eight_bit=True)
+    for name, pixels in (("16.png", GREY.astype(np.uint16) * 257), ("f.tif", (GREY / 255).astype(np.float32))):
+        refused(picture(tmp_path / name, pixels), "must be saved with 8 bits each", eight_bit=True)
+
+
+def test_folders_list_pipes_and_dead_links_but_nothing_hidden(tmp_path: Path) -> None:
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "sub").mkdir()
+    picture(tmp_path / ".cache" / "a.png")
+    picture(tmp_path / "sub" / "a.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dead.png").symlink_to("nowhere.png")
+    assert [item["sample_id"] for item in images_below(tmp_path)] == ["dead.png", "pipe", "sub/a.png"]
+    for name in ("pipe", "dead.png"):
+        refused(tmp_path / name, "it is a pipe|does not exist")

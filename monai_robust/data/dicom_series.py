@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset as Header
 
+from monai_robust.data.listed import is_hidden
 from monai_robust.data.reading.dicom_geometry import checked_orientation, pixel_spacing, spatial_order
 from monai_robust.data.reading.dicom_header import numbers, parse_dicom
 from monai_robust.data.reading.files import check_regular, first_bytes, format_of, size_limit, unreadable
@@ -81,7 +82,7 @@ def _series_by_uid(folder: Path, limit: int) -> dict[str, list[tuple[Path, Heade
     series: dict[str, list[tuple[Path, Header]]] = defaultdict(list)
     doubtful: list[Path] = []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.upper() in _NO_SLICES or path.is_dir():
+        if is_hidden(path.name) or path.name.upper() in _NO_SLICES or path.is_dir():
             continue
         named_otherwise = not path.name.lower().endswith(_SLICE_SUFFIXES) and stat.S_ISREG(path.stat().st_mode)
         if named_otherwise and (not path.stat().st_size or not _may_be_dicom(path)):

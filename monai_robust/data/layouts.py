@@ -169,8 +169,10 @@ def _images(folder: Path) -> list[Path]:
 def _is_image(path: Path) -> bool:
     if path.suffix:
         return path.name.lower().endswith(_IMAGE_SUFFIXES + _VOLUME_SUFFIXES)
+    if not path.is_file():
+        return True  # the check of all images tells why it cannot be read
     try:
         with path.open("rb") as stream:  # DICOM files often have no suffix
             return stream.read(132)[128:] == b"DICM"
     except OSError:
-        return True  # the check of all images tells why it cannot be read
+        return True

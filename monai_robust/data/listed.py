@@ -47,7 +47,9 @@ def is_hidden(name: str) -> bool:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """The files below a folder, sorted by path, without those that are hidden or in hidden folders.
+    """What is no folder below a folder, sorted by path, without what is hidden or in hidden folders.
+
+    Pipes and links to nothing are among them: reading refuses those by name, and leaving them out would not.
 
     Raises:
         BadInputError: for a folder that may not be read.
@@ -56,7 +58,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not is_hidden(name)]
         found += [Path(place, name) for name in names if not is_hidden(name)]
-    yield from (path for path in sorted(found) if path.is_file())
+    yield from sorted(found)
 
 
 def visible_folders(folder: Path) -> list[Path]:

@@ -112,7 +112,7 @@ def _check_data_files(path: Path, kind: str, fields: dict[str, str]) -> None:
     named = _data_file(kind, fields)
     if named is None:
         return
-    if not named:
+    if not named or not named.isprintable():
         raise unreadable(path, "it is damaged or no image (its header does not say where its voxels are)")
     if named.upper().split()[0] == "LIST" or _NUMBERED.search(named):
         raise unreadable(path, "its voxels are spread over several files, which is not supported")

@@ -43,7 +43,7 @@ def read_file(path: Path, max_bytes: int | None = None) -> LoadedImage:
     except MemoryError as error:
         raise unreadable(path, "there is not enough memory for it") from error
     except Exception as error:  # decoders of damaged files end in many ways
-        raise unreadable(path, f"its decoder failed ({reason_of(error)})") from error
+        raise unreadable(path, f"{_what(kind)} ({reason_of(error)})") from error
 
 
 def file_header(path: Path, max_bytes: int | None = None) -> FileHeader:
@@ -67,9 +67,14 @@ def file_header(path: Path, max_bytes: int | None = None) -> FileHeader:
     except MemoryError as error:
         raise unreadable(path, "there is not enough memory for it") from error
     except Exception as error:
-        raise unreadable(path, f"its decoder failed ({reason_of(error)})") from error
+        raise unreadable(path, f"{_what(kind)} ({reason_of(error)})") from error
 
 
 def _kind(path: Path, limit: int) -> str:
     check_regular(path, limit)
     return format_of(path, first_bytes(path))
+
+
+def _what(kind: str) -> str:
+    """What an error that no check foresaw is about; pydicom converts elements of a header when they are asked for."""
+    return "its DICOM header is damaged" if kind.startswith("DICOM") else f"decoding it as {kind} failed"

@@ -35,15 +35,9 @@ PICTURES: dict[str, type[Image.Image]] = {
     "BMP": BmpImageFile,
 }
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS, _SAMPLE_FORMAT = (
-    258,
-    262,
-    273,
-    279,
-    324,
-    325,
-    339,
-)
+_WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _PHOTOMETRIC, _STRIP_OFFSETS = 256, 257, 258, 262, 273
+_SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 277, 278, 279, 284
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SAMPLE_FORMAT = 322, 323, 324, 325, 339
 _WHITE_IS_ZERO = 0
 _BYTES = {"1": 1, "L": 1, "P": 1, "LA": 2, "La": 2, "PA": 2, "I": 4, "F": 4, "RGB": 3, "YCbCr": 3, "LAB": 3}
 _AS_IT_IS = {"L", "LA", "RGB", "RGBA", "I", "F"}
@@ -126,7 +120,7 @@ def _page(path: Path, kind: str, picture: Any, page: int, deep: bool) -> NDArray
             return _deep_color(path, kind, picture)
         upright = picture if kind == "TIFF" else ImageOps.exif_transpose(picture)  # Pillow turns TIFF itself
         return _pixels(path, upright, tags)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, ArithmeticError) as error:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise unreadable(path, f"it is damaged ({reason_of(error)})") from error
@@ -193,13 +187,20 @@ def _check_whole(path: Path, kind: str) -> None:
 
 
 def _check_strips(path: Path, picture: Any) -> None:
-    """The parts of a TIFF must lie within the file."""
-    tags = picture.tag_v2
-    end = path.stat().st_size
-    for offsets, counts in ((_STRIP_OFFSETS, _STRIP_COUNTS), (_TILE_OFFSETS, _TILE_COUNTS)):
-        starts, lengths = tags.get(offsets), tags.get(counts)
-        if starts is None or lengths is None:
-            continue
-        starts, lengths = np.atleast_1d(starts).astype(float), np.atleast_1d(lengths).astype(float)
-        if starts.shape != lengths.shape or (starts + lengths > end).any():
-            raise unreadable(path, f"it is damaged, a part of its pixels lies beyond its {end} bytes")
+    """The parts of a TIFF must be as many as its pixels need, and lie within the file: Pillow fills what is missing."""
+    tags, end = picture.tag_v2, path.stat().st_size
+    tiled = _TILE_OFFSETS in tags
+    offsets, counts = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
+    starts, lengths = (np.atleast_1d(tags.get(one, ())).astype(float) for one in (offsets, counts))
+    width, height = int(tags.get(_WIDTH, 0)), int(tags.get(_HEIGHT, 0))
+    if tiled:
+        across, down = int(tags[_TILE_WIDTH]), int(tags[_TILE_HEIGHT])
+        parts = -(-width // across) * -(-height // down)
+    else:
+        parts = -(-height // min(int(tags.get(_ROWS_PER_STRIP, height)), height))
+    if tags.get(_PLANAR, 1) == 2:
+        parts *= int(tags.get(_SAMPLES, 1))
+    if len(starts) != parts or (len(lengths) and starts.shape != lengths.shape):
+        raise unreadable(path, f"it is damaged: {width} x {height} pixels need {parts} parts, but it has {len(starts)}")
+    if (starts > end).any() or (len(lengths) and (starts + lengths > end).any()):
+        raise unreadable(path, f"it is damaged, a part of its pixels lies beyond its {end} bytes")

@@ -29,7 +29,7 @@ def volumes_below(path: str | PathLike[str]) -> list[dict[str, Any]]:
         BadInputError: when there is nothing there.
     """
     root = Path(path).expanduser().absolute()
-    if root.is_file():
+    if root.exists() and not root.is_dir():
         return [_item(root, root.parent)]
     if not root.is_dir():
         raise BadInputError(f"there is no file or folder {path}")
