@@ -9,6 +9,7 @@ from monai.engines import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
+from monai_robust.attacks.guard import inputs_copied
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, LossTask, Task
@@ -54,8 +55,8 @@ class UnderAttack:
         engine.state.output = output
         output |= adversarial_view(engine, batch, self.attack, inferred(engine, batch, self.task), None)
         adversarial = plain(output["adv_image"]) if engine.compile else output["adv_image"]
-        with engine.mode(engine.network), autocast(engine):
-            outputs = infer_with(engine, batch)(adversarial, engine.network)
+        with engine.mode(engine.network), autocast(engine), inputs_copied(engine.network) as network:
+            outputs = infer_with(engine, batch)(adversarial, network)
         output[Keys.PRED] = with_metadata(outputs, batch.inputs)
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)

@@ -173,6 +173,7 @@ def _accuracy_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -
     headers |= {name: perturbation_label(name) for name in corruptions}
     ranges = [f"{perturbation_label(name)}: {severities_of(runs, name)}" for name in (*attacks, *corruptions)]
     note = f"Means over the radii or severities that were evaluated ({'; '.join(ranges)})." if ranges else ""
+    note = " ".join(part for part in (note, _search_note(runs)) if part)
     means = frames["means_over_severities"]
     table = by_name(means, "score", headers, "table_accuracy", ACCURACY.title, 100.0, 1, note=note)
     return Section("Accuracy", "", [table])
@@ -183,7 +184,9 @@ def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> 
     tables = [radius_table(replicated, attack, ACCURACY) for attack in of_kind(runs, "attack")]
     if tables:
         tables.append(breaking_table(frames["breaking_radii"], ACCURACY))
-    text = "How far an image must be changed before the network fails."
+    text = " ".join(
+        part for part in ("How far an image must be changed before the network fails.", _search_note(runs)) if part
+    )
     return Section("Attacks", text, tables, radius_pictures(runs, replicated, ACCURACY))
 
 
@@ -276,6 +279,17 @@ def _of_probabilities(run: Run, rows: pd.DataFrame) -> dict[str, float]:
 def _searched(run: Run) -> set[str]:
     """Names of the attacks whose radii were searched."""
     return {one.name for one in run.perturbations if one.settings.get("search") == SEARCHED}
+
+
+def _search_note(runs: Sequence[Run]) -> str:
+    """What a reader must know of searched radii, "" where there are none."""
+    names = [name for name in of_kind(runs, "attack") if name in _searched(runs[0])]
+    if not names:
+        return ""
+    return (
+        f"The radii of {listed([perturbation_label(name) for name in names])} were searched: an image that an attack "
+        "has broken counts as broken at all larger radii."
+    )
 
 
 def _probability_columns(run: Run) -> list[str]:

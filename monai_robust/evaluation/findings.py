@@ -28,6 +28,7 @@ CHECKS: Mapping[str, str] = {
     "start_does_not_win": "The search does the harm, not noise",
     "travels_radius": "The search can go as far as it may",
     "deterministic_network": "The same image gets the same answer",
+    "outputs_are_logits": "The outputs are logits",
 }
 """What a sound evaluation shows, by the id of the check, in the words of a report."""
 

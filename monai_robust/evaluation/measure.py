@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timezone
@@ -30,16 +31,17 @@ from monai_robust.data import same_size_batches
 from monai_robust.data.files import write_whole
 from monai_robust.data.side_files import read_object
 from monai_robust.engines.common import MASK_KEY
-from monai_robust.errors import BadInputError, BadSampleError, NotFiniteError
+from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.evaluation.details import DetailsWriter, write_true_details
 from monai_robust.evaluation.failures import Failures, named
 from monai_robust.evaluation.perturbations import Sweep, Victim
+from monai_robust.evaluation.probes import PROBABILITIES, OutputWatch
 from monai_robust.evaluation.run import read_failed, write_run_info
 from monai_robust.evaluation.sanity import check_sanity
 from monai_robust.evaluation.shown import Pictures, Shown
 from monai_robust.evaluation.table import OutcomesWriter, outcome_columns
 from monai_robust.tasks import Inferred, Task
-from monai_robust.tasks.tensors import holds_nan, plain
+from monai_robust.tasks.tensors import plain
 
 __all__ = ["Measurement"]
 
@@ -135,6 +137,8 @@ class Measurement:
         self.seed = seed
         self.device = torch.device(device)
         self.progress = progress
+        self.guarded: Callable[..., Any] = self.network
+        self.watch = OutputWatch()
 
     def run(self) -> Path:
         """Measure what is not measured yet.
@@ -152,12 +156,14 @@ class Measurement:
         self.failures = Failures(
             known, len(items), lambda listed: write_run_info(self.folder, {**about, "failed": listed})
         )
-        with untouched(self.network):
+        with untouched(self.network) as self.guarded:
             table = self.folder / "outcomes.csv"
             batches = same_size_batches(items, self.batch_size)
             columns = outcome_columns(self.task.columns(self.classes), self.groups)
             with OutcomesWriter(table, columns, sample_ids, [len(batch) for batch in batches]) as writer:
                 self._measure(batches, writer, sample_ids)
+            if self.watch.probabilities:
+                warnings.warn(PROBABILITIES, stacklevel=2)
             self._truth(batches, sample_ids)
             self._gallery(items)
             self._sanity(items)
@@ -367,13 +373,9 @@ class Measurement:
         return rows | {name: column.tolist() for name, column in shown.outcomes.items()}
 
     def _shown(self, victim: Victim, perturbed: Tensor) -> Shown:
-        with torch.no_grad():
-            outputs = self.task.forward(self.network, perturbed, victim.targets)
-            missing = holds_nan(outputs, len(perturbed)).nonzero().flatten().tolist()
-            if missing:
-                raise NotFiniteError("the network's outputs hold NaN", missing).among(victim.sample_ids)
-            outcomes = self.task.outcomes(outputs, victim.targets)
-        return Shown(victim.inputs, perturbed, victim.targets, outputs, outcomes, victim.mask)
+        shown = Shown.to(victim, perturbed)
+        self.watch.see(self.task, shown.outputs, victim.targets)
+        return shown
 
     def _about(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {
@@ -466,7 +468,7 @@ class Measurement:
         inputs, targets = (plain(batch[key]).to(self.device) for key in ("image", "label"))
         mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
         ids = _texts(batch["sample_id"])
-        return Victim(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size)
+        return Victim(self.guarded, inputs, targets, self.task, ids, self.seed, mask, self.batch_size)
 
     def _gallery(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""

@@ -17,13 +17,42 @@ from monai_robust.attacks.masks import checked_mask
 from monai_robust.attacks.objectives import Objective
 from monai_robust.attacks.threat import Bounds, as_radius, expand
 from monai_robust.evaluation.perturbations import AttackSweep, Victim, seeded
-from monai_robust.tasks import Classification
+from monai_robust.tasks import Classification, Segmentation, Task
 from monai_robust.tasks.base import total
+from monai_robust.tasks.tensors import plain
 
-__all__ = ["Harm", "Probe", "limited", "members_of", "single", "unlimited", "unmoved"]
+__all__ = ["PROBABILITIES", "Harm", "OutputWatch", "Probe", "limited", "members_of", "single", "unlimited", "unmoved"]
 
 Attack = GradientAttack | WindowAttack
+_SUM = 1e-2  # half precision rounds each of a few classes
+PROBABILITIES = (
+    "The network's outputs look like probabilities (all between 0 and 1, and summing to 1 where there are several "
+    "classes), but the task takes them for logits: predictions of one output, confidences and gradients are wrong. "
+    "Leave out the last sigmoid or softmax."
+)
 _NOTHING = 1e-30  # length of a step that single precision does not notice
+
+
+class OutputWatch:
+    """Whether a network's outputs look like probabilities, where a task takes logits of them.
+
+    They do if all that were seen lie between 0 and 1 and, where there are several classes, sum to 1 over them.
+    """
+
+    def __init__(self) -> None:
+        self.probabilities: bool | None = None
+
+    def see(self, task: Task, outputs: Any, targets: Any) -> None:
+        """Look at the outputs of one more batch; at none any more once the matter is settled."""
+        own = innermost(task)
+        if self.probabilities is False or not isinstance(own, (Classification, Segmentation)):
+            return
+        values = plain(own.prediction(outputs, targets))
+        if not isinstance(values, Tensor) or values.ndim < 2 or not values.numel():
+            return
+        total = values.float().sum(dim=1)
+        within = bool((values >= 0).all()) and bool((values <= 1).all())
+        self.probabilities = within and (values.shape[1] == 1 or bool(((total - 1).abs() < _SUM).all()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +149,15 @@ class Probe:
             zero += int((has & (gradient == 0).flatten(1).all(dim=1)).sum())
             broken += int((has & ~finite).sum())
         return counted, zero, broken
+
+    @torch.no_grad()
+    def watched(self) -> OutputWatch:
+        """What the outputs for the clean samples look like."""
+        watch = OutputWatch()
+        for victim in self.victims:
+            outputs = victim.task.forward(victim.network, victim.inputs, victim.targets)
+            watch.see(victim.task, outputs, victim.targets)
+        return watch
 
     @torch.no_grad()
     def answers(self) -> list[list[Tensor]]:

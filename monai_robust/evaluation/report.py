@@ -251,7 +251,8 @@ def _perturbations(run: Run) -> list[tuple[str, str, str, str]]:
     for one in run.perturbations:
         if one.kind == CLEAN:
             continue
-        settings = ", ".join(f"{name} {value}" for name, value in _flat(one.settings) if name != "eps")
+        settings = ", ".join(f"{name} {value}" for name, value in _flat(one.settings) if name not in ("eps", "search"))
+        settings = ", ".join(part for part in (settings, "radii searched" if "search" in one.settings else "") if part)
         severities = ", ".join(number(severity) for severity in one.severities)
         severities = f"up to {severities}" if one.kind == "nearest" else severities
         rows.append(

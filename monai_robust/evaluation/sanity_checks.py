@@ -15,7 +15,7 @@ import numpy as np
 from monai_robust.attacks import APGD, FMN, GradientAttack, Square
 from monai_robust.evaluation.evidence import CHANCE, ROUNDING, Evidence, chance, falls, slack
 from monai_robust.evaluation.findings import Finding
-from monai_robust.evaluation.probes import members_of
+from monai_robust.evaluation.probes import PROBABILITIES, members_of
 from monai_robust.evaluation.sections import listed, number
 
 __all__ = ["NEARLY_ALL", "QUERIES", "checks"]
@@ -230,6 +230,16 @@ def deterministic_network(seen: Evidence) -> Verdict:
     return "warn", sentence, numbers
 
 
+def outputs_are_logits(seen: Evidence) -> Verdict:
+    """The outputs for the clean samples: do they look like probabilities?"""
+    probabilities = seen.probe.watched().probabilities
+    if probabilities is None:
+        return _not_applicable("The task has no logits of classes in its outputs")
+    if probabilities:
+        return "warn", PROBABILITIES, {"samples": seen.probe.samples}
+    return "pass", "The network's outputs are no probabilities, and are taken for logits.", {}
+
+
 _CHECKS: Mapping[str, Callable[[Evidence], Verdict]] = {
     check.__name__: check
     for check in (
@@ -241,6 +251,7 @@ _CHECKS: Mapping[str, Callable[[Evidence], Verdict]] = {
         start_does_not_win,
         travels_radius,
         deterministic_network,
+        outputs_are_logits,
     )
 }
 

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from monai_robust.errors import NotFiniteError
 from monai_robust.evaluation.gallery import write_gallery
+from monai_robust.evaluation.perturbations import Victim
 from monai_robust.tasks import Task
+from monai_robust.tasks.tensors import holds_nan
 
 __all__ = ["Pictures", "Shown"]
 
@@ -28,6 +32,21 @@ class Shown:
     outputs: Any
     outcomes: dict[str, Tensor]
     mask: Tensor | None = None
+
+    @classmethod
+    @torch.no_grad()
+    def to(cls, victim: Victim, perturbed: Tensor) -> Shown:
+        """Show a victim's network ``perturbed`` inputs.
+
+        Raises:
+            NotFiniteError: for samples to which the network answers NaN.
+        """
+        outputs = victim.task.forward(victim.network, perturbed, victim.targets)
+        missing = holds_nan(outputs, len(perturbed)).nonzero().flatten().tolist()
+        if missing:
+            raise NotFiniteError("the network's outputs hold NaN", missing).among(victim.sample_ids)
+        outcomes = victim.task.outcomes(outputs, victim.targets)
+        return cls(victim.inputs, perturbed, victim.targets, outputs, outcomes, victim.mask)
 
 
 class Pictures:
