@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from monai_robust.attacks import APGD, FMN, GradientAttack, Square
+from monai_robust.errors import BadSamplesError
 from monai_robust.evaluation.evidence import CHANCE, ROUNDING, Evidence, chance, falls, slack
 from monai_robust.evaluation.findings import Finding
 from monai_robust.evaluation.probes import PROBABILITIES, members_of
@@ -262,7 +263,8 @@ def checks(seen: Evidence) -> list[Finding]:
     for name, check in _CHECKS.items():
         try:
             status, sentence, numbers = check(seen)
-        except FloatingPointError as error:  # a result in itself: so far out the network gives no loss to follow
+        except (FloatingPointError, BadSamplesError) as error:
+            # a result in itself: so far out, or for these samples, the network gives no loss to follow
             status, sentence, numbers = "warn", f"The check broke off: {error}.", {}
         found.append(Finding(seen.probe.sweep.name, name, status, sentence, numbers))  # type: ignore[arg-type]
     return found
