@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-__all__ = ["MARKERS", "WIDTH", "legend", "norm_axis", "run_colour", "styled"]
+__all__ = ["MARKERS", "STYLE", "WIDTH", "legend", "legend_label", "norm_axis", "run_colour", "styled"]
 
 Parameters = ParamSpec("Parameters")
 
@@ -51,6 +51,11 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 def run_colour(index: int) -> str:
     """The colour of a run name, by its place among the names."""
     return COLOURS[index % len(COLOURS)]
+
+
+def legend_label(name: str) -> str:
+    """A name as a label that every legend shows: matplotlib leaves out those that begin with an underscore."""
+    return f"\u200a{name}" if name.startswith("_") else name  # a hair space
 
 
 def legend(figure: Figure, axes: Axes) -> None:

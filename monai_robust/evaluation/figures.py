@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.drawing import MARKERS, WIDTH, legend, norm_axis, run_colour, styled
-from monai_robust.evaluation.gallery import Caption, Gallery
+from monai_robust.evaluation.drawing import MARKERS, WIDTH, legend, legend_label, norm_axis, run_colour, styled
+from monai_robust.evaluation.gallery import Caption, Gallery, spread
 from monai_robust.evaluation.sections import NORMS, listed, number, perturbation_label
 from monai_robust.evaluation.table import CLEAN
 
@@ -44,6 +44,7 @@ ROUND = np.array([1, 2, 3, 5])
 # outlines must be seen on any grey
 OUTLINES = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
 CAPTION_WIDTH = 24
+CAPTION_LINES = 6
 
 
 @styled
@@ -137,7 +138,7 @@ def grouped_bars(averaged: pd.DataFrame, metric: str, perturbations: Sequence[st
         places = np.arange(len(names)) + (index - (len(perturbations) - 1) / 2) * width
         heights, spread = rows[metric].to_numpy(), rows[f"{metric}_std"].to_numpy()
         colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
-        axes.bar(places, heights, 0.92 * width, color=colour, label=perturbation_label(perturbation))
+        axes.bar(places, heights, 0.92 * width, color=colour, label=legend_label(perturbation_label(perturbation)))
         if not np.isnan(spread).all():
             axes.errorbar(places, heights, spread, fmt="none", ecolor="#222222", elinewidth=1, capsize=3)
         for place, height, above in zip(places, heights, heights + np.nan_to_num(spread), strict=True):
@@ -163,7 +164,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
     for index, (axes, name) in enumerate(zip(panels, names, strict=True)):
         rows = bins[bins["name"] == name].sort_values("confidence")
         axes.plot([0, 1], [0, 1], color="#7F7F7F", linestyle=(0, (4, 3)), linewidth=1, label="_perfect")
-        axes.plot(rows["confidence"], rows["accuracy"], color=run_colour(index), label=name)
+        axes.plot(rows["confidence"], rows["accuracy"], color=run_colour(index), label=legend_label(str(name)))
         area = 12 + 150 * rows["samples"] / rows["samples"].sum()
         axes.scatter(rows["confidence"], rows["accuracy"], s=area, color=run_colour(index), zorder=3)
         axes.set(title=name, xlim=(0, 1.02), ylim=(-0.02, 1.04), aspect="equal", xlabel="confidence")
@@ -191,7 +192,7 @@ def contrast_density(outcomes: pd.DataFrame) -> Figure:
         label = perturbation_label(str(name)) + ("" if name == CLEAN else f" × {severity:g}")
         colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
         places, density = _density(rows["contrast"].dropna().to_numpy())
-        axes.plot(places, density, color=colour, label=label)
+        axes.plot(places, density, color=colour, label=legend_label(label))
         axes.fill_between(places, density, color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("contrast of an image (standard deviation of its intensities, units of the network's input)")
     axes.set_ylabel("density")
@@ -215,7 +216,7 @@ def margins_over_epochs(margins: pd.DataFrame) -> Figure:
     for (name, run), rows in margins.groupby(["name", "run"], sort=False):
         rows = rows.sort_values("epoch")
         colour = run_colour(names.index(name))
-        label = str(name) if run == margins.loc[margins["name"] == name, "run"].iloc[0] else None
+        label = legend_label(str(name)) if run == margins.loc[margins["name"] == name, "run"].iloc[0] else None
         axes.plot(rows["epoch"], rows["p50"], color=colour, label=label, marker="o", markersize=3)
         axes.fill_between(rows["epoch"], rows["p10"], rows["p90"], color=colour, alpha=0.18, linewidth=0)
     axes.set_xlabel("epoch")
@@ -230,6 +231,8 @@ def margins_over_epochs(margins: pd.DataFrame) -> Figure:
 def gallery_figure(gallery: Gallery, attack: str | None = None, nearest: Collection[str] = ()) -> Figure:
     """Samples clean, under attack and corrupted, a row each; the perturbation is amplified by the factor it names.
 
+    Of many samples :data:`~monai_robust.evaluation.gallery.MOST` are drawn, evenly spread over the gallery.
+
     All pictures of a row share the grey window of its clean picture. The perturbation is drawn around mid-grey, which
     is no change. Where there are label maps, the outlines of the classes are drawn, true ones dashed.
 
@@ -243,6 +246,7 @@ def gallery_figure(gallery: Gallery, attack: str | None = None, nearest: Collect
     """
     if attack is not None and attack not in gallery.pictures:
         raise BadInputError(f"the gallery has no pictures {attack!r}; it has {', '.join(gallery.pictures)}")
+    gallery = spread(gallery)
     others = [key for key in gallery.pictures if key not in (CLEAN, attack)]
     columns = [CLEAN, *(["perturbation", attack] if attack else []), *others[:2]]
     clean = gallery.pictures[CLEAN]
@@ -309,16 +313,19 @@ def _picture_title(key: str, nearest: Collection[str]) -> str:
     return f"{perturbation_label(name)}\n{what} {number(float(severity))}"
 
 
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 2 * CAPTION_WIDTH, placeholder=" ...") if len(text) > 2 * CAPTION_WIDTH else text
+
+
 def _caption(caption: Caption) -> str:
     verdict = "" if caption.prediction == caption.label else " (wrong)"
     sure = "" if caption.confidence is None else f", {100 * caption.confidence:.0f} %"
-    return f"is {caption.label}\nsaid {caption.prediction}{sure}{verdict}"
+    return f"is {_short(caption.label)}\nsaid {_short(caption.prediction)}{sure}{verdict}"
 
 
 def _mask_caption(caption: Caption, key: str) -> str:
-    return (
-        textwrap.fill(caption.label, CAPTION_WIDTH) + f"\n{caption.prediction}" if key == CLEAN else caption.prediction
-    )
+    truth = textwrap.wrap(caption.label, CAPTION_WIDTH, max_lines=CAPTION_LINES) if key == CLEAN else []
+    return "\n".join([*truth, _short(caption.prediction)])
 
 
 def _rows(summary: pd.DataFrame, perturbation: str) -> pd.DataFrame:
@@ -332,7 +339,14 @@ def _rows(summary: pd.DataFrame, perturbation: str) -> pd.DataFrame:
 def _line(axes: Axes, rows: pd.DataFrame, name: str, index: int) -> None:
     severity, score = rows["severity"].to_numpy(), rows["score"].to_numpy()
     spread = rows["score_std"].to_numpy()
-    axes.plot(severity, score, color=run_colour(index), marker=MARKERS[index % len(MARKERS)], label=name, clip_on=False)
+    axes.plot(
+        severity,
+        score,
+        color=run_colour(index),
+        marker=MARKERS[index % len(MARKERS)],
+        label=legend_label(name),
+        clip_on=False,
+    )
     if not np.isnan(spread).all():
         low, high = np.clip([score - spread, score + spread], 0, None)
         axes.fill_between(severity, low, high, color=run_colour(index), alpha=0.18, linewidth=0)

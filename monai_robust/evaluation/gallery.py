@@ -26,12 +26,14 @@ from monai_robust.data.side_files import as_number, parse_json, regular_file
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.table import CLEAN
 
-__all__ = ["Caption", "Gallery", "picture_key", "read_gallery", "write_gallery"]
+__all__ = ["Caption", "Gallery", "picture_key", "read_gallery", "spread", "write_gallery"]
 
 Pictures = NDArray[Any] | Sequence[NDArray[Any]]
 
 LARGEST = 2**30
 """Bytes of a gallery, packed or unpacked."""
+MOST = 8
+"""Samples of a gallery that a report shows."""
 MASK = "mask_"
 TRUTH = "mask_truth"
 
@@ -69,6 +71,20 @@ class Gallery:
     captions: Mapping[str, Sequence[Caption]]
     masks: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     truth: NDArray[np.uint8] | None = None
+
+
+def spread(gallery: Gallery, most: int = MOST) -> Gallery:
+    """The gallery itself, or, of more than ``most`` samples, that many, evenly spread from the first to the last."""
+    count = len(gallery.captions[CLEAN])
+    if count <= most:
+        return gallery
+    places = np.unique(np.linspace(0, count - 1, most).round().astype(int))
+    return Gallery(
+        {key: images[places] for key, images in gallery.pictures.items()},
+        {key: [listed[place] for place in places] for key, listed in gallery.captions.items()},
+        {key: labels[places] for key, labels in gallery.masks.items()},
+        None if gallery.truth is None else gallery.truth[places],
+    )
 
 
 def picture_key(perturbation: str, severity: float) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from monai_robust.evaluation.drawing import WIDTH, legend, norm_axis, run_colour, styled
+from monai_robust.evaluation.drawing import WIDTH, legend, legend_label, norm_axis, run_colour, styled
 from monai_robust.evaluation.sections import NORMS
 
 __all__ = ["share_over_radius"]
@@ -32,7 +32,9 @@ def share_over_radius(radii: pd.DataFrame, high: float, norm: str, *, label: str
         found = np.sort(rows.loc[np.isfinite(rows["radius"]), "radius"].to_numpy())
         shares = np.arange(len(found) + 1) / len(rows)
         places = np.concatenate([[0.0], found, [max(high, found.max(initial=0.0))]])
-        axes.step(places, np.append(shares, shares[-1]), where="post", color=run_colour(index), label=str(name))
+        axes.step(
+            places, np.append(shares, shares[-1]), where="post", color=run_colour(index), label=legend_label(str(name))
+        )
     axes.set_xlabel(f"radius, {NORMS.get(norm, norm)} norm, in units of the network's input")
     axes.set_ylabel(label)
     axes.set_xlim(0, high)

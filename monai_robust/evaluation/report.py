@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
+import matplotlib
 import pandas as pd
 
 from monai_robust import __version__
@@ -18,8 +19,9 @@ from monai_robust.data.csv_cells import csv_text
 from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.comparisons import of_kind
+from monai_robust.evaluation.drawing import STYLE
 from monai_robust.evaluation.figures import gallery_figure
-from monai_robust.evaluation.gallery import Caption, Gallery
+from monai_robust.evaluation.gallery import MOST, Caption, Gallery, spread
 from monai_robust.evaluation.nearest_section import nearest_frames, nearest_sections
 from monai_robust.evaluation.readings import TaskReading, reading_of
 from monai_robust.evaluation.run import INFO, Run, check_comparable, read_run
@@ -181,15 +183,18 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
 
 
 def _gallery_sections(runs: Sequence[Run]) -> list[Section]:
-    pictures = []
+    pictures, kept = [], 0
     for name in _names(runs):
         run = next((run for run in runs if run.name == name and run.gallery is not None), None)
         if run is not None and run.gallery is not None:
-            pictures.append(_gallery_picture(run, run.gallery))
+            pictures.append(_gallery_picture(run, spread(run.gallery)))
+            kept = max(kept, len(run.gallery.captions[CLEAN]))
     text = (
         "What the network was shown and what it said. The change that the attack makes is drawn around mid-grey and "
         "amplified by the factor below it, since it would be hard to see otherwise."
     )
+    if kept > MOST:
+        text += f" Of {kept} samples that were kept, {MOST} are shown, evenly spread."
     return [Section("Examples", text, [], pictures)] if pictures else []
 
 
@@ -306,7 +311,8 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _data_uri(picture: Picture) -> str:
     buffer = io.BytesIO()
-    picture.figure.savefig(buffer, format="png", dpi=DPI)
+    with matplotlib.rc_context(STYLE):  # labels of ticks are made only now
+        picture.figure.savefig(buffer, format="png", dpi=DPI)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
