@@ -30,7 +30,7 @@ from monai_robust.evaluation.training import training_frames
 
 VALUES: list[Any] = [None, True, -1, 0.5, 10**17, "", "$x_1^{$\n", "a" * 5000, [], {}, [[None]], {"a": {"_target_": 1}}]
 CELLS = ["", "x", "nan", "-inf", "1e400", "-1", "9" * 30, "'=1", "1_0", '"a\nb"', "1e308"]
-TRIED = 150  # mutations of each file
+TRIED = 25  # mutations of each file
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -139,19 +139,25 @@ def test_damaged_files_of_a_run_are_refused_in_a_line_that_names_them(tmp_path: 
         made = list(npz_mutations(whole) if path.suffix == ".npz" else mutations[path.suffix](whole.decode()))
         for content in draws.sample(made, min(TRIED, len(made))):
             path.write_bytes(content)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    read_all(folder)
-            except BadInputError as error:
-                refused += 1
-                assert str(folder) in str(error), (path.name, content[:200])
-                assert len(str(error).splitlines()) == 1
-                assert len(str(error)) < 700
-            except Exception as error:
-                raise AssertionError(f"{path.name}: {content[:2000]!r}") from error
+            refused += is_refused_in_one_line(folder)
         path.write_bytes(whole)
-    assert refused > 100
+    assert refused > TRIED
+
+
+def is_refused_in_one_line(folder: Path) -> bool:
+    """Whether a folder is refused; any other end of reading it is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            read_all(folder)
+        except BadInputError as error:
+            text = str(error)
+        else:
+            return False
+    assert str(folder) in text
+    assert len(text.splitlines()) == 1
+    assert len(text) < 700
+    return True
 
 
 def test_of_many_pictures_a_few_are_shown_evenly_spread(tmp_path: Path) -> None:
