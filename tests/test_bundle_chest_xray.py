@@ -168,16 +168,12 @@ run(config_file={TRAIN!r}, dataset_dir={str(films)!r}, output_dir={str(tmp_path)
     assert done.returncode == 130, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert str(tmp_path / "model.pt") in done.stdout + done.stderr
-    resumed = tmp_path / "resumed"
-    run(
-        config_file=TRAIN,
-        dataset_dir=str(films),
-        output_dir=str(resumed),
-        resume=str(tmp_path / "model.pt"),
-        recipe="erm",
-        **{**SMALL, "epochs": 3},
-    )
-    assert torch.load(resumed / "model.pt", weights_only=True)["trainer"]["epoch_length"]
+    common = {"dataset_dir": str(films), "recipe": "erm", **SMALL, "epochs": 3}
+    run(config_file=TRAIN, output_dir=str(tmp_path / "resumed"), resume=str(tmp_path / "model.pt"), **common)
+    run(config_file=TRAIN, output_dir=str(tmp_path / "whole"), **common)
+    resumed, whole = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("resumed", "whole"))
+    assert resumed["trainer"] == whole["trainer"]
+    assert all(torch.equal(value, resumed["network"][name]) for name, value in whole["network"].items())
 
 
 @pytest.mark.parametrize(

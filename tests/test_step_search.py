@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from conftest import REPOSITORY
 from synthetic_runs import write_segmentation_run
 
@@ -45,7 +46,7 @@ class Bundle:
             write_segmentation_run(folder / "robustness", str(settings["name"]), falls=FALLS[step])
             return
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.pt").write_bytes(b"")
+        torch.save({"network": {}, "trainer": {"iteration": 2, "epoch_length": 2}}, folder / "model.pt")
         if self.interrupted_at == step:
             raise KeyboardInterrupt
 
@@ -100,6 +101,13 @@ def test_a_stopped_search_goes_on_where_it_stopped(bundle: Bundle, tmp_path: Pat
     assert bundle.done == [("train", 2.0), ("measure", 2.0)]
     resumed = bundle.settings[bundle.done.index(("train", 2.0))]
     assert resumed["resume"] == tmp_path / "step_2" / "model.pt"
+
+
+def test_a_step_of_whose_checkpoints_none_loads_is_trained_anew(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "step_2").mkdir()
+    (tmp_path / "step_2" / "checkpoint_epoch=1.pt").write_bytes(b"cut off")
+    search_step(HIPPOCAMPUS, [2], tmp_path, {})
+    assert "resume" not in bundle.settings[0]
 
 
 def test_another_search_in_the_same_folder_is_refused(bundle: Bundle, tmp_path: Path) -> None:

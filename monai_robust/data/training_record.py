@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from monai_robust.data.files import write_whole
 from monai_robust.data.schemas import Count, Name, Positive, Rule, checked, shown
 from monai_robust.data.side_files import read_object
 from monai_robust.errors import BadInputError
@@ -35,13 +36,10 @@ _KINDS: Mapping[str, Any] = {
 
 def write_record(output_dir: str | Path, **settings: Any) -> Path:
     """Write the settings of a training run, among them ``classes`` and ``image_size``, to ``training.json``."""
-    path = Path(output_dir) / _NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
     recipe = settings.get("recipe")
     if recipe is not None and not isinstance(recipe, str):
         settings["recipe"] = recipe.name
-    path.write_text(json.dumps(settings, indent=2, default=str) + "\n")
-    return path
+    return write_whole(Path(output_dir) / _NAME, f"{json.dumps(settings, indent=2, default=str)}\n".encode())
 
 
 def read_record(checkpoint: str | Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -15,30 +15,39 @@ from monai_robust.data.schemas import shown
 from monai_robust.data.side_files import regular_file
 from monai_robust.errors import BadInputError
 
-__all__ = ["load_weights", "read_checkpoint"]
+__all__ = ["UnreadableCheckpointError", "load_weights", "read_checkpoint"]
 
 _WEIGHTS = ("network", "model", "state_dict")
 _EXPANSION = 10
 _ADVICE = "save the state_dict() of the network with torch.save, and name that file"
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+class UnreadableCheckpointError(BadInputError):
+    """A file that holds no checkpoint, or none that can be read."""
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The dictionary of a checkpoint, loaded with ``weights_only=True``: tensors and primitives, no code.
 
+    Args:
+        path: the file.
+        map_location: device of the tensors.
+
     Raises:
-        BadInputError: when the file is missing, damaged (by the checksums it carries), no checkpoint of torch, holds
+        BadInputError: when the file is missing.
+        UnreadableCheckpointError: when it is damaged (by the checksums it carries), no checkpoint of torch, holds
             Python objects, or something else than a dictionary with names.
     """
     path = regular_file(path, "checkpoint")
     if zipfile.is_zipfile(path):
         _check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets, with the advice to switch safety off
-        raise BadInputError(_refusal(path, error)) from None
+        raise UnreadableCheckpointError(_refusal(path, error)) from None
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         what = "a tensor" if isinstance(content, Tensor) else f"a {type(content).__name__}"
-        raise BadInputError(f"{path} holds {what}, not weights by their names; {_ADVICE}")
+        raise UnreadableCheckpointError(f"{path} holds {what}, not weights by their names; {_ADVICE}")
     return dict(content)
 
 
@@ -66,14 +75,19 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > _EXPANSION * path.stat().st_size:  # torch does not compress weights
-                raise BadInputError(f"{path} would unpack to {size / 2**20:.0f} MB, so it is no checkpoint of torch")
+                raise UnreadableCheckpointError(
+                    f"{path} would unpack to {size / 2**20:.0f} MB, so it is no checkpoint of torch"
+                )
             broken = archive.testzip()
     except BadInputError:
         raise
     except Exception as error:  # zipfile raises many kinds for a damaged directory
-        raise BadInputError(f"the checkpoint {path} is damaged ({type(error).__name__}); copy it anew") from None
+        message = f"the checkpoint {path} is damaged ({type(error).__name__}); copy it anew"
+        raise UnreadableCheckpointError(message) from None
     if broken is not None:
-        raise BadInputError(f"the checkpoint {path} is damaged: the checksum of {broken} does not hold; copy it anew")
+        raise UnreadableCheckpointError(
+            f"the checkpoint {path} is damaged: the checksum of {broken} does not hold; copy it anew"
+        )
 
 
 def _refusal(path: Path, error: Exception) -> str:

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
+import ignite.distributed as idist
 import torch
+from ignite.engine import Events
 from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_robust.attacks.threat import Norm, as_norm, expand
 from monai_robust.errors import BadInputError
+from monai_robust.handlers.checkpoints import join_checkpoints
 from monai_robust.handlers.margins.ids import batch_ids, dataset_ids
 from monai_robust.tasks.tensors import plain
 
@@ -40,8 +43,9 @@ class KeptStarts:
     nobody has noted the place, a sample that stands in a batch more than once begins where the attack itself would, and
     nothing is kept of it.
 
-    Starts are not saved with checkpoints: the first epoch of a resumed training keeps them anew. Every process keeps
-    those of the samples it has seen itself.
+    Starts are saved with the checkpoints of a ``CheckpointSaver`` among the trainer's handlers, and restored by a
+    ``CheckpointLoader`` there; the final files of a ``TrainingSaver`` do not hold them. In several processes they are
+    brought together when an epoch ends, so that each process knows those of all samples.
 
     Args:
         limit_gib: memory that the starts of all samples may take, in GiB; they are held in half precision on the CPU,
@@ -63,6 +67,7 @@ class KeptStarts:
         self._told = False
         self._bytes = 0
         self._samples = 0
+        self._fresh: set[str] = set()  # kept in this epoch
 
     def __len__(self) -> int:
         """The number of samples that have a start."""
@@ -77,6 +82,41 @@ class KeptStarts:
         dataset = getattr(getattr(engine, "data_loader", None), "dataset", None)
         dataset_ids(dataset, self.key)
         self._samples = len(dataset) if isinstance(dataset, Sized) else 0
+        state, _ = join_checkpoints(engine, "starts", self)
+        if state is not None:
+            self.load_state_dict(state)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._merge)
+
+    def state_dict(self) -> dict[str, Any]:
+        """``ids``, ``places`` and ``shares`` of all starts, those of one shape in one tensor (N, C, *spatial)."""
+        groups: dict[tuple[int, ...], list[tuple[str, _Place, Tensor]]] = {}
+        for name, own in self._shares.items():
+            for place, share in own.items():
+                groups.setdefault(tuple(share.shape), []).append((name, place, share))
+        return {
+            "ids": [[name for name, _, _ in group] for group in groups.values()],
+            "places": [[[list(cut) for cut in place] for _, place, _ in group] for group in groups.values()],
+            "shares": [torch.stack([share for _, _, share in group]) for group in groups.values()],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`.
+
+        Raises:
+            BadInputError: for something else.
+        """
+        self._shares = {}
+        try:
+            for names, places, shares in zip(state["ids"], state["places"], state["shares"], strict=True):
+                for name, place, share in zip(names, places, shares.to("cpu", torch.float16), strict=True):
+                    where = tuple(tuple(int(side) for side in cut) for cut in place)
+                    self._shares.setdefault(str(name), {})[where] = share.clone()
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BadInputError(f"the starts in the checkpoint are none of KeptStarts: {error!r}") from error
+        self._bytes = sum(map(_size, self._shares.values()))
+
+    def state_dict_without_ids(self) -> None:
+        """Nothing: a start without its sample is of no use."""
 
     def begin(
         self,
@@ -129,6 +169,7 @@ class KeptStarts:
         for sample, own in found.items():
             self._bytes += _size(own) - _size(self._shares.get(sample, {}))
             self._shares[sample] = own
+            self._fresh.add(sample)
         if self._shares:
             self._require_room()
 
@@ -146,6 +187,21 @@ class KeptStarts:
                 several[0],
             )
         return [None if times[name] > 1 else name for name in names]
+
+    def _merge(self, engine: Any) -> None:
+        """At an epoch's last iteration, before checkpoints are written, bring the starts of all processes together."""
+        length = engine.state.epoch_length
+        if length is None or engine.state.iteration % length:
+            return
+        own = {name: self._shares[name] for name in sorted(self._fresh)}
+        self._fresh = set()
+        if idist.get_world_size() == 1:
+            return
+        gathered: list[Any] = [None] * idist.get_world_size()
+        torch.distributed.all_gather_object(gathered, own)
+        for part in gathered:  # of a sample that several processes saw, all keep the same
+            self._shares.update(part)
+        self._bytes = sum(map(_size, self._shares.values()))
 
     def _fitting(self, name: tuple[str, _Place], inputs: Tensor) -> Tensor | None:
         share = self._shares.get(name[0], {}).get(name[1])

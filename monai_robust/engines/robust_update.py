@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 from monai.engines import IterationEvents
 from monai.transforms import Compose, Randomizable
@@ -123,7 +125,8 @@ class RobustUpdate:
         self.agreement = agreement
         self.task = None if task is None else with_agreement(task, agreement)
         self.shared_forward = shared_forward
-        self._seeded = False
+        self._own_seeds: list[int | None] | None = None
+        self._seeded: int | None = None
         self._checked: object = None
         if self.task is not None:
             self._check(self.task)
@@ -145,6 +148,7 @@ class RobustUpdate:
             if self.recipe.objective is not None:
                 require_moved(self.recipe.name, output)
             engine.state.output = output
+        self._seed_views(engine)
         inputs = self._inputs(batchdata, batch, output.get("adv_image"))
 
         zero_grad, step, steps = _accumulation(engine)
@@ -267,7 +271,6 @@ class RobustUpdate:
 
     def _inputs(self, batchdata: Any, batch: Batch, adversarial: Tensor | None) -> dict[str, Tensor]:
         """The network's inputs for each view of the recipe; views that are the same batch entry are one tensor."""
-        self._seed_views()
         inputs: dict[str, Tensor] = {}
         from_batch: dict[str, Tensor] = {}
         for name in self.recipe.views:
@@ -284,20 +287,23 @@ class RobustUpdate:
                     inputs[name] = batch.with_padding(apply_per_sample(source, plain(batch.inputs)))
         return inputs
 
-    def _seed_views(self) -> None:
-        """Let the draws of random views follow from torch's seed, once, where nobody gave them a state of their own.
+    def _seed_views(self, engine: Any) -> None:
+        """Let the draws of random views follow from the epoch and torch's seed, or from a state they were given.
 
         Outside a data loader no one else does: MONAI's transforms then share one state that follows from nothing.
         """
-        if self._seeded:
+        epoch = int(engine.state.epoch)
+        if epoch == self._seeded:
             return
-        for index, view in enumerate(self.views.values()):
-            if not isinstance(view, Randomizable):
+        if self._own_seeds is None:
+            self._own_seeds = [_own_seed(view) for view in self.views.values()]
+        for index, (view, own) in enumerate(zip(self.views.values(), self._own_seeds, strict=True)):
+            if not isinstance(view, Randomizable) or (own is not None and epoch <= 1):
                 continue
-            # A Compose has a state from the start: MONAI's seed, where there is one, or one that follows from nothing.
-            if "R" not in vars(view) or (isinstance(view, Compose) and get_seed() is None):
-                view.set_random_state((torch.initial_seed() + index + 1000 * idist.get_rank()) % MAX_SEED)
-        self._seeded = True
+            given = (torch.initial_seed(), idist.get_rank()) if own is None else (own,)
+            words = np.random.SeedSequence([*given, index, epoch]).generate_state(1)
+            view.set_random_state(int(words[0]) % MAX_SEED)
+        self._seeded = epoch
 
     def _source(self, name: str, batchdata: Any) -> View:
         keys = batchdata if isinstance(batchdata, Mapping) else {}
@@ -340,6 +346,16 @@ class RobustUpdate:
                 for view in self.recipe.supervised
                 for name, value in task.terms(outputs[view], targets).items()
             }
+
+
+def _own_seed(view: View) -> int | None:
+    """A number that follows from the state that a view was given, left as it is; None where nobody gave any."""
+    if not isinstance(view, Randomizable) or "R" not in vars(view):
+        return None
+    # A Compose has a state from the start: MONAI's seed, where there is one, or one that follows from nothing.
+    if isinstance(view, Compose) and get_seed() is None:
+        return None
+    return int(copy.deepcopy(view.R).randint(MAX_SEED))
 
 
 def _base(name: str) -> str:

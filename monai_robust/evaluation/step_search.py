@@ -21,6 +21,7 @@ from monai_robust.evaluation.readings import reading_of
 from monai_robust.evaluation.run import Run, read_run
 from monai_robust.evaluation.summary import auc_by_attack, largest_error, rated_by, summarise
 from monai_robust.evaluation.table import CLEAN
+from monai_robust.handlers.stored import newest_checkpoint
 
 __all__ = ["best_step", "search_step"]
 
@@ -102,19 +103,18 @@ def _claim(folder: Path, bundle: str | Path, settings: Mapping[str, Any], preset
         content["presets"] = [str(path) for path in presets]
     if path.exists() and read_object(path, "record of a search") != content:
         raise BadInputError(f"{folder} holds a search with other settings (see {path.name}); name another --output_dir")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(path, f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def _train(bundle: Path, step: float, folder: Path, settings: Mapping[str, Any], presets: Sequence[str | Path]) -> None:
     if (folder / _FINISHED).is_file():
         return
     values = {**settings, "recipe": "amat", "robust#step": step, "output_dir": folder}
-    checkpoints = sorted(folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
-    if checkpoints:
-        values["resume"] = checkpoints[-1]
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is not None:
+        values["resume"] = checkpoint
     run_bundle(bundle, ["train"], values, presets)
-    (folder / _FINISHED).write_text("{}\n")
+    write_whole(folder / _FINISHED, b"{}\n")
 
 
 def _measure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai_robust.handlers.checkpoints import TrainingLoader, TrainingSaver
 from monai_robust.handlers.clip_gradients import ClipGradients
 from monai_robust.handlers.detections_json import DetectionsJSON
+from monai_robust.handlers.epoch_seed import EpochSeed
 from monai_robust.handlers.epoch_times import EpochTimes
 from monai_robust.handlers.label_maps import ChoosePostprocessing, LabelMaps
 from monai_robust.handlers.landmarks_csv import LandmarksCSV
@@ -27,6 +28,7 @@ __all__ = [
     "ChoosePostprocessing",
     "ClipGradients",
     "DetectionsJSON",
+    "EpochSeed",
     "EpochTimes",
     "EverySample",
     "LabelMaps",

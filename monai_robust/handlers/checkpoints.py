@@ -2,80 +2,253 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from monai.handlers import CheckpointLoader, CheckpointSaver
+from ignite.handlers import Checkpoint
+from monai.handlers import CheckpointLoader, CheckpointSaver, ValidationHandler
+from monai.utils import is_scalar
 
+from monai_robust.data.files import remove_drafts
+from monai_robust.data.weights import UnreadableCheckpointError, read_checkpoint
 from monai_robust.errors import BadInputError
+from monai_robust.handlers.stored import LEFT_OUT, Stored, WholeFiles, handlers_of, stored_for
 
-__all__ = ["TrainingLoader", "TrainingSaver"]
+__all__ = ["TrainingLoader", "TrainingSaver", "join_checkpoints"]
+
+_VALIDATION, _ENDED = "validation", "epoch_ended"  # of the trainer's state in checkpoints
 
 
 class TrainingSaver(CheckpointSaver):
-    """MONAI's saver, which also keeps the trainer it is attached to, as ``trainer`` (its epoch and iteration).
+    """MONAI's saver, whose files are written whole or not at all, and hold all that a training needs to go on.
 
-    A configuration cannot put a trainer into the dictionary of one of its own handlers: that is a circle. Keyword
-    arguments are those of ``monai.handlers.CheckpointSaver``. It should stand before ``StatsHandler`` among the
-    handlers, whose answer to an exception would otherwise keep the last checkpoint from being written. Wherever it
-    stands, the checkpoint of an epoch is written after all other handlers had their turn at the epoch's end.
+    Each file is written under another name, flushed and renamed; the one it replaces goes only then, so that a kill or
+    a full disk at any moment leaves the last one. Besides ``save_dict``, files hold the trainer itself as ``trainer``
+    (its iteration, and the best value of the key metric of its ``ValidationHandler``), and with mixed precision
+    ``scaler``. (A configuration cannot put a trainer into the dictionary of one of its own handlers: that is a circle.)
+
+    Sample ids, such as those of ``AdaptiveMargins``, are in the checkpoints of an interval alone: neither the final
+    file nor those of the best key metric, which are handed on, have any.
+
+    It should stand before ``StatsHandler`` among the handlers, whose answer to an exception would otherwise keep the
+    last checkpoint from being written. Wherever it stands, the checkpoint of an epoch is written after all other
+    handlers had their turn at the epoch's end.
+
+    Args:
+        save_dir, save_dict, name, file_prefix, save_final, final_filename, save_key_metric, key_metric_name,
+        key_metric_n_saved, key_metric_filename, key_metric_save_state, key_metric_greater_or_equal,
+        key_metric_negative_sign, epoch_level, save_interval, n_saved: as for ``monai.handlers.CheckpointSaver``.
+
+    Raises:
+        BadInputError: when a file cannot be written.
     """
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._interval_attached = False
+    def __init__(
+        self,
+        save_dir: str,
+        save_dict: dict[str, Any],
+        name: str | None = None,
+        file_prefix: str = "",
+        save_final: bool = False,
+        final_filename: str | None = None,
+        save_key_metric: bool = False,
+        key_metric_name: str | None = None,
+        key_metric_n_saved: int = 1,
+        key_metric_filename: str | None = None,
+        key_metric_save_state: bool = False,
+        key_metric_greater_or_equal: bool = False,
+        key_metric_negative_sign: bool = False,
+        epoch_level: bool = True,
+        save_interval: int = 0,
+        n_saved: int | None = None,
+    ) -> None:
+        super().__init__(save_dir, save_dict, name, epoch_level=epoch_level)
+        if key_metric_filename is not None and key_metric_n_saved > 1:
+            raise BadInputError("key_metric_filename is one file; leave it, or set key_metric_n_saved to 1")
+        self.save_interval = save_interval
+        self.key_metric_name = key_metric_name
+        self.key_metric_sign = -1 if key_metric_negative_sign else 1
+        self.final_filename = final_filename
+        self._given_logger = name is not None
+        self._last_attached = False
         self._trained = False
+        self._ended_at = -1
         self._saved_after: BaseException | None = None
 
+        def files(score: Any, score_name: str, filename: str | None = None, **more: Any) -> Checkpoint:
+            return Checkpoint(
+                save_dict,
+                WholeFiles(save_dir, filename),
+                filename_prefix=file_prefix,
+                score_function=score,
+                score_name=score_name,
+                **more,
+            )
+
+        kind = "epoch" if epoch_level else "iteration"
+        self.interval = (
+            files(lambda engine: getattr(engine.state, kind), kind, n_saved=n_saved) if save_interval else None
+        )
+        self.final = (
+            files(lambda engine: engine.state.iteration, "final_iteration", final_filename) if save_final else None
+        )
+        best = {"n_saved": key_metric_n_saved, "include_self": key_metric_save_state}
+        best["greater_or_equal"] = key_metric_greater_or_equal
+        self.best = files(self._score, "key_metric", key_metric_filename, **best) if save_key_metric else None
+
     def attach(self, engine: Engine) -> None:
+        if not self._given_logger:
+            self.logger = engine.logger
         self.save_dict.setdefault("trainer", engine)
-        interval, self._interval_checkpoint = self._interval_checkpoint, None
-        super().attach(engine)
-        self._interval_checkpoint = interval
+        if getattr(engine, "scaler", None) is not None:
+            self.save_dict.setdefault("scaler", engine.scaler)  # type: ignore[attr-defined]
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note)
-        if interval is not None:
-            engine.add_event_handler(Events.STARTED, self._attach_interval)
+        if self.best is not None:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.metrics_completed)
+        if self.final is not None:
+            engine.add_event_handler(Events.COMPLETED, self.completed)
+            engine.add_event_handler(Events.EXCEPTION_RAISED, self.exception_raised)
 
-    def _note(self, engine: Engine) -> None:
-        self._trained = True
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the list of the best key metrics that was saved with ``key_metric_save_state``."""
+        if self.best is None:
+            raise BadInputError("the saver keeps no list of best key metrics; set save_key_metric")
+        self.best.load_state_dict(state_dict)
 
-    def _attach_interval(self, engine: Engine) -> None:
-        # Only now are all other handlers attached, such as the one that moves the learning rate when an epoch ends.
-        if not self._interval_attached:
-            event = Events.EPOCH_COMPLETED if self.epoch_level else Events.ITERATION_COMPLETED
-            engine.add_event_handler(event(every=self.save_interval), self.interval_completed)
-            self._interval_attached = True
+    def completed(self, engine: Engine) -> None:
+        """Save the final checkpoint."""
+        self.logger.info(f"Train completed, saved final checkpoint: {self._save_final(engine)}")
+
+    def metrics_completed(self, engine: Engine) -> None:
+        """Save where the key metric is among the best."""
+        assert self.best is not None  # attached with it
+        self.best.to_save = self._without_ids(engine)
+        self.best(engine)
+
+    def interval_completed(self, engine: Engine) -> None:
+        """Save what a training needs to go on."""
+        assert self.interval is not None  # attached with it
+        self._note_progress(engine)
+        self.interval(engine)
+        self.logger.info(f"Saved checkpoint {self.interval.last_checkpoint}")
 
     def exception_raised(self, engine: Engine, e: BaseException) -> None:
         """Save, say where, and raise ``e`` again; save nothing where nothing was trained, as after a failed start."""
         if e is self._saved_after or not self._trained:  # ignite reports an iteration's exception twice
             raise e
+        self._saved_after = e
         try:
-            super().exception_raised(engine, e)  # type: ignore[arg-type]
-        except BaseException as raised:
-            if raised is e:
-                self._saved_after = e
-                self._tell(e)
-            raise
-
-    def _tell(self, error: BaseException) -> None:
-        assert self._final_checkpoint is not None  # MONAI attaches the answer to exceptions with `save_final` only
-        name = self._final_filename or self._final_checkpoint.last_checkpoint
+            path = self._save_final(engine)
+        except BadInputError as unwritten:
+            if isinstance(e, BadInputError):  # such as the full disk that stopped the training
+                raise e from None
+            self._saved_after = unwritten
+            raise unwritten from e
         # A warning, since it is shown whatever logging is configured.
-        self.logger.warning(
-            f"training was stopped by {type(error).__name__}; it can go on from {Path(self.save_dir) / str(name)}"
-        )
+        self.logger.warning(f"training was stopped by {type(e).__name__}; it can go on from {path}")
+        raise e
+
+    def _start(self, engine: Engine) -> None:
+        # Only now are all other handlers attached, such as the one that moves the learning rate when an epoch ends.
+        if not self._last_attached:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._note_end)
+            if self.interval is not None:
+                event = Events.EPOCH_COMPLETED if self.epoch_level else Events.ITERATION_COMPLETED
+                engine.add_event_handler(event(every=self.save_interval), self.interval_completed)
+            self._last_attached = True
+        if idist.get_rank() == 0:
+            remove_drafts(self.save_dir)
+            self._know_earlier_files(engine)
+
+    def _know_earlier_files(self, engine: Engine) -> None:
+        """Count the files of the training that goes on here among those of which the newest are kept."""
+        sources = [one.source for one in handlers_of(engine) if isinstance(one, TrainingLoader) and one.trainer]
+        folder = Path(self.save_dir).expanduser().resolve()
+        if self.interval is None or not any(source and source.resolve().parent == folder for source in sources):
+            return
+        reached = engine.state.epoch if self.epoch_level else engine.state.iteration
+        prefix = f"{self.interval.filename_prefix}_" if self.interval.filename_prefix else ""
+        pattern = re.compile(rf"{re.escape(prefix)}\w+_{self.interval.score_name}=(\d+)\.pt")
+        found = [(int(match[1]), match[0]) for match in map(pattern.fullmatch, _names(folder)) if match]
+        self.interval.load_state_dict({"_saved": sorted(one for one in found if one[0] <= reached)})
+
+    def _note(self, engine: Engine) -> None:
+        self._trained = True
+
+    def _note_end(self, engine: Engine) -> None:
+        self._ended_at = engine.state.iteration
+
+    def _note_progress(self, engine: Engine) -> None:
+        """Let the trainer's own state say whether it stands at an epoch's end, and which validation was the best."""
+        iteration, length = engine.state.iteration, engine.state.epoch_length or 1
+        _keep(engine, _ENDED, iteration == self._ended_at if self._trained else iteration % length == 0)
+        validator = _validator(engine)
+        if validator is not None:
+            best: Any = validator.state.best_metric  # MONAI compares none but single numbers
+            epoch = int(validator.state.best_metric_epoch)
+            _keep(engine, _VALIDATION, {"best_metric": float(best), "best_metric_epoch": epoch})
+
+    def _save_final(self, engine: Engine) -> Path:
+        assert self.final is not None  # attached with it
+        before = self.final.last_checkpoint
+        self.final.reset()  # so that it is written also where nothing was trained since the last time
+        if before is not None:
+            self.final.save_handler.remove(Path(before).name)
+        self.final.to_save = self._without_ids(engine)
+        self.final(engine)
+        return Path(self.save_dir) / (self.final_filename or Path(str(self.final.last_checkpoint)).name)
+
+    def _without_ids(self, engine: Engine) -> dict[str, Any]:
+        """What is saved, as it may be handed on: without what only a checkpoint for resuming may hold."""
+        self._note_progress(engine)
+        kept: dict[str, Any] = {}
+        changed = []
+        for name, one in self.save_dict.items():
+            anonymous = getattr(one, "state_dict_without_ids", None)
+            if anonymous is None:
+                kept[name] = one
+                continue
+            changed.append(name)
+            state = anonymous()
+            if state is not None:
+                kept[name] = _State(state)
+        return kept | ({LEFT_OUT: _State(changed)} if changed else {})
+
+    def _score(self, engine: Engine) -> float:
+        name = self.key_metric_name or getattr(engine.state, "key_metric_name", None)
+        if name is None:
+            raise BadInputError("save_key_metric needs a key metric; give the engine one, or key_metric_name")
+        value = engine.state.metrics[name]
+        if not is_scalar(value):
+            self.logger.warning(f"the key metric {name} is no single number, so that no best one is saved")
+            return -1
+        return self.key_metric_sign * value
 
 
 class TrainingLoader(CheckpointLoader):
     """MONAI's loader, which also restores the trainer it is attached to, so that training goes on where it stopped.
 
+    With ``trainer``, a folder or a damaged file stands for the newest checkpoint there that loads, and a checkpoint
+    that was written within an epoch, or is final and lacks sample ids, for that of the last epoch's end beside it
+    (see ``monai_robust.handlers.stored.stored_for``).
+
     Args:
-        load_path: a checkpoint of :class:`TrainingSaver`; ``None`` starts from scratch.
+        load_path: a checkpoint of :class:`TrainingSaver`, or with ``trainer`` its folder; ``None`` starts from scratch.
         load_dict: names and objects, as for ``monai.handlers.CheckpointLoader``.
         map_location: device of the tensors.
         trainer: whether to restore epoch and iteration too; without, only what ``load_dict`` names.
+
+    Attributes:
+        source: the file that is restored, once it is known.
+
+    Raises:
+        BadInputError: (when the engine starts) for no checkpoint, or one that is not of this run.
     """
 
     def __init__(
@@ -84,20 +257,146 @@ class TrainingLoader(CheckpointLoader):
         super().__init__(load_path=str(load_path), load_dict=dict(load_dict), map_location=map_location)
         self.enabled = load_path is not None
         self.trainer = trainer
+        self.source: Path | None = None
+        self.logger = logging.getLogger(__name__)
+        self._anew = False
 
     def attach(self, engine: Engine) -> None:
         if not self.enabled:
             return
         if self.trainer:
             self.load_dict.setdefault("trainer", engine)
-        super().attach(engine)
+        engine.add_event_handler(Events.STARTED, self)
+
+    def read(self) -> Mapping[str, Any]:
+        """All that the checkpoint holds; nothing where the first epoch was not finished and is trained anew.
+
+        Raises:
+            BadInputError: names the file.
+        """
+        if self._anew:
+            return {}
+        stored = self._stored()
+        if stored is None:
+            self._anew = True
+            return {}
+        self.source = stored.path
+        content = stored.content
+        name = next(iter(self.load_dict))
+        if len(self.load_dict) == 1 and (not isinstance(content, Mapping) or name not in content):
+            content = {name: content}  # a state dictionary by itself
+        if not isinstance(content, Mapping):
+            raise BadInputError(f"{self.source} cannot restore {self._named()} of this run: it is no checkpoint")
+        return content
 
     def __call__(self, engine: Engine) -> None:
+        content = self.read()
+        if self._anew:
+            return
+        longest = engine.state.max_epochs
+        wanted = dict(self.load_dict)
+        if self.trainer:
+            _expect_extras(engine, content, wanted)
         try:
-            super().__call__(engine)
-        except FileNotFoundError as error:
-            raise BadInputError(f"there is no checkpoint {self.load_path}") from error
-        except Exception as error:  # torch raises whatever its unpickler meets
-            names = ", ".join(self.load_dict)
+            Checkpoint.load_objects(to_load=wanted, checkpoint=content)
+        except Exception as error:  # whatever the objects' own loading raises
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise BadInputError(f"{self.load_path} cannot restore {names} of this run: {reason}") from error
+            raise BadInputError(f"{self.source} cannot restore {self._named()} of this run: {reason}") from error
+        if self.trainer and longest is not None:
+            if engine.state.epoch > longest:
+                raise BadInputError(
+                    f"{self.source} has {engine.state.epoch} epochs behind it, and this run is to have {longest}; set "
+                    "more epochs to train further"
+                )
+            engine.state.max_epochs = longest
+            _restore_validation(engine)
+        self.logger.info("restored %s from %s", self._named(), self.source)
+
+    def _stored(self) -> Stored | None:
+        path = self.source or Path(self.load_path)
+        try:
+            if self.trainer and self.source is None:
+                return stored_for(path, self.map_location)
+            return Stored(path, read_checkpoint(path, self.map_location))
+        except UnreadableCheckpointError as error:
+            raise BadInputError(f"{path} cannot restore {self._named()} of this run: {error}") from error
+
+    def _named(self) -> str:
+        return ", ".join(self.load_dict)
+
+
+def join_checkpoints(engine: Engine, name: str, keeper: Any) -> tuple[Any, Path | None]:
+    """Let a trainer's savers keep the state of an object, and find what its loaders have of it.
+
+    Args:
+        engine: has MONAI's ``CheckpointSaver`` and ``CheckpointLoader``, or their subclasses here, among its handlers.
+        name: of the object in checkpoints.
+        keeper: has a ``state_dict``, and a ``state_dict_without_ids`` if that holds sample ids.
+
+    Returns:
+        The state that is to be restored, or None, and the folder of the checkpoints, or None.
+
+    Raises:
+        BadInputError: for a checkpoint of a ``TrainingLoader`` that cannot be read.
+    """
+    state, folder = None, None
+    for owner in handlers_of(engine):
+        if isinstance(owner, CheckpointSaver):
+            owner.save_dict.setdefault(name, keeper)
+            folder = folder or Path(owner.save_dir)
+        elif isinstance(owner, CheckpointLoader) and getattr(owner, "trainer", True) and state is None:
+            content = _content(owner)
+            state = content.get(name) if isinstance(content, Mapping) else None
+    return state, folder
+
+
+def _content(loader: CheckpointLoader) -> Any:
+    if isinstance(loader, TrainingLoader):
+        return loader.read()
+    try:
+        return read_checkpoint(loader.load_path)
+    except BadInputError:
+        return None  # the loader reads it alike, after this, and itself says what is wrong with the file
+
+
+class _State:
+    """A state that was made already, for those who ask an object for it."""
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+    def state_dict(self) -> Any:
+        return self.state
+
+
+def _keep(engine: Engine, key: str, value: Any) -> None:
+    """Make something a part of an engine's state in checkpoints."""
+    setattr(engine.state, key, value)
+    if key not in engine.state_dict_user_keys:
+        engine.state_dict_user_keys.append(key)
+
+
+def _restore_validation(engine: Engine) -> None:
+    validator, found = _validator(engine), getattr(engine.state, _VALIDATION, None)
+    if validator is not None and found:
+        validator.state.best_metric = found["best_metric"]
+        validator.state.best_metric_epoch = found["best_metric_epoch"]
+
+
+def _expect_extras(engine: Engine, content: Mapping[str, Any], wanted: dict[str, Any]) -> None:
+    """Ask for what the saver adds where there is something to put it into; older checkpoints lack it."""
+    for key in (_ENDED, _VALIDATION):
+        if key in content.get("trainer", {}):
+            _keep(engine, key, None)
+    if "scaler" in content and getattr(engine, "scaler", None) is not None:
+        wanted.setdefault("scaler", engine.scaler)  # type: ignore[attr-defined]
+
+
+def _validator(engine: Engine) -> Any:
+    """The evaluator that validates a trainer's network and keeps the best value of its key metric."""
+    found = [one.validator for one in handlers_of(engine) if isinstance(one, ValidationHandler)]
+    return next((one for one in found if hasattr(getattr(one, "state", None), "best_metric")), None)
+
+
+def _names(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()] if folder.is_dir() else []

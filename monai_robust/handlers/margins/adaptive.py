@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import Any, Literal
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import CheckpointLoader, CheckpointSaver
 from torch import Tensor
 
 from monai_robust.attacks.guard import bare
 from monai_robust.data import load_weights
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.handlers.checkpoints import join_checkpoints
 from monai_robust.handlers.margins.crossing import along_path, along_segment, bisected
 from monai_robust.handlers.margins.every_sample import EverySample, require_rereadable
 from monai_robust.handlers.margins.ids import batch_ids, dataset_ids
@@ -48,8 +48,9 @@ class AdaptiveMargins(SampleRadii):
     elsewhere, that line is bisected, at ``bisections`` forward passes of the crossing samples.
 
     The state is saved with the checkpoints of a ``CheckpointSaver`` among the trainer's handlers, and restored by a
-    ``CheckpointLoader`` there. In several processes margins are merged when an epoch ends, so that all of them hold
-    the same; in two processes a sample should be visited by one of them in an epoch.
+    ``CheckpointLoader`` there. It names the samples, except in the final files of a ``TrainingSaver``. In several
+    processes margins are merged when an epoch ends, so that all of them hold the same; in two processes a sample should
+    be visited by one of them in an epoch.
 
     Args:
         step: by how much a margin grows, in intensity units of the network's input; also the margins' start.
@@ -80,6 +81,8 @@ class AdaptiveMargins(SampleRadii):
         radii_of_interest: the largest radius that is to be evaluated; a warning is given if no margin can reach it.
         output_dir: where ``margins.csv`` and ``margin_histogram.csv`` go; beside the checkpoints by default.
         history: also write ``margins_by_sample.csv``, every sample's margin after every epoch (sample ids in it).
+        hash_ids: call samples by the first 32 digits of the SHA-256 of their ids, in checkpoints and tables: ids are
+            then not to be read, though whoever guesses one can tell that it is there. Final weights have no ids.
         summary_writer: a TensorBoard writer, for a histogram an epoch.
         fit: further arguments of ``fit_thresholds``.
         fit_on: what thresholds are fitted on from a checkpoint: ``"samples"``, every training sample once, without
@@ -112,6 +115,7 @@ class AdaptiveMargins(SampleRadii):
         radii_of_interest: float | None = None,
         output_dir: str | Path | None = None,
         history: bool = False,
+        hash_ids: bool = False,
         summary_writer: Any = None,
         fit: Mapping[str, Any] | None = None,
         fit_on: Literal["samples", "epoch"] | Iterable[Any] = "samples",
@@ -145,6 +149,7 @@ class AdaptiveMargins(SampleRadii):
         self.radii_of_interest = radii_of_interest
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.history = history
+        self.hash_ids = hash_ids
         self.summary_writer = summary_writer
         self.fit = dict(fit or {})
         if isinstance(fit_on, str):
@@ -181,11 +186,11 @@ class AdaptiveMargins(SampleRadii):
 
     def margin(self, sample_id: str) -> float:
         """The margin of a sample."""
-        return self._margins.get(sample_id, self.initial)
+        return self._margin(self._kept_as(sample_id))
 
     @property
     def margins(self) -> dict[str, float]:
-        """All margins by sample id."""
+        """All margins by sample id, or by its hash."""
         return dict(self._margins)
 
     @property
@@ -194,10 +199,17 @@ class AdaptiveMargins(SampleRadii):
         return len(self._shrunk) / len(self._visited) if self._visited else 0.0
 
     def ids(self, batch: Any, size: int) -> list[str]:
-        return batch_ids(batch, self.key, size)
+        return [self._kept_as(name) for name in batch_ids(batch, self.key, size)]
+
+    def _margin(self, name: str) -> float:
+        return self._margins.get(name, self.initial)
+
+    def _kept_as(self, sample_id: str) -> str:
+        """What a sample is called here, in checkpoints and in tables."""
+        return hashlib.sha256(sample_id.encode()).hexdigest()[:32] if self.hash_ids else sample_id
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
-        return torch.tensor([self.margin(name) for name in self.ids(batch, size)], dtype=torch.float32)
+        return torch.tensor([self._margin(name) for name in self.ids(batch, size)], dtype=torch.float32)
 
     def observe(self, trace: AttackTrace) -> None:
         assert self.thresholds is not None  # training has started
@@ -273,7 +285,7 @@ class AdaptiveMargins(SampleRadii):
         return min(values) if self.repeats == "min" else sum(values) / len(values)
 
     def _set(self, name: str, margin: float) -> None:
-        if margin < self.margin(name) * _SMALLER:
+        if margin < self._margin(name) * _SMALLER:
             self._shrunk.add(name)
         self._margins[name] = margin
 
@@ -286,7 +298,7 @@ class AdaptiveMargins(SampleRadii):
         loader = engine.data_loader  # type: ignore[attr-defined]
         known = dataset_ids(getattr(loader, "dataset", None), self.key)
         if known is not None:
-            self._match(known)
+            self._match([self._kept_as(name) for name in known])
         if self.thresholds is None:
             self._fit(engine)
         self._tell(engine, len(known) if known is not None else None)
@@ -298,25 +310,12 @@ class AdaptiveMargins(SampleRadii):
 
     def _meet_checkpoints(self, engine: Engine) -> None:
         """Join the checkpoints of the trainer's saver, and come back from those of its loader."""
-        # Unwrapped: ignite wraps a handler of every n-th event, such as that of a saver with an interval alone.
-        handlers = [inspect.unwrap(entry[0]) for entries in engine._event_handlers.values() for entry in entries]
-        owners = {id(owner): owner for owner in (getattr(handler, "__self__", handler) for handler in handlers)}
-        for owner in owners.values():
-            if isinstance(owner, CheckpointSaver):
-                owner.save_dict.setdefault("margins", self)
-                self.output_dir = self.output_dir or Path(owner.save_dir)
-            elif isinstance(owner, CheckpointLoader) and getattr(owner, "trainer", True) and not self._restored:
-                self._restore(owner.load_path)
+        state, folder = join_checkpoints(engine, "margins", self)
+        if state is not None and not self._restored:
+            self.load_state_dict(state)
+        self.output_dir = self.output_dir or folder
         if self.output_dir is None and idist.get_rank() == 0:  # other processes of a bundle have no saver
             _LOG.warning("the trainer has no CheckpointSaver and the margins no output_dir: margins will not be kept")
-
-    def _restore(self, path: str) -> None:
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # torch raises whatever its unpickler meets
-            return  # the loader reads it alike, after this, and itself says what is wrong with the file
-        if isinstance(checkpoint, Mapping) and "margins" in checkpoint:
-            self.load_state_dict(checkpoint["margins"])
 
     def _match(self, known: Sequence[str]) -> None:
         """Refuse margins of another data set; give every sample of this one a margin."""
@@ -440,8 +439,17 @@ class AdaptiveMargins(SampleRadii):
     def state_dict(self) -> dict[str, Any]:
         """Primitives and tensors only, as ``torch.load(..., weights_only=True)`` asks for."""
         names = list(self._margins)
+        return {"ids": names, **self._state_of(names)}
+
+    def state_dict_without_ids(self) -> dict[str, Any]:
+        """What a file that is handed on may hold: no ids, and the margins by their size, so that the order tells none.
+
+        It cannot be continued from.
+        """
+        return self._state_of(sorted(self._margins, key=self._margin))
+
+    def _state_of(self, names: Sequence[str]) -> dict[str, Any]:
         return {
-            "ids": names,
             "margins": torch.tensor([self._margins[name] for name in names], dtype=torch.float64),
             "visited": torch.tensor([name in self._visited for name in names], dtype=torch.bool),
             "shrunk": torch.tensor([name in self._shrunk for name in names], dtype=torch.bool),
@@ -452,6 +460,11 @@ class AdaptiveMargins(SampleRadii):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`; the thresholds saved with it hold."""
+        if isinstance(state, Mapping) and "margins" in state and "ids" not in state:
+            raise BadInputError(
+                "the margins in the checkpoint have no sample ids, as those of final weights; continue from the "
+                "checkpoint of an epoch, such as checkpoint_epoch=3.pt"
+            )
         try:
             self._load(state)
         except (KeyError, TypeError, AttributeError, ValueError) as error:

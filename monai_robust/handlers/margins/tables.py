@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monai_robust.data.csv_cells import csv_text
+from monai_robust.data.files import append_whole_lines, write_whole
+from monai_robust.data.side_files import read_table
 from monai_robust.errors import BadInputError
 
 __all__ = ["append_rows", "distribution", "histogram", "keep_epochs"]
@@ -42,23 +45,33 @@ def histogram(margins: Sequence[float], epoch: int) -> list[dict[str, Any]]:
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows to a CSV file, with a header where it is new; no rows leave no file."""
-    if not rows:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, mode="a", header=not path.is_file(), index=False)
+    """Append rows to a CSV file, with a header where it is new; no rows leave no file.
+
+    Raises:
+        BadInputError: when they cannot be written.
+    """
+    if rows:
+        append_whole_lines(path, csv_text(pd.DataFrame(rows), header=not path.is_file()))
 
 
 def keep_epochs(path: Path, epoch: int) -> None:
-    """Drop what an earlier run wrote of the epochs after ``epoch``, which are going to be written again."""
+    """Drop what an earlier run wrote of the epochs after ``epoch``, which are going to be written again.
+
+    Raises:
+        BadInputError: for a file that is none of these tables, or that cannot be written.
+    """
     if not path.is_file():
         return
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]  # a process that was killed may have left a part of a line
+    if whole != content:
+        write_whole(path, whole)
     try:
-        table = pd.read_csv(path)
-        kept = table[table["epoch"] <= epoch]
+        table = read_table(path)
+        kept = table[table["epoch"].astype(float) <= epoch]
     except (KeyError, ValueError) as error:
         raise BadInputError(f"{path} is damaged ({error}); move it away to go on") from None
     if epoch == 0 or kept.empty:
         path.unlink()
-    else:
-        kept.to_csv(path, index=False)
+    elif len(kept) < len(table):
+        write_whole(path, csv_text(kept).encode())

@@ -14,6 +14,7 @@ from monai.engines import default_prepare_batch
 from torch import Tensor, nn
 
 from monai_robust.attacks.guard import bare, untouched
+from monai_robust.data.files import write_whole
 from monai_robust.data.schemas import fields_of
 from monai_robust.data.side_files import read_json, regular_file
 from monai_robust.errors import BadInputError
@@ -97,11 +98,8 @@ class Thresholds(Mapping[str, float]):
 
     def write(self, path: str | Path) -> Path:
         """Write them as JSON."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = {"thresholds": self.values_by_name, "fitted": self.fitted, "statistics": self.statistics}
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        return path
+        return write_whole(path, f"{json.dumps(content, indent=2)}\n".encode())
 
 
 def read_thresholds(path: str | Path) -> Thresholds:
