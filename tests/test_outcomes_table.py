@@ -295,3 +295,12 @@ def test_a_gallery_that_does_not_fit_together_is_refused(tmp_path: Path) -> None
     (tmp_path / "g.npz").write_bytes(b"PK broken")
     with pytest.raises(BadInputError, match="not a gallery"):
         read_gallery(tmp_path / "g.npz")
+
+
+def test_a_sample_of_two_groups_or_classes_is_refused(folder: Path) -> None:
+    text = (folder / "outcomes.csv").read_text()
+    lines = text.splitlines(keepends=True)
+    for old, new in (("north", "west"), ("patient-0000-secret", "patient-0009-secret")):
+        (folder / "outcomes.csv").write_text("".join([*lines[:17], lines[17].replace(old, new, 1), *lines[18:]]))
+        with pytest.raises(BadInputError, match=r"contradicts itself: .* under pgd_l2 at severity 0\.5"):
+            read_run(folder)

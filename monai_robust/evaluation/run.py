@@ -160,6 +160,7 @@ def read_run(folder: str | Path) -> Run:
     info["skipped"] = [*(info.get("skipped") or []), *map(_as_skipped, failed)]
     perturbations = _perturbations(folder / INFO, info["perturbations"])
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
+    _check_constant(folder / OUTCOMES, outcomes, ["patient_id", *(info.get("groups") or []), "label"])
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
     return Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder))
 
@@ -244,6 +245,21 @@ def _check_complete(path: Path, outcomes: pd.DataFrame, perturbations: Sequence[
     if blocks:
         name, severity = next(iter(blocks))
         raise BadInputError(f"{path} holds {name} at severity {severity:g}, which {INFO} beside it does not list")
+
+
+def _check_constant(path: Path, outcomes: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a sample that has another patient, group or class under one perturbation than under another."""
+    for name in columns:
+        if name not in outcomes:
+            continue
+        kinds = outcomes.drop_duplicates(["sample_id", name])
+        twice = kinds[kinds.duplicated("sample_id")]
+        if len(twice):
+            row = twice.iloc[0]
+            raise BadInputError(
+                f"{path} contradicts itself: {name} of a sample is {str(row[name])[:60]!r} under {row['perturbation']} "
+                f"at severity {row['severity']:g}, and something else elsewhere"
+            )
 
 
 # What may differ between replicates of one training: its seed, its fold, and how it was evaluated.
