@@ -300,3 +300,32 @@ def test_warnings_of_the_parser_name_the_file(tmp_path: Path) -> None:
         warnings.simplefilter("always")
         load(path)
     assert all("odd.dcm" in str(one.message) for one in heard if "UID" in str(one.message))
+
+
+def test_signed_and_unsigned_values_are_inverted_over_their_stored_range(tmp_path: Path) -> None:
+    for values in (PIXELS, PIXELS.astype(np.int16) - 300, SMALL):
+        path = dicom(tmp_path / "a.dcm", values, PhotometricInterpretation="MONOCHROME1")
+        ends = np.iinfo(values.dtype)
+        np.testing.assert_array_equal(load(path)[0], (ends.max + ends.min - values.astype(int)).T)
+
+
+def test_the_dose_of_a_radiotherapy_grid_is_scaled_and_lies_at_its_offsets(tmp_path: Path) -> None:
+    grid = np.stack([PIXELS, PIXELS * 2])
+    path = dicom(
+        tmp_path / "dose.dcm",
+        grid,
+        sop="1.2.840.10008.5.1.4.1.1.481.2",
+        DoseGridScaling=0.001,
+        GridFrameOffsetVector=[0.0, 2.5],
+        PixelSpacing=[2.0, 2.0],
+    )
+    array, meta = load(path)
+    np.testing.assert_allclose(array, grid.T * 0.001)
+    np.testing.assert_allclose(np.abs(np.diag(meta["affine"])), [2, 2, 2.5, 1])
+
+
+def test_pixels_whose_syntax_is_not_told_are_refused(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", PIXELS)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x11\x00UI", 1))
+    refused(path)

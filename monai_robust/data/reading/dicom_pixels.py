@@ -116,6 +116,8 @@ def _syntax(path: Path, header: Header) -> uid.UID:
     given = meta.get("TransferSyntaxUID")
     if given is not None:
         syntax = uid.UID(given)
+    elif len(meta):
+        raise unreadable(path, "it is damaged, its meta header does not tell how its pixels are written")
     else:
         implicit, little = header.original_encoding
         syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
@@ -228,7 +230,7 @@ def _in_modality_units(path: Path, header: Header, stored: NDArray[Any]) -> NDAr
     if "ModalityLUTSequence" in header and len(header.ModalityLUTSequence):
         return _looked_up(path, header, stored, inverted)
     if inverted and stored.dtype.kind in "iu":
-        stored = (_stored_low_plus_high(header) - stored.astype(np.int64)).astype(stored.dtype)
+        stored = stored.dtype.type(_stored_low_plus_high(header)) - stored
     lines = [_rescale(path, part) for part in _value_groups(header, len(stored))]
     return rescaled(stored, lines, header)
 
