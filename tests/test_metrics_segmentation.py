@@ -18,9 +18,11 @@ import monai_robust.metrics
 from monai_robust.errors import BadInputError
 from monai_robust.metrics import (
     AverageDiceIndex,
+    ForegroundDiceIndex,
     TotalVoxelDiceIndex,
     auc_robust,
     average_dice_index,
+    foreground_dice_index,
     total_voxel_dice_index,
     volume_dice,
 )
@@ -147,14 +149,32 @@ def counts(logits: torch.Tensor, labels: torch.Tensor) -> list[np.ndarray]:
     return list(table)
 
 
-def test_adi_is_monais_dice_averaged_over_the_samples_that_hold_a_class() -> None:
+def test_foreground_dice_is_monais_averaged_over_the_samples_that_hold_a_class() -> None:
     logits, labels = masks()
     metric = DiceMetric(include_background=False, reduction="none", ignore_empty=True)
     dice = metric(one_hot(logits.argmax(dim=1, keepdim=True), 3), one_hot(labels, 3))
-    found = average_dice_index(*counts(logits, labels))
+    found = foreground_dice_index(*counts(logits, labels))
     assert found.classes.tolist() == pytest.approx(dice.nanmean(dim=0).tolist())
     assert found.mean == pytest.approx(dice.nanmean(dim=1).nanmean().item())
     assert found.samples == 6
+
+
+def test_adi_is_equation_3_with_its_false_positives() -> None:
+    logits, labels = masks()
+    tp, fp, fn = counts(logits, labels)
+    per_class, per_sample = [[], []], []
+    for sample in range(len(tp)):
+        own = []
+        for index in range(2):
+            if tp[sample, index] + fp[sample, index] + fn[sample, index]:  # else the equation is 0 / 0
+                a, b, c = tp[sample, index], fp[sample, index], fn[sample, index]
+                own.append(2 * a / (2 * a + b + c))
+                per_class[index].append(own[-1])
+        per_sample += [sum(own) / len(own)] if own else []
+    found = average_dice_index(tp, fp, fn)
+    assert found.mean == pytest.approx(sum(per_sample) / len(per_sample))
+    assert found.classes.tolist() == pytest.approx([sum(own) / len(own) for own in per_class])
+    assert found.mean < foreground_dice_index(tp, fp, fn).mean
 
 
 def test_tvdi_is_the_dice_of_all_samples_as_one() -> None:
@@ -167,10 +187,14 @@ def test_tvdi_is_the_dice_of_all_samples_as_one() -> None:
     assert found.mean == pytest.approx(dice.mean().item())
 
 
-def test_false_positives_in_empty_samples_count_for_tvdi_only() -> None:
-    tp, fp, fn = [8, 0], [0, 4], [0, 0]
-    assert average_dice_index(tp, fp, fn).mean == 1.0
+def test_false_positives_in_empty_samples_score_0_and_nothing_in_nothing_does_not_count() -> None:
+    tp, fp, fn = [8, 0, 0], [0, 4, 0], [0, 0, 0]
+    assert average_dice_index(tp, fp, fn).mean == 0.5
+    assert foreground_dice_index(tp, fp, fn).mean == 1.0
     assert total_voxel_dice_index(tp, fp, fn).mean == pytest.approx(16 / 20)
+    assert average_dice_index(tp, fp, fn).samples == foreground_dice_index(tp, fp, fn).samples == 1
+    volumes = ["a", "b", "b"]
+    assert volume_dice(tp, fp, fn, volumes).mean == 0.5
 
 
 def test_volume_dice_is_the_dice_of_volumes_averaged_over_them() -> None:
@@ -190,7 +214,9 @@ def test_volume_dice_is_the_dice_of_volumes_averaged_over_them() -> None:
 
 
 def test_where_there_is_no_foreground_there_is_no_index() -> None:
-    empty = average_dice_index([[0, 0]], [[3, 0]], [[0, 0]])
+    assert average_dice_index([[0, 0]], [[3, 0]], [[0, 0]]).mean == 0.0
+    assert math.isnan(average_dice_index([[0, 0]], [[0, 0]], [[0, 0]]).mean)
+    empty = foreground_dice_index([[0, 0]], [[3, 0]], [[0, 0]])
     assert math.isnan(empty.mean)
     assert empty.classes.isnan().all()
     assert empty.samples == 0
@@ -209,12 +235,16 @@ def test_where_there_is_no_foreground_there_is_no_index() -> None:
     ],
 )
 def test_counts_that_are_none_are_refused(parts, message: str) -> None:
-    for function in (average_dice_index, total_voxel_dice_index):
+    for function in (average_dice_index, foreground_dice_index, total_voxel_dice_index):
         with pytest.raises(BadInputError, match=message):
             function(*parts)
 
 
-PAIRS = [(AverageDiceIndex, average_dice_index), (TotalVoxelDiceIndex, total_voxel_dice_index)]
+PAIRS = [
+    (AverageDiceIndex, average_dice_index),
+    (ForegroundDiceIndex, foreground_dice_index),
+    (TotalVoxelDiceIndex, total_voxel_dice_index),
+]
 
 
 @pytest.mark.parametrize(("metric", "function"), PAIRS)

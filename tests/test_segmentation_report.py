@@ -18,6 +18,7 @@ from monai_robust.evaluation.figures import gallery_figure, margins_over_epochs,
 from monai_robust.evaluation.run import Run
 from monai_robust.evaluation.segmentation import SegmentationReading
 from monai_robust.evaluation.training import read_training_table, training_frames, training_sections
+from monai_robust.metrics import average_dice_index
 
 READING = SegmentationReading()
 RADII = [2.0, 6.0, 10.0]
@@ -51,14 +52,14 @@ def rows_of(run: Run, perturbation: str, severity: float) -> pd.DataFrame:
     return table[(table["perturbation"] == perturbation) & (table["severity"] == severity)]
 
 
-def adi(run: Run, perturbation: str, severity: float) -> float:
-    """Slice by slice, class by class."""
+def adi(run: Run, perturbation: str, severity: float, held_alone: bool = False) -> float:
+    """Slice by slice, class by class: equation 3, or of the classes that a slice holds alone."""
     scores = []
     for _, row in rows_of(run, perturbation, severity).iterrows():
         dice = [
             2 * row[f"tp_{c}"] / (2 * row[f"tp_{c}"] + row[f"fp_{c}"] + row[f"fn_{c}"])
             for c in (1, 2)
-            if row[f"tp_{c}"] + row[f"fn_{c}"] > 0
+            if row[f"tp_{c}"] + row[f"fn_{c}"] + (0 if held_alone else row[f"fp_{c}"]) > 0
         ]
         if dice:
             scores.append(sum(dice) / len(dice))
@@ -79,6 +80,8 @@ def test_the_table_of_adi_has_the_shape_of_the_papers(runs: list[Run], report: P
         assert found.loc[name, ["P. 2", "P. 6", "P. 10"]].tolist() == pytest.approx(at_radii)
         assert found.loc[name, "P. Avg."] == pytest.approx(np.mean(at_radii))
         assert found.loc[name, "S. Dice"] == pytest.approx(np.mean([adi(run, "clean", 0.0) for run in own]))
+        held = table(report, "table_foreground_dice_under_attack").loc[name, "P. 6"]
+        assert held == pytest.approx(np.mean([adi(run, "pgd_l2", 6.0, held_alone=True) for run in own]))
     spread = [np.mean([adi(run, "ifgsm_l2", radius) for radius in RADII]) for run in runs[:2]]
     assert found.loc["std", "IF. Avg., standard deviation"] == pytest.approx(np.std(spread, ddof=1))
 
@@ -106,6 +109,9 @@ def test_tvdi_and_volume_dice_stand_beside_adi_for_every_class(runs: list[Run], 
     ]
     assert table(report, "table_volume_dice").loc["amat", ORGANS].tolist() == pytest.approx([d.mean() for d in dice])
     assert table(report, "table_adi").loc["amat", "Mean"] == pytest.approx(adi(runs[2], "clean", 0.0))
+    held = adi(runs[2], "clean", 0.0, held_alone=True)
+    assert table(report, "table_foreground_dice").loc["amat", "Mean"] == pytest.approx(held)
+    assert adi(runs[2], "clean", 0.0) < held
 
 
 def test_slices_without_foreground_are_left_out_and_the_page_says_so(frames, report: Path) -> None:
@@ -230,7 +236,8 @@ def test_adi_is_told_within_groups(tmp_path: Path) -> None:
     within = next(section for section in sections if section.title == "Within site")
     assert [stub[0] for stub, _ in within.tables[0].rows] == ["a", "b"]
     rows = rows_of(run, "pgd_l2", 6.0)
-    expected = rows[rows["site"] == "a"]["score"].mean()
+    own = rows[rows["site"] == "a"]
+    expected = average_dice_index(*(own[[f"{part}_1", f"{part}_2"]].to_numpy() for part in ("tp", "fp", "fn"))).mean
     assert within.tables[0].rows[0][1][2].mean == pytest.approx(expected)
 
 
@@ -275,11 +282,11 @@ def paper_row(run: Run) -> np.ndarray:
     return np.array([value.mean for value in section.tables[0].rows[0][1]])
 
 
-GOOD = {"tp_1": "50", "fp_1": "0", "fn_1": "0", "score": "1.0"}
-BAD = {"tp_1": "0", "fp_1": "50", "fn_1": "50", "score": "0.0"}
+GOOD = {"tp_1": "50", "fp_1": "0", "fn_1": "0", "fp_2": "0", "score": "1.0"}
+BAD = {"tp_1": "0", "fp_1": "50", "fn_1": "50", "fp_2": "0", "score": "0.0"}
 
 
-@pytest.mark.parametrize(("data", "changed"), [(line_data, {2: 0.05}), (paper_row, {2: 0.05, 4: 0.05 / 3})])
+@pytest.mark.parametrize(("data", "changed"), [(line_data, {2: 0.05}), (paper_row, {2: 1 / 24, 4: 1 / 72})])
 def test_a_figure_and_a_table_follow_a_change_of_one_row(
     tmp_path: Path, data: Callable[[Run], np.ndarray], changed: dict[int, float]
 ) -> None:

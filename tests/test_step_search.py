@@ -17,7 +17,7 @@ from monai_robust.evaluation import step_search
 from monai_robust.evaluation.bundle import bundle_configs
 from monai_robust.evaluation.run import read_run
 from monai_robust.evaluation.step_search import best_step, search_step
-from monai_robust.metrics import auc_robust
+from monai_robust.metrics import auc_robust, average_dice_index
 
 BUNDLES = sorted(path.parent for path in REPOSITORY.glob("bundles/*/configs"))
 HIPPOCAMPUS = REPOSITORY / "bundles" / "hippocampus_mri_segmentation"
@@ -72,7 +72,10 @@ def test_the_table_is_auc_robust_of_each_step_and_attack(bundle: Bundle, tmp_pat
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "step_search.csv"), table)
     for step in (1.0, 2.0, 4.0):
         outcomes = read_run(tmp_path / f"step_{step:g}" / "robustness").outcomes
-        means = outcomes.groupby(["perturbation", "severity"])["score"].mean()
+        means = {
+            key: average_dice_index(*(rows[[f"{part}_1", f"{part}_2"]].to_numpy() for part in ("tp", "fp", "fn"))).mean
+            for key, rows in outcomes.groupby(["perturbation", "severity"])
+        }
         for attack in ("pgd_l2", "ifgsm_l2"):
             values = [means["clean", 0.0], *(means[attack, radius] for radius in (2.0, 6.0, 10.0))]
             row = table[(table["step"] == step) & (table["perturbation"] == attack)].iloc[0]

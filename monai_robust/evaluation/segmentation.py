@@ -24,30 +24,42 @@ from monai_robust.evaluation.score_sections import (
     attack_table,
     auc_table,
     corruption_section,
+    frames_by,
     group_section,
     statistics_table,
 )
 from monai_robust.evaluation.sections import RADIUS, ReportTable, Section, listed
-from monai_robust.evaluation.summary import auc_by_attack
+from monai_robust.evaluation.summary import auc_by_attack, rated_by
 from monai_robust.evaluation.table import CLEAN
-from monai_robust.metrics import DiceIndex, average_dice_index, total_voxel_dice_index, volume_dice
+from monai_robust.metrics import (
+    DiceIndex,
+    average_dice_index,
+    foreground_dice_index,
+    total_voxel_dice_index,
+    volume_dice,
+)
 
 __all__ = ["SegmentationReading"]
 
 ADI = ScoreStyle("ADI", "Average Dice index (ADI)", 1.0, 3, "adi", percent=False)
+FOREGROUND = ScoreStyle("foreground Dice", "Dice of images with foreground", 1.0, 3, "foreground_dice", percent=False)
 PILOT_TVDI = 0.80
 COUNTS = ("tp", "fp", "fn")
 SCORE_TOLERANCE = 1e-4
 INDICES = {
     "adi": "Average Dice index (ADI) of clean images",
+    "foreground_dice": "Dice of clean images with foreground",
     "tvdi": "Total voxel Dice index (TVDI) of clean images",
     "volume_dice": "Dice of clean volumes, averaged over volumes",
 }
 GLOSSARY = {
     "Dice": "how well a predicted area covers the true one: twice the area they share, divided by the sum of both; 1 "
     "is perfect, 0 is no overlap.",
-    "ADI": "the average Dice index: every image weighs the same. An image counts for the classes it holds; one without "
-    "any foreground is left out. Of several classes it is the mean over those that an image holds.",
+    "ADI": "the average Dice index (AMAT, equation 3): every image weighs the same. An image that does not hold a "
+    "class, but into which it is predicted, scores 0 for it; one without either does not count. Of several classes it "
+    "is the mean over those that count for an image.",
+    "Foreground Dice": "as ADI, of the classes that an image holds alone: an image without any foreground is left out, "
+    "whatever is predicted into it.",
     "TVDI": "the total voxel Dice index: the pixels of all images are put together first, so that large areas count "
     "for more, as do pixels predicted into images without foreground.",
     "Volume Dice": "the Dice of whole volumes, put together from their images (slices), averaged over volumes.",
@@ -64,7 +76,7 @@ class SegmentationReading:
     """Reads runs of segmentation: columns ``tp_1, fp_1, fn_1, tp_2, ..., score``; the run's classes are foreground."""
 
     task = "segmentation"
-    searched = "score"
+    searched = "adi"
     glossary: Mapping[str, str] = GLOSSARY
 
     def check(self, run: Run) -> None:
@@ -95,12 +107,14 @@ class SegmentationReading:
         """Numbers about some rows of a table.
 
         Returns:
-            ``adi``, ``tvdi`` and ``volume_dice``, means over classes, and each for class c as ``adi_<c>``. A volume
-            is what the sample id names before its last slash; a sample without one is a volume of its own.
+            ``adi``, ``foreground_dice`` (the mean score), ``tvdi`` and ``volume_dice``, means over classes, and each
+            for class c as ``adi_<c>``. A volume is what the sample id names before its last slash; a sample without
+            one is a volume of its own.
         """
         tp, fp, fn = _counts(run, rows)
         found = {
             "adi": average_dice_index(tp, fp, fn),
+            "foreground_dice": foreground_dice_index(tp, fp, fn),
             "tvdi": total_voxel_dice_index(tp, fp, fn),
             "volume_dice": volume_dice(tp, fp, fn, _volumes(rows)),
         }
@@ -108,8 +122,13 @@ class SegmentationReading:
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        frames = common_frames(runs, self.statistics)
-        return {**frames, "auc_robust": auc_by_attack(frames["summary_of_runs"])}
+        frames = common_frames(runs, self.statistics, "adi")
+        summary = frames["summary_of_runs"]
+        return {
+            **frames,
+            "auc_robust": auc_by_attack(rated_by(summary, "adi")),
+            "auc_robust_foreground_dice": auc_by_attack(summary),
+        }
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
         """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
@@ -125,17 +144,18 @@ class SegmentationReading:
     def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
         """The result in one sentence about clean images and one about each attack."""
         clean = whole(frames["means_over_severities"], CLEAN)
-        parts = [f"“{row['name']}” reaches {row['score']:.2f}" for _, row in clean.iterrows()]
+        parts = [f"“{row['name']}” reaches {row['adi']:.2f}" for _, row in clean.iterrows()]
         sentence = f"On clean images, by the average Dice index (ADI), {listed(parts)}."
         return [sentence, *falls(frames["breaking_radii"], ADI)]
 
     def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         """Everything between the headline and the gallery."""
+        rated = frames_by(frames, "adi")
         found = [
             _clean_section(runs, frames),
             _attack_section(runs, frames),
-            corruption_section(runs, frames, ADI),
-            *(group_section(runs, frames, group, ADI) for group in runs[0].groups),
+            corruption_section(runs, rated, ADI),
+            *(group_section(runs, rated, group, ADI) for group in runs[0].groups),
         ]
         return [section for section in found if section.tables or section.pictures]
 
@@ -144,14 +164,14 @@ def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> S
     clean = whole(frames["means_over_severities"], CLEAN)
     empty = int(runs[0].clean["score"].isna().sum())
     text = (
-        f"Of {len(runs[0].clean)} images, {empty} hold no foreground: ADI leaves them out; TVDI and the Dice of "
-        "volumes count what is predicted into them."
+        f"Of {len(runs[0].clean)} images, {empty} hold no foreground: ADI scores 0 where something is predicted into "
+        "one, and TVDI and the Dice of volumes count it; the Dice of images with foreground leaves them out."
         if empty
         else "Every image holds foreground."
     )
     if runs[0].info.get("settings", {}).get("slices") == "foreground":
         text += (
-            " Slices without foreground were left out of this measurement: TVDI and volume Dice do not see what "
+            " Slices without foreground were left out of this measurement: ADI, TVDI and volume Dice do not see what "
             "is predicted into them."
         )
     return Section(
@@ -161,7 +181,7 @@ def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> S
 
 def _class_table(clean: pd.DataFrame, index: str, title: str, classes: Sequence[str]) -> ReportTable:
     """The mean and every class of one index."""
-    mean = "score" if index == "adi" else index  # the same number, but with its interval
+    mean = "score" if index == "foreground_dice" else index  # the same number, but with its interval
     places = {name: f"{index}_{place}" for place, name in enumerate(classes, 1)}
     columns = {"Mean": mean, **places} if len(classes) > 1 else {classes[0]: mean}
     return statistics_table(clean, f"table_{index}", title, columns)
@@ -172,12 +192,14 @@ def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> 
     if not attacks:
         return Section("Attacks")
     tables = [
-        attack_table(runs, frames, ADI, "S. Dice"),
+        attack_table(runs, frames_by(frames, "adi"), ADI, "S. Dice"),
+        attack_table(runs, frames, FOREGROUND, "S. Dice"),
         auc_table(frames["auc_robust"], ADI),
+        auc_table(frames["auc_robust_foreground_dice"], FOREGROUND, "foreground_dice"),
         breaking_table(frames["breaking_radii"], ADI),
     ]
     text = "How far an image must be changed before the network fails."
-    return Section("Attacks", text, tables, radius_pictures(runs, frames["summary"], ADI))
+    return Section("Attacks", text, tables, radius_pictures(runs, frames_by(frames, "adi")["summary"], ADI))
 
 
 def _counts(run: Run, rows: pd.DataFrame) -> list[NDArray[np.int64]]:

@@ -23,8 +23,10 @@ from monai_robust.metrics.detection import (
 from monai_robust.metrics.dice_index import (
     AverageDiceIndex,
     DiceIndex,
+    ForegroundDiceIndex,
     TotalVoxelDiceIndex,
     average_dice_index,
+    foreground_dice_index,
     total_voxel_dice_index,
     volume_dice,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "DetectionRate",
     "DiceIndex",
     "ExpectedCalibrationError",
+    "ForegroundDiceIndex",
     "ImageMatches",
     "PredictiveEntropy",
     "RMSCalibrationError",
@@ -58,6 +61,7 @@ __all__ = [
     "brier_per_sample",
     "brier_score",
     "expected_calibration_error",
+    "foreground_dice_index",
     "match_detections",
     "match_images",
     "mean_average_precision",

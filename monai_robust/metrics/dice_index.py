@@ -17,8 +17,10 @@ from monai_robust.metrics.inputs import as_plain
 __all__ = [
     "AverageDiceIndex",
     "DiceIndex",
+    "ForegroundDiceIndex",
     "TotalVoxelDiceIndex",
     "average_dice_index",
+    "foreground_dice_index",
     "total_voxel_dice_index",
     "volume_dice",
 ]
@@ -31,7 +33,7 @@ class DiceIndex(NamedTuple):
 
     Attributes:
         mean: over all foreground classes; NaN where there is nothing to measure.
-        classes: (K,) float64, one for each foreground class, NaN for a class that no sample has.
+        classes: (K,) float64, one for each foreground class, NaN for a class that counts for no sample.
         samples: how many samples hold any foreground.
     """
 
@@ -45,9 +47,9 @@ def average_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
 
         (1 / n) * sum over samples i of 2 TP_i / (2 TP_i + FP_i + FN_i).
 
-    A sample counts for a class only if it holds the class (tp + fn > 0); a sample without any foreground is left out,
-    so that whatever is predicted into it goes unpunished here (the total voxel Dice index does punish it). The mean is
-    that over samples, each with the mean over the classes it holds.
+    A sample that does not hold a class but into which it is predicted scores 0 for it, as the equation says. Where
+    there is neither truth nor prediction the equation is 0 / 0, and the sample does not count for the class. The mean
+    is that over samples, each with the mean over the classes that count for it.
 
     Source: AMAT, equation 3, where a sample is a 2-D slice and there is one class.
 
@@ -61,14 +63,32 @@ def average_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
 
     Example:
         >>> average_dice_index([[1, 4], [3, 0]], [[1, 0], [0, 2]], [[1, 0], [0, 0]]).mean
+        0.625
+    """
+    hit, extra, missed = _checked(tp, fp, fn)
+    return _averaged(hit, extra, missed, hit + extra + missed > 0)
+
+
+def foreground_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
+    """As :func:`average_dice_index`, of the classes that a sample holds alone (tp + fn > 0).
+
+    What is predicted into samples without a class goes unpunished; the average and the total voxel Dice index do punish
+    it. This is what many programs report as the mean Dice of cases with foreground, and no equation of the paper.
+
+    Args:
+        tp: (N,) or (N, K) true-positive pixels of each sample and foreground class.
+        fp: false-positive pixels, in the same shape.
+        fn: false-negative pixels, in the same shape.
+
+    Raises:
+        BadInputError: as :func:`average_dice_index`.
+
+    Example:
+        >>> foreground_dice_index([[1, 4], [3, 0]], [[1, 0], [0, 2]], [[1, 0], [0, 0]]).mean
         0.875
     """
     hit, extra, missed = _checked(tp, fp, fn)
-    present = hit + missed > 0
-    dice = torch.where(present, _dice(hit, extra, missed), 0.0)
-    scored = present.any(dim=1)
-    per_sample = dice.sum(dim=1)[scored] / present.sum(dim=1)[scored]
-    return DiceIndex(per_sample.mean().item(), dice.sum(dim=0) / present.sum(dim=0), int(scored.sum()))
+    return _averaged(hit, extra, missed, hit + missed > 0)
 
 
 def total_voxel_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
@@ -101,7 +121,8 @@ def total_voxel_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
 def volume_dice(tp: Counts, fp: Counts, fn: Counts, volumes: Sequence[Any]) -> DiceIndex:
     """The average Dice index of volumes, from the counts of their slices.
 
-    All slices of a volume count, those without foreground too.
+    All slices of a volume count, those without foreground too; a volume scores 0 for a class that was found in it and
+    that it does not hold.
 
     Args:
         tp: (N,) or (N, K) true-positive pixels of each slice and foreground class.
@@ -169,11 +190,27 @@ class AverageDiceIndex(_DiceIndexMetric):
         return average_dice_index(tp, fp, fn)
 
 
+class ForegroundDiceIndex(_DiceIndexMetric):
+    """:func:`foreground_dice_index` for MONAI's engines; inputs are those of :class:`AverageDiceIndex`."""
+
+    def _index(self, tp: Tensor, fp: Tensor, fn: Tensor) -> DiceIndex:
+        return foreground_dice_index(tp, fp, fn)
+
+
 class TotalVoxelDiceIndex(_DiceIndexMetric):
     """:func:`total_voxel_dice_index` for MONAI's engines; inputs are those of :class:`AverageDiceIndex`."""
 
     def _index(self, tp: Tensor, fp: Tensor, fn: Tensor) -> DiceIndex:
         return total_voxel_dice_index(tp, fp, fn)
+
+
+def _averaged(tp: Tensor, fp: Tensor, fn: Tensor, counts: Tensor) -> DiceIndex:
+    """The mean over samples of the mean over the classes that count for them, (N, K) bool."""
+    dice = torch.where(counts, _dice(tp, fp, fn), 0.0)
+    scored = counts.any(dim=1)
+    per_sample = dice.sum(dim=1)[scored] / counts.sum(dim=1)[scored]
+    held = (tp + fn > 0).any(dim=1)
+    return DiceIndex(per_sample.mean().item(), dice.sum(dim=0) / counts.sum(dim=0), int(held.sum()))
 
 
 def _dice(tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
