@@ -175,8 +175,11 @@ def test_data_lists_refuse_or_leave_out_pipes_and_damaged_pictures(tmp_path: Pat
         landmark_datalist(tmp_path)
     (tmp_path / names[3]).unlink()
     os.mkfifo(tmp_path / names[3])
-    with pytest.raises(BadSampleError, match=r"3\.png"):
+    with pytest.raises(BadSampleError, match=r"3\.png cannot be read: it is a pipe"):
         landmark_datalist(tmp_path)
+    items = [{"image": str(tmp_path / name), "sample_id": name} for name in names]
+    found = CheckedDataset(items, LoadImaged("image", reader=SimpleITKReader(), image_only=True), on_bad_sample="skip")
+    assert [one["sample_id"] for one in found.skipped] == ["3.png"]
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
@@ -352,6 +355,11 @@ def test_an_affine_without_inverse_is_refused(tmp_path: Path, affine: NDArray[An
     for row, place in enumerate((280, 296, 312)):
         patched(path, place, "<4f", *affine[row])
     refused(path, message)
+
+
+def test_an_affine_may_be_in_micrometres(tmp_path: Path) -> None:
+    affine = np.diag([1e-4, 1e-4, 1e-5, 1])
+    np.testing.assert_allclose(load(nifti(tmp_path / "a.nii", affine=affine))[1]["affine"], affine, rtol=1e-6)
 
 
 def test_a_nifti_header_that_contradicts_itself_is_refused(tmp_path: Path) -> None:

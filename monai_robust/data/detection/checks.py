@@ -89,7 +89,7 @@ class CheckedAnnotations:
     def _image_fault(self, image: AnnotatedImage) -> tuple[str, tuple[int, int] | None]:
         if image.fault:
             return image.fault, None
-        if not os.path.isfile(image.image):
+        if not os.path.exists(image.image):
             return f"its picture {image.image} is missing", None
         try:
             size = _picture_size(image.image)

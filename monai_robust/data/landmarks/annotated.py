@@ -78,7 +78,7 @@ class Annotated:
         Raises:
             BadSampleError: the picture is missing or unreadable, a landmark is outside it, or there is none.
         """
-        if not os.path.isfile(self.image):
+        if not os.path.exists(self.image):
             raise BadSampleError(f"picture {self.image} is missing ({self.marks[0].written} has its landmarks)")
         header = file_header(self.image)
         size, own = header.size, header.spacing

@@ -10,7 +10,7 @@ from monai.config import PathLike
 from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
-__all__ = ["FileHeader", "LoadedImage", "lps_affine"]
+__all__ = ["FileHeader", "LoadedImage", "is_invertible", "lps_affine"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,15 @@ class LoadedImage:
         return LoadedImage(
             self.array[:, :, 0], np.diag([-spacing[0], -spacing[1], 1.0]), self.channels, color=self.color
         )
+
+
+def is_invertible(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine is finite and its axes, of whatever length, span the space."""
+    axes = affine[:-1, :-1]
+    lengths = np.linalg.norm(axes, axis=0)
+    if not np.isfinite(affine).all() or not lengths.all():
+        return False
+    return abs(float(np.linalg.det(axes / lengths))) > 1e-6
 
 
 def lps_affine(

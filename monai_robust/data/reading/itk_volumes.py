@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
 
 from monai_robust.data.reading.files import check_decoded_size, check_regular, unreadable
-from monai_robust.data.reading.image import FileHeader, LoadedImage, lps_affine
+from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible, lps_affine
 
 __all__ = ["itk_header", "read_itk_volume"]
 
@@ -47,7 +47,7 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
     if array.dtype.kind == "c":
         raise unreadable(path, "it holds complex numbers, which are not supported; store magnitude or parts")
     affine = _affine(image)
-    if not np.isfinite(affine).all() or abs(float(np.linalg.det(affine))) < 1e-12:
+    if not is_invertible(affine):
         raise unreadable(path, "its affine is not finite or cannot be inverted")
     color = channels and array.dtype in (np.uint8, np.uint16) and array.shape[-1] <= 4
     return LoadedImage(array, affine, channels or image.GetDimension() > 3, color=color)

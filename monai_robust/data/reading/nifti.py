@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable
-from monai_robust.data.reading.image import FileHeader, LoadedImage
+from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible
 
 __all__ = ["nifti_header", "read_nifti"]
 
@@ -103,7 +103,7 @@ def _check_kind(path: Path, header: Any) -> None:
         raise unreadable(
             path, f"it is damaged: voxels of its datatype have {kind.itemsize * 8} bits, not {header['bitpix']}"
         )
-    if not np.isfinite(affine).all() or abs(float(np.linalg.det(affine[:3, :3]))) < 1e-12:
+    if not is_invertible(affine):
         raise unreadable(path, "its affine is not finite or cannot be inverted")
     if not np.isfinite(float(header["vox_offset"])) or int(header["vox_offset"]) < int(header["sizeof_hdr"]):
         raise unreadable(path, f"it is damaged: its voxels begin at {header['vox_offset']}, within its header")
