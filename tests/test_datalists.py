@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -365,3 +366,54 @@ def test_balanced_sampler_draws_rare_classes_as_often_and_repeats_with_its_seed(
     assert 430 < sum(items[index]["label"] for index in draws) < 570
     assert list(balanced_sampler(items, 2, seed=3)) == draws
     assert list(balanced_sampler(items, 2, seed=4)) != draws
+
+
+@pytest.mark.parametrize("wrap", [int, float, np.int64, np.float32, torch.tensor, lambda one: np.array([one]), str])
+def test_labels_of_any_program_are_counted_alike(wrap: Any) -> None:
+    items = [{"label": wrap(label)} for label in (0, 0, 0, 1)]
+    assert class_weights(items, 2).tolist() == [0.5, 1.5]
+    assert len(balanced_sampler(items, 2)) == 4
+
+
+@pytest.mark.parametrize("label", [0.5, "a", None, torch.tensor([0, 1]), np.array([0, 1]), [1], float("nan")])
+def test_a_label_that_is_no_whole_number_is_named(label: Any) -> None:
+    for function in (class_weights, balanced_sampler):
+        with pytest.raises(BadInputError, match=r"sample x\.png has the label"):
+            function([{"label": 0, "sample_id": "y.png"}, {"label": label, "sample_id": "x.png"}], 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (("0", "1"), ("0", "1")),
+        (("0.0", "1.0"), ("0", "1")),
+        (("0", "1.0"), ("0", "1")),
+        (("1", "01"), "only one class"),
+        (("01", "02"), ("01", "02")),
+        (("normal", "normal ", "other"), ("normal", "other")),
+        (("normal", "Normal"), "class 'Normal' and of class 'normal'"),
+        (("0", "1", "-1"), "the label '-1', which often stands for none"),
+        (("a", "b", "nan"), "the label 'nan', which often stands for none"),
+        (("0.25", "0.5"), "the label 0.25; a class is a name or a whole number"),
+    ],
+)
+def test_labels_are_names_or_whole_numbers(tmp_path: Path, labels: tuple[str, ...], classes: Any) -> None:
+    rows = [{"file": f"{n}.png", "label": labels[n % len(labels)]} for n in range(30)]
+    write_index(tmp_path, rows)
+    if isinstance(classes, str):
+        with pytest.raises(BadInputError, match=classes):
+            classification_datalist(tmp_path)
+    else:
+        assert classification_datalist(tmp_path).classes == classes
+
+
+def test_other_lists_and_folders_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(12):
+        touch(tmp_path / ("train", "val", "test", "extra")[number % 4] / "ab"[number // 4 % 2] / f"{number}.png")
+    classification_datalist(tmp_path)
+    assert "folders extra of" in caplog.text
+    entries = [{"image": f"{part}/{c}/{n}.png", "label": c} for part, c, n in (("train", "a", 0), ("train", "b", 4))]
+    (tmp_path / "a.json").write_text(json.dumps({"training": entries, "holdout": entries}))
+    with pytest.raises(BadInputError, match=r"split '(test|val)' is empty"):
+        classification_datalist(tmp_path, datalist="a.json")
+    assert "holdout of data list" in caplog.text

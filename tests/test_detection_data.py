@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,120 @@ def test_every_picture_has_three_colours_for_a_network_of_three(tmp_path, mode):
     loaded = load({"image": str(tmp_path / "one.png")})["image"]
     assert loaded.shape == (3, 8, 6)
     assert float(loaded.min()) == float(loaded.max()) == 200
+
+
+def test_lists_of_voc_name_pictures_as_tools_write_them(tmp_path):
+    root = voc(tmp_path)
+    for old in "abcdef":
+        for path in (root / "JPEGImages" / f"{old}.png", root / "Annotations" / f"{old}.xml"):
+            path.rename(path.with_stem(f"Image {ord(old) - 96}"))
+    main = root / "ImageSets" / "Main"
+    main.joinpath("train.txt").write_text("Image 1\nImage 2  1\nImage 3.png\n\n")
+    main.joinpath("val.txt").unlink()
+    main.joinpath("valid.txt").write_bytes("JPEGImages/Image 4.png\r\nImage 5 -1\r\n".encode("utf-16"))
+    main.joinpath("test.txt").write_text("Image 6")
+    main.joinpath("RBC_train.txt").write_text("Image 6 -1\n")  # of one class: not asked
+    found = detection_datalist(root)
+    assert {split: len(items) for split, items in found.items.items()} == {"train": 3, "val": 2, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("lists", "sizes"),
+    [
+        ({"trainval": "abcde", "test": "f"}, (4, 1, 1)),
+        ({"train": "abc", "trainval": "abcde", "test": "f"}, (3, 2, 1)),
+        ({"train": "abc", "val": "de", "trainval": "abcde", "test": "f"}, (3, 2, 1)),
+        ({"val": "de", "trainval": "abcde", "test": "f"}, (3, 2, 1)),
+    ],
+)
+@pytest.mark.parametrize("layout", ["voc", "coco"])
+def test_a_list_of_training_and_validation_is_divided(tmp_path, layout, lists, sizes):
+    root = voc(tmp_path, sets=False)
+    for split, names in lists.items():
+        path = root / "ImageSets" / "Main" / f"{split}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(names))
+        if layout == "coco":
+            coco(root, Path(f"annotations/instances_{split}2012.json"), names)
+    if layout == "coco":
+        (root / "JPEGImages").rename(root / "images")
+        (root / "Annotations").rename(root / "annotations_of_voc")
+    found = detection_datalist(root, validation_fraction=0.2)
+    assert tuple(len(items) for items in found.items.values()) == sizes
+    assert len(by_name(found)) == 6
+
+
+def test_two_pictures_of_one_name_are_told_apart_by_the_annotation_or_refused(tmp_path):
+    root = voc(tmp_path)
+    Image.open(root / "JPEGImages" / "a.png").save(root / "JPEGImages" / "a.bmp")
+    with pytest.raises(BadSampleError, match=r"a\.xml: pictures a\.bmp, a\.png are both named so"):
+        detection_datalist(root)
+    xml = root / "Annotations" / "a.xml"
+    xml.write_text(xml.read_text().replace("<size>", "<filename>a.png</filename><size>"))
+    assert by_name(detection_datalist(root))["a"]["image"].endswith("a.png")
+
+
+@pytest.mark.parametrize("low", ["0", "0.25", "-0.5"])
+def test_a_corner_below_one_tells_that_pixels_are_counted_from_zero(tmp_path, low):
+    found = by_name(detection_datalist(voc(tmp_path, a=[("RBC", (low, "3.5", "10", "12"))])))
+    assert found["a"]["boxes"] == [[max(float(low), 0), 3.5, 10, 12]]
+    assert found["b"]["boxes"][0] == [1, 3, 10, 12]
+
+
+def test_sizes_that_a_tool_does_not_know_are_no_fault(tmp_path):
+    root = voc(tmp_path)
+    for name, size in zip("abcd", ((0, 0), (-1, -1), ("", ""), ("nan", "40")), strict=True):
+        write_xml(root / "Annotations" / f"{name}.xml", GOOD, size=size)
+    (root / "Annotations" / "e.xml").write_text((root / "Annotations" / "e.xml").read_text().partition("</size>")[2])
+    (root / "Annotations" / "e.xml").write_text("<annotation>" + (root / "Annotations" / "e.xml").read_text())
+    assert len(by_name(detection_datalist(root))) == 6
+
+
+def test_ids_are_texts_or_numbers_and_mean_the_same(tmp_path):
+    for name in "abcdef":
+        write_picture(tmp_path / "images" / f"{name}.png")
+    path = coco(tmp_path, Path("labels.json"), "abcdef")
+    expected = by_name(detection_datalist(tmp_path, datalist=path))
+    content = json.loads(path.read_text())
+    for one in content["annotations"]:
+        one.update(image_id=str(one["image_id"]), category_id=float(one["category_id"]))
+    content["categories"][0]["id"] = "2"
+    path.write_text(json.dumps(content))
+    assert by_name(detection_datalist(tmp_path, datalist=path)) == expected
+    content["images"][1]["id"] = "0"
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadInputError, match=r"labels\.json: two images have the id 0"):
+        detection_datalist(tmp_path, datalist=path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("iscrowd", "maybe", 'annotation 7 .* iscrowd is "maybe"; it can be 0 or 1'),
+        ("iscrowd", [1], r"annotation 7 .* iscrowd is \[1\]"),
+        ("bbox", [True, 1, 2, 3], "annotation 7 .* bbox is"),
+        ("bbox", [1e300, 1, 2, 3], "annotation 7 .* is not inside"),
+        ("category_id", [2], r"annotation 7: category \[2\] is not under categories"),
+        ("image_id", {}, r"'image_id' of the annotation is \{\}; it needs a number or a text"),
+        ("image_id", None, "'image_id' of the annotation is null"),
+    ],
+)
+def test_a_wrong_value_of_an_annotation_is_named(tmp_path, place, value, message):
+    for name in "abcdef":
+        write_picture(tmp_path / "images" / f"{name}.png")
+    path = coco(tmp_path, Path("labels.json"), "abcdef", **{place: value})
+    with pytest.raises(BadInputError, match=message):
+        detection_datalist(tmp_path, datalist=path)
+
+
+def test_a_large_coco_file_is_read_in_seconds(tmp_path):
+    for name in "abcdef":
+        write_picture(tmp_path / "images" / f"{name}.png")
+    path = coco(tmp_path, Path("labels.json"), "abcdef")
+    content = json.loads(path.read_text())
+    content["annotations"] = [{**content["annotations"][0], "id": n, "image_id": n % 6} for n in range(6_000)]
+    path.write_text(json.dumps(content))
+    begin = time.process_time()
+    found = detection_datalist(tmp_path, datalist=path)
+    assert sum(len(item["boxes"]) for item in by_name(found).values()) == 6_000
+    assert time.process_time() - begin < 8  # less than one on a quiet machine; quadratic steps would take minutes

@@ -274,3 +274,19 @@ def test_the_public_cephalograms_are_listed(public_data: Path) -> None:
     assert {split: len(items) for split, items in found.items.items()} == {"train": 127, "val": 23, "test": 127}
     assert (len(found.classes), found.classes[0], found.classes[-1]) == (19, "sella", "articulare")
     assert found.items["test"][0]["spacing"] == [0.468523, 0.46875]
+
+
+def test_missing_landmarks_are_told_in_every_usual_way(tmp_path: Path) -> None:
+    frame = table().astype(str)
+    for row, values in enumerate(
+        (("", ""), ("nan", "NaN"), ("NA", "n/a"), ("-1", "-1"), ("-1.0", "-1"), ("None", "-"))
+    ):
+        frame.loc[row, ["b_x", "b_y"]] = values
+    write_table(tmp_path, frame)
+    found = {one["sample_id"]: one["points"] for items in landmark_datalist(tmp_path).items.values() for one in items}
+    missing = {name for name, marks in found.items() if math.isnan(marks[1][0]) and math.isnan(marks[1][1])}
+    assert missing == {f"p/{row}.png" for row in range(6)}
+    frame.loc[7, ["b_x", "b_y"]] = ("1_0", "2")
+    write_table(tmp_path, frame)
+    with pytest.raises(BadSampleError, match="'1_0' is no number"):
+        landmark_datalist(tmp_path)

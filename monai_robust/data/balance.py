@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import WeightedRandomSampler
 
+from monai_robust.data.schemas import shown
 from monai_robust.errors import BadInputError
 
 __all__ = ["balanced_sampler", "class_weights"]
@@ -50,7 +52,22 @@ def balanced_sampler(items: Sequence[Mapping[str, Any]], num_classes: int, seed:
 
 
 def _labels(items: Sequence[Mapping[str, Any]]) -> Tensor:
-    return torch.tensor([int(item["label"]) for item in items], dtype=torch.long)
+    return torch.tensor([_label(item) for item in items], dtype=torch.long)
+
+
+def _label(item: Mapping[str, Any]) -> int:
+    """A whole number, whichever program wrote it: of Python, NumPy or PyTorch."""
+    value = item.get("label")
+    try:
+        number = float(value.item() if hasattr(value, "item") else value)  # type: ignore[arg-type, union-attr]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = math.nan
+    if not number.is_integer():
+        name = item.get("sample_id", item.get("image", "of the data set"))
+        raise BadInputError(
+            f"sample {name} has the label {shown(value)}; classes are weighted and drawn by whole numbers"
+        )
+    return int(number)
 
 
 def _counts(items: Sequence[Mapping[str, Any]], num_classes: int) -> Tensor:

@@ -109,12 +109,16 @@ def _id(entry: Any, key: str, path: Path, kind: str) -> str:
     """An id as text: 7, 7.0 and "7" are one."""
     if not isinstance(entry, dict) or key not in entry:
         raise BadInputError(f"{path}: the {kind} {shown(entry)} has no {key!r}, so that nobody knows whose it is")
-    value = entry[key]
+    found = _text_of_id(entry[key])
+    if found is None:
+        raise BadInputError(f"{path}: {key!r} of the {kind} is {shown(entry[key])}; it needs a number or a text")
+    return found
+
+
+def _text_of_id(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise BadInputError(f"{path}: {key!r} of the {kind} is {shown(value)}; it needs a number or a text")
-    return str(value).strip()
+    return str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else None
 
 
 def _image_folders(root: Path, path: Path) -> list[Path]:
@@ -135,9 +139,10 @@ def _image(entry: dict[str, Any], folders: list[Path], root: Path, path: Path, s
 
 
 def _object(annotation: dict[str, Any], names: dict[str, str]) -> AnnotatedObject:
-    place = f"annotation {shown(annotation.get('id'))}"
+    number = annotation.get("id")
+    place = f"annotation {number if type(number) is int else shown(number)}"  # a file has hundreds of thousands
     category, box, crowd = annotation.get("category_id"), annotation.get("bbox"), annotation.get("iscrowd")
-    name = names.get(str(category), "") if isinstance(category, (str, int)) else ""
+    name = names.get(_text_of_id(category) or "", "")
     if not name:
         return AnnotatedObject(place, name, _NO_BOX, f"category {shown(category)} is not under categories")
     if crowd not in _NO and crowd not in _YES:

@@ -137,7 +137,7 @@ def _read(path: Path, pictures: Sequence[Path], root: Path) -> AnnotatedImage:
     try:
         tree = read_xml(path)
     except BadInputError as error:
-        return replace(unread, fault=str(error).removeprefix(f"{path} "))
+        return replace(unread, fault=str(error).replace(str(path), "it", 1))
     named = _named_picture(tree, path, pictures, root)
     if named is None:
         return replace(unread, fault=f"pictures {', '.join(one.name for one in pictures)} are both named so; keep one")

@@ -29,7 +29,7 @@ def read_xml(path: Path) -> Element:
     """
     if not os.path.lexists(path):
         raise BadInputError(f"the file cannot be read ({os.strerror(errno.ENOENT)})")
-    regular_file(path, "annotation file", _LARGEST)
+    regular_file(path, "file of annotations", _LARGEST)
     tree, depth = TreeBuilder(), 0
     parser = expat.ParserCreate()
     parser.buffer_text = True
