@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,12 +25,13 @@ __all__ = [
     "require_choice",
     "user_error",
     "user_sentence",
+    "writing",
 ]
 
 _LONGEST = 600
 # What PyTorch writes of an error in a process that loads data; the error itself stays there.
 _IN_WORKER = re.compile(r"^monai_robust\.errors\.\w+Error: (.+)$", re.MULTILINE)
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Names = Any
 """Names of samples, or their places in a larger batch: a sequence or a tensor."""
@@ -91,11 +94,30 @@ def naming(names: Names) -> Iterator[None]:
 def in_one_line(message: object, longest: int = _LONGEST) -> str:
     """A message with its line breaks and runs of spaces made single spaces, and its middle left out where it is long.
 
+    Of the traceback that PyTorch makes of an error in a process that loads data, it is the sentence at the end.
+
     >>> in_one_line("mapping values are not allowed\\n   in line 3")
     'mapping values are not allowed in line 3'
     """
-    line = " ".join(str(message).split())
+    text = str(message)
+    in_worker = _IN_WORKER.findall(text)
+    line = " ".join((in_worker[-1] if in_worker else text).split())
     return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-longest // 3 :]}"
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Have an error of the system within name the file or folder that was to be written, not a draft of it or nothing.
+
+    Raises:
+        OSError: of the same kind, in place of one that was raised within.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -145,19 +167,24 @@ def _causes(error: BaseException | None, *, contexts: bool = False) -> Iterator[
 
 def _refused_by_the_system(error: OSError) -> str:
     reason = error.strerror or str(error)
+    name = "a file" if error.filename is None else error.filename
     if error.errno in _DISK_FULL:
-        where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
-        return f"{where}: {reason}; make room, or name another folder"
-    if error.filename is None:
-        return f"a file cannot be used: {reason}"
-    return f"{error.filename} cannot be used: {reason}; name another file or folder"
+        return f"{name} cannot be written: {reason}; make room, or name another folder"
+    if isinstance(error, FileExistsError):
+        return f"{name} is a file where a folder is needed; name another folder"
+    if isinstance(error, NotADirectoryError):
+        return f"{name} cannot be used: a part of its path is a file and no folder; name another folder"
+    if isinstance(error, IsADirectoryError):
+        return f"{name} is a folder where a file is needed; name a file"
+    return f"{name} cannot be used: {reason}; name another file or folder"
 
 
 def install_excepthook() -> None:
     """End a process that meets a user's error with one line and exit status 2 (130 after Ctrl-C).
 
     Bundles and overlays call this while their configuration is parsed, so that ``python -m monai.bundle run`` speaks as
-    plainly as ``monai-robust`` does. Every other exception keeps its traceback.
+    plainly as ``monai-robust`` does. Handlers that log such an error do so without its traceback. Every other exception
+    keeps it.
     """
     previous = sys.excepthook
     if getattr(previous, "speaks_plainly", False):
@@ -177,3 +204,17 @@ def install_excepthook() -> None:
 
     hook.speaks_plainly = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+    logging.setLogRecordFactory(_without_traceback(logging.getLogRecordFactory()))
+
+
+def _without_traceback(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    """A maker of log records that leaves out the traceback of what :func:`install_excepthook` ends in one line."""
+
+    def made(*arguments: Any, **keywords: Any) -> logging.LogRecord:
+        record = make(*arguments, **keywords)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and (isinstance(user_error(error), KeyboardInterrupt) or user_sentence(error)):
+            record.exc_info = None
+        return record
+
+    return made

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_robust.data.datalists import ClassificationDatalist
+from monai_robust.data.files import write_whole
 
 __all__ = ["write_datalist"]
 
@@ -27,7 +28,4 @@ def write_datalist(found: ClassificationDatalist, dataset_dir: str | PathLike[st
             {**item, "image": Path(item["image"]).relative_to(root).as_posix(), "label": found.classes[item["label"]]}
             for item in items
         ]
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(content, indent=1) + "\n")
-    return target
+    return write_whole(Path(path), f"{json.dumps(content, indent=1)}\n".encode())

@@ -22,9 +22,12 @@ def writing_whole(path: str | Path) -> Iterator[BinaryIO]:
     It is written beside ``path``, flushed to the disk and then renamed, with the permissions that the umask gives.
 
     Raises:
-        BadInputError: when it cannot be written, such as on a full disk; what stood at ``path`` still stands there.
+        BadInputError: when it cannot be written, such as on a full disk, or ``path`` is a folder or a device; what
+            stood at ``path`` still stands there.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}; name a file to write")
     draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monai_robust.data import write_radiograph_phantoms
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.bundle import run_bundle
 from monai_robust.evaluation.report import write_report
@@ -66,13 +67,13 @@ def run_demo(output_dir: str | Path, *, seed: int = 0, bundle: str | Path | None
 
 
 def _fresh_folder(folder: Path, seed: int) -> Path:
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         if not (folder / _MARK).is_file():
             raise BadInputError(f"{folder} holds other files; name an empty folder with --output_dir")
         for entry in ("phantoms", "report_tables", *_RECIPES):
             shutil.rmtree(folder / entry, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).write_text(json.dumps({"what": "a demonstration of monai-robust", "seed": seed}) + "\n")
+    mark = json.dumps({"what": "a demonstration of monai-robust", "seed": seed})
+    write_whole(folder / _MARK, f"{mark}\n".encode())
     return folder
 
 

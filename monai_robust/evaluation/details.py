@@ -17,7 +17,7 @@ from typing import Any
 from monai_robust.data.csv_cells import csv_line, plain_cell
 from monai_robust.data.files import write_whole
 from monai_robust.data.side_files import regular_file
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 
 __all__ = ["DETAIL_KEYS", "DetailsWriter", "write_true_details"]
 
@@ -53,12 +53,14 @@ class DetailsWriter:
             for sample, own in zip(sample_ids, details, strict=True)
             for row in own
         ]
-        self._file.write(_lines(rows))
-        self._file.flush()
-        os.fsync(self._file.fileno())  # before the outcomes of the same batch
+        with writing(self.path):
+            self._file.write(_lines(rows))
+            self._file.flush()
+            os.fsync(self._file.fileno())  # before the outcomes of the same batch
 
     def close(self) -> None:
-        self._file.close()
+        with writing(self.path):  # of what a full disk did not take
+            self._file.close()
 
     def __enter__(self) -> DetailsWriter:
         return self

@@ -15,7 +15,7 @@ from monai_robust.configuration import has_id, read_configuration
 from monai_robust.data.csv_cells import csv_text
 from monai_robust.data.files import write_whole
 from monai_robust.data.side_files import read_object
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 from monai_robust.evaluation.bundle import bundle_configs, check_presets, read_settings, run_bundle
 from monai_robust.evaluation.readings import reading_of
 from monai_robust.evaluation.run import Run, read_run
@@ -157,5 +157,6 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
     axes.set_xlabel("step of the margins")
     axes.set_ylabel("AUC_robust, validation")
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    with writing(path):
+        figure.savefig(path, dpi=150)
     plt.close(figure)

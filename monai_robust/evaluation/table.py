@@ -26,7 +26,7 @@ import pandas as pd
 
 from monai_robust.data.csv_cells import csv_line, plain_cell
 from monai_robust.data.side_files import as_number, read_table, regular_file
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 
 __all__ = ["CLEAN", "OutcomesWriter", "outcome_columns", "read_outcomes"]
 
@@ -132,7 +132,8 @@ class OutcomesWriter:
         self._done[key] += size
 
     def close(self) -> None:
-        self._file.close()
+        with writing(self.path):  # of what a full disk did not take
+            self._file.close()
 
     def __enter__(self) -> OutcomesWriter:
         return self
@@ -143,9 +144,10 @@ class OutcomesWriter:
         self.close()
 
     def _write(self, text: str) -> None:
-        self._file.write(text.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            self._file.write(text.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def _is_next_batch(self, start: int, size: int) -> bool:
         return start + size == min((end for end in self._ends if end > start), default=start)

@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 
 __all__ = ["draw_boxes", "draw_points"]
 
@@ -112,4 +112,5 @@ def _save(figure: Figure, path: str | Path, handles: list[Line2D], texts: list[s
     for text in figure.legend(handles, texts, frameon=False, **legend).get_texts():
         text.set_parse_math(False)  # a dollar in a name is a dollar
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight")
+    with writing(path):
+        figure.savefig(path, bbox_inches="tight")

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 
 __all__ = ["apply_postprocessing", "choose_postprocessing", "read_postprocessing", "write_postprocessing"]
 
@@ -81,7 +81,8 @@ def write_postprocessing(choice: Mapping[str, bool], path: str | Path) -> Path:
     """Write a choice as JSON, ``{class: whether only its largest component stays}``."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(choice), indent=2) + "\n")
+    with writing(path):
+        path.write_text(json.dumps(dict(choice), indent=2) + "\n")
     return path
 
 

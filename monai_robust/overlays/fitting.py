@@ -8,6 +8,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from monai_robust.data.files import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
 from monai_robust.overlays.rendering import render_attack, render_recipe
@@ -43,11 +44,9 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     if output is None and text == shipped.read_text():
         return shipped
     target = Path(output or f"robust_{name}.yaml")
-    if target.exists() and target.read_text() != text:
+    if target.is_file() and target.read_text() != text:
         raise BadInputError(f"{target} exists and differs from the overlay that fits; name another file with --output")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text)
-    return target.resolve()
+    return write_whole(target, text.encode()).resolve()
 
 
 def _read(configs: Sequence[str | Path]) -> Mapping[str, Any]:

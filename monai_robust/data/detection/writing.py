@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_robust.data.detection.datalist import DetectionDatalist
+from monai_robust.data.files import write_whole
 
 __all__ = ["write_detection_datalist"]
 
@@ -37,7 +38,4 @@ def write_detection_datalist(
                 annotations.append({**entry, "area": bbox[2] * bbox[3], "iscrowd": 0})
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(found.classes)]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return target
+    return write_whole(Path(path), f"{json.dumps(content, indent=1)}\n".encode())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_robust.data.side_files import read_object
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 
 __all__ = ["is_written", "write_whole", "written_once"]
 
@@ -35,13 +35,14 @@ def write_whole(folder: str | os.PathLike[str], settings: dict[str, Any], write:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInputError(f"{target} exists and is not empty; give the phantoms a folder of their own")
     partial = target.parent / f".{target.name}.{os.getpid()}.partial"
-    partial.mkdir(parents=True)
     try:
-        write(partial)
-        (partial / _SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
+        with writing(target):
+            partial.mkdir(parents=True)
+            write(partial)
+            (partial / _SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target

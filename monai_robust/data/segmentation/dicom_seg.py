@@ -21,7 +21,7 @@ from torch import Tensor
 from monai_robust import __version__
 from monai_robust.data.dicom_series import series_in_order
 from monai_robust.data.segmentation.writing import checked_label_map
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 
 __all__ = ["write_dicom_seg"]
 
@@ -81,7 +81,8 @@ def write_dicom_seg(
     )
     target = Path(path).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
-    segmentation.save_as(target)
+    with writing(target):
+        segmentation.save_as(target)
     return target
 
 

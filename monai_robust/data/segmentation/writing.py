@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_robust.data.segmentation.orientation import turn_to
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, writing
 
 __all__ = ["VolumeGrid", "label_map_on", "write_label_map"]
 
@@ -110,7 +110,8 @@ def write_label_map(
     # A quaternion cannot tell of shear: then the sform alone holds.
     volume.set_qform(grid.affine, code="scanner" if _is_rotation(grid.affine) else "unknown")
     target.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(volume, target)
+    with writing(target):
+        nib.save(volume, target)
     return target
 
 
