@@ -28,7 +28,7 @@ from monai_robust.engines import RobustTrainer, RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.losses import DeepSupervised, JensenShannonLoss, independent_classes, jensen_shannon, kullback_leibler
 from monai_robust.recipes import RECIPES, Recipe, make_recipe
-from monai_robust.tasks import Classification, Landmarks, LossTask, PredictionDivergence, Segmentation
+from monai_robust.tasks import Classification, Inferred, Landmarks, LossTask, PredictionDivergence, Segmentation
 from monai_robust.tasks.agreement import agreement_of, with_agreement
 
 AGREEING = [name for name, recipe in RECIPES.items() if recipe.consistent and name != "mart"]
@@ -214,6 +214,14 @@ def test_a_task_says_by_itself_what_its_outputs_are():
         RobustUpdate("rtda", PGD(eps=0.5), task=MultiLabel(), agreement="softmax")
     with pytest.raises(BadInputError, match="agreement is 'sigmoid'; it must be one of 'softmax', 'bernoulli'"):
         with_agreement(LossTask(nn.BCEWithLogitsLoss()), "sigmoid")
+
+
+def test_what_is_said_of_a_task_reaches_through_the_way_it_is_run():
+    logits, labels = torch.randn(2, 3), torch.ones(2, 3)
+    inner = LossTask(nn.BCEWithLogitsLoss())
+    said = with_agreement(Inferred(inner, lambda inputs, network: network(inputs)), "bernoulli")
+    assert torch.equal(said.agreeing(logits, labels), independent_classes(logits))
+    assert inner.agreement is None
 
 
 def test_one_logit_is_two_classes_for_every_task():

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from monai_robust.tasks.base import Goal, Task
+from monai_robust.tasks.base import Agreement, Goal, Task
 
 __all__ = ["Inferred"]
 
@@ -36,6 +36,9 @@ class Inferred(Task):
 
     def prediction(self, outputs: Any, targets: Any) -> Any:
         return self.task.prediction(outputs, targets)
+
+    def saying(self, agreement: Agreement) -> Task:
+        return Inferred(self.task.saying(agreement), self.inferer)
 
     def agreeing(self, outputs: Any, targets: Any) -> Any:
         return self.task.agreeing(outputs, targets)
