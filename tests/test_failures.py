@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_details
 import torch
 from test_measure import COUNT, Films, Killed, Stopping, measurement, network, sweeps
 
@@ -111,6 +112,24 @@ def test_searched_radii_go_on_past_a_failing_sample(tmp_path: Path) -> None:
     run = read_run(folder)
     assert [(one["sample_id"], one["perturbation"]) for one in run.info["failed"]] == [(BAD, "clean"), (BAD, "pgd_l2")]
     assert len(run.outcomes) == 3 * (COUNT - 1)
+
+
+def test_tables_of_details_go_on_past_a_failing_sample(tmp_path: Path) -> None:
+    class UnreadablePictures(test_details.Films):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            if index == 4:
+                raise OSError("4.png is cut off")
+            return super().__getitem__(index)
+
+    whole = test_details.measurement(tmp_path / "whole").run()
+    made = test_details.measurement(tmp_path / "made")
+    made.dataset = UnreadablePictures()
+    folder = made.run()
+    assert read_run(folder).failed == {"Bild, „4“"}
+    for name in ("spots.csv", "things.csv"):
+        rows = [line for line in (whole / name).read_text().splitlines() if "„4“" not in line]
+        found = (folder / name).read_text().splitlines()
+        assert [line.split(",0.")[0] for line in found] == [line.split(",0.")[0] for line in rows]
 
 
 def test_an_error_of_every_sample_stops_with_a_name_and_loses_nothing(tmp_path: Path) -> None:
