@@ -37,6 +37,7 @@ from monai_robust.data.segmentation import (
     write_dicom_seg,
     write_label_map,
 )
+from monai_robust.data.side_files import read_table
 from monai_robust.data.training_record import check_record, read_record, write_record
 from monai_robust.data.weights import load_weights, read_checkpoint
 
@@ -68,6 +69,7 @@ __all__ = [
     "phantom_radiographs",
     "read_checkpoint",
     "read_record",
+    "read_table",
     "same_size_batches",
     "segmentation_datalist",
     "slices_of_volume",
