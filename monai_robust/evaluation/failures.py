@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 from monai_robust.errors import BadInputError, BadSampleError
 
-__all__ = ["Failures"]
+__all__ = ["Alone", "Failures", "alone", "attempt", "given", "named"]
 
 _LOG = logging.getLogger(__name__)
 _SHARE = 10  # at most every tenth sample may fail: more of them are no exceptions
 _LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What a sample gives by itself, as far as it goes, and what stopped it."""
+
+    measured: list[Any]
+    error: Exception | None
 
 
 class Failures:
@@ -50,10 +59,61 @@ class Failures:
             self.listed.append(entry)
             self._save(self.listed)
 
+    def judge(
+        self,
+        found: Mapping[int, Alone],
+        names: Mapping[int, str],
+        perturbation: str,
+        severities: Sequence[float],
+        error: Exception,
+    ) -> None:
+        """List the samples that failed by themselves, too, after ``error`` in a batch of them.
+
+        Raises:
+            BadInputError: where every sample meets an error that is not its own, and where :meth:`add` raises.
+        """
+        failed = {place: one for place, one in found.items() if one.error is not None}
+        if len(failed) == len(found) > 1 and not isinstance(error, BadSampleError):
+            if isinstance(error, BadInputError):
+                raise error
+            raise named(names[next(iter(failed))], perturbation, severities[0], error) from error
+        for place, one in failed.items():
+            self.add(names[place], perturbation, severities[len(one.measured)], cast(Exception, one.error))
+
     def tell(self) -> None:
         """Warn of how many there are; their names stand in ``run.json``."""
         if self.listed:
             _LOG.warning("%d samples failed and are left out; run.json lists them with the reasons", len(self.ids))
+
+
+def alone(measured: Iterator[Any]) -> Alone:
+    """What an iterator over a sample's severities gives until it ends or fails."""
+    found: list[Any] = []
+    try:
+        for one in measured:
+            found.append(one)
+    except Exception as error:
+        return Alone(found, error)
+    return Alone(found, None)
+
+
+def attempt(loaded: Iterator[Any]) -> Any:
+    """The next batch, or what loading it met; the batches after it can still be loaded."""
+    try:
+        return next(loaded)
+    except Exception as error:
+        return error
+
+
+def given(batch: Any) -> Any:
+    """A batch from :func:`attempt`.
+
+    Raises:
+        Exception: what loading it met.
+    """
+    if isinstance(batch, Exception):
+        raise batch
+    return batch
 
 
 def named(sample_id: str, perturbation: str, severity: float, error: Exception) -> BadSampleError:

@@ -5,16 +5,11 @@ A task may keep more than one row for a sample, such as its detections, in a tab
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from datetime import datetime, timezone
 from functools import cached_property, partial
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -33,9 +28,10 @@ from monai_robust.data.side_files import read_object
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.evaluation.details import DetailsWriter, write_true_details
-from monai_robust.evaluation.failures import Failures, named
+from monai_robust.evaluation.failures import Failures, alone, attempt, given
 from monai_robust.evaluation.perturbations import Sweep, Victim
 from monai_robust.evaluation.probes import PROBABILITIES, OutputWatch
+from monai_robust.evaluation.provenance import checkpoint_record, machine, now, versions, weights_digest
 from monai_robust.evaluation.run import read_failed, write_run_info
 from monai_robust.evaluation.sanity import check_sanity
 from monai_robust.evaluation.shown import Pictures, Shown
@@ -170,7 +166,7 @@ class Measurement:
         for table in self.training_tables:
             if table.is_file():
                 write_whole(self.folder / table.name, table.read_bytes())
-        write_run_info(self.folder, {**about, "failed": self.failures.listed, "finished": _now()})
+        write_run_info(self.folder, {**about, "failed": self.failures.listed, "finished": now()})
         self.failures.tell()
         return self.folder
 
@@ -237,9 +233,9 @@ class Measurement:
         left = [block for block in blocks if block[-1][0] >= min(done.values())]
         loaded = iter(self._loader([batch for block in left for batch in block], self.num_workers))
         for block in left:
-            found = [_attempt(loaded) for _ in block]
+            found = [attempt(loaded) for _ in block]
             try:
-                batches = [_given(batch) for batch in found]
+                batches = [given(batch) for batch in found]
                 victims = [self._victim(batch) for batch in batches]
                 perturbed = sweep.over(Victim.joined(victims))
                 for severity in severities:
@@ -286,35 +282,24 @@ class Measurement:
         Raises:
             Exception: ``error``, where every sample meets one, unless it is the samples that are bad.
         """
-        found = {place: self._alone(sweep, severities, place) for places in block for place in places}
-        failed = {place: one[1] for place, one in found.items() if one[1] is not None}
-        if len(failed) == len(found) > 1 and not isinstance(error, BadSampleError):
-            if isinstance(error, BadInputError):
-                raise error
-            first = next(iter(failed))
-            raise named(str(self.items[first]["sample_id"]), sweep.name, severities[0], error) from error
-        for place, (own, reason) in found.items():
-            if reason is not None:
-                self.failures.add(str(self.items[place]["sample_id"]), sweep.name, severities[len(own)], reason)
+        found = {place: alone(self._sample(sweep, severities, place)) for places in block for place in places}
+        names = {place: str(self.items[place]["sample_id"]) for place in found}
+        self.failures.judge(found, names, sweep.name, severities, error)
         for at, severity in enumerate(severities):
             for places in block:
                 if places[0] >= writer.done(sweep.name, severity):
                     empty = self._empty(sweep, writer.columns)
-                    rows = [found[place][0][at] if at < len(found[place][0]) else empty(place) for place in places]
+                    made = [found[place].measured for place in places]
+                    rows = [own[at] if at < len(own) else empty(place) for own, place in zip(made, places, strict=True)]
                     self._write(sweep, severity, rows, writer, details)
 
-    def _alone(self, sweep: Sweep, severities: Sequence[float], place: int) -> tuple[list[Measured], Exception | None]:
-        """What one sample gives at each severity, as far as it goes, and what stopped it."""
-        measured: list[Measured] = []
-        try:
-            batch = next(iter(self._loader([[place]])))
-            victim = self._victim(batch)
-            perturbed = sweep.over(victim)
-            for severity in severities:
-                measured.append(self._measured(sweep, batch, self._shown(victim, perturbed(severity))))
-        except Exception as error:
-            return measured, error
-        return measured, None
+    def _sample(self, sweep: Sweep, severities: Sequence[float], place: int) -> Iterator[Measured]:
+        """What one sample gives at each severity."""
+        batch = next(iter(self._loader([[place]])))
+        victim = self._victim(batch)
+        perturbed = sweep.over(victim)
+        for severity in severities:
+            yield self._measured(sweep, batch, self._shown(victim, perturbed(severity)))
 
     def _empty(self, sweep: Sweep, columns: Sequence[str]) -> Callable[[int], Measured]:
         """Rows without outcomes, of samples that failed."""
@@ -389,17 +374,17 @@ class Measurement:
             "score": {"name": self.task.score_name, "higher_is_better": self.task.higher_is_better},
             "groups": self.groups,
             "settings": self._settings(),
-            "versions": {name: version(name) for name in ("monai", "torch", "pytorch-ignite", "numpy", "monai-robust")},
-            "checkpoint": self._checkpoint(),
-            "weights_sha256": _digest(self.network),
+            "versions": versions(),
+            "checkpoint": checkpoint_record(self.checkpoint),
+            "weights_sha256": weights_digest(self.network),
             "data": {
                 "samples": len(items),
                 "patients": len({str(item["patient_id"]) for item in items}),
                 "classes": self.task.class_counts(items, self.classes),
             },
             "skipped": [{"file": bad["file"], "reason": bad["reason"]} for bad in getattr(self.dataset, "skipped", [])],
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {self.device.type}",
-            "started": _now(),
+            "machine": machine(self.device),
+            "started": now(),
             "finished": None,
         }
 
@@ -408,14 +393,6 @@ class Measurement:
         if self.inferer is not None:
             found["inferer"] = getattr(self.inferer, "__name__", type(self.inferer).__name__)
         return found
-
-    def _checkpoint(self) -> dict[str, str] | None:
-        if self.checkpoint is None:
-            return None
-        path = Path(self.checkpoint)
-        if not path.is_file():
-            raise BadInputError(f"there is no checkpoint {path}; name the file that the network's weights came from")
-        return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     def _claim(self, about: dict[str, Any]) -> list[dict[str, Any]]:
         """Write ``run.json``, or go on with the one that is there if it is about the same measurement.
@@ -488,20 +465,6 @@ class Measurement:
         gallery.write(self.folder / "gallery.npz")
 
 
-def _attempt(loaded: Iterator[Any]) -> Batch | Exception:
-    """The next batch, or what loading it met; the batches after it can be loaded."""
-    try:
-        return next(loaded)
-    except Exception as error:
-        return error
-
-
-def _given(batch: Batch | Exception) -> Batch:
-    if isinstance(batch, Exception):
-        raise batch
-    return batch
-
-
 def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
     """Only what is needed: other entries, such as the classes an image holds, may differ in length."""
     return list_data_collate([{key: row[key] for key in keys} for row in rows])
@@ -517,15 +480,3 @@ def _contrast(images: Tensor, mask: Tensor | None) -> Tensor:
         return images.flatten(1).double().std(dim=1, correction=0)
     inside = mask.expand_as(images)
     return torch.stack([image[own].double().std(correction=0) for image, own in zip(images, inside, strict=True)])
-
-
-def _digest(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
