@@ -228,6 +228,13 @@ def test_a_wrong_cell_is_named_with_its_line(tmp_path: Path, message: str) -> No
     assert [one["sample_id"] for one in skipped] == ["p/2.png"]
 
 
+def test_the_mean_of_the_one_annotator_of_a_table_is_that_annotator(tmp_path: Path) -> None:
+    write_table(tmp_path, table())
+    assert landmark_datalist(tmp_path, annotator="mean").items == landmark_datalist(tmp_path).items
+    with pytest.raises(BadInputError, match="has one set of landmarks only"):
+        landmark_datalist(tmp_path, annotator="junior")
+
+
 def test_missing_pictures_of_a_table_are_named_with_the_line(tmp_path: Path) -> None:
     write_table(tmp_path, table())
     (tmp_path / "p/4.png").unlink()
