@@ -322,3 +322,9 @@ def test_pictures_show_where_landmarks_are_and_where_they_are_found():
     assert (found[0, 10, 9], found[0, 2, 2], truth[0, 4, 5]) == (1, 1, 1)
     assert (found.sum(), truth.sum()) == (10, 5)
     assert Landmarks(radius=RADIUS).picture_masks(*case("3-D")) is None
+
+
+def test_landmarks_in_arrays_of_numpy_are_those_in_tensors() -> None:
+    outputs, points = torch.randn(2, 6, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((2, 2, 2), 3.0)
+    expected, found = (Landmarks().terms(outputs, one) for one in (points, points.numpy()))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

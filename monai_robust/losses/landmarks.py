@@ -150,7 +150,7 @@ class LandmarkLoss(nn.Module):
             BadInputError: for outputs and targets that do not fit each other.
         """
         ready = targets if isinstance(targets, LandmarkMaps) else None
-        labels = targets.points if isinstance(targets, LandmarkMaps) else targets
+        labels = targets.points if isinstance(targets, LandmarkMaps) else torch.as_tensor(targets)
         dims = outputs.ndim - 2
         fits = labels.ndim == 3 and labels.shape[2] in (dims, 2 * dims)
         if not fits or outputs.shape[:2] != (len(labels), labels.shape[1] * (1 + dims)):

@@ -68,7 +68,7 @@ class Landmarks(Task):
     def prepared(self, inputs: Tensor, targets: Any) -> LandmarkMaps:
         if isinstance(targets, LandmarkMaps):
             return targets
-        return landmark_maps(plain(targets).to(inputs.device), inputs.shape[2:], self.loss.radius)
+        return landmark_maps(torch.as_tensor(plain(targets), device=inputs.device), inputs.shape[2:], self.loss.radius)
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         terms = self.loss.terms(_tensor(outputs), targets)
