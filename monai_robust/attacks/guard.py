@@ -79,7 +79,7 @@ def untouched(network: Callable[..., Any], mode: Mode = "eval") -> Iterator[Call
 def inputs_copied(network: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Have a network write into copies of its inputs, if it writes into them at all.
 
-    A copy costs a thousandth of a step; whether a network writes cannot be told from one call alone.
+    A copy costs little beside a pass; whether a network writes cannot be told from one call alone.
 
     Yields:
         What is to be called: the network itself, if that can be taught to copy its inputs.
