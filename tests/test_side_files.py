@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_robust.data.csv_cells import csv_text, plain_cell, safe_cell
-from monai_robust.data.schemas import Count, Rule, as_data, checked
+from monai_robust.data.schemas import Count, Name, Rule, as_data, checked
 from monai_robust.data.side_files import read_fields, read_json, read_table, read_text, read_yaml
 from monai_robust.errors import BadInputError
 
@@ -202,3 +202,11 @@ def test_no_cell_of_a_table_is_run_by_a_spreadsheet(tmp_path: Path) -> None:
     assert [cell for cell in raw["'=name"] if cell[:1] in ("=", "+", "-", "@", "\t", "\r")] == ["-1"]
     assert list(raw["number"]) == list(table["number"])
     assert list(read_table(path)["=name"]) == texts
+
+
+def test_a_name_may_hold_odd_spaces_but_no_line_break() -> None:
+    for name in ("Pleural\u00a0effusion", "soft\u00adhyphen", "日本"):
+        assert checked(Name, name, "here", "x") == name
+    for name in ("a\nb", "a\u2028b", "a\x85b", "a\x1bb", "", " ", "a" * 201):
+        with pytest.raises(BadInputError, match="field 'x' is"):
+            checked(Name, name, "here", "x")

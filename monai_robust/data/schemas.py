@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from unicodedata import category
 
 from monai_robust.errors import BadInputError
 
@@ -24,6 +25,7 @@ __all__ = [
     "checked",
     "fields_of",
     "from_object",
+    "one_line",
     "shown",
 ]
 
@@ -49,8 +51,13 @@ class Rule:
 _LONGEST = 200
 
 
+def one_line(text: str) -> bool:
+    """Whether a text has no line break and no other control character; odd spaces and hyphens are none."""
+    return text.isprintable() or not any(category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text)
+
+
 def _in_one_line(text: str) -> bool:
-    return text.isprintable() and len(text) <= _LONGEST  # line breaks are not printable
+    return len(text) <= _LONGEST and one_line(text)
 
 
 Count = Annotated[int, Rule("a whole number from 1 on", lambda value: value >= 1)]

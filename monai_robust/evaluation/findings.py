@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from monai_robust.data.files import write_whole
-from monai_robust.data.schemas import Name, Rule
+from monai_robust.data.schemas import Name, Rule, one_line
 from monai_robust.data.side_files import read_fields
 from monai_robust.errors import BadInputError
 
@@ -48,7 +48,7 @@ class Finding:
     perturbation: Name
     check: str
     status: Status
-    sentence: Annotated[str, Rule("a sentence in one line", lambda text: text.isprintable() and len(text) < 2000)]
+    sentence: Annotated[str, Rule("a sentence in one line", lambda text: one_line(text) and len(text) < 2000)]
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_robust.data.files import write_whole
-from monai_robust.data.schemas import Rule, checked, shown
+from monai_robust.data.schemas import Rule, checked, one_line, shown
 from monai_robust.data.side_files import as_number, parse_json, regular_file
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.table import CLEAN
@@ -38,7 +38,7 @@ MASK = "mask_"
 TRUTH = "mask_truth"
 
 
-_Text = Annotated[str, Rule("a text in one line", lambda text: text.isprintable() and len(text) < 10_000)]
+_Text = Annotated[str, Rule("a text in one line", lambda text: one_line(text) and len(text) < 10_000)]
 
 
 @dataclass(frozen=True)

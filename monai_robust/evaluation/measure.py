@@ -24,6 +24,7 @@ from monai_robust.attacks.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.data import same_size_batches
 from monai_robust.data.files import write_whole
+from monai_robust.data.schemas import Name, checked
 from monai_robust.data.side_files import read_object
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
@@ -179,6 +180,8 @@ class Measurement:
     def _check(self, items: Sequence[Mapping[str, Any]]) -> None:
         if not items:
             raise BadInputError("the data set to measure on is empty")
+        checked(Name, self.name, "the measurement", "name")  # what no report could read again is refused now
+        checked(list[Name], self.classes, "the measurement", "classes")
         for key in ("sample_id", "patient_id", "image", "label", *self.groups):
             made = {} if key in ("sample_id", "patient_id") or key in items[0] else self.dataset[0]
             if key not in {**items[0], **made}:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from monai_robust.data.files import write_whole
+from monai_robust.data.schemas import one_line
 from monai_robust.data.side_files import read_yaml
 from monai_robust.errors import BadInputError
 from monai_robust.planning.fingerprint import Intensities
@@ -131,7 +132,7 @@ def _switch(name: str, value: Any) -> bool:
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or not value.isprintable():
+    if not isinstance(value, str) or not value or not one_line(value):
         raise BadInputError(f"{name} has {_shown(value)}; it takes names (in quotes, where they look like numbers)")
     return value
 
