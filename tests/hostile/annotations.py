@@ -167,7 +167,7 @@ def _points(found: Any, item: dict[str, Any]) -> Any:
 
 def _marks_csv_reference(folder: Path) -> Any:
     entries: dict[str, Any] = {}
-    for row in csv_rows(folder / "landmarks.csv"):
+    for row in csv_rows(folder / "landmarks.csv", spreadsheet=True):
         names = [column.removesuffix("_x") for column in row if column.endswith("_x") and f"{column[:-2]}_y" in row]
         file = Path((row.get("file") or row["image"]).strip()).name
         try:
@@ -178,7 +178,9 @@ def _marks_csv_reference(folder: Path) -> Any:
         except ValueError:
             entries[file] = None
         else:
-            entries.setdefault(file, []).append([split_named(row["split"]), {"points": points, "spacing": spacing}])
+            entries.setdefault(file, []).append(
+                [split_named(row.get("split", "")), {"points": points, "spacing": spacing}]
+            )
     return entries
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     RLELossless,
 )
 
@@ -172,6 +172,10 @@ def _series(folder: Path) -> None:
 def _dicom_frames(path: Path) -> tuple[np.ndarray, Dataset]:
     """(frames, rows, columns) in modality units, a dense structure bright, colour as its luminance."""
     film = dcmread(path, force=True)
+    if "TransferSyntaxUID" not in film.file_meta:
+        film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian  # as it was read
+    if film.file_meta.TransferSyntaxUID == JPEGLosslessSV1:
+        film.file_meta.TransferSyntaxUID = JPEGBaseline8Bit  # which Pillow decodes whatever the header says
     array = film.pixel_array
     if film.SamplesPerPixel == 3:
         array = array.astype(np.float64) @ _REC601
@@ -180,17 +184,30 @@ def _dicom_frames(path: Path) -> tuple[np.ndarray, Dataset]:
         array = (-1 if film.PixelRepresentation else 2**film.BitsStored - 1) - array.astype(np.int64)
     groups = film.get("PerFrameFunctionalGroupsSequence")
     if groups is None:
-        return np.asarray(apply_modality_lut(array, film)), film
+        return _rescaled(array, film), film
     if len(groups) != len(array):
         raise ValueError(f"{len(groups)} groups for {len(array)} frames")
     rescales = [group.PixelValueTransformationSequence[0] for group in groups]
-    frames = [apply_modality_lut(frame, rescale) for frame, rescale in zip(array, rescales, strict=True)]
+    frames = [_rescaled(frame, rescale) for frame, rescale in zip(array, rescales, strict=True)]
     positions = np.array([group.PlanePositionSequence[0].ImagePositionPatient for group in groups], float)
     shared = film.SharedFunctionalGroupsSequence[0]
     axes = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
     heights = _heights(positions, [axes])
     film.PixelSpacing = shared.PixelMeasuresSequence[0].PixelSpacing
     return np.stack([frames[place] for place in np.argsort(heights)]), film
+
+
+def _rescaled(array: np.ndarray, film: Dataset) -> np.ndarray:
+    """Where only one of slope and intercept is there, pydicom would apply neither."""
+    if "RescaleSlope" not in film and "RescaleIntercept" not in film:
+        return array
+    slope, intercept = (
+        usual if film.get(name) in (None, "") else float(film[name].value)
+        for name, usual in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+    )
+    if not (np.isfinite([slope, intercept]).all() and slope):
+        raise ValueError("no rescale")
+    return np.asarray(array * slope + intercept)
 
 
 def _heights(positions: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:

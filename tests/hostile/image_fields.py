@@ -67,6 +67,10 @@ def damage_dicom(path: Path, random: Random) -> str:
     header = dcmread(path, force=True)
     name = str(random.choice(list(_ELEMENTS)))
     values, kind = _ELEMENTS[name]
+    if name == "TransferSyntaxUID":
+        return _put_syntax(path, bytes(values[int(random.integers(len(values)))]))  # type: ignore[call-overload]
+    if name == "PixelData" and header.file_meta.TransferSyntaxUID.is_compressed:
+        values = [bytes.fromhex("feff00e000000000"), bytes.fromhex("feff00e000000000feff00e002000000ffd8")]
     owner, tag = _owner(header, name, random), Tag(name)
     if random.random() < 0.12:
         if tag in owner:
@@ -74,7 +78,7 @@ def damage_dicom(path: Path, random: Random) -> str:
         what = f"no {name}"
     else:
         value = values[int(random.integers(len(values)))]
-        _put(owner, tag, kind, struct.pack("<H", value) if isinstance(value, int) else bytes(value))  # type: ignore[arg-type]
+        _put(owner, tag, kind, struct.pack("<H", value) if isinstance(value, int) else bytes(value))  # type: ignore[call-overload]
         what = f"{name} is {value!r}"
     before = pydicom_config.settings.writing_validation_mode
     pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
@@ -87,10 +91,19 @@ def damage_dicom(path: Path, random: Random) -> str:
     return what
 
 
+def _put_syntax(path: Path, value: bytes) -> str:
+    """Another transfer syntax, with everything else as it is, which pydicom would not write."""
+    content, even = path.read_bytes(), value + b"\0" * (len(value) % 2)
+    place = content.index(b"\x02\x00\x10\x00UI")
+    length = struct.unpack_from("<H", content, place + 6)[0]
+    group = struct.unpack_from("<I", content, 140)[0] + len(even) - length
+    body = content[:140] + struct.pack("<I", group) + content[144 : place + 6] + struct.pack("<H", len(even)) + even
+    path.write_bytes(body + content[place + 8 + length :])
+    return f"TransferSyntaxUID is {value!r}"
+
+
 def _owner(header: Dataset, name: str, random: Random) -> Dataset:
-    """The data set that holds the element: the file's own, its meta information, or a frame's functional group."""
-    if name == "TransferSyntaxUID":
-        return header.file_meta
+    """The data set that holds the element: the file's own, or a frame's functional group."""
     places = [header]
     for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for item in header.get(groups, []):

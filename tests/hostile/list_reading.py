@@ -59,15 +59,37 @@ def read_text(path: Path) -> str:
     return content.decode("utf-32" if content[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff") else encoding)
 
 
-def csv_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a table whose lines all have as many cells as the first; lines without any character are no rows."""
-    lines = [
-        line for line in csv.reader(io.StringIO(read_text(path), newline=""), strict=True) if line not in ([], [""])
-    ]
-    header = lines[0]
+def csv_rows(path: Path, spreadsheet: bool = False) -> list[dict[str, str]]:
+    """Rows of a table whose lines all have as many cells as the first; lines without any character are no rows.
+
+    Args:
+        path: of the table.
+        spreadsheet: whether it may be written as spreadsheets do, as is documented of data lists: semicolons or tabs,
+            spaces around cells, other case of the usual columns, rows without values, a column without a name.
+    """
+    text = read_text(path)
+    heading = text.lstrip("\r\n").partition("\n")[0]
+    divider = max(",;\t", key=heading.count) if spreadsheet else ","
+    lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=divider, strict=True) if line]
+    header = [_column(name) for name in lines[0]] if spreadsheet else lines[0]
     if len(set(header)) < len(header) or any(len(line) != len(header) for line in lines):
         raise ValueError("columns twice, or lines of other lengths")
-    return [dict(zip(header, line, strict=True)) for line in lines[1:]]
+    rows = [dict(zip(header, line, strict=True)) for line in lines[1:]]
+    if not spreadsheet:
+        return rows
+    rows = [{name: _cell(value, divider) for name, value in row.items() if name} for row in rows]
+    return [row for row in rows if any(row.values())]
+
+
+def _column(name: str) -> str:
+    plain = name.strip()
+    usual = plain.casefold().replace(" ", "_")
+    return usual if usual in ("file", "image", "label", "split", "patient_id", "sample_id", "case_id") else plain
+
+
+def _cell(text: str, divider: str) -> str:
+    text = text.strip()
+    return text.replace(",", ".") if divider != "," and text.replace(",", "", 1).lstrip("+-").isdecimal() else text
 
 
 def split_named(text: str) -> str:

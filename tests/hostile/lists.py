@@ -65,9 +65,9 @@ def _label(found: Any, item: dict[str, Any]) -> list[str]:
 
 def _class_csv_reference(folder: Path) -> Any:
     entries: dict[str, Any] = {}
-    for row in csv_rows(folder / "index.csv"):
+    for row in csv_rows(folder / "index.csv", spreadsheet=True):
         file = Path((row.get("file") or row["image"]).strip()).name
-        value = [split_named(row["split"]), [row["label"].strip(), row.get("patient_id", "").strip() or file]]
+        value = [split_named(row.get("split", "")), [row["label"].strip(), row.get("patient_id", "").strip() or file]]
         if value not in entries.setdefault(file, []):
             entries[file].append(value)
     return entries
@@ -121,7 +121,7 @@ def _case(found: Any, item: dict[str, Any]) -> Any:
 
 def _decathlon_reference(folder: Path) -> Any:
     content = json_content(folder / "dataset.json")
-    about = {row["case_id"].strip(): row for row in csv_rows(folder / "index.csv")}
+    about = {row["case_id"].strip(): row for row in csv_rows(folder / "index.csv", spreadsheet=True)}
     names = {
         key: [str(content[key][str(place)]) for place in range(len(content[key]))] for key in ("labels", "modality")
     }
@@ -136,7 +136,7 @@ def _decathlon_reference(folder: Path) -> Any:
                 "classes": names["labels"][1:],
                 "modalities": names["modality"],
             }
-            entries[file] = [[split_named(row["split"]), value]]
+            entries[file] = [[split_named(row.get("split", "")), value]]
     return entries
 
 

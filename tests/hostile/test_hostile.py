@@ -24,8 +24,13 @@ def _nameless(folder: Path) -> Any:
     raise BadInputError("a file is damaged")
 
 
+class _TalkativeError(BadInputError):
+    def __str__(self) -> str:
+        return f"{super().__str__()}\nsee there"
+
+
 def _talkative(folder: Path) -> Any:
-    raise BadInputError(f"{folder / 'a.txt'} is damaged\nsee there")
+    raise _TalkativeError(f"{folder / 'a.txt'} is damaged")
 
 
 def _crash(folder: Path) -> Any:
