@@ -255,7 +255,7 @@ def by_reader(name: str, spacing: bool = True) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
         reader = SimpleITKReader()
         pixels, meta = reader.get_data(reader.read(folder / name))
-        edges = np.linalg.norm(np.asarray(meta["affine"], float)[:2, :2], axis=0)
+        edges = np.linalg.norm(np.asarray(meta["affine"], float)[:-1, :2], axis=0)
         return {"pixels": pixels, "spacing": edges} if spacing else {"pixels": pixels}
 
     return read

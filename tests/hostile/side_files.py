@@ -74,9 +74,10 @@ def _thresholds(folder: Path) -> None:
 
 
 def _thresholds_reference(folder: Path) -> Any:
-    content = json_content(folder / "thresholds.json")
+    """Thresholds are finite; of the statistics beside them some may not exist, which Python writes as NaN."""
+    content = json.loads((folder / "thresholds.json").read_text(encoding="utf-8-sig"))
     values = content.get("thresholds", content)
-    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values.values()):
+    if any(isinstance(value, bool) or not math.isfinite(value) for value in values.values()):
         raise ValueError("no numbers")
     return values
 
