@@ -26,6 +26,7 @@ from monai_robust.evaluation.detections import read_detections
 from monai_robust.evaluation.findings import CHECKS, Finding, Sanity, write_sanity
 from monai_robust.evaluation.report import write_report
 from monai_robust.evaluation.run import read_run
+from monai_robust.evaluation.table import OutcomesWriter, outcome_columns, read_outcomes
 from monai_robust.evaluation.training import read_training_table
 from monai_robust.handlers import TrainingLoader
 from monai_robust.handlers.margins.schedules import RecordedMargins
@@ -208,6 +209,56 @@ def _read_folder(folder: Path) -> Any:
     return found
 
 
+# An evaluation that was stopped, and goes on
+
+_PLAN = [("clean", 0.0), ("pgd_l2", 0.5), ("pgd_l2", 1.0), ("gaussian", 0.1)]
+_IDS = [f"s{sample}" for sample in range(6)]
+_NAMES = outcome_columns(["label", "score"])
+
+
+def _batch(place: int, start: int) -> dict[str, list[Any]]:
+    value = np.random.default_rng([place, start]).random((2, 5)).tolist()
+    texts = {"sample_id": _IDS[start : start + 2], "patient_id": ["a", "=1"], "norm": ["l2", "l2"], "label": [0, 1]}
+    measured = [name for name in _NAMES if name not in {*texts, "perturbation", "severity"}]
+    return {**texts, **{name: [row[column % 5] for row in value] for column, name in enumerate(measured)}}
+
+
+def _measure(path: Path, batches: int = 99) -> None:
+    with OutcomesWriter(path, _NAMES, _IDS, 2) as writer:
+        for place, (name, severity) in enumerate(_PLAN):
+            for start in range(writer.done(name, severity), len(_IDS), 2):
+                if batches:
+                    writer.append(name, severity, _batch(place, start))
+                    batches -= 1
+
+
+def _stopped(folder: Path) -> None:
+    _measure(folder / "outcomes.csv", batches=8)
+
+
+def _continue(folder: Path) -> Any:
+    path = folder / "outcomes.csv"
+    left = path.read_bytes() if path.is_file() else b""
+    _measure(path)
+    read_outcomes(path)
+    return left.split(b"\n"), path.read_bytes().split(b"\n")
+
+
+def _continued_difference(found: Any, expected: list[bytes]) -> str:
+    """Every line of the finished table is that of a run that nobody stopped, or was there before."""
+    left, whole = found
+    if len(whole) != len(expected):
+        return f"{len(whole)} lines, not {len(expected)}"
+    known = [*left, *[b""] * len(expected)]
+    wrong = [place for place, line in enumerate(whole) if line not in (expected[place], known[place])]
+    return f"line {wrong[0] + 1} is {whole[wrong[0]][:80]!r}" if wrong else ""
+
+
+def _never_stopped(folder: Path) -> list[bytes]:
+    _measure(folder / "fresh.csv")
+    return (folder / "fresh.csv").read_bytes().split(b"\n")
+
+
 def _columns(table: Any) -> dict[str, list[Any]]:
     return {str(name): table[name].tolist() for name in table}
 
@@ -343,6 +394,7 @@ KINDS = [
     _kind("run_classes", _run, _RUN, _read_folder, _folder_reference, _folder_difference),
     _kind("run_masks", _segmentation_run, _RUN, _read_folder, _folder_reference, _folder_difference),
     _kind("run_boxes", _detection_run, _RUN, _read_folder, _folder_reference, _folder_difference),
+    _kind("run_continued", _stopped, ["outcomes.csv"], _continue, _never_stopped, _continued_difference),
     _kind("report_classes", _run, _RUN, _report, _folder_reference, _folder_difference),
     _kind("report_masks", _segmentation_run, _RUN, _report, _folder_reference, _folder_difference),
     _kind("report_boxes", _detection_run, _RUN, _report, _folder_reference, _folder_difference),
