@@ -151,9 +151,8 @@ def _meta_reference(name: str) -> Callable[[Path], Any]:
         if not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3):
             raise ValueError("no directions")
         sizes = [int(size) for size in fields["DimSize"].split()]
-        return _raw_volume(
-            body, order + _META[fields["ElementType"]], sizes, int(fields["NDims"]), fields["ElementSpacing"].split()
-        )
+        spacing = fields.get("ElementSpacing", "1 1 1").split()
+        return _raw_volume(body, order + _META[fields["ElementType"]], sizes, int(fields["NDims"]), spacing)
 
     return read
 

@@ -17,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
 
 from monai_robust.data.reading.files import check_decoded_size, check_regular, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible, lps_affine
+from monai_robust.data.reading.meta_header import check_as_read, check_meta_header
 
 __all__ = ["itk_header", "read_itk_volume"]
 
@@ -63,6 +64,10 @@ def itk_header(path: Path, kind: str, limit: int) -> FileHeader:
 def _checked(path: Path, kind: str, limit: int) -> sitk.ImageFileReader:
     fields, end = _fields(path, kind)
     _check_data_files(path, kind, fields)
+    if kind == "MetaImage":
+        named = _data_file(kind, fields)
+        stored = path.stat().st_size - end if named is None else (path.parent / named).stat().st_size
+        check_meta_header(path, fields, stored)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO("MetaImageIO" if kind == "MetaImage" else "NrrdImageIO")
@@ -70,6 +75,8 @@ def _checked(path: Path, kind: str, limit: int) -> sitk.ImageFileReader:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise unreadable(path, f"its header is damaged or not supported ({_last_line(error)})") from error
+    if kind == "MetaImage":
+        check_as_read(path, fields, reader)
     size = [int(one) for one in reader.GetSize()]
     voxel = _voxel_bytes(path, kind, fields)
     decoded = prod(size) * voxel * reader.GetNumberOfComponents()
