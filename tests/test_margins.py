@@ -572,6 +572,21 @@ def savers(kind: str, folder: Path, network: nn.Module):
     }[kind]()
 
 
+def test_ids_can_be_hashed_in_checkpoints_and_tables_and_come_back(tmp_path):
+    plain, network = make_margins(), Ramp()
+    make_trainer(plain, network=network, epochs=5).run()
+    hashed, network = make_margins(hash_ids=True, history=True), Ramp()
+    make_trainer(hashed, network=network, epochs=3, handlers=[savers("ours", tmp_path, network)]).run()
+    again, network = make_margins(hash_ids=True, history=True), Ramp()
+    loader = TrainingLoader(str(tmp_path), {"network": network})
+    make_trainer(again, network=network, epochs=5, handlers=[loader, savers("ours", tmp_path, network)]).run()
+    assert {name: again.margin(name) for name in plain.margins} == plain.margins
+    assert not set(again.margins) & set(plain.margins)
+    stored = torch.load(tmp_path / "checkpoint_epoch=5.pt", weights_only=True)["margins"]["ids"]
+    listed = pd.read_csv(tmp_path / "margins_by_sample.csv", dtype=str)["sample_id"]
+    assert set(stored) == set(listed) == set(again.margins)
+
+
 def final_file(folder: Path) -> Path:
     files = sorted(folder.glob("*.pt"))
     return folder / "model.pt" if folder / "model.pt" in files else files[-1]

@@ -16,7 +16,7 @@ from torch import Tensor
 from monai_robust.attacks.threat import Norm, as_norm, expand
 from monai_robust.errors import BadInputError
 from monai_robust.handlers.checkpoints import join_checkpoints
-from monai_robust.handlers.margins.ids import batch_ids, dataset_ids
+from monai_robust.handlers.margins.ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["KeptStarts"]
@@ -51,17 +51,19 @@ class KeptStarts:
         limit_gib: memory that the starts of all samples may take, in GiB; they are held in half precision on the CPU,
             2 bytes for every voxel and channel of every sample.
         key: what the batch calls its samples; without such a key, an image's file name stands for it.
+        hash_ids: call samples by the first 32 digits of the SHA-256 of their ids in checkpoints.
 
     Raises:
         BadInputError: for a limit that is not positive and, while training, when the limit is too small, or when
             samples cannot be told apart.
     """
 
-    def __init__(self, *, limit_gib: float = 8.0, key: str = "sample_id") -> None:
+    def __init__(self, *, limit_gib: float = 8.0, key: str = "sample_id", hash_ids: bool = False) -> None:
         if isinstance(limit_gib, bool) or not isinstance(limit_gib, (int, float)) or not limit_gib > 0:
             raise BadInputError(f"kept starts may take {limit_gib!r} GiB; give a positive number")
         self.limit_gib = float(limit_gib)
         self.key = key
+        self.hash_ids = hash_ids
         # perturbation / radius, (C, *spatial) float16, by sample id and place
         self._shares: dict[str, dict[_Place, Tensor]] = {}
         self._told = False
@@ -175,7 +177,10 @@ class KeptStarts:
 
     def _names(self, batch: Any, size: int) -> list[tuple[str, _Place] | None]:
         """Sample and place of each image of a batch; None for those that cannot be told apart."""
-        names = list(zip(batch_ids(batch, self.key, size), _places(batch, size), strict=True))
+        samples = batch_ids(batch, self.key, size)
+        if self.hash_ids:
+            samples = [hashed_id(name) for name in samples]
+        names = list(zip(samples, _places(batch, size), strict=True))
         times = Counter(names)
         several = next((name for name in names if times[name] > 1), None)
         if several is not None and not self._told:

@@ -64,6 +64,9 @@ class EpochSeed:
                 one.set_epoch(epoch - 1)
             if isinstance(getattr(one, "generator", None), torch.Generator):
                 one.generator.manual_seed(shared)
+        # A sampler may draw once more when its old iterator ends, which ignite would see to only after this.
+        if _is_one_pass(engine) and engine.state.iteration % len(loader) == 0:  # type: ignore[arg-type]
+            engine.set_data(loader)  # type: ignore[arg-type]
 
     def _check(self, engine: Engine) -> None:
         """Tell what cannot be seeded from here."""
@@ -73,17 +76,20 @@ class EpochSeed:
                 "the workers of the data loader persist and draw on from one epoch to the next, so that a training "
                 "which goes on from a checkpoint draws others; use persistent_workers=False"
             )
-        try:
-            length = len(loader)
-        except TypeError:
-            return
-        if engine.state.epoch_length not in (None, length):
+        if not _is_one_pass(engine):
             _LOG.warning(
-                "an epoch of %d batches is not one pass of the data loader, which has %d, so that a training which "
-                "goes on from a checkpoint sees others",
+                "an epoch of %s batches is not one pass of the data loader, so that a training which goes on from a "
+                "checkpoint sees others",
                 engine.state.epoch_length,
-                length,
             )
+
+
+def _is_one_pass(engine: Engine) -> bool:
+    """Whether an epoch is what one iterator of the data loader gives."""
+    try:
+        return engine.state.epoch_length == len(engine.state.dataloader)  # type: ignore[arg-type]
+    except TypeError:
+        return False
 
 
 def _derived(*numbers: int) -> int:

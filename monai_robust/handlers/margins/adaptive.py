@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from monai_robust.errors import BadInputError, require_choice
 from monai_robust.handlers.checkpoints import join_checkpoints
 from monai_robust.handlers.margins.crossing import along_path, along_segment, bisected
 from monai_robust.handlers.margins.every_sample import EverySample, require_rereadable
-from monai_robust.handlers.margins.ids import batch_ids, dataset_ids
+from monai_robust.handlers.margins.ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, Terms
 from monai_robust.handlers.margins.tables import append_rows, distribution, histogram, keep_epochs
 from monai_robust.handlers.margins.thresholds import Thresholds, fit_thresholds, read_thresholds
@@ -206,7 +205,7 @@ class AdaptiveMargins(SampleRadii):
 
     def _kept_as(self, sample_id: str) -> str:
         """What a sample is called here, in checkpoints and in tables."""
-        return hashlib.sha256(sample_id.encode()).hexdigest()[:32] if self.hash_ids else sample_id
+        return hashed_id(sample_id) if self.hash_ids else sample_id
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
         return torch.tensor([self._margin(name) for name in self.ids(batch, size)], dtype=torch.float32)
