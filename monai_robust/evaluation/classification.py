@@ -95,6 +95,9 @@ class ClassificationReading:
         for name in _probability_columns(run):
             if table[name].dtype.kind not in "if" or not np.isfinite(table[name]).all():
                 raise BadInputError(f"{path}: {name} must be a finite number in every row")
+        shares = table[_probability_columns(run)].to_numpy(dtype=float)
+        if (shares < -1e-4).any() or (abs(shares.sum(axis=1) - 1) > 1e-3).any():
+            raise BadInputError(f"{path}: probabilities must be from 0 to 1, and their sum 1, in every row")
         if ((table["label"] == table["prediction"]).astype(float) != table["score"]).any():
             raise BadInputError(
                 f"{path} contradicts itself: score must be 1 where prediction is label, and 0 elsewhere"
