@@ -33,6 +33,10 @@ CHECKS: Mapping[str, str] = {
 """What a sound evaluation shows, by the id of the check, in the words of a report."""
 
 
+# Outside the class, whose annotations are evaluated among its own names.
+_Sentence = Annotated[str, Rule("a sentence in one line", lambda text: one_line(text) and len(text) < 2000)]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What one check says of one attack.
@@ -48,7 +52,7 @@ class Finding:
     perturbation: Name
     check: str
     status: Status
-    sentence: Annotated[str, Rule("a sentence in one line", lambda text: one_line(text) and len(text) < 2000)]
+    sentence: _Sentence
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 

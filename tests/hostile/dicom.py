@@ -178,13 +178,15 @@ def _dicom_frames(path: Path) -> tuple[np.ndarray, Dataset]:
         film.file_meta.TransferSyntaxUID = JPEGBaseline8Bit  # which Pillow decodes whatever the header says
     array = film.pixel_array
     if film.SamplesPerPixel == 3:
+        if film.PhotometricInterpretation.startswith("MONOCHROME"):
+            raise ValueError("colour that calls itself grey")
         array = array.astype(np.float64) @ _REC601
     array = array if array.ndim == 3 else array[None]
     if film.PhotometricInterpretation == "MONOCHROME1":
         array = (-1 if film.PixelRepresentation else 2**film.BitsStored - 1) - array.astype(np.int64)
     groups = film.get("PerFrameFunctionalGroupsSequence")
     if groups is None:
-        return _rescaled(array, film), film
+        return array if film.SamplesPerPixel == 3 else _rescaled(array, film), film
     if len(groups) != len(array):
         raise ValueError(f"{len(groups)} groups for {len(array)} frames")
     rescales = [group.PixelValueTransformationSequence[0] for group in groups]

@@ -19,7 +19,7 @@ from test_detection_report import write_detection_run
 from torch import nn
 
 from hostile.judging import Kind, difference
-from hostile.list_reading import csv_rows, json_content
+from hostile.list_reading import csv_rows, json_content, read_text
 from hostile.text_fields import damage_csv, damage_json, damage_yaml
 from monai_robust.data import load_weights, read_record
 from monai_robust.evaluation.detections import read_detections
@@ -76,7 +76,7 @@ def _thresholds(folder: Path) -> None:
 
 def _thresholds_reference(folder: Path) -> Any:
     """Thresholds are finite; of the statistics beside them some may not exist, which Python writes as NaN."""
-    content = json.loads((folder / "thresholds.json").read_text(encoding="utf-8-sig"))
+    content = json.loads(read_text(folder / "thresholds.json"))
     values = content.get("thresholds", content)
     if any(isinstance(value, bool) or not math.isfinite(value) for value in values.values()):
         raise ValueError("no numbers")
@@ -379,7 +379,7 @@ KINDS = [
         _plan,
         ["plan.yaml"],
         lambda folder: asdict(read_plan(folder / "plan.yaml")),
-        lambda folder: yaml.safe_load((folder / "plan.yaml").read_text(encoding="utf-8-sig")),
+        lambda folder: yaml.safe_load(read_text(folder / "plan.yaml")),
     ),
     _kind(
         "side_postprocessing",

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
+from warm_python import WarmPython
 
 from hostile.judging import Kind, difference
 from hostile.pool import run_cases
@@ -125,3 +127,19 @@ def test_readings_that_differ_are_told_apart(found: Any, expected: Any) -> None:
     assert difference(found, expected)
     assert not difference(found, found)
     assert not difference(expected, expected)
+
+
+def _run(warm_python: WarmPython, *words: object) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
+    done = warm_python.run("-m", "hostile", *words, cwd=REPOSITORY, env=environment)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_three_hundred_damaged_files(warm_python: WarmPython) -> None:
+    _run(warm_python, "--cases", 300)
+
+
+@pytest.mark.slow
+def test_two_killed_trainings_and_two_killed_evaluations_lose_nothing(warm_python: WarmPython) -> None:
+    _run(warm_python, "--kills", 2)

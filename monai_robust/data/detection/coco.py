@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from dataclasses import replace
@@ -21,6 +22,8 @@ from monai_robust.data.split_names import split_of, split_of_file
 from monai_robust.errors import BadInputError
 
 __all__ = ["find_coco_files", "read_coco"]
+
+_logger = logging.getLogger(__name__)
 
 _EXPORTED = "_annotations.coco.json"
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
@@ -82,7 +85,16 @@ def read_coco(root: Path, path: Path, split: str) -> list[AnnotatedImage]:
         image = _image(one, folders, root, path, split)
         objects = tuple(_object(each, names) for each in annotations[_id(one, "id", path, "image")])
         found.append(replace(image, objects=objects, categories=order))
-    return found
+    return _without_other_splits(found, path)
+
+
+def _without_other_splits(found: list[AnnotatedImage], path: Path) -> list[AnnotatedImage]:
+    """Without pictures of another split, or of none, in a file that says the split of its pictures."""
+    known = [image for image in found if image.split]
+    if not known or len(known) == len(found):
+        return found
+    _logger.warning("%d pictures of %s belong to other splits and are left out", len(found) - len(known), path)
+    return known
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def modality_pixels(path: Path, header: Header, limit: int) -> tuple[NDArray[Any
     frames = whole_number(path, header, "NumberOfFrames", 1)
     shape = (frames, whole_number(path, header, "Rows"), whole_number(path, header, "Columns"))
     samples = whole_number(path, header, "SamplesPerPixel", 1)
+    shown = str(header.get("PhotometricInterpretation") or "")
+    if samples > 1 and shown.startswith("MONOCHROME"):
+        raise unreadable(path, f"it is said to be {shown}, with {samples} samples a pixel")
     allocated = _allocated(path, header)
     check_decoded_size(path, prod(shape) * samples * max(allocated // 8, 1), limit)
     if frames > _MOST_FRAMES:
@@ -231,7 +234,7 @@ def _in_modality_units(path: Path, header: Header, stored: NDArray[Any]) -> NDAr
         return _looked_up(path, header, stored, inverted)
     if inverted and stored.dtype.kind in "iu":
         stored = stored.dtype.type(_stored_low_plus_high(header)) - stored
-    lines = [_rescale(path, part) for part in _value_groups(header, len(stored))]
+    lines = [_rescale(path, part) for part in _value_groups(path, header, len(stored))]
     return rescaled(stored, lines, header)
 
 
@@ -247,10 +250,13 @@ def _looked_up(path: Path, header: Header, stored: NDArray[Any], inverted: bool)
     return np.asarray(int(table.min()) + int(table.max()) - values.astype(np.int64))
 
 
-def _value_groups(header: Header, frames: int) -> list[Header]:
+def _value_groups(path: Path, header: Header, frames: int) -> list[Header]:
     """What holds the rescale of each frame: the frame's own group, the group of all, or the header itself."""
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = (header.get("SharedFunctionalGroupsSequence") or [Header()])[0]
+    with_own = sum("PixelValueTransformationSequence" in own for own in per_frame)
+    if 0 < with_own < frames:
+        raise unreadable(path, f"{with_own} of its {frames} frames have a rescale of their own, the others none")
     groups: list[Header] = []
     for frame in range(frames):
         own = per_frame[frame] if frame < len(per_frame) else Header()
