@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, environment
 from warm_python import WarmPython
 
 from hostile.judging import Kind, difference
@@ -130,8 +130,7 @@ def test_readings_that_differ_are_told_apart(found: Any, expected: Any) -> None:
 
 
 def _run(warm_python: WarmPython, *words: object) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
-    done = warm_python.run("-m", "hostile", *words, cwd=REPOSITORY, env=environment)
+    done = warm_python.run("-m", "hostile", *words, cwd=REPOSITORY / "tests", env=environment())
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
 
 
