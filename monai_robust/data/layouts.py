@@ -135,6 +135,9 @@ def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:
     label = entry["label"]
     if not isinstance(label, (str, int, float)) and label is not None:
         raise BadInputError(f"data list {path} has the label {label!r}; an image has one, a name or a whole number")
+    odd = next((name for name in ("patient_id", "sample_id") if isinstance(entry.get(name), (bool, list, dict))), None)
+    if odd is not None:
+        raise BadInputError(f"data list {path} has the {odd} {entry[odd]!r}; it takes a name or a number")
     image = str(listed_file(Path(), entry["image"], f"an image of {split!r} in data list {path}"))
     row = {str(key): "" if value is None else str(value).strip() for key, value in entry.items()}
     return {**row, "image": image, "split": split}

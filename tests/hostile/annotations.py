@@ -142,7 +142,7 @@ def _voc_object(element: ElementTree.Element) -> list[Any]:
     corners = [float(str(element.findtext(f"bndbox/{name}"))) for name in ("xmin", "ymin", "xmax", "ymax")]
     if not all(map(math.isfinite, corners)):
         raise ValueError("no box")
-    return [str(element.findtext("name")).strip(), *corners]
+    return [" ".join(str(element.findtext("name")).split()), *corners]
 
 
 # Landmarks

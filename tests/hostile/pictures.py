@@ -199,7 +199,9 @@ def _nrrd_reference(name: str) -> Callable[[Path], Any]:
         head, blank, body = (folder / name).read_bytes().partition(b"\n\n")
         if not head.startswith(b"NRRD000") or (not blank and name.endswith(".nrrd")):
             raise ValueError("no NRRD")
-        fields = dict(line.split(": ", 1) for line in head.decode().rstrip("\n").splitlines()[1:])
+        fields = dict(
+            line.split(": ", 1) for line in head.decode("latin-1").rstrip("\n").split("\n")[1:] if ": " in line
+        )
         body = _beside(folder, fields["data file"]) if "data file" in fields else body
         body = {"raw": lambda part: part, "gzip": _unpacked}[fields["encoding"]](body)
         sizes = [int(size) for size in fields["sizes"].split()]

@@ -11,8 +11,9 @@ from pydicom import dcmread
 
 from hostile.annotations import KINDS as ANNOTATIONS
 from hostile.dicom import KINDS as DICOM
+from hostile.lists import KINDS as LISTS
 from monai_robust.data import detection_datalist
-from monai_robust.errors import BadSampleError
+from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.evaluation.findings import CHECKS, Finding, Sanity, read_sanity, write_sanity
 
 
@@ -54,4 +55,15 @@ def test_colour_that_calls_itself_grey_is_refused(tmp_path: Path) -> None:
     film.PhotometricInterpretation = "MONOCHROME1"
     film.save_as(tmp_path / "film.dcm")
     with pytest.raises(BadSampleError, match=r"film\.dcm.*MONOCHROME1.*3 samples"):
+        kind.read(tmp_path)
+
+
+@pytest.mark.parametrize("odd", [False, ["a"], {}])
+def test_a_patient_without_a_name_is_refused(odd: object, tmp_path: Path) -> None:
+    kind = next(kind for kind in LISTS if kind.name == "list_class_json")
+    kind.write(tmp_path)
+    content = json.loads((tmp_path / "datalist.json").read_text())
+    content["training"][0]["patient_id"] = odd
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    with pytest.raises(BadInputError, match=r"datalist\.json has the patient_id"):
         kind.read(tmp_path)
