@@ -146,7 +146,7 @@ def _class_indices(
     if unknown:
         raise BadInputError(f"label {unknown[0]!r} in the data list is none of the classes {', '.join(names)}")
     if len(names) < 2:
-        raise BadInputError(f"the data list has only one class, {names[0]!r}; a classifier needs two or more")
+        raise BadInputError(f"the data list of {root} has only one class, {names[0]!r}; a classifier needs two or more")
     return names, labels.map({name: index for index, name in enumerate(names)}).astype(int)
 
 

@@ -207,7 +207,8 @@ def _nrrd_reference(name: str) -> Callable[[Path], Any]:
         sizes = [int(size) for size in fields["sizes"].split()]
         kind = _NRRD[fields["type"]]
         order = {"little": "<", "big": ">"}[fields["endian"]] if kind[1] != "1" else "|"
-        rows = [[float(value) for value in part.strip("()").split(",")] for part in fields["space directions"].split()]
+        directions = fields.get("space directions", "(1,0,0) (0,1,0) (0,0,1)").split()
+        rows = [[float(value) for value in part.strip("()").split(",")] for part in directions]
         edges = np.linalg.norm(np.array(rows), axis=1)
         return _raw_volume(body, order + kind, sizes, int(fields["dimension"]), list(edges))
 
