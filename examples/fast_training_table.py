@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from monai_robust.evaluation.run import read_run
+from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.metrics import auc_robust
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_robust.cli import main
+from monai_robust.commands.app import main
 
 if __name__ == "__main__":
     main()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from monai_robust.evaluation.gallery import write_gallery
-from monai_robust.evaluation.run import write_run_info
-from monai_robust.evaluation.table import OutcomesWriter, outcome_columns
+from monai_robust.evaluation.tables.gallery import write_gallery
+from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns
+from monai_robust.evaluation.tables.run_folder import write_run_info
 
 CLASSES = ["covid", "normal", "pneumonia"]
 RADII = [0.5, 1.0, 2.0]

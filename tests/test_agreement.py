@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from monai_robust.attacks import PGD
-from monai_robust.attacks.multi_label import MultiLabel
+from monai_robust.attacks.losses.multi_label import MultiLabel
 from monai_robust.engines import RobustTrainer, RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.losses import DeepSupervised, JensenShannonLoss, independent_classes, jensen_shannon, kullback_leibler

@@ -11,9 +11,9 @@ from torch import nn
 
 from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
 from monai_robust.attacks.criteria import Criterion
-from monai_robust.attacks.fast_form import FastForm, _agree, exact, fast_form
-from monai_robust.attacks.few_channels import SpaceToDepth, with_space_to_depth
 from monai_robust.errors import BadInputError
+from monai_robust.networks.fast_form import FastForm, _agree, exact, fast_form
+from monai_robust.networks.few_channels import SpaceToDepth, with_space_to_depth
 from monai_robust.tasks import Classification, Inferred, Segmentation
 
 COUNT = 30
@@ -249,7 +249,7 @@ def test_arguments_that_cannot_work_are_refused(victim):
 
 
 def form_of(network, inputs: torch.Tensor):
-    return fast_form(network, Classification(), inputs, torch.zeros(len(inputs), dtype=torch.long))
+    return fast_form(network, lambda form, points: form(points), inputs[:2])
 
 
 def test_the_fast_form_computes_the_same_without_its_batch_normalisation(victim):

@@ -20,8 +20,8 @@ from monai.bundle import ConfigParser, ckpt_export, run, verify_metadata
 from monai_robust.data import write_blood_smear_phantoms
 from monai_robust.errors import user_error
 from monai_robust.evaluation import AttackSweep
-from monai_robust.evaluation.detections import read_detections
-from monai_robust.evaluation.report import write_report
+from monai_robust.evaluation.report.page import write_report
+from monai_robust.evaluation.tables.detections import read_detections
 from monai_robust.handlers import read_thresholds
 from monai_robust.losses import DetectionLoss
 from monai_robust.metrics import mean_average_precision

@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser, ckpt_export, run, verify_metadata, verify
 from monai_robust.data import landmark_datalist, write_cephalogram_phantoms
 from monai_robust.errors import user_error
 from monai_robust.evaluation import AttackSweep
-from monai_robust.evaluation.report import write_report
+from monai_robust.evaluation.report.page import write_report
 from monai_robust.handlers import read_thresholds
 from monai_robust.losses import LandmarkLoss
 from monai_robust.recipes import RECIPES

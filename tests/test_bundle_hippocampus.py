@@ -21,7 +21,7 @@ from monai.losses import DiceCELoss
 from scipy import ndimage
 
 from monai_robust.data import load_weights, write_hippocampus_phantoms
-from monai_robust.evaluation.report import write_report
+from monai_robust.evaluation.report.page import write_report
 from monai_robust.handlers import read_thresholds
 from monai_robust.losses import DeepSupervised
 from monai_robust.planning import planned_network, read_plan

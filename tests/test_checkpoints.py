@@ -18,11 +18,11 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 from torch import nn
 
-from monai_robust.data.files import append_whole_lines, remove_drafts, write_whole
+from monai_robust.data.files.whole import append_whole_lines, remove_drafts, write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import TrainingLoader, TrainingSaver
-from monai_robust.handlers.margins.tables import append_rows, keep_epochs
 from monai_robust.handlers.stored import newest_checkpoint
+from monai_robust.margins.log import append_rows, keep_epochs
 
 BATCHES = 2
 

@@ -14,7 +14,8 @@ from synthetic_runs import write_run
 from typer.testing import CliRunner
 
 from monai_robust import __version__
-from monai_robust.cli import app, main, overrides
+from monai_robust.commands.app import app, main
+from monai_robust.commands.words import overrides
 from monai_robust.data import classification_datalist
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_names
@@ -352,7 +353,7 @@ def test_evaluate_refuses_in_one_line(tmp_path, command, record, words, mention)
 def test_an_overlay_is_named_without_loading_torch():
     code = (
         "import sys; sys.argv = ['monai-robust', 'overlay', 'rtda']\n"
-        "from monai_robust.cli import app\n"
+        "from monai_robust.commands.app import app\n"
         "app(standalone_mode=False)\n"
         "assert not {'torch', 'monai'} & sys.modules.keys()"
     )

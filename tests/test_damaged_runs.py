@@ -20,13 +20,13 @@ from test_landmark_report import write_landmark_run
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import read_run, write_gallery, write_report
-from monai_robust.evaluation.figures import gallery_figure, score_versus_radius
-from monai_robust.evaluation.findings import Finding, Sanity, write_sanity
-from monai_robust.evaluation.gallery import MOST, read_gallery, spread
-from monai_robust.evaluation.nearest_section import nearest_frames
-from monai_robust.evaluation.readings import reading_of
-from monai_robust.evaluation.sanity_section import sanity_frames, sanity_sections
-from monai_robust.evaluation.training import training_frames
+from monai_robust.evaluation.report.nearest import nearest_frames
+from monai_robust.evaluation.report.sanity import sanity_frames, sanity_sections
+from monai_robust.evaluation.report.training import training_frames
+from monai_robust.evaluation.sections.figures import gallery_figure, score_versus_radius
+from monai_robust.evaluation.tables.gallery import MOST, read_gallery, spread
+from monai_robust.evaluation.tables.sanity_file import Finding, Sanity, write_sanity
+from monai_robust.evaluation.tasks.registry import reading_of
 
 VALUES: list[Any] = [None, True, -1, 0.5, 10**17, "", "$x_1^{$\n", "a" * 5000, [], {}, [[None]], {"a": {"_target_": 1}}]
 CELLS = ["", "x", "nan", "-inf", "1e400", "-1", "9" * 30, "'=1", "1_0", '"a\nb"', "1e308"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_outcomes
-from monai_robust.evaluation.details import DetailsWriter, write_true_details
+from monai_robust.evaluation.tables.details import DetailsWriter, write_true_details
 from monai_robust.tasks import Classification
 
 COUNT = 7

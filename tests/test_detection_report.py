@@ -14,12 +14,13 @@ import pytest
 from synthetic_runs import run_info, segmentation_perturbations
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation import OutcomesWriter, detection, outcome_columns, read_run, write_report, write_run_info
-from monai_robust.evaluation.details import DetailsWriter, write_true_details
-from monai_robust.evaluation.detection import DetectionReading
-from monai_robust.evaluation.detections import read_detections
-from monai_robust.evaluation.readings import reading_of
-from monai_robust.evaluation.run import Run
+from monai_robust.evaluation import OutcomesWriter, outcome_columns, read_run, write_report, write_run_info
+from monai_robust.evaluation.tables.details import DetailsWriter, write_true_details
+from monai_robust.evaluation.tables.detections import read_detections
+from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tasks import detection
+from monai_robust.evaluation.tasks.detection import DetectionReading
+from monai_robust.evaluation.tasks.registry import reading_of
 from monai_robust.metrics import auc_robust, average_iou, mean_average_precision
 
 CELLS = ["red", "white", "platelet"]

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from synthetic_runs import RADII, write_run
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.classification import ClassificationReading
-from monai_robust.evaluation.figures import (
+from monai_robust.evaluation.sections.figures import (
     amplification,
     contrast_density,
     gallery_figure,
@@ -25,8 +24,9 @@ from monai_robust.evaluation.figures import (
     score_over_severity,
     score_versus_radius,
 )
-from monai_robust.evaluation.run import Run, read_run
-from monai_robust.evaluation.summary import mean_over_severities, over_replicates, summarise
+from monai_robust.evaluation.statistics.summary import mean_over_severities, over_replicates, summarise
+from monai_robust.evaluation.tables.run_folder import Run, read_run
+from monai_robust.evaluation.tasks.classification import ClassificationReading
 
 READING = ClassificationReading()
 

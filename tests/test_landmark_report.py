@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from synthetic_runs import run_info, segmentation_perturbations
 
+from monai_robust.commands import margin_steps
+from monai_robust.commands.margin_steps import best_step, search_step
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation import OutcomesWriter, outcome_columns, read_run, step_search, write_report, write_run_info
-from monai_robust.evaluation.figures import score_over_severity, score_versus_radius
-from monai_robust.evaluation.landmarks import LandmarkReading
-from monai_robust.evaluation.run import Run
-from monai_robust.evaluation.step_search import best_step, search_step
-from monai_robust.evaluation.summary import largest_error, radius_at_twice_error, rated_by
+from monai_robust.evaluation import OutcomesWriter, outcome_columns, read_run, write_report, write_run_info
+from monai_robust.evaluation.sections.figures import score_over_severity, score_versus_radius
+from monai_robust.evaluation.statistics.summary import largest_error, radius_at_twice_error, rated_by
+from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tasks.landmarks import LandmarkReading
 from monai_robust.metrics import auc_robust
 
 READING = LandmarkReading()
@@ -285,7 +286,7 @@ def test_a_step_is_searched_by_the_smallest_pooled_error(monkeypatch: pytest.Mon
         if "robustness" in configs:
             write_landmark_run(folder / "robustness", str(settings["name"]), rises=rises[step])
 
-    monkeypatch.setattr(step_search, "run_bundle", run_bundle)
+    monkeypatch.setattr(margin_steps, "run_bundle", run_bundle)
     found = search_step("bundle", list(rises), tmp_path, {})
     assert best_step(found) == 2.0
     assert not found["higher_is_better"].any()

@@ -28,8 +28,8 @@ from monai_robust.attacks.threat import L2
 from monai_robust.engines import RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import AdaptiveMargins, RecordedMargins, TrainingLoader, TrainingSaver, WarmupRadius
-from monai_robust.handlers.margins.ids import batch_ids
-from monai_robust.handlers.margins.radii import AttackTrace
+from monai_robust.margins.ids import batch_ids
+from monai_robust.margins.radii import AttackTrace
 from monai_robust.recipes import Recipe
 from monai_robust.tasks import Classification, LossTask, Watched
 from monai_robust.tasks.tensors import select_rows
@@ -242,7 +242,7 @@ def test_what_another_process_made_of_the_same_sample_counts_as_a_repeat(monkeyp
     def gather(into, own):
         into[:] = [own, others]
 
-    monkeypatch.setattr("monai_robust.handlers.margins.adaptive.idist.get_world_size", lambda: 2)
+    monkeypatch.setattr("monai_robust.margins.adaptive.idist.get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     margins = make_margins(initial=2.0, repeats=repeats)
     margins.observe(hand(["a", "c"], [2.0, 2.0], final={"loss": [-1.0, -1.0]}))  # 2.5 here

@@ -21,7 +21,7 @@ from monai_robust.evaluation import (
     read_run,
     write_report,
 )
-from monai_robust.evaluation.perturbations import Victim
+from monai_robust.evaluation.measure.perturbations import Victim
 from monai_robust.tasks import Classification, Segmentation
 from monai_robust.transforms import corruption
 

@@ -9,8 +9,9 @@ from monai.data import MetaTensor
 from scipy.linalg import hadamard
 from torch import nn
 
-from monai_robust.attacks import FMN, PGD, DiceBelow, ScoreBeyond, WindowAttack, minimal_radius
+from monai_robust.attacks import FMN, PGD, DiceBelow, ScoreBeyond, WindowAttack
 from monai_robust.attacks.criteria import as_criterion
+from monai_robust.attacks.radius import minimal_radius
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Inferred, Landmarks, LossTask, Segmentation
 from monai_robust.tasks.base import Task

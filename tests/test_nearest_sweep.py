@@ -32,10 +32,10 @@ from monai_robust.evaluation import (
     write_report,
     write_run_info,
 )
-from monai_robust.evaluation.figures import gallery_figure
-from monai_robust.evaluation.nearest import radii_found
-from monai_robust.evaluation.nearest_figure import share_over_radius
-from monai_robust.evaluation.nearest_section import TITLE, nearest_frames, triage
+from monai_robust.evaluation.measure.nearest import radii_found
+from monai_robust.evaluation.report.nearest import TITLE, nearest_frames, triage
+from monai_robust.evaluation.report.nearest_figure import share_over_radius
+from monai_robust.evaluation.sections.figures import gallery_figure
 from monai_robust.tasks import Classification, Segmentation
 
 CONFIGS = REPOSITORY / "bundles" / "chest_xray_classification" / "configs"

@@ -26,11 +26,11 @@ from monai_robust.attacks import (
     strong_attack,
 )
 from monai_robust.attacks.criteria import Incorrect, PredictionChanged, ScoreBeyond, fulfilled
-from monai_robust.attacks.multi_label import MultiLabel
-from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.losses.multi_label import MultiLabel
+from monai_robust.attacks.losses.objective import Objective
 from monai_robust.errors import BadInputError, NotFiniteError, naming
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
-from monai_robust.evaluation.sanity import read_sanity
+from monai_robust.evaluation.sanity.check import read_sanity
 from monai_robust.tasks import Classification, Segmentation
 from monai_robust.tasks.tensors import holds_nan
 

@@ -12,9 +12,9 @@ import torch
 from synthetic_runs import CLASSES, outcomes, sample_ids, task_columns, write_run
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.gallery import read_gallery, write_gallery
-from monai_robust.evaluation.run import check_comparable, read_run
-from monai_robust.evaluation.table import OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.tables.gallery import read_gallery, write_gallery
+from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.tables.run_folder import check_comparable, read_run
 
 COUNT = 10
 BATCH = 4

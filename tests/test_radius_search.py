@@ -12,7 +12,7 @@ from monai_robust.attacks import APGD, BIM, FGSM, PGD, Square, attack_curve, str
 from monai_robust.attacks.criteria import ScoreBeyond
 from monai_robust.attacks.draws import twin
 from monai_robust.evaluation import AttackSweep
-from monai_robust.evaluation.perturbations import Victim, seeded
+from monai_robust.evaluation.measure.perturbations import Victim, seeded
 from monai_robust.tasks import Classification
 
 COUNT, RADII = 12, {"l2": [0.1, 0.3, 0.8, 2.0], "linf": [0.03, 0.1, 0.2, 0.5]}

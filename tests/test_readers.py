@@ -177,7 +177,7 @@ def test_colour_becomes_its_rec601_luminance_or_is_kept(samples: Path) -> None:
 @pytest.mark.real_data
 def test_a_radiograph_loads_as_one_channel_by_instance_or_dotted_name(samples: Path) -> None:
     path = samples / "files" / "dx_monochrome1_8bit.dcm"
-    for reader in (SimpleITKReader(), "monai_robust.data.readers.SimpleITKReader"):
+    for reader in (SimpleITKReader(), "monai_robust.data.reading.reader.SimpleITKReader"):
         load_image = LoadImaged("image", reader=reader, ensure_channel_first=True, image_only=True)
         image = load_image({"image": str(path)})["image"]
         assert image.shape == (1, 211, 169)

@@ -16,9 +16,9 @@ from synthetic_runs import write_run
 from test_overlays import FOREIGN
 from torch.utils.data import DataLoader
 
-from monai_robust.cli import main
+from monai_robust.commands.app import main
 from monai_robust.data import write_radiograph_phantoms
-from monai_robust.data.files import write_whole
+from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import (
     BadInputError,
     BadSampleError,

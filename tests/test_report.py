@@ -17,7 +17,8 @@ import pytest
 from synthetic_runs import write_run
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation import readings, write_report
+from monai_robust.evaluation import write_report
+from monai_robust.evaluation.tasks import registry as readings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARTIFACTS = Path(__file__).resolve().parents[1] / "test-artifacts"

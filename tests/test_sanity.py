@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, AttackEnsemble, Square, WindowAttack
 from monai_robust.attacks.threat import L2
-from monai_robust.cli import main
+from monai_robust.commands.app import main
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_run, write_report
-from monai_robust.evaluation.evidence import chance
-from monai_robust.evaluation.findings import CHECKS, Finding, Sanity, read_sanity, write_sanity
-from monai_robust.evaluation.perturbations import Victim, seeded
-from monai_robust.evaluation.probes import Probe, limited, unlimited, unmoved
-from monai_robust.evaluation.sanity import probe_radius, telling_samples
+from monai_robust.evaluation.measure.perturbations import Victim, seeded
+from monai_robust.evaluation.sanity.check import probe_radius, telling_samples
+from monai_robust.evaluation.sanity.evidence import chance
+from monai_robust.evaluation.sanity.probes import Probe, limited, unlimited, unmoved
+from monai_robust.evaluation.tables.sanity_file import CHECKS, Finding, Sanity, read_sanity, write_sanity
 from monai_robust.tasks import Classification, Landmarks, Segmentation
 
 SIZE = 8

@@ -14,10 +14,10 @@ from synthetic_runs import ORGANS, write_segmentation_run
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import read_gallery, read_run, write_gallery, write_report
-from monai_robust.evaluation.figures import gallery_figure, margins_over_epochs, score_versus_radius
-from monai_robust.evaluation.run import Run
-from monai_robust.evaluation.segmentation import SegmentationReading
-from monai_robust.evaluation.training import read_training_table, training_frames, training_sections
+from monai_robust.evaluation.report.training import read_training_table, training_frames, training_sections
+from monai_robust.evaluation.sections.figures import gallery_figure, margins_over_epochs, score_versus_radius
+from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tasks.segmentation import SegmentationReading
 from monai_robust.metrics import average_dice_index
 
 READING = SegmentationReading()

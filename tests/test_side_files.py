@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_robust.data.csv_cells import csv_text, plain_cell, safe_cell
-from monai_robust.data.schemas import Count, Name, Rule, as_data, checked
-from monai_robust.data.side_files import read_fields, read_json, read_table, read_text, read_yaml
+from monai_robust.data.files.csv_cells import csv_text, plain_cell, safe_cell
+from monai_robust.data.files.schemas import Count, Name, Rule, as_data, checked
+from monai_robust.data.files.side_files import read_fields, read_json, read_table, read_text, read_yaml
 from monai_robust.errors import BadInputError
 
 

@@ -11,12 +11,12 @@ import torch
 from conftest import REPOSITORY
 from synthetic_runs import write_segmentation_run
 
+from monai_robust.commands import margin_steps
+from monai_robust.commands.bundles import bundle_configs
+from monai_robust.commands.margin_steps import best_step, search_step
 from monai_robust.configuration import check_ids, read_configuration
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation import step_search
-from monai_robust.evaluation.bundle import bundle_configs
-from monai_robust.evaluation.run import read_run
-from monai_robust.evaluation.step_search import best_step, search_step
+from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.metrics import auc_robust, average_dice_index
 
 BUNDLES = sorted(path.parent for path in REPOSITORY.glob("bundles/*/configs"))
@@ -54,7 +54,7 @@ class Bundle:
 @pytest.fixture
 def bundle(monkeypatch: pytest.MonkeyPatch) -> Bundle:
     found = Bundle()
-    monkeypatch.setattr(step_search, "run_bundle", found)
+    monkeypatch.setattr(margin_steps, "run_bundle", found)
     return found
 
 

@@ -14,13 +14,13 @@ from torch import nn
 
 from monai_robust.attacks import APGD, PGD, AttackEnsemble, GradientAttack, MultiLabel, Square, strong_attack
 from monai_robust.attacks.apgd import _checkpoints, _Climb
-from monai_robust.attacks.class_losses import DLR, TargetedDLR
-from monai_robust.attacks.fast_form import FastForm, exact
-from monai_robust.attacks.multi_label import MultiLabelMargin
+from monai_robust.attacks.losses.classes import DLR, TargetedDLR
+from monai_robust.attacks.losses.multi_label import MultiLabelMargin
 from monai_robust.attacks.square import _moved
 from monai_robust.attacks.squares import Boxes
 from monai_robust.attacks.threat import L2
 from monai_robust.errors import BadInputError
+from monai_robust.networks.fast_form import FastForm, exact
 from monai_robust.tasks import Classification, LossTask, Segmentation, Watched
 
 RADII = {"l2": 0.3, "linf": 0.03}

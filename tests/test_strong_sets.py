@@ -20,14 +20,14 @@ from test_segmentation_task import case as pixel_case
 from torch import nn
 
 from monai_robust.attacks import APGD, PGD, AttackEnsemble, GradientAttack, Square, strong_attack
-from monai_robust.attacks import pixel_losses as pixel_losses_module
-from monai_robust.attacks.named_losses import named_loss
-from monai_robust.attacks.pixel_losses import PIXEL_LOSSES, PixelLoss
+from monai_robust.attacks.losses import pixels as pixel_losses_module
+from monai_robust.attacks.losses.named import named_loss
+from monai_robust.attacks.losses.pixels import PIXEL_LOSSES, PixelLoss
 from monai_robust.attacks.radius_schedule import RED_EPS, phases
 from monai_robust.attacks.threat import as_norm
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
-from monai_robust.evaluation.table import read_outcomes
+from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.tasks import Classification, Detection, Landmarks, LossTask, Segmentation
 from monai_robust.tasks.base import Task, total
 from monai_robust.tasks.examples import fullest_of_each_quarter

@@ -13,9 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from synthetic_runs import RADII, write_run
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.classification import ClassificationReading
-from monai_robust.evaluation.run import Run, read_run
-from monai_robust.evaluation.summary import (
+from monai_robust.evaluation.statistics.summary import (
     bootstrap_intervals,
     breaking_radii,
     mean_over_severities,
@@ -23,6 +21,8 @@ from monai_robust.evaluation.summary import (
     radius_at_half_score,
     summarise,
 )
+from monai_robust.evaluation.tables.run_folder import Run, read_run
+from monai_robust.evaluation.tasks.classification import ClassificationReading
 
 READING = ClassificationReading()
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from monai_robust.commands.bundles import measure_bundle
 from monai_robust.data import check_record, load_weights, read_record
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.bundle import measure_bundle
 
 
 class Harm:

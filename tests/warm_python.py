@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 _WARM = ("monai.bundle", "monai.engines", "monai.handlers", "monai.losses", "monai.networks.nets", "monai.transforms")
-_WARM += ("fire", "matplotlib.pyplot", "torch.distributed.run", "monai_robust.cli", "monai_robust.engines")
-_WARM += ("monai_robust.evaluation", "monai_robust.evaluation.bundle", "monai_robust.evaluation.report")
+_WARM += ("fire", "matplotlib.pyplot", "torch.distributed.run", "monai_robust.commands.app", "monai_robust.engines")
+_WARM += ("monai_robust.evaluation", "monai_robust.commands.bundles", "monai_robust.evaluation.report.page")
 
 # A name on the path, and the words that it stands for.
 _PROGRAMS: dict[str, list[str]] = {

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from monai_robust.attacks.apgd import APGD
 from monai_robust.attacks.criteria import Criterion, DiceBelow, ScoreBeyond
-from monai_robust.attacks.curve import AttackCurve, attack_curve
 from monai_robust.attacks.ensemble import AttackEnsemble
-from monai_robust.attacks.gradient import BIM, FGSM, IFGSM, PGD, GradientAttack
-from monai_robust.attacks.minimal_radius import MinimalRadius, minimal_radius
-from monai_robust.attacks.minimum_norm import FMN
-from monai_robust.attacks.multi_label import MultiLabel
+from monai_robust.attacks.fmn import FMN
+from monai_robust.attacks.losses.multi_label import MultiLabel
 from monai_robust.attacks.presets import PAPER_ATTACKS, paper_attack
+from monai_robust.attacks.radius.curve import AttackCurve, attack_curve
+from monai_robust.attacks.radius.smallest import MinimalRadius, minimal_radius
 from monai_robust.attacks.square import Square
-from monai_robust.attacks.strong_sets import strong_attack
-from monai_robust.attacks.windowed import WindowAttack
+from monai_robust.attacks.steps import BIM, FGSM, IFGSM, PGD, GradientAttack
+from monai_robust.attacks.strong import strong_attack
+from monai_robust.attacks.windows import WindowAttack
 
 __all__ = [
     "APGD",

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.class_losses import wrong_classes
 from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.gradient import RandomStart, _positive, usable
-from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.losses.classes import wrong_classes
+from monai_robust.attacks.losses.objective import Objective
 from monai_robust.attacks.radius_schedule import RadiusSchedule, checked_schedule, phases
 from monai_robust.attacks.samples import Samples
+from monai_robust.attacks.steps import RandomStart, _positive, usable
 from monai_robust.attacks.threat import expand
 from monai_robust.attacks.worst_search import Worst, WorstSearch
 from monai_robust.errors import BadInputError, naming

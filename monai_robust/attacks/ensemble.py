@@ -10,17 +10,18 @@ from torch import Tensor
 
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.draws import replayed
-from monai_robust.attacks.fast_form import exact, fast_form
-from monai_robust.attacks.gradient import GradientAttack
-from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.losses.objective import Objective
 from monai_robust.attacks.samples import Generators, Samples
+from monai_robust.attacks.steps import GradientAttack
 from monai_robust.attacks.worst_search import Worst, WorstSearch
 from monai_robust.errors import BadInputError, naming
+from monai_robust.networks.fast_form import exact, fast_form
 from monai_robust.tasks import Task, Watched
 
 __all__ = ["AttackEnsemble"]
 
 # Steps of all members together that are worth the passes in which a faster form is made.
+_TRIED = 2  # samples on which a faster form is compared with its network
 _WORTH = 50
 
 
@@ -29,7 +30,7 @@ class AttackEnsemble(WorstSearch):
 
     A sample that is wrong as it is stays as it is, and one that a member has broken is handed to no other; success is
     judged here once more, by the network itself in its own precision. Where members have many steps, they attack a
-    faster form of it (:class:`~monai_robust.attacks.fast_form.FastForm`). Where a task knows no success, each member
+    faster form of it (:class:`~monai_robust.networks.fast_form.FastForm`). Where a task knows no success, each member
     attacks all samples, and ``keep`` says which point is the worst: the one of the highest of the task's own loss, or
     of the worst score.
 
@@ -120,7 +121,8 @@ class AttackEnsemble(WorstSearch):
         """
         if self.eot > 1 or isinstance(task, Watched) or sum(member.steps for member in self.members) < _WORTH:
             return network
-        return fast_form(network, task, samples.clean, samples.targets["true"])
+        few = samples.take(torch.arange(min(_TRIED, len(samples.rows)), device=samples.rows.device))
+        return fast_form(network, lambda form, points: task.forward(form, points, few.targets["true"]), few.clean)
 
     def _judge(self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: Worst) -> Any:
         """Offer ``points`` to ``worst``; the network's outputs for them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai_robust.attacks.gradient import BIM, FGSM, PGD, GradientAttack
+from monai_robust.attacks.steps import BIM, FGSM, PGD, GradientAttack
 from monai_robust.errors import BadInputError
 
 __all__ = ["PAPER_ATTACKS", "paper_attack"]

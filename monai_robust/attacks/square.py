@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.gradient import _positive
-from monai_robust.attacks.multi_label import MultiLabel
-from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.losses.multi_label import MultiLabel
+from monai_robust.attacks.losses.objective import Objective
 from monai_robust.attacks.samples import Samples
 from monai_robust.attacks.squares import Boxes
+from monai_robust.attacks.steps import _positive
 from monai_robust.attacks.threat import _rand, expand
 from monai_robust.attacks.worst_search import Worst, WorstSearch
 from monai_robust.errors import BadInputError

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.fast_form import exact
-from monai_robust.attacks.gradient import GradientAttack, _one_of, _positive
-from monai_robust.attacks.named_losses import check_loss
-from monai_robust.attacks.objectives import Objective
+from monai_robust.attacks.losses.named import check_loss
+from monai_robust.attacks.losses.objective import Objective
 from monai_robust.attacks.samples import Samples
+from monai_robust.attacks.steps import GradientAttack, _one_of, _positive
 from monai_robust.attacks.threat import expand
 from monai_robust.errors import NotFiniteError, naming
+from monai_robust.networks.fast_form import exact
 from monai_robust.tasks import Task
 
 __all__ = ["Look", "Worst", "WorstSearch"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from monai_robust.data.balance import balanced_sampler, class_weights
 from monai_robust.data.checked import CheckedDataset
-from monai_robust.data.datalist_file import write_datalist
-from monai_robust.data.datalists import ClassificationDatalist, classification_datalist
+from monai_robust.data.classification.balance import balanced_sampler, class_weights
+from monai_robust.data.classification.datalist import ClassificationDatalist, classification_datalist
+from monai_robust.data.classification.writing import write_datalist
 from monai_robust.data.detection import DetectionDatalist, detection_datalist, write_detection_datalist
+from monai_robust.data.files.side_files import read_table
+from monai_robust.data.files.training_record import check_record, read_record, write_record
+from monai_robust.data.files.weights import load_weights, read_checkpoint
 from monai_robust.data.images import images_below
 from monai_robust.data.landmarks import LandmarkDatalist, landmark_datalist, write_landmark_datalist
 from monai_robust.data.padding import padded_batch
@@ -20,7 +23,7 @@ from monai_robust.data.phantoms import (
     write_hippocampus_phantoms,
     write_radiograph_phantoms,
 )
-from monai_robust.data.readers import SimpleITKReader
+from monai_robust.data.reading.reader import SimpleITKReader
 from monai_robust.data.segmentation import (
     ForegroundBatchSampler,
     SegmentationDatalist,
@@ -37,9 +40,6 @@ from monai_robust.data.segmentation import (
     write_dicom_seg,
     write_label_map,
 )
-from monai_robust.data.side_files import read_table
-from monai_robust.data.training_record import check_record, read_record, write_record
-from monai_robust.data.weights import load_weights, read_checkpoint
 
 __all__ = [
     "CheckedDataset",

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from monai_robust.data.listed import visible_files
+from monai_robust.data.lists.listed import visible_files
 from monai_robust.errors import BadInputError
 
 __all__ = ["images_below"]

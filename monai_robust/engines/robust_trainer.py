@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.robust_update import RobustUpdate, View
-from monai_robust.handlers import SampleRadii
+from monai_robust.margins import SampleRadii
 from monai_robust.recipes import Recipe
 from monai_robust.tasks import Task
 

@@ -22,7 +22,7 @@ from monai_robust.engines.common import Batch, adversarial_view, autocast, infer
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
 from monai_robust.errors import BadInputError
-from monai_robust.handlers.margins.radii import AttackTrace, SampleRadii, stacked
+from monai_robust.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.recipes import Recipe, make_recipe
 from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.agreement import named, require_agreement, with_agreement

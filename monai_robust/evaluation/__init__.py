@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from monai_robust.evaluation.gallery import Gallery, read_gallery, write_gallery
-from monai_robust.evaluation.measure import Measurement
-from monai_robust.evaluation.nearest import NearestSweep
-from monai_robust.evaluation.perturbations import AttackSweep, CleanSweep, CorruptionSweep
-from monai_robust.evaluation.report import write_report
-from monai_robust.evaluation.run import Run, read_run, write_run_info
-from monai_robust.evaluation.table import OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.measure.nearest import NearestSweep
+from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep
+from monai_robust.evaluation.measurement import Measurement
+from monai_robust.evaluation.report.page import write_report
+from monai_robust.evaluation.tables.gallery import Gallery, read_gallery, write_gallery
+from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.tables.run_folder import Run, read_run, write_run_info
 
 __all__ = [
     "AttackSweep",

@@ -9,7 +9,10 @@ from monai_robust.handlers.epoch_seed import EpochSeed
 from monai_robust.handlers.epoch_times import EpochTimes
 from monai_robust.handlers.label_maps import ChoosePostprocessing, LabelMaps
 from monai_robust.handlers.landmarks_csv import LandmarksCSV
-from monai_robust.handlers.margins import (
+from monai_robust.handlers.predictions import PredictionsCSV
+from monai_robust.handlers.progress import ProgressBar
+from monai_robust.handlers.task_metrics import MeanAveragePrecision, MeanRadialError
+from monai_robust.margins import (
     AdaptiveMargins,
     EverySample,
     RecordedMargins,
@@ -19,9 +22,6 @@ from monai_robust.handlers.margins import (
     fit_thresholds,
     read_thresholds,
 )
-from monai_robust.handlers.predictions import PredictionsCSV
-from monai_robust.handlers.progress import ProgressBar
-from monai_robust.handlers.task_metrics import MeanAveragePrecision, MeanRadialError
 
 __all__ = [
     "AdaptiveMargins",

@@ -14,8 +14,8 @@ from ignite.handlers import Checkpoint
 from monai.handlers import CheckpointLoader, CheckpointSaver, ValidationHandler
 from monai.utils import is_scalar
 
-from monai_robust.data.files import remove_drafts
-from monai_robust.data.weights import UnreadableCheckpointError, read_checkpoint
+from monai_robust.data.files.weights import UnreadableCheckpointError, read_checkpoint
+from monai_robust.data.files.whole import remove_drafts
 from monai_robust.errors import BadInputError
 from monai_robust.handlers.stored import LEFT_OUT, Stored, WholeFiles, handlers_of, stored_for
 

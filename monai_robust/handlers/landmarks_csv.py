@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pandas as pd
 from torch import Tensor
 
-from monai_robust.data.csv_cells import csv_text
+from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.errors import BadInputError
 from monai_robust.handlers.per_image import PerImage, image_sizes
 from monai_robust.handlers.pictures import draw_points

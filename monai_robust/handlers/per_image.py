@@ -13,8 +13,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from monai_robust.data.csv_cells import csv_text
-from monai_robust.data.files import write_whole
+from monai_robust.data.files.csv_cells import csv_text
+from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 
 __all__ = ["PerImage", "image_sizes"]

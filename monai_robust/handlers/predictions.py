@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from monai_robust.data.csv_cells import csv_text
+from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.handlers.per_image import PerImage
 from monai_robust.tasks import Classification
 

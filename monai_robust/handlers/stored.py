@@ -13,8 +13,8 @@ import torch
 from ignite.engine import Engine
 from ignite.handlers.checkpoint import BaseSaveHandler
 
-from monai_robust.data.files import writing_whole
-from monai_robust.data.weights import UnreadableCheckpointError, read_checkpoint
+from monai_robust.data.files.weights import UnreadableCheckpointError, read_checkpoint
+from monai_robust.data.files.whole import writing_whole
 from monai_robust.errors import BadInputError
 
 __all__ = ["LEFT_OUT", "Stored", "WholeFiles", "handlers_of", "newest_checkpoint", "stored_for"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from monai_robust.data.files import write_whole
+from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
 from monai_robust.overlays.rendering import render_attack, render_recipe

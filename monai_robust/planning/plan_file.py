@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from monai_robust.data.files import write_whole
-from monai_robust.data.schemas import one_line
-from monai_robust.data.side_files import read_yaml
+from monai_robust.data.files.schemas import one_line
+from monai_robust.data.files.side_files import read_yaml
+from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.planning.fingerprint import Intensities
 from monai_robust.planning.plan import Plan

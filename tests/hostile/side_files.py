@@ -22,15 +22,15 @@ from hostile.judging import Kind, difference
 from hostile.list_reading import csv_rows, json_content, read_text
 from hostile.text_fields import damage_csv, damage_json, damage_yaml
 from monai_robust.data import load_weights, read_record
-from monai_robust.evaluation.detections import read_detections
-from monai_robust.evaluation.findings import CHECKS, Finding, Sanity, write_sanity
-from monai_robust.evaluation.report import write_report
-from monai_robust.evaluation.run import read_run
-from monai_robust.evaluation.table import OutcomesWriter, outcome_columns, read_outcomes
-from monai_robust.evaluation.training import read_training_table
+from monai_robust.evaluation.report.page import write_report
+from monai_robust.evaluation.report.training import read_training_table
+from monai_robust.evaluation.tables.detections import read_detections
+from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.tables.run_folder import read_run
+from monai_robust.evaluation.tables.sanity_file import CHECKS, Finding, Sanity, write_sanity
 from monai_robust.handlers import TrainingLoader
-from monai_robust.handlers.margins.schedules import RecordedMargins
-from monai_robust.handlers.margins.thresholds import read_thresholds
+from monai_robust.margins.schedules import RecordedMargins
+from monai_robust.margins.thresholds import read_thresholds
 from monai_robust.networks.postprocessing import read_postprocessing
 from monai_robust.planning import read_plan
 

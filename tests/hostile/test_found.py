@@ -14,7 +14,7 @@ from hostile.dicom import KINDS as DICOM
 from hostile.lists import KINDS as LISTS
 from monai_robust.data import detection_datalist
 from monai_robust.errors import BadInputError, BadSampleError
-from monai_robust.evaluation.findings import CHECKS, Finding, Sanity, read_sanity, write_sanity
+from monai_robust.evaluation.tables.sanity_file import CHECKS, Finding, Sanity, read_sanity, write_sanity
 
 
 def test_a_frame_without_the_rescale_that_others_have_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_robust.data.listed import finite_number
+from monai_robust.data.lists.listed import finite_number
 
 __all__ = ["AnnotatedImage", "AnnotatedObject", "Box", "claimed_size", "shown_path"]
 

@@ -15,10 +15,10 @@ from monai_robust.data.detection.annotations import (
     claimed_size,
     shown_path,
 )
-from monai_robust.data.listed import finite_number, is_hidden, listed_file
-from monai_robust.data.schemas import shown
-from monai_robust.data.side_files import read_json
-from monai_robust.data.split_names import split_of, split_of_file
+from monai_robust.data.files.schemas import shown
+from monai_robust.data.files.side_files import read_json
+from monai_robust.data.lists.listed import finite_number, is_hidden, listed_file
+from monai_robust.data.lists.split_names import split_of, split_of_file
 from monai_robust.errors import BadInputError
 
 __all__ = ["find_coco_files", "read_coco"]

@@ -15,9 +15,9 @@ from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
 from monai_robust.data.detection.coco import find_coco_files, read_coco
 from monai_robust.data.detection.voc import read_index, read_voc_folder
-from monai_robust.data.listed import data_list_file, refuse_spellings
-from monai_robust.data.split_names import without_trainval
-from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
+from monai_robust.data.lists.listed import data_list_file, refuse_spellings
+from monai_robust.data.lists.split_names import without_trainval
+from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["DetectionDatalist", "detection_datalist"]

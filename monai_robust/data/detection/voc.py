@@ -14,10 +14,10 @@ import pandas as pd
 
 from monai_robust.data.detection.annotations import AnnotatedImage, AnnotatedObject, Box, claimed_size, shown_path
 from monai_robust.data.detection.xml_file import read_xml
-from monai_robust.data.listed import finite_number, is_hidden, list_table, listed_file
-from monai_robust.data.side_files import read_text
-from monai_robust.data.split_names import split_of, without_trainval
-from monai_robust.data.splits import SPLITS
+from monai_robust.data.files.side_files import read_text
+from monai_robust.data.lists.listed import finite_number, is_hidden, list_table, listed_file
+from monai_robust.data.lists.split_names import split_of, without_trainval
+from monai_robust.data.lists.splits import SPLITS
 from monai_robust.errors import BadInputError
 
 __all__ = ["read_index", "read_voc_folder"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_robust.data.detection.datalist import DetectionDatalist
-from monai_robust.data.files import write_whole
+from monai_robust.data.files.whole import write_whole
 
 __all__ = ["write_detection_datalist"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from monai_robust.data.side_files import regular_file
+from monai_robust.data.files.side_files import regular_file
 from monai_robust.errors import BadInputError
 
 __all__ = ["read_xml"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monai_robust.data.listed import finite_number
+from monai_robust.data.lists.listed import finite_number
 from monai_robust.data.reading import file_header
 from monai_robust.errors import BadInputError, BadSampleError, require_choice
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from monai_robust.data.files.side_files import read_json
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples
 from monai_robust.data.landmarks.table_layout import read_table
 from monai_robust.data.landmarks.text_layout import ANNOTATIONS, CHALLENGE_SPACING, read_text_layout
-from monai_robust.data.listed import data_list_file
-from monai_robust.data.side_files import read_json
-from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
+from monai_robust.data.lists.listed import data_list_file
+from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["LandmarkDatalist", "landmark_datalist"]

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from monai_robust.data.split_names import split_of, without_trainval
+from monai_robust.data.lists.split_names import split_of, without_trainval
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["TEST_SPLITS", "known_splits"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
 from monai_robust.data.landmarks.splits import known_splits
-from monai_robust.data.listed import list_table, listed_file
+from monai_robust.data.lists.listed import list_table, listed_file
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["SPACING_COLUMNS", "read_table"]

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from monai_robust.data.files.side_files import read_text
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
 from monai_robust.data.landmarks.splits import known_splits
-from monai_robust.data.listed import is_hidden, visible_folders
-from monai_robust.data.side_files import read_text
+from monai_robust.data.lists.listed import is_hidden, visible_folders
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["ANNOTATIONS", "CHALLENGE_LANDMARKS", "CHALLENGE_SPACING", "read_text_layout"]

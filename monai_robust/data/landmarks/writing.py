@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from monai_robust.data.csv_cells import csv_text
-from monai_robust.data.files import write_whole
+from monai_robust.data.files.csv_cells import csv_text
+from monai_robust.data.files.whole import write_whole
 from monai_robust.data.landmarks.datalist import LandmarkDatalist
 from monai_robust.data.landmarks.table_layout import SPACING_COLUMNS
 

@@ -16,9 +16,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
+from monai_robust.data.lists.splits import SPLITS
 from monai_robust.data.phantoms.blood_cells import BloodCell, draw_cells
 from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
-from monai_robust.data.splits import SPLITS
 from monai_robust.errors import BadInputError
 
 __all__ = ["phantom_blood_smears", "write_blood_smear_phantoms"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from monai_robust.data.side_files import read_object
+from monai_robust.data.files.side_files import read_object
 from monai_robust.errors import BadInputError, writing
 
 __all__ = ["is_written", "write_whole", "written_once"]

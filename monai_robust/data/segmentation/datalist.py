@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import KFold
 
-from monai_robust.data.listed import list_table, listed_file, refuse_spellings
-from monai_robust.data.schemas import shown
+from monai_robust.data.files.schemas import shown
+from monai_robust.data.files.side_files import read_json
+from monai_robust.data.lists.listed import list_table, listed_file, refuse_spellings
+from monai_robust.data.lists.split_names import lists_of_splits, split_of, without_trainval
+from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, limited
 from monai_robust.data.segmentation.folders import without_suffix
-from monai_robust.data.side_files import read_json
-from monai_robust.data.split_names import lists_of_splits, split_of, without_trainval
-from monai_robust.data.splits import SPLITS, check_fractions, complete_splits, limited
 from monai_robust.errors import BadInputError
 
 __all__ = ["SegmentationDatalist", "segmentation_datalist"]

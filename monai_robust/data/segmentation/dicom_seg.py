@@ -19,7 +19,7 @@ from pydicom.uid import generate_uid
 from torch import Tensor
 
 from monai_robust import __version__
-from monai_robust.data.dicom_series import series_in_order
+from monai_robust.data.reading.dicom_series import series_in_order
 from monai_robust.data.segmentation.writing import checked_label_map
 from monai_robust.errors import BadInputError, writing
 

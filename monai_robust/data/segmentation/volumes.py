@@ -13,8 +13,8 @@ from monai.transforms import EnsureChannelFirst
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_robust.data.readers import SimpleITKReader
 from monai_robust.data.reading import is_folder, read_file
+from monai_robust.data.reading.reader import SimpleITKReader
 from monai_robust.errors import BadSampleError
 
 __all__ = ["check_volume", "load_volume"]

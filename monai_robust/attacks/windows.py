@@ -1,0 +1,108 @@
+"""Attack a large image window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from torch import Tensor
+
+from monai_robust.attacks.masks import checked_mask
+from monai_robust.attacks.steps import GradientAttack
+from monai_robust.errors import BadInputError, naming
+from monai_robust.tasks import Task
+from monai_robust.tasks.tensors import map_tensors, plain, select_rows
+
+__all__ = ["WindowAttack"]
+
+
+class WindowAttack:
+    """Run an attack on each window of a sliding grid, and put the perturbations together.
+
+    An attack on a whole image through a ``SlidingWindowInferer`` keeps the graph of every window at once; this one
+    needs the memory of one window. It is another threat: every *window* has the radius, so that the whole image is
+    changed by more than ``eps`` (``adv_norm`` says by how much), and the windows do not know of each other. Where
+    windows overlap, their perturbations are averaged with the weights that the inferer gives its predictions.
+
+    Args:
+        attack: run on each window.
+        roi_size: size of a window, as the inferer's.
+        overlap: share of a window that the next one covers too, as the inferer's.
+        mode: ``"gaussian"`` or ``"constant"``, as the inferer's.
+
+    Raises:
+        BadInputError: for an overlap that is no share, or a window of another dimension than the images.
+    """
+
+    def __init__(
+        self, attack: GradientAttack, roi_size: Sequence[int], *, overlap: float = 0.5, mode: str = "gaussian"
+    ) -> None:
+        if not 0 <= overlap < 1:
+            raise BadInputError(f"overlap is {overlap!r}; it must be at least 0 and less than 1")
+        self.attack = attack
+        self.roi_size = tuple(int(size) for size in roi_size)
+        self.overlap = overlap
+        self.mode = mode
+        self.norm = attack.norm
+        self.eps = attack.eps
+        self.bounds = attack.bounds
+
+    def settings(self) -> dict[str, Any]:
+        """The attack's numbers as primitives, for tables and reports."""
+        return {**self.attack.settings(), "windows": list(self.roi_size), "overlap": self.overlap}
+
+    def __call__(
+        self,
+        network: Callable[..., Any],
+        inputs: Tensor,
+        targets: Any,
+        eps: float | Tensor | None = None,
+        *,
+        task: Task | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Adversarial inputs, detached; ``targets`` are tensors with the spatial size of ``inputs``, (B, C, *spatial).
+
+        ``eps`` is the radius of each window, a number or (B,). Padding, where ``mask`` (B, 1, *spatial) is false, stays
+        as it is; a window without image in any sample is passed over.
+        """
+        clean = plain(inputs).detach()
+        if len(self.roi_size) != clean.ndim - 2:
+            raise BadInputError(f"windows are {self.roi_size}, the images {tuple(clean.shape[2:])}; give as many sizes")
+        size = tuple(min(roi, length) for roi, length in zip(self.roi_size, clean.shape[2:], strict=True))
+        steps = tuple(max(1, round(length * (1 - self.overlap))) for length in size)
+        weights = compute_importance_map(size, mode=self.mode, device=clean.device, dtype=torch.float32)[None, None]
+        change, weight = torch.zeros_like(clean, dtype=torch.float32), clean.new_zeros(1, 1, *clean.shape[2:])
+        inside = None if mask is None else checked_mask(mask, clean)
+        for window in dense_patch_slices(clean.shape[2:], size, steps):
+            place = (slice(None), slice(None), *window)
+            weight[place] += weights
+            own = None if inside is None else inside[place]
+            # samples whose padding fills the window have nothing there to attack
+            rows = torch.arange(len(clean)) if own is None else own.flatten(1).any(dim=1).nonzero().flatten().cpu()
+            if not len(rows):
+                continue
+            at: tuple[Any, ...] = (rows.to(clean.device), *place[1:])
+            labels = select_rows(map_tensors(lambda x, place=place: plain(x)[place], targets), rows)  # type: ignore[misc]
+            own_draws = [generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator
+            with naming(rows):
+                adversarial = self.attack(
+                    network,
+                    clean[place][at[0]],
+                    labels,
+                    eps[at[0]] if isinstance(eps, Tensor) and eps.ndim else eps,
+                    task=task,
+                    generator=own_draws,
+                    mask=None if own is None else own[at[0]],
+                )
+            change[at] += weights * (adversarial - clean[place][at[0]]).float()
+        adversarial = clean + (change / weight).to(clean.dtype)
+        limits = self.bounds.limits(clean, inside)
+        if limits is not None:
+            clipped = torch.maximum(torch.minimum(adversarial, limits[1]), limits[0])
+            adversarial = clipped if inside is None else torch.where(inside, clipped, clean)
+        return MetaTensor(adversarial).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else adversarial

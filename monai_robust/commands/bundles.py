@@ -1,0 +1,126 @@
+"""Run a bundle's own robustness configuration on a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import run
+
+from monai_robust.configuration import check_ids, read_configuration, read_words, shown
+from monai_robust.data import read_record
+from monai_robust.data.files.schemas import as_data
+from monai_robust.errors import BadInputError
+
+__all__ = ["bundle_configs", "check_presets", "measure_bundle", "read_settings", "run_bundle"]
+
+
+def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
+    """Paths of a bundle's configurations by name, whether YAML or JSON.
+
+    Raises:
+        BadInputError: when the folder is no bundle, or lacks one of them.
+    """
+    folder = Path(bundle) / "configs"
+    if not folder.is_dir():
+        raise BadInputError(f"{bundle} is no bundle: it has no folder configs")
+    found = []
+    for name in names:
+        paths = [
+            folder / f"{name}{suffix}"
+            for suffix in (".yaml", ".yml", ".json")
+            if (folder / f"{name}{suffix}").is_file()
+        ]
+        if not paths:
+            have = ", ".join(sorted(path.name for path in folder.iterdir()))
+            raise BadInputError(f"{bundle} has no configuration {name!r}; configs holds {have}")
+        found.append(str(paths[0]))
+    return found
+
+
+def run_bundle(
+    bundle: str | Path, configs: Sequence[str], settings: Mapping[str, Any], presets: Sequence[str | Path] = ()
+) -> None:
+    """``python -m monai.bundle run`` of a bundle's configurations in a process of its own, as a user would start it.
+
+    Args:
+        bundle: the bundle's folder.
+        configs: names of its configurations, in their order.
+        settings: ids and their values.
+        presets: further configuration files, read last.
+
+    Raises:
+        BadInputError: when the run failed; it said why itself.
+    """
+    bundle = Path(bundle)
+    files = [*bundle_configs(bundle, *configs), *map(str, presets)]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
+    logging = bundle / "configs" / "logging.conf"
+    command += ["--logging_file", str(logging)] if logging.is_file() else []
+    command += [f"--{name}={shown(value)}" for name, value in {"bundle_root": bundle, **settings}.items()]
+    status = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False).returncode
+    if status == 130 or status < 0:
+        raise KeyboardInterrupt
+    if status:
+        raise BadInputError(f"`monai.bundle run` of {', '.join(configs)} ended with exit status {status}; see above")
+
+
+def measure_bundle(
+    bundle: str | Path,
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    presets: Sequence[str | Path] = (),
+) -> Path:
+    """Measure a checkpoint by the ``robustness`` configuration of its bundle.
+
+    Args:
+        bundle: the bundle's folder, with ``configs/train`` and ``configs/robustness``.
+        checkpoint: the trained weights, with the ``training.json`` of their training beside them.
+        output_dir: where ``outcomes.csv`` and ``run.json`` go; a stopped measurement there is continued.
+        overrides: ids of the configuration and their values; text is read as on a command line.
+        presets: further configurations that the network was trained with, read last, so that they win.
+
+    Returns:
+        ``output_dir``.
+
+    Raises:
+        BadInputError: for a folder that is no bundle, a checkpoint or preset that is missing, an id that nothing reads,
+            or a value that is nothing its id takes.
+    """
+    configs = [*bundle_configs(bundle, "train", "robustness"), *map(str, check_presets(presets))]
+    if not Path(checkpoint).is_file():
+        raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
+    given = {"bundle_root": str(bundle), "checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
+    configuration = read_configuration(configs)
+    values = read_settings(configuration, overrides or {}, taken=given)
+    record = read_record(checkpoint)
+    for name in ("image_size", "split_seed", "fold"):
+        if name in configuration and record.get(name) is not None:
+            values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
+    run(config_file=configs, **given, **values)
+    return Path(output_dir)
+
+
+def check_presets(presets: Sequence[str | Path]) -> Sequence[str | Path]:
+    """Refuse presets that are not there."""
+    gone = next((path for path in presets if not Path(path).is_file()), None)
+    if gone is not None:
+        raise BadInputError(f"there is no preset {gone}; name a configuration file")
+    return presets
+
+
+def read_settings(
+    configuration: Mapping[str, Any], settings: Mapping[str, Any], taken: Collection[str] = ()
+) -> dict[str, Any]:
+    """Settings with text read by what each id takes; ids that nothing reads, and those ``taken``, are refused."""
+    for name in settings:
+        if name in taken or name == "config_file":
+            raise BadInputError(f"--{name} is set by this command; leave it out")
+    check_ids(configuration, settings)
+    words = {name: value for name, value in settings.items() if isinstance(value, str)}
+    return {**settings, **read_words(configuration, words)}

@@ -1,0 +1,54 @@
+"""Measure a trained network of a bundle, and report on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_robust.commands.words import overrides
+from monai_robust.errors import BadInputError
+
+__all__ = ["evaluate"]
+
+_WARNED = 3
+
+
+def evaluate(
+    context: typer.Context,
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="The trained weights.")],
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where outcomes.csv and the report go.")],
+    presets: Annotated[
+        list[Path] | None,
+        typer.Option("--preset", help="A config file that the network was trained with; may be given several times."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit status 3 if a sanity check of an attack warns.")
+    ] = False,
+) -> None:
+    """Measure a trained network of a bundle, clean, under attack and corrupted, and write outcomes.csv and report.html.
+
+    Every other option is an id of the bundle's configuration, such as --radii or --smallest_radius; its docs list them.
+    A stopped measurement continues where it stopped. Sanity checks of the attacks stand in sanity.json and the report.
+
+    Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results
+    --dataset_dir radiographs
+    """
+    from monai_robust.commands.bundles import measure_bundle
+    from monai_robust.evaluation.report.page import write_report
+    from monai_robust.evaluation.tables.sanity_file import read_sanity
+
+    folder = measure_bundle(bundle, checkpoint, output_dir, overrides(context.args), presets or ())
+    print(f"report: {write_report([folder], output_dir / 'report.html')}")
+    if not strict:
+        return
+    sanity = read_sanity(folder)
+    if sanity is None:
+        raise BadInputError("--strict needs sanity checks, and this measurement has sanity_samples 0; set it above 0")
+    for one in sanity.warnings:
+        print(f"warning: {one.perturbation}, {one.check}: {one.sentence}", file=sys.stderr)
+    if sanity.warnings:
+        raise typer.Exit(_WARNED)

@@ -1,0 +1,34 @@
+"""Print an overlay's path, or fit one to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["overlay"]
+
+
+def overlay(
+    name: Annotated[str, typer.Argument(help="A recipe (erm, at, ..., rtda), fast (after a recipe's), or attack.")],
+    configs: Annotated[
+        list[Path] | None,
+        typer.Option("--for", help="A config file of the bundle to fit, in order; may be given several times."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where a fitted overlay goes [robust_NAME.yaml]")
+    ] = None,
+) -> None:
+    """Print the path of an overlay that trains a bundle robustly, or evaluates it under attack.
+
+    Example: python -m monai.bundle run --config_file "['configs/train.json', '$(monai-robust overlay rtda)']"
+    """
+    from monai_robust.overlays import overlay_path
+
+    if not configs:
+        print(overlay_path(name))
+        return
+    from monai_robust.overlays.fitting import fit_overlay
+
+    print(fit_overlay(name, configs, output))

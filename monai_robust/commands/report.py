@@ -1,0 +1,23 @@
+"""Compare finished evaluations in one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders with outcomes.csv and run.json, one a run.")],
+    output: Annotated[Path, typer.Option("--output", help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Compare finished evaluations in one self-contained HTML report, from their tables alone.
+
+    Example: monai-robust report results/erm results/rtda --output report.html
+    """
+    from monai_robust.evaluation.report.page import write_report
+
+    print(f"report: {write_report(runs, output)}")

@@ -1,0 +1,204 @@
+"""From a data set's folder to the lists of samples a classifier is trained, validated and tested on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monai_robust.data.classification.layouts import find_table
+from monai_robust.data.lists.listed import finite_number, refuse_spellings
+from monai_robust.data.lists.splits import SPLITS, complete_splits, cross_validation_splits, limited
+from monai_robust.errors import BadInputError
+
+__all__ = ["ClassificationDatalist", "classification_datalist"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClassificationDatalist:
+    """The samples of a classification data set.
+
+    Args:
+        classes: names, in the order of the labels.
+        items: for ``"train"``, ``"val"`` and ``"test"`` a list of ``{"image": absolute path, "label": index in
+            classes, "sample_id": text, "patient_id": text}`` with the group columns that were asked for.
+    """
+
+    classes: tuple[str, ...]
+    items: dict[str, list[dict[str, Any]]]
+
+
+def classification_datalist(
+    dataset_dir: str | PathLike[str],
+    *,
+    datalist: str | PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    groups: Sequence[str] = (),
+    limit: int | None = None,
+    seed: int = 0,
+    fold: int | None = None,
+    folds: int = 5,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+) -> ClassificationDatalist:
+    """List the samples of a data set, whichever of the usual layouts it has.
+
+    Looked for in this order: the given ``datalist``; ``index.csv`` in the folder; folders ``train``, ``val``, ``test``
+    of class folders; class folders. A CSV file has columns ``file`` (or ``image``) and ``label``, and may have
+    ``patient_id``, ``sample_id``, ``split`` and others; a JSON file follows MONAI: ``{"training": [{"image": ...,
+    "label": ...}], "validation": [...], "test": [...]}``. Paths in them start from ``dataset_dir``. Rows of other
+    splits than train, val and test, and exact repeats of a row, are left out and counted in the log.
+
+    A split that the data set does not define is drawn from the training samples, stratified by class and with all
+    samples of a patient on one side. Without patient ids every sample is its own patient.
+
+    Args:
+        dataset_dir: the data set's folder.
+        datalist: a JSON or CSV file that lists the samples.
+        classes: class names in the order of the labels; by default the labels found, sorted. Where no label is a
+            name in ``classes``, whole numbers are taken as indices into it.
+        groups: further columns to hand on with every sample, such as ``"source"``.
+        limit: use at most so many samples of each split, drawn stratified with patients kept whole.
+        seed: of every draw.
+        fold: pool training and validation samples and validate on this one of ``folds`` (0 is the first).
+        folds: number of folds, each stratified and grouped by patient.
+        validation_fraction: share of the samples to validate on, where the data set does not say.
+        test_fraction: share of the samples to test on, where the data set does not say.
+
+    Raises:
+        BadInputError: whatever makes the folder or an argument unusable, in one sentence.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    _check_fractions(validation_fraction, test_fraction)
+    table = find_table(root, None if datalist is None else Path(datalist).expanduser())
+    _check_samples(table, root, groups)
+    names, table["label"] = _class_indices(table["label"], classes, root)
+    table = complete_splits(table, validation_fraction, test_fraction, seed)
+    if fold is not None:
+        table = cross_validation_splits(table, fold, folds, seed)
+    _check_splits(table, names, root)
+    if limit is not None:
+        _check_limit(limit, len(names))
+        table = limited(table, limit, seed)
+    columns = ["image", "label", "sample_id", "patient_id", *groups]
+    items = {split: _items(table.loc[table["split"] == split, list(dict.fromkeys(columns))]) for split in SPLITS}
+    return ClassificationDatalist(names, items)
+
+
+def _items(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 < value < 1:
+            raise BadInputError(f"{name} is {value}; it can be between 0 and 1")
+    if validation_fraction + test_fraction >= 1:
+        raise BadInputError(
+            f"validation_fraction {validation_fraction} and test_fraction {test_fraction} leave nothing to train on"
+        )
+
+
+def _check_limit(limit: int, classes: int) -> None:
+    if not isinstance(limit, int) or limit < classes:
+        raise BadInputError(f"limit is {limit!r}; with {classes} classes it can be {classes} or more")
+
+
+def _check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> None:
+    absent = [group for group in groups if group not in table]
+    if absent:
+        has = ", ".join(sorted(set(table.columns) - {"image", "split"}))
+        raise BadInputError(f"the data list of {root} has no column {absent[0]!r} to group by; it has {has}")
+    missing = [image for image in table["image"] if not os.path.exists(image)]
+    if missing:
+        raise BadInputError(f"{len(missing)} of {len(table)} listed files are missing in {root}; first {missing[0]}")
+    repeated = table["sample_id"][table["sample_id"].duplicated()]
+    if len(repeated):
+        raise BadInputError(
+            f"{len(repeated)} sample ids occur twice with different entries in the data list of {root}; "
+            f"first {repeated.iloc[0]}"
+        )
+
+
+def _class_indices(
+    labels: pd.Series[str], classes: Sequence[str] | None, root: Path
+) -> tuple[tuple[str, ...], pd.Series[int]]:
+    if classes is None or set(labels).isdisjoint(classes):
+        labels = _whole_numbers(labels)
+    found = set(labels)
+    if classes is None:
+        _check_labels(found, root)
+        names = tuple(sorted(found, key=int if all(map(_is_whole, found)) else str))
+    else:
+        names = tuple(str(name) for name in classes)
+        _check_class_names(names)
+        if found.isdisjoint(names) and all(_is_whole(label) and int(label) < len(names) for label in found):
+            return names, labels.astype(int)
+    unknown = sorted(found - set(names))
+    if unknown:
+        raise BadInputError(f"label {unknown[0]!r} in the data list is none of the classes {', '.join(names)}")
+    if len(names) < 2:
+        raise BadInputError(f"the data list of {root} has only one class, {names[0]!r}; a classifier needs two or more")
+    return names, labels.map({name: index for index, name in enumerate(names)}).astype(int)
+
+
+def _whole_numbers(labels: pd.Series[str]) -> pd.Series[str]:
+    """Whole numbers that some program wrote as 1.0, or both as 1 and as 01, as what they are."""
+    found = set(labels)
+    if not all(_is_whole(label.removesuffix(".0")) for label in found):
+        return labels
+    plain = {label: str(int(label.removesuffix(".0"))) for label in found}
+    return labels.map(plain) if len(set(plain.values())) < len(found) or any("." in one for one in found) else labels
+
+
+def _is_whole(label: str) -> bool:
+    return label.isascii() and label.isdigit() and len(label) < 10
+
+
+def _check_labels(found: set[str], root: Path) -> None:
+    """Refuse labels that hardly name a class."""
+    refuse_spellings(sorted(found), f"the data list of {root}")
+    for label in sorted(found):
+        number = finite_number(label)
+        if label.casefold() in ("nan", "null", "n/a", "#n/a") or (number is not None and number < 0):
+            raise BadInputError(
+                f"the data list of {root} has the label {label!r}, which often stands for none; name the classes, that "
+                "one among them if it is one, or leave its samples out"
+            )
+        if number is not None and not number.is_integer():
+            raise BadInputError(f"the data list of {root} has the label {label}; a class is a name or a whole number")
+
+
+def _check_class_names(names: tuple[str, ...]) -> None:
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise BadInputError(f"classes names {sorted(repeated)[0]!r} more than once")
+
+
+def _check_splits(table: pd.DataFrame, names: tuple[str, ...], root: Path) -> None:
+    labels = {split: set(table.loc[table["split"] == split, "label"]) for split in SPLITS}
+    for split, found in labels.items():
+        if not found:
+            raise BadInputError(
+                f"split {split!r} is empty: {len(table)} samples are too few, or the data list of {root} omits it"
+            )
+        unseen = sorted(found - labels["train"])
+        if unseen:
+            raise BadInputError(
+                f"class {names[unseen[0]]!r} is in split {split!r} but not among the training samples of {root}"
+            )
+    absent = sorted(set(range(len(names))) - labels["train"])
+    if absent:
+        raise BadInputError(f"class {names[absent[0]]!r} has no training sample in {root}")
+    splits_of_patient = table.groupby("patient_id")["split"].nunique()
+    leaking = int((splits_of_patient > 1).sum())
+    if leaking:
+        _logger.warning("%d patients have samples in more than one split", leaking)

@@ -1,0 +1,181 @@
+"""The layouts in which classification data sets are distributed, each read into one table of samples."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monai_robust.data.files.side_files import read_json
+from monai_robust.data.lists.listed import data_list_file, list_table, listed_file, visible_files, visible_folders
+from monai_robust.data.lists.split_names import lists_of_splits, split_of, without_trainval
+from monai_robust.errors import BadInputError
+
+__all__ = ["find_table"]
+
+_logger = logging.getLogger(__name__)
+
+_IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
+    """Read the data set's own list of samples, or make one from its folders.
+
+    Args:
+        root: the data set's folder.
+        datalist: a JSON or CSV file to read instead, as it stands or inside ``root``.
+
+    Returns:
+        One row per sample with text columns ``image`` (absolute path), ``label``, ``sample_id``, ``patient_id``,
+        ``split`` ("train", "val" or "test", or all "" where there is none), and whatever else the list has.
+
+    Raises:
+        BadInputError: there is no such folder or file, or nothing usable in it.
+    """
+    if not root.is_dir():
+        raise BadInputError(f"there is no data set folder {root}")
+    if datalist is not None:
+        path = data_list_file(root, datalist)
+        return _finished(_read_list(path), root, str(path))
+    if (root / "index.csv").exists():
+        return _finished(list_table(root / "index.csv"), root, str(root / "index.csv"))
+    rows = _split_folders(root) or _class_folders(root)
+    if not rows:
+        raise BadInputError(
+            f"no samples found in {root}: looked for index.csv, for folders train, val, test with class folders "
+            f"in them, and for two or more class folders with images; a data list can be given by datalist="
+        )
+    return _finished(pd.DataFrame(rows), root, str(root))
+
+
+def _finished(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
+    for column in ("image", "label"):
+        if column not in table:
+            raise BadInputError(
+                f"data list {name} has no column {column!r}; it has {', '.join(map(str, table.columns))}"
+            )
+        empty = int((table[column] == "").sum())
+        if empty:
+            raise BadInputError(f"data list {name} has {empty} entries without {column!r}")
+    files = [listed_file(root, file, f"an image in data list {name}") for file in table["image"]]
+    table = table.assign(image=[str(file) for file in files])
+    own = table["sample_id"] if "sample_id" in table else pd.Series("", index=table.index)
+    table["sample_id"] = own.where(own != "", [_relative(file, root) for file in files])
+    patients = table["patient_id"] if "patient_id" in table else pd.Series("", index=table.index)
+    table["patient_id"] = patients.where(patients != "", table["sample_id"])
+    return _without_repeats(_with_known_splits(table, name), name).reset_index(drop=True)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _with_known_splits(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    if "split" not in table or (table["split"] == "").all():
+        return table.assign(split="")
+    splits = pd.Series(without_trainval(list(table["sample_id"]), [*map(split_of, table["split"])]), table.index)
+    repeated = splits.isna()
+    table, splits = table[~repeated], splits[~repeated]
+    known = splits != ""
+    if not known.any():
+        raise BadInputError(f"data list {name} has no split train, val or test; it has {_names(table['split'])}")
+    if not known.all():
+        _logger.warning(
+            "%d samples of %s belong to other splits (%s) and are left out",
+            int((~known).sum()),
+            name,
+            _names(table.loc[~known, "split"]),
+        )
+    return table.assign(split=splits)[known]
+
+
+def _without_repeats(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    repeated = table.duplicated(["image", "label", "sample_id", "patient_id", "split"])
+    if repeated.any():
+        _logger.warning("%d samples of %s are listed twice and used once", int(repeated.sum()), name)
+    return table[~repeated]
+
+
+def _names(values: pd.Series[str]) -> str:
+    return ", ".join(sorted({value or "none" for value in values}))
+
+
+def _read_list(path: Path) -> pd.DataFrame:
+    if path.suffix.lower() == ".json":
+        return _read_json(path)
+    if path.suffix.lower() == ".csv":
+        return list_table(path)
+    raise BadInputError(f"data list {path} is neither a .json nor a .csv file")
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    content = read_json(path, "data list")
+    lists = lists_of_splits(content, path) if isinstance(content, dict) else []
+    rows = [_json_row(entry, name, path) for _, name, entry in lists]
+    if not rows:
+        raise BadInputError(f"data list {path} has no sample under training, validation or test")
+    others = sorted(name for name, entries in content.items() if not split_of(name) and _lists_images(entries))
+    if others:
+        _logger.warning("%s of data list %s are other lists, of which nothing is used", ", ".join(others), path)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _lists_images(entries: Any) -> bool:
+    return isinstance(entries, list) and any(isinstance(one, dict) and "image" in one for one in entries)
+
+
+def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:
+    if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
+        raise BadInputError(
+            f'an entry of {split!r} in data list {path} is not {{"image": ..., "label": ...}}: {entry!r}'
+        )
+    label = entry["label"]
+    if not isinstance(label, (str, int, float)) and label is not None:
+        raise BadInputError(f"data list {path} has the label {label!r}; an image has one, a name or a whole number")
+    odd = next((name for name in ("patient_id", "sample_id") if isinstance(entry.get(name), (bool, list, dict))), None)
+    if odd is not None:
+        raise BadInputError(f"data list {path} has the {odd} {entry[odd]!r}; it takes a name or a number")
+    image = str(listed_file(Path(), entry["image"], f"an image of {split!r} in data list {path}"))
+    row = {str(key): "" if value is None else str(value).strip() for key, value in entry.items()}
+    return {**row, "image": image, "split": split}
+
+
+def _split_folders(root: Path) -> list[dict[str, str]]:
+    rows, others = [], []
+    for folder in visible_folders(root):
+        found = _rows_of_class_folders(folder)
+        if split_of(folder.name):
+            rows += [{**row, "split": folder.name} for row in found]
+        elif found:
+            others.append(folder.name)
+    if rows and others:
+        _logger.warning("folders %s of %s are no splits, so nothing in them is used", ", ".join(others), root)
+    return rows
+
+
+def _class_folders(root: Path) -> list[dict[str, str]]:
+    rows = _rows_of_class_folders(root)
+    return rows if len({row["label"] for row in rows}) > 1 else []
+
+
+def _rows_of_class_folders(folder: Path) -> list[dict[str, str]]:
+    return [{"image": str(file), "label": part.name} for part in visible_folders(folder) for file in _images(part)]
+
+
+def _images(folder: Path) -> list[Path]:
+    return [path for path in visible_files(folder) if _is_image(path)]
+
+
+def _is_image(path: Path) -> bool:
+    if path.suffix:
+        return path.name.lower().endswith(_IMAGE_SUFFIXES + _VOLUME_SUFFIXES)
+    if not path.is_file():
+        return True  # the check of all images tells why it cannot be read
+    try:
+        with path.open("rb") as stream:  # DICOM files often have no suffix
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return True

@@ -1,0 +1,139 @@
+"""Reading checkpoints that somebody else may have written: weights alone and nothing that is run, whole and finite."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monai_robust.data.files.schemas import shown
+from monai_robust.data.files.side_files import regular_file
+from monai_robust.errors import BadInputError
+
+__all__ = ["UnreadableCheckpointError", "load_weights", "read_checkpoint"]
+
+_WEIGHTS = ("network", "model", "state_dict")
+_EXPANSION = 10
+_ADVICE = "save the state_dict() of the network with torch.save, and name that file"
+
+
+class UnreadableCheckpointError(BadInputError):
+    """A file that holds no checkpoint, or none that can be read."""
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The dictionary of a checkpoint, loaded with ``weights_only=True``: tensors and primitives, no code.
+
+    Args:
+        path: the file.
+        map_location: device of the tensors.
+
+    Raises:
+        BadInputError: when the file is missing.
+        UnreadableCheckpointError: when it is damaged (by the checksums it carries), no checkpoint of torch, holds
+            Python objects, or something else than a dictionary with names.
+    """
+    path = regular_file(path, "checkpoint")
+    if zipfile.is_zipfile(path):
+        _check_archive(path)
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler meets, with the advice to switch safety off
+        raise UnreadableCheckpointError(_refusal(path, error)) from None
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+        what = "a tensor" if isinstance(content, Tensor) else f"a {type(content).__name__}"
+        raise UnreadableCheckpointError(f"{path} holds {what}, not weights by their names; {_ADVICE}")
+    return dict(content)
+
+
+def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
+    """``network`` with the weights of a checkpoint: a state dictionary, or one below ``network`` or ``model``.
+
+    Raises:
+        BadInputError: for what :func:`read_checkpoint` refuses, and for weights that are those of another network, no
+            tensors, NaN or infinite; ``network`` is then as it was.
+    """
+    content = read_checkpoint(checkpoint)
+    state = next((content[name] for name in _WEIGHTS if name in content), content)
+    _check_state(state, checkpoint)
+    _check_fit(state, network, checkpoint)
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:  # of networks that load in a way of their own
+        raise BadInputError(f"{checkpoint} holds another network: {' '.join(str(error).split())[:200]}") from error
+    return network
+
+
+def _check_archive(path: Path) -> None:
+    """Look at the checksums, which torch leaves out, and at the sizes, before anything is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > _EXPANSION * path.stat().st_size:  # torch does not compress weights
+                raise UnreadableCheckpointError(
+                    f"{path} would unpack to {size / 2**20:.0f} MB, so it is no checkpoint of torch"
+                )
+            broken = archive.testzip()
+    except BadInputError:
+        raise
+    except Exception as error:  # zipfile raises many kinds for a damaged directory
+        message = f"the checkpoint {path} is damaged ({type(error).__name__}); copy it anew"
+        raise UnreadableCheckpointError(message) from None
+    if broken is not None:
+        raise UnreadableCheckpointError(
+            f"the checkpoint {path} is damaged: the checksum of {broken} does not hold; copy it anew"
+        )
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    text = str(error)
+    found = re.search(r"GLOBAL (\S+)", text)
+    if found:
+        return f"{path} holds Python objects ({found[1]}), which loading would run, so it is refused; {_ADVICE}"
+    if "TorchScript" in text:
+        return f"{path} is a TorchScript archive, which is a program and no checkpoint; {_ADVICE}"
+    return (
+        f"{path} cannot be read as a checkpoint of weights: it is cut, or none of torch's; copy it anew, or {_ADVICE}"
+    )
+
+
+def _check_state(state: Any, checkpoint: str | Path) -> None:
+    if not isinstance(state, Mapping) or not state:
+        raise BadInputError(f"{checkpoint} holds {shown(state)} where the weights of a network should be; {_ADVICE}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise BadInputError(
+                f"{checkpoint} holds a {type(value).__name__} under {name!r} and no tensor, so it is no state of a "
+                f"network; {_ADVICE}"
+            )
+        if value.is_floating_point() and bool(torch.isnan(value).any()):
+            share = f"{int(torch.isnan(value).sum())} of {value.numel()}"
+            raise BadInputError(f"{checkpoint}: {share} values of {str(name)!r} are NaN; take an earlier checkpoint")
+
+
+def _check_fit(state: Mapping[str, Tensor], network: nn.Module, checkpoint: str | Path) -> None:
+    own = network.state_dict()
+    missing = [name for name in own if name not in state]
+    unknown = [name for name in state if name not in own]
+    if missing or unknown:
+        differs = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}"
+        counts = f"{len(missing)} of {len(own)} weights are missing and {len(unknown)} too many"
+        raise BadInputError(f"{checkpoint} holds another network: it {differs} ({counts})")
+    for name, value in state.items():
+        if not isinstance(own[name], Tensor):
+            continue  # a module's extra state, which it reads itself
+        if value.shape != own[name].shape:
+            raise BadInputError(
+                f"{checkpoint} holds another network: {name} has shape {tuple(value.shape)}, where this one has "
+                f"{tuple(own[name].shape)}"
+            )
+        if value.is_floating_point() != own[name].is_floating_point():
+            raise BadInputError(f"{checkpoint} holds another network: {name} is of type {value.dtype}")
+    infinite = next((name for name, _ in network.named_parameters() if not bool(state[name].isfinite().all())), None)
+    if infinite is not None:  # of buffers, such as masks of attention, some are meant to be
+        raise BadInputError(f"{checkpoint}: {infinite!r} has infinite values; take an earlier checkpoint")

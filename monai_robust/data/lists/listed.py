@@ -1,0 +1,189 @@
+"""What the data lists of all tasks read alike: tables, names of files, numbers, spellings, and what a folder hides."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monai_robust.data.files.side_files import read_table
+from monai_robust.errors import BadInputError
+
+__all__ = [
+    "data_list_file",
+    "finite_number",
+    "is_hidden",
+    "list_table",
+    "listed_file",
+    "refuse_spellings",
+    "visible_files",
+    "visible_folders",
+]
+
+_OF_OTHER_PROGRAMS = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "__pycache__",
+}
+_COLUMNS = ("annotation", "case_id", "file", "image", "label", "patient_id", "sample_id", "split", "split_clean")
+_DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none of the data set's, but of the system or another program."""
+    return name.startswith(".") or name.casefold() in _OF_OTHER_PROGRAMS
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """What is no folder below a folder, sorted by path, without what is hidden or in hidden folders.
+
+    Pipes and links to nothing are among them: reading refuses those by name, and leaving them out would not.
+
+    Raises:
+        BadInputError: for a folder that may not be read.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        found += [Path(place, name) for name in names if not is_hidden(name)]
+    yield from sorted(found)
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted by path, without hidden ones.
+
+    Raises:
+        BadInputError: for a folder that may not be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+    except OSError as error:
+        _refuse(error)
+        raise
+
+
+def data_list_file(root: Path, datalist: str | os.PathLike[str]) -> Path:
+    """The file that a user named as data list, as it stands or inside the data set's folder.
+
+    Raises:
+        BadInputError: where there is neither.
+    """
+    given = Path(datalist).expanduser()
+    path = given if os.path.isfile(given) else root / given
+    if not os.path.isfile(path):
+        raise BadInputError(f"there is no data list {datalist}, neither as it stands nor in {root}")
+    return path
+
+
+def list_table(path: Path, what: str = "sample") -> pd.DataFrame:
+    """A table of samples, with text cells, that a person, a program or a spreadsheet wrote as CSV.
+
+    Columns are divided by commas, semicolons or tabs; spaces around cells mean nothing, nor does the case of the names
+    ``file``, ``image``, ``label``, ``split``, ``patient_id`` and the like. Rows without any value and a column without
+    a name, as pandas writes them, are left out. Where cells are divided by semicolons or tabs, numbers with a decimal
+    comma get a point.
+
+    Args:
+        path: of the table.
+        what: a row is, for messages.
+
+    Returns:
+        The rows, with the lines of the file as index; a column ``file`` is called ``image``.
+
+    Raises:
+        BadInputError: for what ``read_table`` refuses, and for no row; names the file.
+    """
+    table = read_table(path, delimiters=",;\t")
+    delimiter = table.attrs["delimiter"]
+    table.columns = pd.Index([_column(str(name)) for name in table.columns])
+    if "image" not in table:
+        table = table.rename(columns={"file": "image"})
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise BadInputError(f"{path} has two columns {repeated[0]!r}; every column needs a name of its own")
+    comma = delimiter != ","
+    for name in table.columns:
+        cells = table[name].str.strip()
+        table[name] = cells.str.replace(_DECIMAL_COMMA, r"\1.\2", regex=True) if comma else cells
+    table = table.drop(columns="", errors="ignore")
+    table = table[(table != "").any(axis=1)]
+    if table.empty:
+        raise BadInputError(f"{path} lists no {what}")
+    return table
+
+
+def listed_file(root: Path, entry: Any, where: str) -> Path:
+    """The file or folder that an entry of a data list names, from the data set's folder on.
+
+    A list of a single name counts as that name. Backslashes, as of Windows, count as slashes where no file is named so.
+
+    Args:
+        root: the data set's folder.
+        entry: as the list has it.
+        where: file and place, for the message.
+
+    Raises:
+        BadInputError: for what is no name; for several names, which are several images.
+    """
+    if isinstance(entry, (list, tuple)):
+        if len(entry) > 1:
+            raise BadInputError(
+                f"{where} names {len(entry)} files for one image; put its channels into one file, as a 4-D NIfTI"
+            )
+        entry = entry[0] if entry else ""
+    if not isinstance(entry, str) or not entry.strip() or "\0" in entry:
+        raise BadInputError(f"{where} is {entry!r}; it needs the name of a file")
+    path = root / entry
+    slashed = root / entry.replace("\\", "/")
+    return slashed if "\\" in entry and not os.path.exists(path) and os.path.exists(slashed) else path
+
+
+def finite_number(value: Any) -> float | None:
+    """A finite number, also written as text, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return None
+    try:
+        found = float(value)
+    except (OverflowError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def refuse_spellings(names: Iterable[str], source: Path | str) -> None:
+    """Refuse names of classes that differ in case or spaces alone: they are one class, and a slip of the pen.
+
+    Raises:
+        BadInputError: with the first two.
+    """
+    spelt: dict[str, str] = {}
+    for name in names:
+        other = spelt.setdefault("".join(name.casefold().split()), name)
+        if other != name:
+            raise BadInputError(
+                f"{source} has objects of class {other!r} and of class {name!r}; give the names that are meant as "
+                "classes, and mend the others"
+            )
+
+
+def _column(name: str) -> str:
+    plain = name.strip()
+    known = plain.casefold().replace(" ", "_")
+    return plain if known not in _COLUMNS else known
+
+
+def _refuse(error: OSError) -> None:
+    raise BadInputError(f"folder {error.filename} cannot be read: {error.strerror}") from error

@@ -1,0 +1,235 @@
+"""What is done to an input before a network sees it: nothing, an attack of a radius, a corruption of a severity."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from monai_robust.attacks import FMN, AttackEnsemble, GradientAttack, WindowAttack, attack_curve
+from monai_robust.attacks.criteria import innermost
+from monai_robust.attacks.masks import bounding_box
+from monai_robust.attacks.radius.curve import searchable
+from monai_robust.attacks.threat import as_radius
+from monai_robust.errors import BadInputError, naming
+from monai_robust.tasks import Classification, Task
+from monai_robust.transforms.corruptions import corruption
+
+__all__ = ["SEARCHED", "AttackSweep", "CleanSweep", "CorruptionSweep", "Sweep", "Victim", "seeded"]
+
+# In run.json, of an attack whose probabilities are those of the nearest success.
+SEARCHED = "smallest_radius"
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A batch that is to be perturbed, and the network that it is to be shown to.
+
+    Attributes:
+        network: ``inputs -> outputs``.
+        inputs: (B, C, *spatial).
+        targets: whatever the task takes.
+        task: how the network is run and what hurts it.
+        sample_ids: (B,) ids of the samples.
+        seed: of random starts and noise.
+        mask: (B, 1, *spatial), true where there is image; padding is never perturbed.
+        batch_size: samples in one pass through the network; all of them where it is 0.
+    """
+
+    network: Callable[..., Any]
+    inputs: Tensor
+    targets: Any
+    task: Task
+    sample_ids: Sequence[str]
+    seed: int
+    mask: Tensor | None = None
+    batch_size: int = 0
+
+    @classmethod
+    def joined(cls, victims: Sequence[Victim]) -> Victim:
+        """Several batches of one network as one; their images must be of one size, their targets tensors."""
+        first = victims[0]
+        if len(victims) == 1:
+            return first
+        return replace(
+            first,
+            inputs=torch.cat([one.inputs for one in victims]),
+            targets=torch.cat([one.targets for one in victims]),
+            sample_ids=[sample for one in victims for sample in one.sample_ids],
+            mask=None if first.mask is None else torch.cat([one.mask for one in victims if one.mask is not None]),
+        )
+
+
+def seeded(*parts: object, device: str = "cpu") -> torch.Generator:
+    """A generator whose state is a function of ``parts``: the same on every machine and in every order of work."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class Sweep(ABC):
+    """One kind of perturbation over a list of severities."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str, severities: Sequence[float], norm: str = "") -> None:
+        self.name = name
+        self.severities = [float(severity) for severity in severities]
+        self.norm = norm
+        if not self.severities:
+            raise BadInputError(f"the perturbation {name!r} has no severities; list at least one")
+        if len(set(self.severities)) != len(self.severities):
+            raise BadInputError(f"the perturbation {name!r} lists a severity twice: {self.severities}")
+
+    @abstractmethod
+    def apply(self, severity: float, victim: Victim) -> Tensor:
+        """The victim's inputs, perturbed; a function of the arguments alone."""
+
+    def together(self, task: Task) -> bool:
+        """Whether what is done at one severity helps at the others, so that all of a batch's are asked for at once."""
+        return False
+
+    def over(self, victim: Victim) -> Callable[[float], Tensor]:
+        """:meth:`apply` to one victim, for any of the severities."""
+        return lambda severity: self.apply(severity, victim)
+
+    def settings(self) -> dict[str, Any]:
+        """Numbers behind the perturbation, as primitives."""
+        return {}
+
+    def describe(self, task: Task) -> dict[str, Any]:
+        """The perturbation of a task's inputs as it stands in ``run.json``."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "norm": self.norm,
+            "severities": self.severities,
+            "settings": self.settings(),
+        }
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.severities)
+
+
+class CleanSweep(Sweep):
+    """The inputs as they are, at severity 0."""
+
+    kind = "clean"
+
+    def __init__(self) -> None:
+        super().__init__("clean", [0.0])
+
+    def apply(self, severity: float, victim: Victim) -> Tensor:
+        return victim.inputs
+
+
+class AttackSweep(Sweep):
+    """An attack over a list of radii, in intensity units of the network's input; the random start of a sample depends
+    on its id and the seed alone.
+
+    Where images are classified, the smallest of the radii that breaks a sample is searched
+    (:func:`~monai_robust.attacks.attack_curve`), which takes a fraction of the time: a sample that an attack has broken
+    counts as broken at all larger radii, and so it is wrong wherever it would be if it were attacked at every radius,
+    with all steps and the same random starts. The probabilities are those of the nearest success instead of the worst
+    input; whoever asks for them sets ``faithful``. Attacks with another goal than ``"untargeted"``, and those that
+    average over the answers of a random network, are never searched with.
+
+    Args:
+        attack: a gradient attack, on whole images or on windows; its own radius does not matter.
+        radii: the severities.
+        name: what tables call it; by default the attack and its norm, such as ``pgd_l2``, ``bim_l2`` for BIM,
+            also known as IFGSM, or ``strong_l2`` for an ensemble.
+        faithful: attack every sample at every radius, each time with the whole budget.
+    """
+
+    kind = "attack"
+
+    def __init__(
+        self,
+        attack: GradientAttack | WindowAttack,
+        radii: Sequence[float],
+        name: str | None = None,
+        *,
+        faithful: bool = False,
+    ) -> None:
+        norm = attack.norm.name
+        kind = "strong" if isinstance(attack, AttackEnsemble) else type(attack).__name__.lower()
+        super().__init__(name or f"{kind}_{norm}", radii, norm)
+        for radius in self.severities:
+            as_radius(radius, 1, "cpu")
+        self.attack = attack
+        self.faithful = bool(faithful)
+
+    def together(self, task: Task) -> bool:
+        if not isinstance(self.attack, GradientAttack) or isinstance(self.attack, FMN):
+            return False
+        usable = self.attack.mode != "train" and searchable(self.attack)
+        return usable and not self.faithful and isinstance(innermost(task), Classification)
+
+    def over(self, victim: Victim) -> Callable[[float], Tensor]:
+        if not self.together(victim.task) or not isinstance(self.attack, GradientAttack):
+            return super().over(victim)
+        with naming(victim.sample_ids):
+            curve = attack_curve(
+                victim.network,
+                victim.inputs,
+                victim.targets,
+                self.severities,
+                attack=self.attack,
+                task=victim.task,
+                generator=lambda radius: self._starts(victim, radius),
+                batch_size=victim.batch_size or len(victim.inputs),
+                mask=victim.mask,
+            )
+        return curve.adversarial
+
+    def _starts(self, victim: Victim, radius: float) -> list[torch.Generator]:
+        return [seeded(victim.seed, self.name, radius, sample) for sample in victim.sample_ids]
+
+    def describe(self, task: Task) -> dict[str, Any]:
+        found = super().describe(task)
+        if self.together(task):
+            found["settings"] = {**found["settings"], "search": SEARCHED}
+        return found
+
+    def apply(self, severity: float, victim: Victim) -> Tensor:
+        starts = self._starts(victim, severity)
+        masked = {} if victim.mask is None else {"mask": victim.mask}
+        with naming(victim.sample_ids):
+            return self.attack(
+                victim.network, victim.inputs, victim.targets, severity, task=victim.task, generator=starts, **masked
+            )
+
+    def settings(self) -> dict[str, Any]:
+        return self.attack.settings()
+
+
+class CorruptionSweep(Sweep):
+    """A corruption by name over a list of severities; the noise of a sample depends on its id and the seed alone.
+
+    Args:
+        name: one of ``monai_robust.transforms.corruptions.CORRUPTIONS``.
+        severities: variance, amount or factor: whatever the corruption counts in.
+    """
+
+    kind = "corruption"
+
+    def __init__(self, name: str, severities: Sequence[float]) -> None:
+        super().__init__(name, severities)
+        self.corruptions = {severity: corruption(name, severity) for severity in self.severities}
+
+    def apply(self, severity: float, victim: Victim) -> Tensor:
+        change = self.corruptions[severity]
+        changed = victim.inputs.cpu().clone()
+        for index, sample in enumerate(victim.sample_ids):
+            box = (
+                () if victim.mask is None else bounding_box(victim.mask[index])
+            )  # what was padded is no part of the image
+            place: tuple[Any, ...] = (index, slice(None), *box)
+            changed[place] = change(changed[place], seeded(victim.seed, self.name, severity, sample)).to(changed.dtype)
+        changed = changed.to(victim.inputs.device)
+        return changed if victim.mask is None else torch.where(victim.mask, changed, victim.inputs)

@@ -1,0 +1,74 @@
+"""What a network was shown of a batch, and pictures of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_robust.errors import NotFiniteError
+from monai_robust.evaluation.measure.perturbations import Victim
+from monai_robust.evaluation.tables.gallery import write_gallery
+from monai_robust.tasks import Task
+from monai_robust.tasks.tensors import holds_nan
+
+__all__ = ["Pictures", "Shown"]
+
+Key = tuple[str, float]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A batch, what the network was shown of it, and what it made of that."""
+
+    inputs: Tensor
+    perturbed: Tensor
+    targets: Tensor
+    outputs: Any
+    outcomes: dict[str, Tensor]
+    mask: Tensor | None = None
+
+    @classmethod
+    @torch.no_grad()
+    def to(cls, victim: Victim, perturbed: Tensor) -> Shown:
+        """Show a victim's network ``perturbed`` inputs.
+
+        Raises:
+            NotFiniteError: for samples to which the network answers NaN.
+        """
+        outputs = victim.task.forward(victim.network, perturbed, victim.targets)
+        missing = holds_nan(outputs, len(perturbed)).nonzero().flatten().tolist()
+        if missing:
+            raise NotFiniteError("the network's outputs hold NaN", missing).among(victim.sample_ids)
+        outcomes = victim.task.outcomes(outputs, victim.targets)
+        return cls(victim.inputs, perturbed, victim.targets, outputs, outcomes, victim.mask)
+
+
+class Pictures:
+    """Collects a gallery batch by batch.
+
+    Medical readers order axes as (x, y); pictures stand upright with rows first.
+    """
+
+    def __init__(self) -> None:
+        self.pictures: dict[Key, list[np.ndarray]] = {}
+        self.captions: dict[Key, list[dict[str, Any]]] = {}
+        self.masks: dict[Key, list[np.ndarray]] = {}
+        self.truths: dict[Key, list[np.ndarray]] = {}
+
+    def add(self, key: Key, shown: Shown, task: Task, classes: Sequence[str]) -> None:
+        self.pictures.setdefault(key, []).extend(shown.perturbed.mean(dim=1).mT.cpu().numpy())
+        captions = [task.caption(shown.outcomes, index, classes) for index in range(len(shown.inputs))]
+        self.captions.setdefault(key, []).extend(captions)
+        found = task.picture_masks(shown.outputs, shown.targets)
+        if found is not None:
+            self.masks.setdefault(key, []).extend(found[0].mT.cpu().numpy())
+            self.truths.setdefault(key, []).extend(found[1].mT.cpu().numpy())
+
+    def write(self, path: Path) -> None:
+        write_gallery(path, self.pictures, self.captions, self.masks, next(iter(self.truths.values()), None))

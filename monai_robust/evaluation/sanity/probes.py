@@ -1,0 +1,316 @@
+"""A few samples on which an attack is tried in other ways than it was measured: shorter, unlimited, by guessing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_robust.attacks import APGD, FMN, AttackEnsemble, GradientAttack, Square, WindowAttack
+from monai_robust.attacks.criteria import innermost
+from monai_robust.attacks.losses.objective import Objective
+from monai_robust.attacks.masks import checked_mask
+from monai_robust.attacks.threat import Bounds, as_radius, expand
+from monai_robust.evaluation.measure.perturbations import AttackSweep, Victim, seeded
+from monai_robust.tasks import Classification, Segmentation, Task
+from monai_robust.tasks.base import total
+from monai_robust.tasks.tensors import plain
+
+__all__ = ["PROBABILITIES", "Harm", "OutputWatch", "Probe", "limited", "members_of", "single", "unlimited", "unmoved"]
+
+Attack = GradientAttack | WindowAttack
+_SUM = 1e-2  # half precision rounds each of a few classes
+PROBABILITIES = (
+    "The network's outputs look like probabilities (all between 0 and 1, and summing to 1 where there are several "
+    "classes), but the task takes them for logits: predictions of one output, confidences and gradients are wrong. "
+    "Leave out the last sigmoid or softmax."
+)
+_NOTHING = 1e-30  # length of a step that single precision does not notice
+
+
+class OutputWatch:
+    """Whether a network's outputs look like probabilities, where a task takes logits of them.
+
+    They do if all that were seen lie between 0 and 1 and, where there are several classes, sum to 1 over them.
+    """
+
+    def __init__(self) -> None:
+        self.probabilities: bool | None = None
+
+    def see(self, task: Task, outputs: Any, targets: Any) -> None:
+        """Look at the outputs of one more batch; at none any more once the matter is settled."""
+        own = innermost(task)
+        if self.probabilities is False or not isinstance(own, (Classification, Segmentation)):
+            return
+        values = plain(own.prediction(outputs, targets))
+        if not isinstance(values, Tensor) or values.ndim < 2 or not values.numel():
+            return
+        total = values.float().sum(dim=1)
+        within = bool((values >= 0).all()) and bool((values <= 1).all())
+        self.probabilities = within and (values.shape[1] == 1 or bool(((total - 1).abs() < _SUM).all()))
+
+
+@dataclass(frozen=True, eq=False)
+class Harm:
+    """What some points do to a task, (n,) each.
+
+    Attributes:
+        harm: what the attack raises, or the score (an error, or the negative of a merit) where it keeps success.
+        score: the task's score, NaN for a sample without one.
+        won: whether the attack's goal is reached, for classes: another class than the label, or the one aimed at.
+    """
+
+    harm: np.ndarray
+    score: np.ndarray
+    won: np.ndarray
+
+
+class Probe:
+    """A sweep's attack on a few samples.
+
+    Args:
+        sweep: whose attack is probed.
+        victims: batches of samples.
+        radius: at which it is probed, in intensity units of the network's input.
+    """
+
+    def __init__(self, sweep: AttackSweep, victims: Sequence[Victim], radius: float) -> None:
+        self.sweep = sweep
+        self.attack = sweep.attack
+        self.victims = victims
+        self.radius = radius
+        self.single = single(sweep.attack)
+        self.task = victims[0].task
+        self.classes = isinstance(innermost(self.task), Classification)
+        self.by_score = _keeps_success(self.single, self.classes)
+        self.black_box = isinstance(self.single, Square)
+        self.eot = max(getattr(one, "eot", 1) for one in (self.single, *members_of(self.attack)))
+
+    @property
+    def samples(self) -> int:
+        return sum(len(victim.inputs) for victim in self.victims)
+
+    @property
+    def clean(self) -> list[Tensor]:
+        return [victim.inputs for victim in self.victims]
+
+    def points(self, attack: Attack | None = None, radius: float | None = None) -> list[Tensor]:
+        """What the sweep's attack, or another, makes of the samples at the radius, or at another."""
+        eps = self.radius if radius is None else radius
+        return [self._attacked(attack or self.attack, victim, eps) for victim in self.victims]
+
+    def farthest(self) -> list[Tensor]:
+        """What the attack makes of the samples when it may turn each into any other image of its intensities.
+
+        Raises:
+            FloatingPointError: where the network's loss overflows so far out.
+        """
+        attack = unlimited(self.attack)
+        return [self._attacked(attack, victim, self._diameter(victim)) for victim in self.victims]
+
+    def wiped(self) -> list[Tensor]:
+        """The samples without content: every intensity is the mean of its image."""
+        found = []
+        for victim in self.victims:
+            inside = _inside(victim)
+            mean = (victim.inputs * inside).flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)
+            blank = expand(mean, victim.inputs).to(victim.inputs.dtype).expand_as(victim.inputs)
+            found.append(torch.where(inside, blank, victim.inputs))
+        return found
+
+    def harm(self, points: Sequence[Tensor]) -> Harm:
+        """What the points, one batch for each victim, do to the task.
+
+        Raises:
+            FloatingPointError: for outputs whose loss is not finite.
+        """
+        parts = [self._harm(victim, own) for victim, own in zip(self.victims, points, strict=True)]
+        return Harm(*(np.concatenate(own) for own in zip(*parts, strict=True)))
+
+    def gradients(self) -> tuple[int, int, int]:
+        """Of the samples that have a loss: how many, with a gradient of zero, and with one that is not finite."""
+        counted = zero = broken = 0
+        for victim in self.victims:
+            objective, prepared = self._objective(victim)
+            with torch.inference_mode(False), torch.enable_grad():
+                leaf = victim.inputs.detach().clone().requires_grad_(True)
+                outputs = objective.forward(victim.network, leaf, prepared)
+                loss = total(objective.terms(outputs, prepared)).sum()
+                gradient = torch.autograd.grad(loss, leaf, allow_unused=True)[0] if loss.requires_grad else None
+            gradient = (torch.zeros_like(leaf) if gradient is None else gradient) * _inside(victim)
+            has = _has_loss(victim, outputs)
+            finite = gradient.isfinite().flatten(1).all(dim=1)
+            counted += int(has.sum())
+            zero += int((has & (gradient == 0).flatten(1).all(dim=1)).sum())
+            broken += int((has & ~finite).sum())
+        return counted, zero, broken
+
+    @torch.no_grad()
+    def watched(self) -> OutputWatch:
+        """What the outputs for the clean samples look like."""
+        watch = OutputWatch()
+        for victim in self.victims:
+            outputs = victim.task.forward(victim.network, victim.inputs, victim.targets)
+            watch.see(victim.task, outputs, victim.targets)
+        return watch
+
+    @torch.no_grad()
+    def answers(self) -> list[list[Tensor]]:
+        """The tensors in the network's outputs for the clean samples, batch by batch."""
+        return [_leaves(victim.task.forward(victim.network, victim.inputs, victim.targets)) for victim in self.victims]
+
+    def black_box_attack(self, queries: int) -> Attack:
+        """Square, within the same threat."""
+        own = self.single
+        square = Square(
+            queries=queries, norm=own.norm, bounds=own.bounds.bounds, goal=own.goal, mode=own.mode, eot=self.eot
+        )
+        if not isinstance(self.attack, WindowAttack):
+            return square
+        windows = copy.copy(self.attack)
+        windows.attack = square
+        return windows
+
+    def _attacked(self, attack: Attack, victim: Victim, eps: float | Tensor) -> Tensor:
+        starts = [seeded(victim.seed, self.sweep.name, self.radius, sample) for sample in victim.sample_ids]
+        masked = {} if victim.mask is None else {"mask": victim.mask}
+        return attack(victim.network, victim.inputs, victim.targets, eps, task=victim.task, generator=starts, **masked)
+
+    @torch.no_grad()
+    def _harm(self, victim: Victim, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        objective, prepared = self._objective(victim)
+        outputs = objective.forward(victim.network, points, prepared)
+        objective.terms(outputs, prepared)
+        loss = objective.values.double().cpu()
+        if not bool(loss.isfinite().all()):
+            raise FloatingPointError("the loss is NaN or infinite; check loss and network")
+        score = victim.task.outcomes(outputs, victim.targets)["score"].double().cpu()
+        merit = -score if victim.task.higher_is_better else score
+        return (merit if self.by_score else loss).numpy(), score.numpy(), objective.succeeded().cpu().numpy()
+
+    def _objective(self, victim: Victim) -> tuple[Objective, Any]:
+        """What the attack raises, and the targets it leaves or approaches."""
+        loss, goal = getattr(self.single, "loss", None), self.single.goal
+        targets = victim.targets
+        if goal != "untargeted" and not isinstance(self.single, AttackEnsemble):
+            with torch.no_grad():
+                targets = victim.task.aim(victim.task.forward(victim.network, victim.inputs, targets), targets, goal)
+        else:
+            goal = "untargeted"
+        objective = Objective(victim.task, loss, goal)
+        return objective, objective.prepared(victim.inputs, targets)
+
+    def _diameter(self, victim: Victim) -> Tensor:
+        """(B,) the norm of the widest change within the bounds, or within the range of the image itself.
+
+        At least twice the sweep's largest radius, for images that are nearly constant.
+        """
+        inside = _inside(victim)
+        limits = self.attack.bounds.limits(victim.inputs, inside) or Bounds("per_image").limits(victim.inputs, inside)
+        assert limits is not None  # the range of an image always exists
+        span = (limits[1] - limits[0]).expand(len(victim.inputs), *victim.inputs.shape[1:]) * inside
+        widest = self.attack.norm.size(span)
+        return torch.maximum(widest, as_radius(2 * max(self.sweep.severities), len(widest), widest.device))
+
+
+def members_of(attack: Attack) -> tuple[GradientAttack, ...]:
+    """The attacks that an ensemble is made of; of any other attack itself."""
+    own = single(attack)
+    return tuple(own.members) if isinstance(own, AttackEnsemble) else (own,)
+
+
+def single(attack: Attack) -> GradientAttack:
+    """The attack itself; of an attack on windows that on each window."""
+    return attack.attack if isinstance(attack, WindowAttack) else attack
+
+
+def limited(attack: Attack, steps: Callable[[int], int]) -> Attack:
+    """The attack with another number of steps, ``steps(its own)``."""
+    return _changed(attack, lambda one: _set_steps(one, steps(one.steps)))
+
+
+def unmoved(attack: Attack) -> Attack:
+    """The attack with no more than its random start; of an ensemble only members that start so and follow gradients."""
+    return _changed(attack, _stay, lambda one: bool(one.random_start) and not isinstance(one, Square))
+
+
+def unlimited(attack: Attack) -> Attack:
+    """The attack as it can be used at any radius: its steps in proportion to it, from the image itself, since a random
+    start so far out would be no image."""
+    return _changed(attack, _free)
+
+
+def _changed(
+    attack: Attack,
+    change: Callable[[GradientAttack], None],
+    kept: Callable[[GradientAttack], bool] = lambda member: True,
+) -> Attack:
+    """A copy whose own attack, members (those ``kept``) or windows are changed; the one given is left alone."""
+    copied = copy.copy(attack)
+    if isinstance(copied, WindowAttack):
+        inner = _changed(copied.attack, change, kept)
+        assert isinstance(inner, GradientAttack)
+        copied.attack = inner
+    elif isinstance(copied, AttackEnsemble):
+        copied.members = tuple(_changed(one, change) for one in copied.members if kept(one))  # type: ignore[misc]
+    else:
+        change(copied)
+    return copied
+
+
+def _set_steps(attack: GradientAttack, steps: int) -> None:
+    attack.steps = steps
+    if isinstance(attack, Square):
+        attack.queries = steps
+
+
+def _stay(attack: GradientAttack) -> None:
+    _set_steps(attack, 1)
+    attack.step_size = _NOTHING
+
+
+def _keeps_success(attack: GradientAttack, classes: bool) -> bool:
+    """Whether an attack looks for a success or a bad score, and so not for the highest of its loss."""
+    if isinstance(attack, (AttackEnsemble, FMN)) or getattr(attack, "keep", "") == "score":
+        return True
+    return bool(getattr(attack, "stop_at_success", False)) if classes else getattr(attack, "loss", None) is not None
+
+
+def _free(attack: GradientAttack) -> None:
+    attack.step_size = None
+    if isinstance(attack, APGD):
+        attack.restarts = 1
+    if not isinstance(attack, Square):
+        attack.random_start = False
+
+
+def _inside(victim: Victim) -> Tensor:
+    """(B, C, *spatial) bool, true where there is image."""
+    if victim.mask is None:
+        return torch.ones_like(victim.inputs, dtype=torch.bool)
+    return checked_mask(victim.mask, victim.inputs)
+
+
+@torch.no_grad()
+def _has_loss(victim: Victim, outputs: Any) -> Tensor:
+    """(B,) bool, whether a sample has any loss: one without a visible landmark has none."""
+    names = victim.task.terms(outputs, victim.targets)
+    defined = victim.task.defined(outputs, victim.targets)
+    size, device = len(victim.inputs), victim.inputs.device
+    everywhere = torch.ones(size, dtype=torch.bool, device=device)
+    return torch.stack([defined.get(name, everywhere).to(device) for name in names]).any(dim=0)
+
+
+def _leaves(outputs: Any) -> list[Tensor]:
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    if isinstance(outputs, dict):
+        return [leaf for value in outputs.values() for leaf in _leaves(value)]
+    if isinstance(outputs, (list, tuple)):
+        return [leaf for value in outputs for leaf in _leaves(value)]
+    return []

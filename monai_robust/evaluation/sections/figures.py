@@ -1,0 +1,382 @@
+"""Figures, each drawn from tables alone: frames of :mod:`monai_robust.evaluation.statistics`, outcomes, a gallery."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.sections.drawing import MARKERS, WIDTH, legend, legend_label, norm_axis, run_colour, styled
+from monai_robust.evaluation.sections.parts import NORMS, listed, number, perturbation_label
+from monai_robust.evaluation.tables.gallery import Caption, Gallery, spread
+from monai_robust.evaluation.tables.outcomes import CLEAN
+
+__all__ = [
+    "contrast_density",
+    "gallery_figure",
+    "grouped_bars",
+    "margins_over_epochs",
+    "reliability_diagram",
+    "score_over_severity",
+    "score_versus_radius",
+]
+
+# perturbations get other colours than runs, so that neither is taken for the other
+SHIFT_COLOURS = ("#44546A", "#E69F00", "#8FC5E8", "#B7A5CF")
+SEVERITIES = {
+    "gaussian": "variance",
+    "speckle": "variance",
+    "salt_and_pepper": "share of pixels",
+    "contrast_high": "factor",
+    "contrast_low": "factor",
+}
+ROUND = np.array([1, 2, 3, 5])
+# outlines must be seen on any grey
+OUTLINES = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
+CAPTION_WIDTH = 24
+CAPTION_LINES = 6
+
+
+@styled
+def score_versus_radius(
+    replicated: pd.DataFrame, attack: str, *, score: str = "accuracy", percent: bool = True, bounded: bool = True
+) -> Figure:
+    """Score over the radius of an attack, a line for each name, radius 0 being the clean inputs.
+
+    The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 2a: the shade is one standard deviation over replicates.
+
+    Args:
+        replicated: :func:`~monai_robust.evaluation.statistics.summary.over_replicates` of the summary by severity.
+        attack: the perturbation's name.
+        score: what the score is called.
+        percent: write it in percent.
+        bounded: whether it lies in [0, 1], which the axis then shows, or is an error without an upper end.
+    """
+    whole = replicated[replicated["group"] == ""]
+    block = _rows(whole, attack)
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for index, (name, rows) in enumerate(block.groupby("name", sort=False)):
+        clean = whole[(whole["name"] == name) & (whole["perturbation"] == CLEAN)]
+        _line(axes, pd.concat([clean, rows]).sort_values("severity"), str(name), index)
+    norm = block["norm"].iloc[0]
+    axes.set_xlabel(f"radius of the attack, {NORMS.get(norm, norm)} norm, in units of the network's input")
+    axes.set_ylabel(f"{score} under {perturbation_label(attack)}")
+    axes.set_xlim(left=0)
+    _score_range(axes, percent, bounded)
+    norm_axis(axes, float((block["radius_percent"] / block["severity"]).mean()))
+    legend(figure, axes)
+    return figure
+
+
+@styled
+def score_over_severity(
+    replicated: pd.DataFrame,
+    perturbations: Sequence[str],
+    *,
+    score: str = "accuracy",
+    percent: bool = True,
+    bounded: bool = True,
+) -> Figure:
+    """Score over the severity of corruptions, a panel for each; a dashed line is the clean score.
+
+    Args:
+        replicated: :func:`~monai_robust.evaluation.statistics.summary.over_replicates` of the summary by severity.
+        perturbations: names of corruptions.
+        score: what the score is called.
+        percent: write it in percent.
+        bounded: whether it lies in [0, 1], which the axis then shows, or is an error without an upper end.
+    """
+    whole = replicated[replicated["group"] == ""]
+    columns = min(len(perturbations), 3)
+    figure, panels = _panels(len(perturbations), columns, 2.9)
+    for axes, name in zip(panels, perturbations, strict=True):
+        for index, (run, rows) in enumerate(_rows(whole, name).groupby("name", sort=False)):
+            _line(axes, rows.sort_values("severity"), str(run), index)
+            clean = whole[(whole["name"] == run) & (whole["perturbation"] == CLEAN)]["score"].iloc[0]
+            axes.axhline(clean, color=run_colour(index), linestyle=(0, (4, 3)), linewidth=0.9)
+        axes.set_title(perturbation_label(name))
+        axes.set_xlabel(SEVERITIES.get(name, "severity"))
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        _score_range(axes, percent, bounded)
+    for axes in panels[::columns]:
+        axes.set_ylabel(score)
+    legend(figure, panels[0])
+    return figure
+
+
+@styled
+def grouped_bars(averaged: pd.DataFrame, metric: str, perturbations: Sequence[str], *, label: str) -> Figure:
+    """Bars of a metric for clean and shifted inputs, a group for each name.
+
+    The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 2b: error bars are one standard deviation over replicates.
+
+    Args:
+        averaged: :func:`~monai_robust.evaluation.statistics.summary.over_replicates` of the means over severities.
+        metric: its column.
+        perturbations: one bar of each group.
+        label: the metric with its unit, for the axis.
+    """
+    whole = averaged[averaged["group"] == ""]
+    names = list(dict.fromkeys(whole["name"]))
+    width = 0.8 / len(perturbations)
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for index, perturbation in enumerate(perturbations):
+        rows = _rows(whole, perturbation).set_index("name").loc[names]
+        places = np.arange(len(names)) + (index - (len(perturbations) - 1) / 2) * width
+        heights, spread = rows[metric].to_numpy(), rows[f"{metric}_std"].to_numpy()
+        colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
+        axes.bar(places, heights, 0.92 * width, color=colour, label=legend_label(perturbation_label(perturbation)))
+        if not np.isnan(spread).all():
+            axes.errorbar(places, heights, spread, fmt="none", ecolor="#222222", elinewidth=1, capsize=3)
+        for place, height, above in zip(places, heights, heights + np.nan_to_num(spread), strict=True):
+            axes.annotate(f"{height:.2f}", (place, above), (0, 3), textcoords="offset points", ha="center", size=8.5)
+    axes.margins(y=0.1)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.55, max(len(names), 2) - 0.45)
+    axes.grid(axis="x", visible=False)
+    axes.set_ylabel(label)
+    legend(figure, axes)
+    return figure
+
+
+@styled
+def reliability_diagram(bins: pd.DataFrame) -> Figure:
+    """How often predictions came true against how confident they were, a panel for each name.
+
+    Args:
+        bins: ``name, confidence`` (mean of the bin), ``accuracy, samples`` (their number); empty bins left out.
+    """
+    names = list(dict.fromkeys(bins["name"]))
+    figure, panels = _panels(len(names), min(len(names), 3), 2.7, share=True)
+    for index, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        rows = bins[bins["name"] == name].sort_values("confidence")
+        axes.plot([0, 1], [0, 1], color="#7F7F7F", linestyle=(0, (4, 3)), linewidth=1, label="_perfect")
+        axes.plot(rows["confidence"], rows["accuracy"], color=run_colour(index), label=legend_label(str(name)))
+        area = 12 + 150 * rows["samples"] / rows["samples"].sum()
+        axes.scatter(rows["confidence"], rows["accuracy"], s=area, color=run_colour(index), zorder=3)
+        axes.set(title=name, xlim=(0, 1.02), ylim=(-0.02, 1.04), aspect="equal", xlabel="confidence")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+            axis.set_ticks([0, 0.5, 1])
+    panels[0].set_ylabel("came true")
+    return figure
+
+
+@styled
+def contrast_density(outcomes: pd.DataFrame) -> Figure:
+    """Density of the contrast of the inputs in every domain: clean, high contrast, low contrast.
+
+    The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 1. Contrast is the standard deviation of an input's
+    intensities; the densities are Gaussian kernel estimates with Silverman's bandwidth.
+
+    Args:
+        outcomes: an outcomes table.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    chosen = outcomes[outcomes["perturbation"].isin([CLEAN, "contrast_high", "contrast_low"])]
+    for index, ((name, severity), rows) in enumerate(chosen.groupby(["perturbation", "severity"], sort=False)):
+        label = perturbation_label(str(name)) + ("" if name == CLEAN else f" × {severity:g}")
+        colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
+        places, density = _density(rows["contrast"].dropna().to_numpy())
+        axes.plot(places, density, color=colour, label=legend_label(label))
+        axes.fill_between(places, density, color=colour, alpha=0.2, linewidth=0)
+    axes.set_xlabel("contrast of an image (standard deviation of its intensities, units of the network's input)")
+    axes.set_ylabel("density")
+    axes.set_ylim(bottom=0)
+    axes.set_yticks([])
+    legend(figure, axes)
+    return figure
+
+
+@styled
+def margins_over_epochs(margins: pd.DataFrame) -> Figure:
+    """Margins of adaptive training over its epochs: the median of each run, and a band from the 10th to the 90th
+    percentile; runs of one name share a colour.
+
+    Args:
+        margins: ``run, name, epoch, p10, p50, p90``, margins in intensity units of the network's input.
+    """
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    names = list(dict.fromkeys(margins["name"]))
+    for (name, run), rows in margins.groupby(["name", "run"], sort=False):
+        rows = rows.sort_values("epoch")
+        colour = run_colour(names.index(name))
+        label = legend_label(str(name)) if run == margins.loc[margins["name"] == name, "run"].iloc[0] else None
+        axes.plot(rows["epoch"], rows["p50"], color=colour, label=label, marker="o", markersize=3)
+        axes.fill_between(rows["epoch"], rows["p10"], rows["p90"], color=colour, alpha=0.18, linewidth=0)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("margin, in units of the network's input")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(figure, axes)
+    return figure
+
+
+@styled
+def gallery_figure(gallery: Gallery, attack: str | None = None, nearest: Collection[str] = ()) -> Figure:
+    """Samples clean, under attack and corrupted, a row each; the perturbation is amplified by the factor it names.
+
+    Of many samples :data:`~monai_robust.evaluation.tables.gallery.MOST` are drawn, evenly spread over the gallery.
+
+    All pictures of a row share the grey window of its clean picture. The perturbation is drawn around mid-grey, which
+    is no change. Where there are label maps, the outlines of the classes are drawn, true ones dashed.
+
+    Args:
+        gallery: pictures and captions.
+        attack: the key of the attack that is shown with its perturbation, such as ``pgd_l2@2.0``, if any.
+        nearest: names of the perturbations whose severity is the largest radius that was looked at.
+
+    Raises:
+        BadInputError: if the gallery has no such key.
+    """
+    if attack is not None and attack not in gallery.pictures:
+        raise BadInputError(f"the gallery has no pictures {attack!r}; it has {', '.join(gallery.pictures)}")
+    gallery = spread(gallery)
+    others = [key for key in gallery.pictures if key not in (CLEAN, attack)]
+    columns = [CLEAN, *(["perturbation", attack] if attack else []), *others[:2]]
+    clean = gallery.pictures[CLEAN]
+    figure = Figure(figsize=(1.9 * len(columns), 2.25 * len(clean)), layout="constrained")
+    for row, image in enumerate(clean):
+        for place, key in enumerate(columns):
+            axes = figure.add_subplot(len(clean), len(columns), row * len(columns) + place + 1)
+            _show(axes, image, gallery, str(key), attack, row)
+            if row == 0:
+                axes.set_title(_picture_title(str(key), nearest), fontsize=9.5)
+            if gallery.truth is not None and key in gallery.masks:
+                _outlines(axes, gallery.masks[key][row], "solid")
+                _outlines(axes, gallery.truth[row], (0, (2, 1.5)))
+    if gallery.truth is not None:
+        styles: Any = {"predicted": "solid", "true": "dashed"}
+        handles = [Line2D([], [], color="#5B6570", linestyle=style, label=label) for label, style in styles.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _outlines(axes: Axes, labels: NDArray[np.uint8], style: Any) -> None:
+    """The outline of every foreground class of a label map (H, W)."""
+    for index in np.unique(labels[labels > 0]):
+        area = np.pad(labels == index, 1).astype(float)  # padded, so that an outline closes at the picture's edge
+        places = [np.arange(-1, length + 1) for length in labels.shape]
+        colour = OUTLINES[(int(index) - 1) % len(OUTLINES)]
+        axes.contour(places[1], places[0], area, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.1)
+    axes.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
+
+
+def _show(axes: Axes, clean: NDArray[np.float32], gallery: Gallery, key: str, attack: str | None, row: int) -> None:
+    low, high = float(clean.min()), float(clean.max())
+    if key == "perturbation" and attack:
+        change = gallery.pictures[attack][row].astype(np.float64) - clean
+        factor = amplification(change, high - low)
+        picture, caption = (low + high) / 2 + factor * change, f"the change,\namplified × {factor:g}"
+    else:
+        picture, one = gallery.pictures[key][row], gallery.captions[key][row]
+        caption = _caption(one) if gallery.truth is None else _mask_caption(one, key)
+    axes.imshow(picture, cmap="gray", vmin=low, vmax=high if high > low else low + 1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(caption, fontsize=8.5)
+
+
+def amplification(change: NDArray[np.float64], window: float) -> float:
+    """A round factor that spreads a perturbation over about a third of the grey window to either side of its middle."""
+    size = float(np.quantile(np.abs(change), 0.995))
+    if size == 0 or window <= 0:
+        return 1.0
+    wanted = max(window / 3 / size, 1.0)
+    power = 10.0 ** math.floor(math.log10(wanted))
+    return float(ROUND[wanted / power * (1 + 1e-9) >= ROUND].max() * power)
+
+
+def _picture_title(key: str, nearest: Collection[str]) -> str:
+    if key == "perturbation":
+        return "Perturbation"
+    name, _, severity = key.partition("@")
+    if not severity:
+        return perturbation_label(name)
+    what = "within radius" if name in nearest else SEVERITIES.get(name, "radius")
+    return f"{perturbation_label(name)}\n{what} {number(float(severity))}"
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 2 * CAPTION_WIDTH, placeholder=" ...") if len(text) > 2 * CAPTION_WIDTH else text
+
+
+def _caption(caption: Caption) -> str:
+    verdict = "" if caption.prediction == caption.label else " (wrong)"
+    sure = "" if caption.confidence is None else f", {100 * caption.confidence:.0f} %"
+    return f"is {_short(caption.label)}\nsaid {_short(caption.prediction)}{sure}{verdict}"
+
+
+def _mask_caption(caption: Caption, key: str) -> str:
+    truth = textwrap.wrap(caption.label, CAPTION_WIDTH, max_lines=CAPTION_LINES) if key == CLEAN else []
+    return "\n".join([*truth, _short(caption.prediction)])
+
+
+def _rows(summary: pd.DataFrame, perturbation: str) -> pd.DataFrame:
+    found = summary[summary["perturbation"] == perturbation]
+    if found.empty:
+        known = listed([str(name) for name in dict.fromkeys(summary["perturbation"])])
+        raise BadInputError(f"the tables hold no perturbation {perturbation!r}; they hold {known}")
+    return found
+
+
+def _line(axes: Axes, rows: pd.DataFrame, name: str, index: int) -> None:
+    severity, score = rows["severity"].to_numpy(), rows["score"].to_numpy()
+    spread = rows["score_std"].to_numpy()
+    axes.plot(
+        severity,
+        score,
+        color=run_colour(index),
+        marker=MARKERS[index % len(MARKERS)],
+        label=legend_label(name),
+        clip_on=False,
+    )
+    if not np.isnan(spread).all():
+        low, high = np.clip([score - spread, score + spread], 0, None)
+        axes.fill_between(severity, low, high, color=run_colour(index), alpha=0.18, linewidth=0)
+
+
+def _score_range(axes: Axes, percent: bool, bounded: bool) -> None:
+    if bounded:
+        axes.set_ylim(0, 1)
+    else:
+        axes.set_ylim(bottom=0, auto=None)  # panels share the axis, and the next may go beyond this one
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+
+
+def _panels(count: int, columns: int, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(max(WIDTH * columns / 3, 3.4), height * rows), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr,call-arg]
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=share).ravel()
+    for spare in grid[count:]:
+        spare.set_axis_off()
+    return figure, list(grid[:count])
+
+
+def _density(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A Gaussian kernel density estimate with Silverman's bandwidth."""
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    quartiles = np.subtract(*np.quantile(values, [0.75, 0.25])) / 1.34
+    scale = min(part for part in (spread, quartiles, math.inf) if part > 0)
+    bandwidth = 0.9 * (scale if math.isfinite(scale) else 0.01) * len(values) ** -0.2
+    places = np.linspace(values.min() - 3 * bandwidth, values.max() + 3 * bandwidth, 256)
+    kernels = np.exp(-0.5 * ((places[:, None] - values) / bandwidth) ** 2)
+    return places, kernels.mean(axis=1) / (bandwidth * math.sqrt(2 * math.pi))

@@ -1,0 +1,174 @@
+"""What a report is made of: sections with tables and pictures, and how a number is written in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+__all__ = [
+    "RADIUS",
+    "Measure",
+    "Picture",
+    "ReportTable",
+    "Section",
+    "listed",
+    "measured",
+    "number",
+    "perturbation_label",
+]
+
+LABELS = {
+    "clean": "Clean",
+    "gaussian": "Gaussian",
+    "salt_and_pepper": "S&P",
+    "speckle": "Speckle",
+    "contrast_high": "High contrast",
+    "contrast_low": "Low contrast",
+}
+ATTACKS = {
+    "fgsm": "FGSM",
+    "bim": "BIM",
+    "ifgsm": "IFGSM",
+    "pgd": "PGD",
+    "apgd": "APGD",
+    "square": "Square",
+    "strong": "Strong attack",
+    "nearest": "Nearest change",
+}
+NORMS = {"l2": "L2", "linf": "L∞"}
+MISSING = "–"
+RADIUS = (
+    "the size of a change to an image, by its length (L2 norm) unless said otherwise: under an attack the largest that "
+    "is allowed, of a search for the nearest change the smallest that was found; in brackets in percent of the length "
+    "of an average image."
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number with its spread over replicates or, for a single run, its interval; NaN where there is none."""
+
+    mean: float
+    std: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    def text(self, scale: float = 1.0, digits: int = 1) -> tuple[str, str]:
+        """The number, with its spread such as ``92.3 ± 1.1``, and its interval such as ``88.1 to 95.4``, "" if none."""
+        if math.isnan(self.mean):
+            return MISSING, ""
+        mean = f"{scale * self.mean:.{digits}f}"
+        if not math.isnan(self.std):
+            return f"{mean} ± {scale * self.std:.{digits}f}", ""
+        if math.isnan(self.low):
+            return mean, ""
+        return mean, f"{scale * self.low:.{digits}f} to {scale * self.high:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table of measures.
+
+    Attributes:
+        name: the stem of its CSV file.
+        title: what it shows.
+        stub: headers of the leading columns.
+        headers: headers of the columns of measures, with units.
+        rows: for each row its leading cells and its measures (a text stands for itself).
+        scale: what measures are multiplied with, 100 for percent.
+        digits: decimals, of all columns or of each.
+        note: what a reader must know.
+    """
+
+    name: str
+    title: str
+    stub: Sequence[str]
+    headers: Sequence[str]
+    rows: Sequence[tuple[Sequence[str], Sequence[Measure | str]]]
+    scale: float = 1.0
+    digits: int | Sequence[int] = 1
+    note: str = ""
+
+    def cells(self) -> list[tuple[Sequence[str], list[tuple[str, str]]]]:
+        """The rows as texts, each measure as a number and its interval."""
+        digits = [self.digits] * len(self.headers) if isinstance(self.digits, int) else self.digits
+        return [(stub, [self._text(*cell) for cell in zip(values, digits, strict=True)]) for stub, values in self.rows]
+
+    def frame(self) -> pd.DataFrame:
+        """The table as numbers, in the units of its headers, with the columns of spreads and intervals that exist."""
+        columns: dict[str, Sequence[object]] = {
+            name: [stub[place] for stub, _ in self.rows] for place, name in enumerate(self.stub)
+        }
+        for place, header in enumerate(self.headers):
+            columns |= self._columns(header, [values[place] for _, values in self.rows])
+        return pd.DataFrame(columns)
+
+    def _text(self, value: Measure | str, digits: int) -> tuple[str, str]:
+        return (value, "") if isinstance(value, str) else value.text(self.scale, digits)
+
+    def _columns(self, header: str, values: Sequence[Measure | str]) -> dict[str, Sequence[object]]:
+        if all(isinstance(value, str) for value in values):
+            return {header: values}
+        measures = [Measure(math.nan) if isinstance(value, str) else value for value in values]
+        parts = {
+            header: [one.mean for one in measures],
+            f"{header}, standard deviation": [one.std for one in measures],
+            f"{header}, 95 % low": [one.low for one in measures],
+            f"{header}, 95 % high": [one.high for one in measures],
+        }
+        columns: dict[str, Sequence[object]] = {
+            name: [self.scale * number for number in numbers]
+            for name, numbers in parts.items()
+            if name == header or not all(map(math.isnan, numbers))
+        }
+        texts = zip(values, columns[header], strict=True)
+        return columns | {header: [value if isinstance(value, str) else one for value, one in texts]}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, what it says in words for who cannot see it, and its caption."""
+
+    figure: Figure
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it; ``points`` are sentences, each with a mark such as ``warning``."""
+
+    title: str
+    text: str = ""
+    tables: Sequence[ReportTable] = field(default_factory=list)
+    pictures: Sequence[Picture] = field(default_factory=list)
+    points: Sequence[tuple[str, str]] = field(default_factory=list)
+
+
+def measured(row: Any, column: str) -> Measure:
+    """The measure in a row of ``over_replicates`` (:mod:`monai_robust.evaluation.statistics`), scores with interval."""
+    ends = (row["score_low"], row["score_high"]) if column == "score" else (math.nan, math.nan)
+    return Measure(row[column], row[f"{column}_std"], *ends)
+
+
+def perturbation_label(name: str) -> str:
+    """What people call a perturbation: ``pgd_l2`` is PGD (L2)."""
+    attack, _, norm = name.rpartition("_")
+    if attack in ATTACKS and norm in NORMS:
+        return f"{ATTACKS[attack]} ({NORMS[norm]})"
+    return LABELS.get(name, name)
+
+
+def number(value: float) -> str:
+    """Three significant digits, without trailing zeros or an exponent where none is needed."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

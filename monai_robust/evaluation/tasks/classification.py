@@ -1,0 +1,312 @@
+"""What a report says about classifiers: their statistics, tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.measure.perturbations import SEARCHED
+from monai_robust.evaluation.sections.comparisons import (
+    PERCENT,
+    ScoreStyle,
+    breaking_table,
+    by_name,
+    common_frames,
+    falls,
+    names_of,
+    of_kind,
+    radius_pictures,
+    radius_table,
+    scaled,
+    severities_of,
+    severity_picture,
+    undertrained,
+    whole,
+)
+from monai_robust.evaluation.sections.figures import contrast_density, grouped_bars, reliability_diagram
+from monai_robust.evaluation.sections.parts import (
+    RADIUS,
+    Picture,
+    ReportTable,
+    Section,
+    listed,
+    measured,
+    perturbation_label,
+)
+from monai_robust.evaluation.tables.outcomes import CLEAN
+from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.metrics import (
+    brier_score,
+    expected_calibration_error,
+    predictive_entropy,
+    reliability_bins,
+    rms_calibration_error,
+)
+
+__all__ = ["ClassificationReading"]
+
+ACCURACY = ScoreStyle("accuracy", "Accuracy in percent", 100.0, 1, "accuracy", percent=True)
+BINS = 15
+PILOT_ACCURACY = 0.80
+SHIFTS = ("contrast_high", "contrast_low")
+CALIBRATION = "RMS calibration error [%] (top label, debiased, 15 equal-mass bins)"
+ECE = "Expected calibration error [%] (15 equal-width bins)"
+ENTROPY = "Entropy [nats]"
+GLOSSARY = {
+    "Accuracy": "the share of images whose most probable class is the true one.",
+    "Accuracy under attack": "the same after every image was changed, within the stated radius, in a way "
+    "sought to mislead this very network; it tells how the network fails in the worst case, not how often that occurs.",
+    "Radius": RADIUS,
+    "Brier score": "the mean squared distance between the predicted probabilities and the truth; 0 is perfect. The "
+    "multi-class form adds up all classes, from 0 to 2; the binary form looks at the second of two classes, from 0 to "
+    "1, and is half of the other.",
+    "Calibration error": "how far the confidence of a prediction is from how often such predictions are right: with an "
+    "error of 5 %, a network that says 90 % is right in about 85 or 95 % of such cases.",
+    "Entropy": "how undecided the predicted probabilities are: 0 for certainty, and the logarithm of the number of "
+    "classes for a guess; a low value is good only if the predictions are right.",
+    "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
+    "only, a 95 % interval, such as 88.1 to 95.4, from drawing patients anew: it tells of their choice alone.",
+}
+
+
+class ClassificationReading:
+    """Reads runs of single-label classification: columns ``label, prediction, probability_0 ..., score``."""
+
+    task = "classification"
+    searched = "score"
+    glossary: Mapping[str, str] = GLOSSARY
+
+    def check(self, run: Run) -> None:
+        """Refuse a table that is no classifier's or contradicts itself.
+
+        Raises:
+            BadInputError: naming the file and the column.
+        """
+        path, table, classes = run.folder / OUTCOMES, run.outcomes, len(run.classes)
+        if classes < 2:
+            raise BadInputError(f"{run.folder / 'run.json'} must list two or more classes, it lists {classes}")
+        columns = ["label", "prediction", *_probability_columns(run)]
+        missing = [name for name in columns if name not in table]
+        if missing or f"probability_{classes}" in table:
+            raise BadInputError(
+                f"{path} must have the columns {', '.join(columns)} for its {classes} classes, it has "
+                f"{', '.join(table.columns)}"
+            )
+        for name in ("label", "prediction"):
+            if table[name].dtype.kind != "i" or not table[name].between(0, classes - 1).all():
+                raise BadInputError(f"{path}: {name} must be a class index from 0 to {classes - 1} in every row")
+        for name in _probability_columns(run):
+            if table[name].dtype.kind not in "if" or not np.isfinite(table[name]).all():
+                raise BadInputError(f"{path}: {name} must be a finite number in every row")
+        shares = table[_probability_columns(run)].to_numpy(dtype=float)
+        if (shares < -1e-4).any() or (abs(shares.sum(axis=1) - 1) > 1e-3).any():
+            raise BadInputError(f"{path}: probabilities must be from 0 to 1, and their sum 1, in every row")
+        if ((table["label"] == table["prediction"]).astype(float) != table["score"]).any():
+            raise BadInputError(
+                f"{path} contradicts itself: score must be 1 where prediction is label, and 0 elsewhere"
+            )
+
+    def statistics(self, run: Run, rows: pd.DataFrame) -> dict[str, float]:
+        """Numbers about some rows of a table.
+
+        Returns:
+            ``accuracy``; ``brier_multiclass`` and, of two classes, ``brier_binary``; ``rms_calibration_error`` (top
+            label, debiased, 15 equal-mass bins); ``expected_calibration_error`` (15 equal-width bins); ``entropy``
+            (mean, nats). All but accuracy are NaN for an attack whose radii were searched: its probabilities are those
+            of the nearest success, and no attack's worst.
+        """
+        accuracy = float((rows["label"] == rows["prediction"]).mean())
+        measured = _of_probabilities(run, rows)
+        searched = _searched(run) & set(rows["perturbation"])
+        return {"accuracy": accuracy, **(dict.fromkeys(measured, math.nan) if searched else measured)}
+
+    def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
+        """Every frame a report is made from, by name."""
+        return {**common_frames(runs, self.statistics), "reliability": self.reliability(runs)}
+
+    def reliability(self, runs: Sequence[Run]) -> pd.DataFrame:
+        """Bins of a reliability diagram of the clean inputs, samples of replicates put together: ``name, confidence,
+        accuracy, samples``; 15 equal-width bins, empty ones left out."""
+        frames = []
+        for name in names_of(runs):
+            arrays = [_arrays(run, run.clean) for run in runs if run.name == name]
+            found = reliability_bins(
+                np.concatenate([probabilities for probabilities, _ in arrays]),
+                np.concatenate([labels for _, labels in arrays]),
+                bins=BINS,
+            )
+            columns = {"confidence": found.confidence, "accuracy": found.accuracy, "samples": found.samples}
+            frames.append(pd.DataFrame({"name": name, **columns}))
+        bins = pd.concat(frames, ignore_index=True)
+        return bins[bins["samples"] > 0].reset_index(drop=True)
+
+    def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
+        """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
+        worst = undertrained(runs, frames["means_over_severities"], ("erm",), "accuracy", PILOT_ACCURACY)
+        if worst is None:
+            return ""
+        return (
+            f"“{worst['name']}”, trained in the usual way (ERM), is right in only {100 * worst['accuracy']:.1f} % of "
+            f"the clean images, less than {100 * PILOT_ACCURACY:.0f} %; the robustness of an undertrained network says "
+            "little"
+        )
+
+    def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
+        """The result in one sentence about clean images and one about each attack."""
+        clean = whole(frames["means_over_severities"], CLEAN)
+        parts = [f"“{row['name']}” is right in {100 * row['accuracy']:.1f}{PERCENT}" for _, row in clean.iterrows()]
+        return [f"On clean images {listed(parts)}.", *falls(frames["breaking_radii"], ACCURACY)]
+
+    def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
+        """Everything between the headline and the gallery."""
+        found = [
+            _accuracy_section(runs, frames),
+            _attack_section(runs, frames),
+            _noise_section(runs, frames),
+            _shift_section(runs, frames),
+            _calibration_section(frames),
+            *(_group_section(runs, frames, group) for group in runs[0].groups),
+        ]
+        return [section for section in found if section.tables or section.pictures]
+
+
+def _accuracy_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    attacks, corruptions = of_kind(runs, "attack"), of_kind(runs, "corruption")
+    headers = {CLEAN: "Clean"}
+    headers |= {
+        name: "Adversarial" if len(attacks) == 1 else f"Adversarial, {perturbation_label(name)}" for name in attacks
+    }
+    headers |= {name: perturbation_label(name) for name in corruptions}
+    ranges = [f"{perturbation_label(name)}: {severities_of(runs, name)}" for name in (*attacks, *corruptions)]
+    note = f"Means over the radii or severities that were evaluated ({'; '.join(ranges)})." if ranges else ""
+    note = " ".join(part for part in (note, _search_note(runs)) if part)
+    means = frames["means_over_severities"]
+    table = by_name(means, "score", headers, "table_accuracy", ACCURACY.title, 100.0, 1, note=note)
+    return Section("Accuracy", "", [table])
+
+
+def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    replicated = frames["summary"]
+    tables = [radius_table(replicated, attack, ACCURACY) for attack in of_kind(runs, "attack")]
+    if tables:
+        tables.append(breaking_table(frames["breaking_radii"], ACCURACY))
+    text = " ".join(
+        part for part in ("How far an image must be changed before the network fails.", _search_note(runs)) if part
+    )
+    return Section("Attacks", text, tables, radius_pictures(runs, replicated, ACCURACY))
+
+
+def _noise_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    names = [name for name in of_kind(runs, "corruption") if name not in SHIFTS]
+    return Section("Noise", "", [], [severity_picture(frames["summary"], names, "noise", ACCURACY)] if names else [])
+
+
+def _shift_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    means = frames["means_over_severities"]
+    shifts = [name for name in of_kind(runs, "corruption") if name in SHIFTS]
+    headers = {name: perturbation_label(name) for name in (CLEAN, *shifts)}
+    forms = {"brier_multiclass": "multi-class form, 0 to 2", "brier_binary": "binary form, 0 to 1"}
+    tables = [
+        by_name(means, column, headers, f"table_{column}", f"Brier score, {form} (lower is better)", 1.0, 3)
+        for column, form in forms.items()
+        if column in means
+    ]
+    label = "Brier score, multi-class form"
+    bars = grouped_bars(means, "brier_multiclass", list(headers), label=label)
+    parts = [
+        f"{row['name']} {perturbation_label(row['perturbation'])} {row['brier_multiclass']:.2f}"
+        for name in headers
+        for _, row in whole(means, name).iterrows()
+    ]
+    spread = " Error bars: one standard deviation over runs." if (means["n_runs"] > 1).any() else ""
+    pictures = [Picture(bars, f"Bars: {label}: {listed(parts)}.", f"Lower is better.{spread}")]
+    if shifts:
+        alt = f"Density curves of the contrast of the images: {listed([text.lower() for text in headers.values()])}."
+        caption = "How far the shifted images are from the clean ones: the contrast of every test image, as shown."
+        pictures.append(Picture(contrast_density(runs[0].outcomes), alt, caption))
+    text = "Images with more or less contrast than those the network was trained on." if shifts else ""
+    return Section("Probabilities and shifts of contrast", text, tables, pictures)
+
+
+def _calibration_section(frames: Mapping[str, pd.DataFrame]) -> Section:
+    clean = whole(frames["means_over_severities"], CLEAN)
+    rows = [
+        (
+            [str(row["name"])],
+            [
+                scaled(measured(row, "rms_calibration_error"), 100),
+                scaled(measured(row, "expected_calibration_error"), 100),
+                measured(row, "entropy"),
+            ],
+        )
+        for _, row in clean.iterrows()
+    ]
+    title = "Calibration and entropy on clean images"
+    table = ReportTable("table_calibration", title, ["Run"], [CALIBRATION, ECE, ENTROPY], rows, 1.0, 2)
+    alt = "Reliability diagram: share of predictions that came true over the confidence they were made with."
+    caption = (
+        "Clean images, 15 bins of equal width, the samples of all runs of a name put together; larger dots hold more "
+        "samples. On the dashed line confidence is right; below it the network is too sure."
+    )
+    return Section("Calibration", "", [table], [Picture(reliability_diagram(frames["reliability"]), alt, caption)])
+
+
+def _group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], group: str) -> Section:
+    """What a table says of all samples, within each value of a group column."""
+    tables = [radius_table(frames["summary"], attack, ACCURACY, group) for attack in of_kind(runs, "attack")]
+    headers = {CLEAN: "Clean"}
+    headers |= {name: perturbation_label(name) for name in of_kind(runs, "corruption") if name in SHIFTS}
+    means = frames["means_over_severities"]
+    if not tables:
+        tables.append(by_name(means, "score", headers, "table_accuracy", "Accuracy in percent", 100.0, 1, group))
+    title = "Brier score, multi-class form, 0 to 2 (lower is better)"
+    tables.append(by_name(means, "brier_multiclass", headers, "table_brier_multiclass", title, 1.0, 3, group))
+    text = (
+        f"A network can look accurate by telling the {group} of an image instead of the disease; within one it cannot. "
+        "All other perturbations stand in the CSV files."
+    )
+    return Section(f"Within {group}", text, tables)
+
+
+def _of_probabilities(run: Run, rows: pd.DataFrame) -> dict[str, float]:
+    probabilities, labels = _arrays(run, rows)
+    binary = {"brier_binary": brier_score(probabilities, labels, form="binary")} if len(run.classes) == 2 else {}
+    return {
+        "brier_multiclass": brier_score(probabilities, labels, form="multiclass"),
+        **binary,
+        "rms_calibration_error": rms_calibration_error(
+            probabilities, labels, bins=BINS, kind="top_label", estimator="debiased", binning="equal_mass"
+        ),
+        "expected_calibration_error": expected_calibration_error(probabilities, labels, bins=BINS),
+        "entropy": float(predictive_entropy(probabilities).mean()),
+    }
+
+
+def _searched(run: Run) -> set[str]:
+    """Names of the attacks whose radii were searched."""
+    return {one.name for one in run.perturbations if one.settings.get("search") == SEARCHED}
+
+
+def _search_note(runs: Sequence[Run]) -> str:
+    """What a reader must know of searched radii, "" where there are none."""
+    names = [name for name in of_kind(runs, "attack") if name in _searched(runs[0])]
+    if not names:
+        return ""
+    return (
+        f"The radii of {listed([perturbation_label(name) for name in names])} were searched: an image that an attack "
+        "has broken counts as broken at all larger radii."
+    )
+
+
+def _probability_columns(run: Run) -> list[str]:
+    return [f"probability_{index}" for index in range(len(run.classes))]
+
+
+def _arrays(run: Run, rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Probabilities (N, C) and labels (N,)."""
+    return rows[_probability_columns(run)].to_numpy(dtype=np.float64), rows["label"].to_numpy(dtype=np.int64)

@@ -1,0 +1,232 @@
+"""What a report says about landmarks: their errors in mm, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.sections.comparisons import (
+    ScoreStyle,
+    breaking_table,
+    common_frames,
+    falls,
+    of_kind,
+    radius_pictures,
+    undertrained,
+    whole,
+)
+from monai_robust.evaluation.sections.parts import (
+    RADIUS,
+    ReportTable,
+    Section,
+    listed,
+    measured,
+    number,
+    perturbation_label,
+)
+from monai_robust.evaluation.sections.scores import (
+    attack_table,
+    auc_table,
+    corruption_section,
+    frames_by,
+    group_section,
+    statistics_table,
+)
+from monai_robust.evaluation.statistics.summary import auc_by_attack, largest_error, rated_by
+from monai_robust.evaluation.tables.outcomes import CLEAN
+from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.metrics import mean_radial_error, successful_detection_rate
+
+__all__ = ["LandmarkReading"]
+
+MRE = ScoreStyle("MRE", "MRE in mm", 1.0, 2, "mre", percent=False, higher_is_better=False, unit="mm")
+PILOT_MRE = 4.0
+SCORE_TOLERANCE = 1e-4
+# the challenge's distances in mm, and the columns of their rates
+DISTANCES = {2.0: "sdr_2", 2.5: "sdr_2_5", 3.0: "sdr_3", 4.0: "sdr_4"}
+RATES = {f"Within {number(distance)} mm": column for distance, column in DISTANCES.items()}
+GLOSSARY = {
+    "MRE": "the mean radial error: how far, on average, a predicted landmark lies from the true one, in mm; 0 is "
+    "perfect. All landmarks of all images are put together first; where an image lacks landmarks this is not the mean "
+    "of the images' own means.",
+    "SD": "the standard deviation of these distances: how unequal they are.",
+    "SDR": "the successful detection rate: the share of landmarks that are found within the stated distance of the "
+    "true one; 2 mm is what is commonly accepted in cephalometry.",
+    "MRE under attack": "the same after every image was changed, within the stated radius, in a way sought to mislead "
+    "this very network; it tells how the network fails in the worst case, not how often that occurs.",
+    "Radius": RADIUS,
+    "AUC_robust": "clean MRE and its mean over all radii up to the largest in one number: the root of their product, "
+    "both divided by the largest MRE of the compared runs; lower is better.",
+    "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
+    "only, a 95 % interval, such as 1.5 to 1.8, from drawing patients anew: it tells of their choice alone, and is "
+    "given only where no landmark is missing.",
+}
+
+
+class LandmarkReading:
+    """Reads runs of landmark detection: columns ``error_1 ... error_L, score`` in mm; ``classes`` are the landmarks."""
+
+    task = "landmarks"
+    searched = "mre"
+    glossary: Mapping[str, str] = GLOSSARY
+
+    def check(self, run: Run) -> None:
+        """Refuse a table that is no landmark detector's or contradicts itself.
+
+        Raises:
+            BadInputError: naming the file and the column.
+        """
+        path, table, landmarks = run.folder / OUTCOMES, run.outcomes, len(run.classes)
+        if not landmarks:
+            raise BadInputError(f"{run.folder / 'run.json'} must list the landmarks' names as classes, it lists none")
+        if (run.info.get("score") or {}).get("higher_is_better", False):
+            raise BadInputError(f"{run.folder / 'run.json'}: of radial errors less is better, not more")
+        columns = _columns(run)
+        if [name for name in columns if name not in table] or f"error_{landmarks + 1}" in table:
+            raise BadInputError(
+                f"{path} must have the columns {', '.join(columns)} for its {landmarks} landmarks, it has "
+                f"{', '.join(table.columns)}"
+            )
+        errors = _errors(run, table)
+        empty = table[columns].astype(str).isin(["", "nan"]).to_numpy()
+        for place, name in enumerate(columns):
+            wrong = (
+                (np.isnan(errors[:, place]) & ~empty[:, place]) | (errors[:, place] < 0) | np.isinf(errors[:, place])
+            )
+            if wrong.any():
+                line = int(np.flatnonzero(wrong)[0]) + 2
+                raise BadInputError(
+                    f"{path}, line {line}: {name} must be a distance in mm, or empty where it is missing"
+                )
+        counts = np.maximum((~np.isnan(errors)).sum(axis=1), 1)
+        means = np.where(np.isnan(errors).all(axis=1), np.nan, np.nansum(errors, axis=1) / counts)
+        if not np.allclose(table["score"], means, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE, equal_nan=True):
+            raise BadInputError(
+                f"{path} contradicts itself: score must be the mean error of the landmarks an image has, and empty "
+                "where it has none"
+            )
+
+    def statistics(self, run: Run, rows: pd.DataFrame) -> dict[str, float]:
+        """Numbers about some rows of a table.
+
+        Returns:
+            ``mre`` and ``sd`` in mm, pooled over all landmarks; ``sdr_2, sdr_2_5, sdr_3, sdr_4``, shares within that
+            many mm; of landmark l (from 1) ``mre_<l>`` and ``sdr_2_<l>``.
+        """
+        errors = _errors(run, rows)
+        radial, found = mean_radial_error(errors), successful_detection_rate(errors, tuple(DISTANCES))
+        return {
+            "mre": radial.mean,
+            "sd": radial.std,
+            **dict(zip(DISTANCES.values(), found.rates.tolist(), strict=True)),
+            **{f"mre_{place}": value for place, value in enumerate(radial.landmarks.tolist(), 1)},
+            **{f"sdr_2_{place}": value for place, value in enumerate(found.landmarks[0].tolist(), 1)},
+        }
+
+    def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
+        """Every frame a report is made from, by name."""
+        frames = common_frames(runs, self.statistics, self.searched, higher_is_better=False)
+        pooled = rated_by(frames["summary_of_runs"], self.searched)
+        areas = auc_by_attack(pooled, higher_is_better=False, scale=largest_error(pooled))
+        return {**frames, "auc_robust": areas}
+
+    def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
+        """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
+        means = frames["means_over_severities"]
+        worst = undertrained(runs, means, ("erm", "std"), "mre", PILOT_MRE, higher_is_better=False)
+        if worst is None:
+            return ""
+        return (
+            f"“{worst['name']}”, trained in the usual way (ERM), misses the landmarks of the clean images by "
+            f"{worst['mre']:.1f} mm on average, more than {PILOT_MRE:.0f} mm; the robustness of an undertrained "
+            "network says little"
+        )
+
+    def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
+        """The result in one sentence about clean images and one about each attack."""
+        clean = whole(frames["means_over_severities"], CLEAN)
+        parts = [f"“{row['name']}” misses them by {row['mre']:.2f} mm" for _, row in clean.iterrows()]
+        sentence = f"On clean images, by the mean radial error (MRE) of all landmarks, {listed(parts)}."
+        return [sentence, *falls(frames["breaking_radii"], MRE)]
+
+    def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
+        """Everything between the headline and the gallery."""
+        pooled = frames_by(frames, "mre")
+        found = [
+            _clean_section(runs, pooled),
+            _attack_section(runs, pooled),
+            corruption_section(runs, pooled, MRE),
+            *(group_section(runs, pooled, group, MRE) for group in runs[0].groups),
+        ]
+        return [section for section in found if section.tables or section.pictures]
+
+
+def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    clean = whole(frames["means_over_severities"], CLEAN)
+    missing = int(np.isnan(_errors(runs[0], runs[0].clean)).sum())
+    text = (
+        f"Of {len(runs[0].clean) * len(runs[0].classes)} landmarks, {missing} are missing and left out."
+        if missing
+        else "Every image has every landmark."
+    )
+    title = "Mean radial error (MRE) of clean images and its standard deviation (SD)"
+    tables = [
+        statistics_table(clean, "table_mre", title, {"MRE [mm]": "score", "SD [mm]": "sd"}, digits=2),
+        statistics_table(clean, "table_sdr", "Successful detection rate (SDR) in percent", RATES, 100.0, 1),
+        _landmark_table(clean, "mre", "MRE in mm of each landmark, clean images", runs[0].classes, 1.0, 2),
+        _landmark_table(clean, "sdr_2", "SDR within 2 mm in percent of each landmark, clean images", runs[0].classes),
+    ]
+    return Section("Radial errors", text, tables)
+
+
+def _landmark_table(
+    clean: pd.DataFrame, statistic: str, title: str, landmarks: Sequence[str], scale: float = 100.0, digits: int = 1
+) -> ReportTable:
+    """A row for each landmark, of which there are many, and a column for each name."""
+    rows = [
+        ([landmark], [measured(row, f"{statistic}_{place}") for _, row in clean.iterrows()])
+        for place, landmark in enumerate(landmarks, 1)
+    ]
+    headers = [str(name) for name in clean["name"]]
+    return ReportTable(f"table_{statistic}_of_landmarks", title, ["Landmark"], headers, rows, scale, digits)
+
+
+def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    attacks = of_kind(runs, "attack")
+    if not attacks:
+        return Section("Attacks")
+    scale = f"{largest_error(frames['summary_of_runs']):.2f} mm, the largest MRE of the compared runs"
+    tables = [
+        attack_table(runs, frames, MRE),
+        auc_table(frames["auc_robust"], MRE, scale=scale),
+        breaking_table(frames["breaking_radii"], MRE),
+        *(_rate_table(frames["summary"], attack) for attack in attacks),
+    ]
+    text = "How far an image must be changed before the network fails."
+    return Section("Attacks", text, tables, radius_pictures(runs, frames["summary"], MRE))
+
+
+def _rate_table(replicated: pd.DataFrame, attack: str) -> ReportTable:
+    """The rates within each distance, a row for each radius, 0 being the clean inputs, and name."""
+    chosen = replicated[(replicated["group"] == "") & replicated["perturbation"].isin([CLEAN, attack])]
+    rows = [
+        ([number(float(row["severity"])), str(row["name"])], [measured(row, column) for column in RATES.values()])
+        for _, row in chosen.sort_values("severity", kind="stable").iterrows()
+    ]
+    title = f"Successful detection rate (SDR) in percent under {perturbation_label(attack)}"
+    return ReportTable(f"table_sdr_{attack}", title, ["Radius", "Run"], list(RATES), rows, 100.0, 1)
+
+
+def _columns(run: Run) -> list[str]:
+    return [f"error_{place}" for place in range(1, len(run.classes) + 1)]
+
+
+def _errors(run: Run, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """(N, L) radial errors in mm, NaN where a landmark is missing."""
+    # a column with empty cells was read as text
+    columns = [pd.to_numeric(rows[name], errors="coerce").to_numpy(dtype=np.float64) for name in _columns(run)]
+    return np.stack(columns, axis=1)

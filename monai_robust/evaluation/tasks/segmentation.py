@@ -1,0 +1,224 @@
+"""What a report says about segmentation: its statistics, tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.sections.comparisons import (
+    ScoreStyle,
+    breaking_table,
+    common_frames,
+    falls,
+    of_kind,
+    radius_pictures,
+    undertrained,
+    whole,
+)
+from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed
+from monai_robust.evaluation.sections.scores import (
+    attack_table,
+    auc_table,
+    corruption_section,
+    frames_by,
+    group_section,
+    statistics_table,
+)
+from monai_robust.evaluation.statistics.summary import auc_by_attack, rated_by
+from monai_robust.evaluation.tables.outcomes import CLEAN
+from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.metrics import (
+    DiceIndex,
+    average_dice_index,
+    foreground_dice_index,
+    total_voxel_dice_index,
+    volume_dice,
+)
+
+__all__ = ["SegmentationReading"]
+
+ADI = ScoreStyle("ADI", "Average Dice index (ADI)", 1.0, 3, "adi", percent=False)
+FOREGROUND = ScoreStyle("foreground Dice", "Dice of images with foreground", 1.0, 3, "foreground_dice", percent=False)
+PILOT_TVDI = 0.80
+COUNTS = ("tp", "fp", "fn")
+SCORE_TOLERANCE = 1e-4
+INDICES = {
+    "adi": "Average Dice index (ADI) of clean images",
+    "foreground_dice": "Dice of clean images with foreground",
+    "tvdi": "Total voxel Dice index (TVDI) of clean images",
+    "volume_dice": "Dice of clean volumes, averaged over volumes",
+}
+GLOSSARY = {
+    "Dice": "how well a predicted area covers the true one: twice the area they share, divided by the sum of both; 1 "
+    "is perfect, 0 is no overlap.",
+    "ADI": "the average Dice index (AMAT, equation 3): every image weighs the same. An image that does not hold a "
+    "class, but into which it is predicted, scores 0 for it; one without either does not count. Of several classes it "
+    "is the mean over those that count for an image.",
+    "Foreground Dice": "as ADI, of the classes that an image holds alone: an image without any foreground is left out, "
+    "whatever is predicted into it.",
+    "TVDI": "the total voxel Dice index: the pixels of all images are put together first, so that large areas count "
+    "for more, as do pixels predicted into images without foreground.",
+    "Volume Dice": "the Dice of whole volumes, put together from their images (slices), averaged over volumes.",
+    "ADI under attack": "the same after every image was changed, within the stated radius, in a way sought to mislead "
+    "this very network; it tells how the network fails in the worst case, not how often that occurs.",
+    "Radius": RADIUS,
+    "AUC_robust": "clean ADI and its mean over all radii up to the largest in one number: the root of their product.",
+    "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
+    "only, a 95 % interval, such as 0.71 to 0.78, from drawing patients anew: it tells of their choice alone.",
+}
+
+
+class SegmentationReading:
+    """Reads runs of segmentation: columns ``tp_1, fp_1, fn_1, tp_2, ..., score``; the run's classes are foreground."""
+
+    task = "segmentation"
+    searched = "adi"
+    glossary: Mapping[str, str] = GLOSSARY
+
+    def check(self, run: Run) -> None:
+        """Refuse a table that is no segmentation's or contradicts itself.
+
+        Raises:
+            BadInputError: naming the file and the column.
+        """
+        path, table, classes = run.folder / OUTCOMES, run.outcomes, len(run.classes)
+        if not classes:
+            raise BadInputError(f"{run.folder / 'run.json'} must list the foreground classes, it lists none")
+        columns = [f"{name}_{index}" for index in range(1, classes + 1) for name in COUNTS]
+        if [name for name in columns if name not in table] or f"tp_{classes + 1}" in table:
+            raise BadInputError(
+                f"{path} must have the columns {', '.join(columns)} for its {classes} foreground classes, it has "
+                f"{', '.join(table.columns)}"
+            )
+        for name in columns:
+            if table[name].dtype.kind != "i" or (table[name] < 0).any():
+                raise BadInputError(f"{path}: {name} must be a number of pixels in every row")
+        if not np.allclose(table["score"], _scores(run, table), atol=SCORE_TOLERANCE, equal_nan=True):
+            raise BadInputError(
+                f"{path} contradicts itself: score must be the mean Dice of the classes an image holds, and empty "
+                "where it holds none"
+            )
+
+    def statistics(self, run: Run, rows: pd.DataFrame) -> dict[str, float]:
+        """Numbers about some rows of a table.
+
+        Returns:
+            ``adi``, ``foreground_dice`` (the mean score), ``tvdi`` and ``volume_dice``, means over classes, and each
+            for class c as ``adi_<c>``. A volume is what the sample id names before its last slash; a sample without
+            one is a volume of its own.
+        """
+        tp, fp, fn = _counts(run, rows)
+        found = {
+            "adi": average_dice_index(tp, fp, fn),
+            "foreground_dice": foreground_dice_index(tp, fp, fn),
+            "tvdi": total_voxel_dice_index(tp, fp, fn),
+            "volume_dice": volume_dice(tp, fp, fn, _volumes(rows)),
+        }
+        return {name: value for index, dice in found.items() for name, value in _named(index, dice).items()}
+
+    def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
+        """Every frame a report is made from, by name."""
+        frames = common_frames(runs, self.statistics, "adi")
+        summary = frames["summary_of_runs"]
+        return {
+            **frames,
+            "auc_robust": auc_by_attack(rated_by(summary, "adi")),
+            "auc_robust_foreground_dice": auc_by_attack(summary),
+        }
+
+    def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
+        """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
+        worst = undertrained(runs, frames["means_over_severities"], ("erm", "std"), "tvdi", PILOT_TVDI)
+        if worst is None:
+            return ""
+        return (
+            f"“{worst['name']}”, trained in the usual way (ERM), reaches a total voxel Dice index of only "
+            f"{worst['tvdi']:.2f} on the clean images, less than {PILOT_TVDI:.2f}; the robustness of an undertrained "
+            "network says little"
+        )
+
+    def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
+        """The result in one sentence about clean images and one about each attack."""
+        clean = whole(frames["means_over_severities"], CLEAN)
+        parts = [f"“{row['name']}” reaches {row['adi']:.2f}" for _, row in clean.iterrows()]
+        sentence = f"On clean images, by the average Dice index (ADI), {listed(parts)}."
+        return [sentence, *falls(frames["breaking_radii"], ADI)]
+
+    def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
+        """Everything between the headline and the gallery."""
+        rated = frames_by(frames, "adi")
+        found = [
+            _clean_section(runs, frames),
+            _attack_section(runs, frames),
+            corruption_section(runs, rated, ADI),
+            *(group_section(runs, rated, group, ADI) for group in runs[0].groups),
+        ]
+        return [section for section in found if section.tables or section.pictures]
+
+
+def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    clean = whole(frames["means_over_severities"], CLEAN)
+    empty = int(runs[0].clean["score"].isna().sum())
+    text = (
+        f"Of {len(runs[0].clean)} images, {empty} hold no foreground: ADI scores 0 where something is predicted into "
+        "one, and TVDI and the Dice of volumes count it; the Dice of images with foreground leaves them out."
+        if empty
+        else "Every image holds foreground."
+    )
+    if runs[0].info.get("settings", {}).get("slices") == "foreground":
+        text += (
+            " Slices without foreground were left out of this measurement: ADI, TVDI and volume Dice do not see what "
+            "is predicted into them."
+        )
+    return Section(
+        "Dice", text, [_class_table(clean, index, title, runs[0].classes) for index, title in INDICES.items()]
+    )
+
+
+def _class_table(clean: pd.DataFrame, index: str, title: str, classes: Sequence[str]) -> ReportTable:
+    """The mean and every class of one index."""
+    mean = "score" if index == "foreground_dice" else index  # the same number, but with its interval
+    places = {name: f"{index}_{place}" for place, name in enumerate(classes, 1)}
+    columns = {"Mean": mean, **places} if len(classes) > 1 else {classes[0]: mean}
+    return statistics_table(clean, f"table_{index}", title, columns)
+
+
+def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    attacks = of_kind(runs, "attack")
+    if not attacks:
+        return Section("Attacks")
+    tables = [
+        attack_table(runs, frames_by(frames, "adi"), ADI, "S. Dice"),
+        attack_table(runs, frames, FOREGROUND, "S. Dice"),
+        auc_table(frames["auc_robust"], ADI),
+        auc_table(frames["auc_robust_foreground_dice"], FOREGROUND, "foreground_dice"),
+        breaking_table(frames["breaking_radii"], ADI),
+    ]
+    text = "How far an image must be changed before the network fails."
+    return Section("Attacks", text, tables, radius_pictures(runs, frames_by(frames, "adi")["summary"], ADI))
+
+
+def _counts(run: Run, rows: pd.DataFrame) -> list[NDArray[np.int64]]:
+    """tp, fp and fn, each (N, K)."""
+    places = range(1, len(run.classes) + 1)
+    return [rows[[f"{name}_{index}" for index in places]].to_numpy(dtype=np.int64) for name in COUNTS]
+
+
+def _scores(run: Run, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """(N,) the mean Dice of the classes that a sample holds, NaN where it holds none."""
+    tp, fp, fn = _counts(run, rows)
+    present = tp + fn > 0
+    dice = np.where(present, 2 * tp / np.maximum(2 * tp + fp + fn, 1), 0.0).sum(axis=1)
+    return np.where(present.any(axis=1), dice / np.maximum(present.sum(axis=1), 1), np.nan)
+
+
+def _volumes(rows: pd.DataFrame) -> list[str]:
+    return [sample.rpartition("/")[0] or sample for sample in rows["sample_id"]]
+
+
+def _named(name: str, dice: DiceIndex) -> dict[str, float]:
+    return {name: dice.mean} | {f"{name}_{place}": value for place, value in enumerate(dice.classes.tolist(), 1)}
