@@ -247,8 +247,7 @@ class RobustUpdate:
             start = clean[rows]
             inputs = start + expand(share, start).to(start.dtype) * (adversarial[rows] - start)
             targets = select_rows(output[Keys.LABEL], rows)
-            network = bare(engine.network)
-            with untouched(network), torch.no_grad(), autocast(engine):
+            with untouched(bare(engine.network)) as network, torch.no_grad(), autocast(engine):
                 terms = watched.task.terms(watched.task.forward(network, inputs, targets), targets)
             return {name: value.float() for name, value in terms.items()}
 

@@ -158,11 +158,10 @@ def fit_thresholds(
     """
     where = torch.device(device) if device is not None else _device_of(network)
     collected: dict[str, list[Tensor]] = {}
-    network = bare(network)
-    with untouched(network), torch.no_grad():
+    with untouched(bare(network)) as guarded, torch.no_grad():
         for batch in loader:
             inputs, targets, *_ = prepare_batch(batch, where, False)
-            outputs = task.forward(network, inputs, targets)
+            outputs = task.forward(guarded, inputs, targets)
             defined = task.defined(outputs, targets)
             for name, value in task.terms(outputs, targets).items():
                 kept = plain(value).detach().double()
