@@ -101,7 +101,7 @@ def _page(
     sections: Sequence[Section],
     stem: str,
 ) -> str:
-    loader = jinja2.PackageLoader("monai_robust.evaluation")
+    loader = jinja2.PackageLoader("monai_robust.evaluation.report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
