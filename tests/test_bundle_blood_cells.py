@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from conftest import REPOSITORY, environment
 from ignite.engine import Events
 from monai.bundle import ConfigParser, ckpt_export, run, verify_metadata
+from warm_python import WarmPython
 
 from monai_robust.data import write_blood_smear_phantoms
 from monai_robust.errors import user_error
@@ -266,15 +265,17 @@ def test_inference_writes_boxes_and_pictures_of_every_smear(smears: Path, traine
     assert len(list((tmp_path / "pictures").rglob("*.png"))) == len(found)
 
 
-def test_two_processes_train_together_and_hold_the_same_margins(smears: Path, trained: Path, tmp_path: Path) -> None:
+def test_two_processes_train_together_and_hold_the_same_margins(
+    smears: Path, trained: Path, tmp_path: Path, warm_python: WarmPython
+) -> None:
     thresholds = shutil.copy(trained / "model.pt", tmp_path / "erm.pt")  # they are written beside it
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29547"]
+    command = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29547"]
     command += ["-m", "monai.bundle", "run", "--config_file", str([TRAIN, config("multi_gpu_train")])]
     command += ["--dataset_dir", str(smears), "--output_dir", str(tmp_path), "--recipe", "amat", "--device", "cpu"]
     command += ["--robust#thresholds", str(thresholds)]
     for name, value in {**SMALL, "batch_size": 2, "val_interval": 1}.items():
         command += [f"--{name}", str(value)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = warm_python.run(*command, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     margins = torch.load(tmp_path / "model.pt", weights_only=True)["margins"]
     assert int(margins["visited"].sum()) == pd.read_csv(tmp_path / "margins.csv")["visited"].iloc[-1] == 8
@@ -288,11 +289,11 @@ def test_two_processes_train_together_and_hold_the_same_margins(smears: Path, tr
     ],
 )
 def test_bad_input_ends_in_one_line_and_status_2(
-    overrides: list[str], message: str, smears: Path, tmp_path: Path
+    overrides: list[str], message: str, smears: Path, tmp_path: Path, warm_python: WarmPython
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", TRAIN]
+    command = ["-W", "ignore", "-m", "monai.bundle", "run", "--config_file", TRAIN]
     command += ["--bundle_root", str(BUNDLE), "--output_dir", str(tmp_path), "--dataset_dir", str(smears)]
-    done = subprocess.run([*command, *overrides], env=environment(), capture_output=True, text=True, check=False)
+    done = warm_python.run(*command, *overrides, env=environment())
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and message in line]

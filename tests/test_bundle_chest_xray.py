@@ -15,6 +15,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser, run
 from test_recipes import EQUATIONS
 from torch import nn
+from warm_python import WarmPython
 
 from monai_robust.data import write_radiograph_phantoms
 from monai_robust.recipes import RECIPES
@@ -186,23 +187,23 @@ run(config_file={TRAIN!r}, dataset_dir={str(films)!r}, output_dir={str(tmp_path)
     ],
 )
 def test_bad_input_ends_in_one_line_and_status_2(
-    overrides: list[str], message: str, films: Path, tmp_path: Path
+    overrides: list[str], message: str, films: Path, tmp_path: Path, warm_python: WarmPython
 ) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", TRAIN]
+    command = ["-W", "ignore", "-m", "monai.bundle", "run", "--config_file", TRAIN]
     command += ["--bundle_root", str(BUNDLE), "--output_dir", str(tmp_path), "--dataset_dir", str(films)]
-    done = subprocess.run([*command, *overrides], env=environment(), capture_output=True, text=True, check=False)
+    done = warm_python.run(*command, *overrides, env=environment())
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and message in line]
 
 
-def test_two_processes_train_together_through_gloo(films: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517"]
+def test_two_processes_train_together_through_gloo(films: Path, tmp_path: Path, warm_python: WarmPython) -> None:
+    command = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517"]
     command += ["-m", "monai.bundle", "run", "--config_file", str([TRAIN, str(CONFIGS / "multi_gpu_train.yaml")])]
     command += ["--dataset_dir", str(films), "--output_dir", str(tmp_path), "--recipe", "sat", "--device", "cpu"]
     for name, value in SMALL.items():
         command += [f"--{name}", str(value)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = warm_python.run(*command, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     assert "network" in torch.load(tmp_path / "model.pt", weights_only=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser, run, verify_metadata, verify_net_in_out
 from monai.losses import DiceCELoss
 from scipy import ndimage
+from warm_python import WarmPython
 
 from monai_robust.data import load_weights, write_hippocampus_phantoms
 from monai_robust.evaluation.report.page import write_report
@@ -121,8 +121,8 @@ def test_thresholds_are_fitted_from_the_checkpoint_and_kept_beside_it(trained: P
     assert dict(thresholds) == torch.load(amat / "model.pt", weights_only=True)["margins"]["thresholds"]
 
 
-def test_amat_refuses_to_start_without_thresholds(volumes: Path, tmp_path: Path) -> None:
-    done = started(["--recipe", "amat"], volumes, tmp_path)
+def test_amat_refuses_to_start_without_thresholds(volumes: Path, tmp_path: Path, warm_python: WarmPython) -> None:
+    done = started(["--recipe", "amat"], volumes, tmp_path, warm_python)
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert "need thresholds" in done.stderr
@@ -245,15 +245,17 @@ def infer(source: Path, model: Path, output: Path, **changes: Any) -> None:
     )
 
 
-def test_two_processes_train_together_and_hold_the_same_margins(volumes: Path, trained: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29527"]
+def test_two_processes_train_together_and_hold_the_same_margins(
+    volumes: Path, trained: Path, tmp_path: Path, warm_python: WarmPython
+) -> None:
+    command = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29527"]
     command += ["-m", "monai.bundle", "run", "--config_file", str([TRAIN, config("multi_gpu_train")])]
     command += ["--dataset_dir", str(volumes), "--output_dir", str(tmp_path), "--recipe", "amat", "--device", "cpu"]
     command += ["--robust#thresholds", str(trained / "model.pt")]
     # Two epochs, each with a validation: metrics are gathered from all processes, so all must validate.
     for name, value in {**SMALL, "batch_size": 3, "epochs": 2, "val_interval": 1, "limit": 2}.items():
         command += [f"--{name}", str(value)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = warm_python.run(*command, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     margins = torch.load(tmp_path / "model.pt", weights_only=True)["margins"]
     assert int(margins["visited"].sum()) >= pd.read_csv(tmp_path / "margins.csv")["visited"].iloc[-1] > 3 * 3
@@ -270,20 +272,22 @@ def test_two_processes_train_together_and_hold_the_same_margins(volumes: Path, t
     ],
 )
 def test_bad_input_ends_in_one_line_and_status_2(
-    overrides: list[str], message: str, volumes: Path, tmp_path: Path
+    overrides: list[str], message: str, volumes: Path, tmp_path: Path, warm_python: WarmPython
 ) -> None:
-    done = started(overrides, volumes, tmp_path)
+    done = started(overrides, volumes, tmp_path, warm_python)
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and message in line]
 
 
-def started(overrides: list[str], volumes: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", TRAIN]
+def started(
+    overrides: list[str], volumes: Path, folder: Path, warm_python: WarmPython
+) -> subprocess.CompletedProcess[str]:
+    command = ["-W", "ignore", "-m", "monai.bundle", "run", "--config_file", TRAIN]
     command += ["--output_dir", str(folder), "--dataset_dir", str(volumes)]
     for name, value in SMALL.items():
         command += [f"--{name}", str(value)]
-    return subprocess.run([*command, *overrides], env=environment(), capture_output=True, text=True, check=False)
+    return warm_python.run(*command, *overrides, env=environment())
 
 
 def test_metadata_follows_a_schema_offline_and_the_network_its_metadata(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ VALUES = [
     ("chest_xray_classification", "robust#augmented", "['aug', 'aug_low']", ["aug", "aug_low"]),
     ("chest_xray_classification", "robust#views#aug", "image", "image"),
     ("chest_xray_classification", "robust#views#mine", "image", "image"),
-    ("chest_xray_classification", "train#handlers#2#n_saved", "3", 3),
+    ("chest_xray_classification", "train#handlers#3#n_saved", "3", 3),
     ("chest_xray_classification", "optimizer#lr", "1e-2", 0.01),
     ("blood_cell_detection", "attack_goal", "2", 2),
     ("blood_cell_detection", "attack_goal", "vanishing", "vanishing"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REPOSITORY
 from synthetic_runs import run_info, segmentation_perturbations
 
 from monai_robust.commands import margin_steps
@@ -280,14 +281,14 @@ def test_images_without_any_landmark_have_no_score(tmp_path: Path) -> None:
 def test_a_step_is_searched_by_the_smallest_pooled_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rises = {1.0: 0.5, 2.0: 0.05, 4.0: 0.3}
 
-    def run_bundle(bundle: Path, configs: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def run_bundle(bundle: Path, configs: Sequence[str], settings: Mapping[str, Any], presets: Sequence[Path]) -> None:
         step, folder = float(settings["robust#step"]), Path(settings["output_dir"])
         folder.mkdir(parents=True, exist_ok=True)
         if "robustness" in configs:
             write_landmark_run(folder / "robustness", str(settings["name"]), rises=rises[step])
 
     monkeypatch.setattr(margin_steps, "run_bundle", run_bundle)
-    found = search_step("bundle", list(rises), tmp_path, {})
+    found = search_step(REPOSITORY / "bundles" / "cephalometric_landmarks", list(rises), tmp_path, {})
     assert best_step(found) == 2.0
     assert not found["higher_is_better"].any()
     measured = {step: read_run(tmp_path / f"step_{step:g}" / "robustness") for step in rises}

@@ -512,7 +512,7 @@ def test_the_report_shows_every_check_and_the_warnings_in_full(tmp_path):
     warnings = read_sanity(masked).warnings
     assert warnings
     assert all(one.sentence in page for one in warnings)
-    assert "sound, attack: all of 7 checks; 1 does not apply." in page
+    assert "sound, attack: all of 8 checks; 1 does not apply." in page
     table = pd.read_csv(tmp_path / "report_tables" / "table_sanity.csv").set_index("Check")
     assert set(table["sound, attack"]) == {"passed", "does not apply"}
     assert (table["masked, attack"] == "warning").sum() == len(warnings)

@@ -139,9 +139,10 @@ def _run(streams: list[int], request: dict[str, Any]) -> None:
     random.seed()
     sys.modules["numpy"].random.seed()
     words = request["words"]
-    while words[:1] == ["-W"]:
-        warnings.simplefilter(words[1])
-        words = words[2:]
+    while words[:1] in (["-W"], ["-u"]):
+        if words[0] == "-W":
+            warnings.simplefilter(words[1])
+        words = words[2:] if words[0] == "-W" else words[1:]
     if os.environ.get("PYTHONWARNINGS"):
         warnings.simplefilter(os.environ["PYTHONWARNINGS"])
     os._exit(_status(words))

@@ -19,7 +19,7 @@ from monai_robust.data.reading.files import unreadable
 __all__ = ["check_as_read", "check_meta_header"]
 
 _MOST_AXES = 10  # of MetaIO
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_. -]*")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.| \[\]()-]*")  # ITK writes dim[0] of NIfTI and 0010|0020 of DICOM
 _PLACES = ("offset", "origin", "position")
 _SPACINGS = ("elementspacing", "elementsize")
 _MATRICES = ("transformmatrix", "rotation", "orientation")
