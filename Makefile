@@ -6,12 +6,15 @@ PEERS := .venv-peers
 export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
-.PHONY: demo test lint types unit hostile install bench docs clean peers peers-fixture bench-peers
+.PHONY: demo test test-full lint types unit hostile install bench docs clean peers peers-fixture bench-peers
 
 demo: install
 	$(BIN)/monai-robust demo --output_dir demo
 
 test: install lint types unit
+
+# What is longer than continuous integration has time for: before a change is called done.
+test-full: test hostile peers
 
 lint: install
 	$(BIN)/ruff check .
