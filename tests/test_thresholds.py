@@ -70,6 +70,12 @@ def test_the_batches_do_not_matter():
     assert results[0] == pytest.approx(results[2])
 
 
+def test_a_batch_without_samples_adds_nothing():
+    loss, (batch,) = LossTask(lambda outputs, _: outputs.mean()), loader(len(CLEAN))
+    empty = {"image": batch["image"][:0], "label": batch["label"][:0]}
+    assert dict(fit_thresholds(Ramp(), [empty, batch, empty], loss)) == pytest.approx({"loss": CLEAN.mean()})
+
+
 def slices() -> list[dict[str, torch.Tensor]]:
     """Four slices of 4x4 pixels, of which the second and the last hold no foreground."""
     labels = torch.zeros(4, 1, 4, 4)

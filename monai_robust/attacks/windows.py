@@ -14,7 +14,7 @@ from monai_robust.attacks.masks import checked_mask
 from monai_robust.attacks.steps import GradientAttack
 from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Task
-from monai_robust.tasks.tensors import map_tensors, plain, select_rows
+from monai_robust.tasks.tensors import as_tensors, map_tensors, plain, select_rows
 
 __all__ = ["WindowAttack"]
 
@@ -65,12 +65,14 @@ class WindowAttack:
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Adversarial inputs, detached; ``targets`` are tensors with the spatial size of ``inputs``, (B, C, *spatial).
+        """Adversarial inputs, detached.
 
-        ``eps`` is the radius of each window, a number or (B,). Padding, where ``mask`` (B, 1, *spatial) is false, stays
-        as it is; a window without image in any sample is passed over.
+        ``targets`` are tensors or arrays with the spatial size of ``inputs``, (B, C, *spatial). ``eps`` is the radius
+        of each window, a number or (B,). Padding, where ``mask`` (B, 1, *spatial) is false, stays as it is; a window
+        without image in any sample is passed over.
         """
         clean = plain(inputs).detach()
+        targets = as_tensors(targets, clean.device)
         if len(self.roi_size) != clean.ndim - 2:
             raise BadInputError(f"windows are {self.roi_size}, the images {tuple(clean.shape[2:])}; give as many sizes")
         size = tuple(min(roi, length) for roi, length in zip(self.roi_size, clean.shape[2:], strict=True))

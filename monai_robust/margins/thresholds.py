@@ -161,6 +161,8 @@ def fit_thresholds(
     with untouched(bare(network)) as guarded, torch.no_grad():
         for batch in loader:
             inputs, targets, *_ = prepare_batch(batch, where, False)
+            if not len(inputs):
+                continue
             outputs = task.forward(guarded, inputs, targets)
             defined = task.defined(outputs, targets)
             for name, value in task.terms(outputs, targets).items():

@@ -30,7 +30,15 @@ def batch_length(outputs: Any) -> int:
     while not isinstance(first, Tensor):
         if isinstance(first, (list, tuple)) and is_by_sample(first):
             return len(first)
-        first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
+        parts = list(
+            first.values() if isinstance(first, Mapping) else first if isinstance(first, (list, tuple)) else ()
+        )
+        if not parts:
+            raise BadInputError(
+                f"the network's outputs hold a {type(first).__name__}, of which no samples are known; have it return "
+                "tensors, or lists, tuples or dictionaries of them"
+            )
+        first = parts[0]
     return len(first)
 
 
@@ -54,6 +62,8 @@ class LossTask(Task):
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         outputs = map_tensors(plain, outputs)
         size = batch_length(outputs)
+        if not size:
+            raise BadInputError("there are no samples in the batch, of which a loss could be taken")
         targets = as_tensors(map_tensors(plain, targets), _device(outputs))
         loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:

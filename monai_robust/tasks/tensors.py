@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,25 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
-        return {key: map_tensors(function, item) for key, item in value.items()}
+        return _like_mapping(value, {key: map_tensors(function, item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return type(value)(map_tensors(function, item) for item in value)
+        return _like(value, (map_tensors(function, item) for item in value))
     return value
+
+
+def _like(value: Any, items: Iterable[Any]) -> Any:
+    """A list or a tuple of the kind of ``value``, with the names of a named tuple."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def _like_mapping(value: Any, items: dict[Any, Any]) -> Any:
+    """A mapping of the kind of ``value``, which may have its entries as attributes, too."""
+    if type(value) is dict or not isinstance(value, MutableMapping):
+        return items
+    changed = copy.copy(value)
+    for key, item in items.items():
+        changed[key] = item
+    return changed
 
 
 def holds_nan(outputs: Any, size: int) -> Tensor:
@@ -64,9 +80,9 @@ def as_tensors(value: Any, device: torch.device) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return torch.as_tensor(value, device=device)
     if isinstance(value, Mapping):
-        return {key: as_tensors(item, device) for key, item in value.items()}
+        return _like_mapping(value, {key: as_tensors(item, device) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return type(value)(as_tensors(item, device) for item in value)
+        return _like(value, (as_tensors(item, device) for item in value))
     return value
 
 
@@ -83,16 +99,18 @@ def select_rows(value: Any, rows: Tensor | slice) -> Any:
     if isinstance(value, np.ndarray):
         return value[rows if isinstance(rows, slice) else rows.cpu().numpy()] if value.ndim else value
     if isinstance(value, Mapping):
-        return {key: select_rows(item, rows) for key, item in value.items()}
+        return _like_mapping(value, {key: select_rows(item, rows) for key, item in value.items()})
     if isinstance(value, (list, tuple)) and is_by_sample(value):
         return value[rows] if isinstance(rows, slice) else type(value)(value[index] for index in rows.tolist())
     if isinstance(value, (list, tuple)):
-        return type(value)(select_rows(item, rows) for item in value)
+        return _like(value, (select_rows(item, rows) for item in value))
     return value
 
 
 def is_by_sample(values: Sequence[Any]) -> bool:
-    """Whether a list has an entry for each sample, not tensors of a batch each."""
+    """Whether a list has an entry for each sample, not tensors of a batch each, which alone have names."""
+    if hasattr(values, "_fields"):
+        return False
     tensors = [one for one in values if isinstance(one, (Tensor, np.ndarray))]
     if tensors:
         lengths = {len(one) if one.ndim else None for one in tensors}
