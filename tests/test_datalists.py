@@ -341,6 +341,11 @@ def test_arguments_that_cannot_work_are_refused(tmp_path: Path, options: dict[st
         ("a.json", "[1, 2]", "no sample under training, validation or test"),
         ("a.json", '{"training": ["x.png"]}', "an entry of 'training' in data list .* 'x.png'"),
         ("a.csv", "file,label\nx.png,a\n", "only one class, 'a'"),
+        (
+            "a.json",
+            '{"training": [{"image": "x.png", "label": 1}, {"image": "x.png", "label": true}]}',
+            "has labels that are true or false beside other ones",
+        ),
     ],
 )
 def test_lists_that_cannot_be_used_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -392,6 +397,8 @@ def test_a_label_that_is_no_whole_number_is_named(label: Any) -> None:
         (("01", "02"), ("01", "02")),
         (("normal", "normal ", "other"), ("normal", "other")),
         (("normal", "Normal"), "class 'Normal' and of class 'normal'"),
+        (("normal", "normal\u200b"), r"class 'normal' and of class 'normal\\u200b'"),
+        (("b\u00e9nin", "be\u0301nin"), r"class 'be\\u0301nin' and of class 'b\\xe9nin'"),
         (("0", "1", "-1"), "the label '-1', which often stands for none"),
         (("a", "b", "nan"), "the label 'nan', which often stands for none"),
         (("0.25", "0.5"), "the label 0.25; a class is a name or a whole number"),

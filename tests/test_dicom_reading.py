@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import warnings
 import zlib
@@ -228,6 +229,19 @@ def test_a_slice_that_cannot_be_read_is_not_left_out_of_its_series(
     files[-1].write_bytes(damage(files[-1].read_bytes()))
     with pytest.raises(BadSampleError, match=files[-1].name):
         load_volume({"image": str(tmp_path / "series")})
+
+
+def test_a_packed_slice_is_not_left_out_of_its_series_and_a_note_beside_one_is(tmp_path: Path) -> None:
+    files = slices(tmp_path / "series")
+    note = files[-1].with_name(files[-1].name + ".txt")
+    note.write_text("checked")
+    whole, _ = load(tmp_path / "series")
+    assert whole.shape[-1] == len(files)
+    note.unlink()
+    files[-1].with_name(files[-1].name + ".gz").write_bytes(gzip.compress(files[-1].read_bytes()))
+    files[-1].unlink()
+    with pytest.raises(BadSampleError, match=rf"{files[-1].name}\.gz cannot be read: it is named like a slice"):
+        load(tmp_path / "series")
 
 
 def test_slices_without_preamble_are_read(tmp_path: Path) -> None:

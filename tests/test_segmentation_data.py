@@ -182,6 +182,15 @@ def test_cases_of_other_splits_are_left_out_and_counted(tmp_path: Path, caplog: 
     assert "(broken)" in caplog.text
 
 
+def test_lists_and_rows_that_nothing_uses_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_set(tmp_path, images=False, index=[*index_of(), {**index_of()[0], "case_id": "case_20"}])
+    content = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps({**content, "holdout": content["training"][:2]}))
+    segmentation_datalist(tmp_path)
+    assert "holdout of data list" in caplog.text
+    assert "index.csv are no labelled cases of dataset.json and are left out; first case_20" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -10,7 +10,7 @@ import pandas as pd
 
 from monai_robust.data.files.side_files import read_json
 from monai_robust.data.lists.listed import data_list_file, list_table, listed_file, visible_files, visible_folders
-from monai_robust.data.lists.split_names import lists_of_splits, split_of, without_trainval
+from monai_robust.data.lists.split_names import lists_of_splits, split_of, warn_of_other_lists, without_trainval
 from monai_robust.errors import BadInputError
 
 __all__ = ["find_table"]
@@ -117,14 +117,10 @@ def _read_json(path: Path) -> pd.DataFrame:
     rows = [_json_row(entry, name, path) for _, name, entry in lists]
     if not rows:
         raise BadInputError(f"data list {path} has no sample under training, validation or test")
-    others = sorted(name for name, entries in content.items() if not split_of(name) and _lists_images(entries))
-    if others:
-        _logger.warning("%s of data list %s are other lists, of which nothing is used", ", ".join(others), path)
+    if len({isinstance(entry["label"], bool) for _, _, entry in lists}) > 1:
+        raise BadInputError(f"data list {path} has labels that are true or false beside other ones; write all alike")
+    warn_of_other_lists(content, path)
     return pd.DataFrame(rows).fillna("")
-
-
-def _lists_images(entries: Any) -> bool:
-    return isinstance(entries, list) and any(isinstance(one, dict) and "image" in one for one in entries)
 
 
 def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,19 +165,32 @@ def finite_number(value: Any) -> float | None:
 
 
 def refuse_spellings(names: Iterable[str], source: Path | str) -> None:
-    """Refuse names of classes that differ in case or spaces alone: they are one class, and a slip of the pen.
+    """Refuse names of classes that differ in case, spaces, or what nobody sees: one class, and a slip of the pen.
+
+    What nobody sees is how Unicode composes an accented letter, and characters without width.
 
     Raises:
         BadInputError: with the first two.
     """
     spelt: dict[str, str] = {}
     for name in names:
-        other = spelt.setdefault("".join(name.casefold().split()), name)
+        other = spelt.setdefault(_spoken(name), name)
         if other != name:
+            show = ascii if _composed(other) == _composed(name) else repr
             raise BadInputError(
-                f"{source} has objects of class {other!r} and of class {name!r}; give the names that are meant as "
-                "classes, and mend the others"
+                f"{source} has objects of class {show(other)} and of class {show(name)}; give the names that are meant "
+                "as classes, and mend the others"
             )
+
+
+def _spoken(name: str) -> str:
+    """What of a name is heard: without case, spaces, and characters that have no width."""
+    heard = _composed(_composed(name).casefold())
+    return "".join(one for one in heard if not one.isspace() and unicodedata.category(one) != "Cf")
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFKC", name)
 
 
 def _column(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from monai_robust.data.files.schemas import shown
 from monai_robust.errors import BadInputError
 
-__all__ = ["lists_of_splits", "split_of", "split_of_file", "without_trainval"]
+__all__ = ["lists_of_splits", "split_of", "split_of_file", "warn_of_other_lists", "without_trainval"]
+
+_logger = logging.getLogger(__name__)
 
 _SPELLINGS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -83,3 +86,19 @@ def lists_of_splits(content: Mapping[str, Any], path: Path) -> list[tuple[str, s
     if odd is not None:
         raise BadInputError(f"{path}: {odd!r} is {shown(lists[odd])}; it needs a list of samples")
     return [(split_of(name), name, entry) for name, entries in lists.items() for entry in entries]
+
+
+def warn_of_other_lists(content: Mapping[str, Any], path: Path) -> None:
+    """Tell of lists of images in a JSON object that are called as no split: nothing in them is used.
+
+    Args:
+        content: the object.
+        path: its file.
+    """
+    others = sorted(name for name, entries in content.items() if not split_of(name) and _lists_images(entries))
+    if others:
+        _logger.warning("%s of data list %s are other lists, of which nothing is used", ", ".join(others), path)
+
+
+def _lists_images(entries: Any) -> bool:
+    return isinstance(entries, list) and any(isinstance(one, dict) and "image" in one for one in entries)

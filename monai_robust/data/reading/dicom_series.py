@@ -128,7 +128,9 @@ def _check_doubtful(folder: Path, doubtful: list[Path], slices: list[Path]) -> N
     """Refuse files that are named like the slices beside them, but are none."""
     endings = {path.suffix.lower() for path in slices}
     for path in doubtful:
-        like_a_slice = path.suffix.lower() in endings or path.suffix[1:].isdecimal()
+        # A slice that was packed or is being fetched, s5.dcm.gz; beside s5.dcm, such a name is that of a note on it.
+        instead = path.stem.lower().endswith(_SLICE_SUFFIXES) and not path.with_suffix("").exists()
+        like_a_slice = path.suffix.lower() in endings or path.suffix[1:].isdecimal() or instead
         if like_a_slice and (not path.stat().st_size or path.suffix):
             raise unreadable(path, f"it is named like a slice of the series in {folder.name}, but is no DICOM image")
 

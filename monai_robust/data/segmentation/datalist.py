@@ -16,7 +16,7 @@ from sklearn.model_selection import KFold
 from monai_robust.data.files.schemas import shown
 from monai_robust.data.files.side_files import read_json
 from monai_robust.data.lists.listed import list_table, listed_file, refuse_spellings
-from monai_robust.data.lists.split_names import lists_of_splits, split_of, without_trainval
+from monai_robust.data.lists.split_names import lists_of_splits, split_of, warn_of_other_lists, without_trainval
 from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, limited
 from monai_robust.data.segmentation.folders import without_suffix
 from monai_robust.errors import BadInputError
@@ -120,6 +120,7 @@ def _read_description(root: Path) -> dict[str, Any]:
         absent.append("training")
     if absent:
         raise BadInputError(f"{path} has no {absent[0]!r}; it needs modality, labels and training")
+    warn_of_other_lists(content, path)
     return dict(content)
 
 
@@ -188,6 +189,14 @@ def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     if len(unlisted):
         raise BadInputError(
             f"{path} lacks {len(unlisted)} of the {len(table)} cases in dataset.json; first {unlisted.iloc[0]}"
+        )
+    unused = index.index[~index.index.isin(table["case_id"])]
+    if len(unused):
+        _logger.warning(
+            "%d cases of %s are no labelled cases of dataset.json and are left out; first %s",
+            len(unused),
+            path,
+            unused[0],
         )
     rows = index.loc[table["case_id"]].reset_index(drop=True)
     if "patient_id" in rows:
