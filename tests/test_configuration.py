@@ -128,6 +128,18 @@ WRONG = [
     ("radii", "0.1", r"it takes a list, such as '\[0.1"),
     ("radii", "[0.1", "check its brackets"),
     ("dataset_dir", "", "--dataset_dir is empty; it takes a file or folder"),
+    ("epochs", "0", "--epochs is 0; it takes whole numbers from 1"),
+    ("epochs", "[1]", r"--epochs is \[1\]; it takes one whole number from 1"),
+    ("num_workers", "null", "--num_workers is None; it takes one whole number from 0"),
+    ("batch_size", "-4", "--batch_size is -4; it takes whole numbers from 1"),
+    ("batch_size", "1.5", "whole numbers from 1"),
+    ("val_interval", "0", "whole numbers from 1"),
+    ("image_size", "[64, 0]", r"--image_size is \[64, 0\]; it takes whole numbers from 1"),
+    ("num_workers", "-1", "--num_workers is -1; it takes whole numbers from 0"),
+    ("train#dataloader#num_workers", "-1", "--train#dataloader#num_workers is -1; it takes whole numbers from 0"),
+    ("learning_rate", "0", "--learning_rate is 0; it takes a number above 0"),
+    ("device", "cuda:99", "--device is 'cuda:99', which PyTorch cannot use here; cpu would do"),
+    ("device", "gpu", "--device is 'gpu', which PyTorch cannot use here"),
 ]
 
 
@@ -167,7 +179,8 @@ def test_a_value_that_was_written_as_a_word_is_read_as_it_was() -> None:
 def words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Run :func:`check_command_line` as in a process of ``python -m monai.bundle run``: the words Fire gets, if any."""
     config = tmp_path / "train.yaml"
-    content = {"dataset_dir": ".", "pictures": True, "epochs": 1, "name": "$1", "radii": [1], "run": ["$@epochs"]}
+    content = {"dataset_dir": ".", "pictures": True, "epochs": 1, "name": "$1", "radii": [1], "shift": 0}
+    content["run"] = ["$@epochs + @shift"]
     config.write_text(yaml.safe_dump(content))
 
     def start(*given: str, config_file: str | None = None) -> list[str] | None:
@@ -193,7 +206,7 @@ def test_a_run_is_started_again_only_where_fire_reads_a_word_otherwise(words) ->
 
 def test_words_are_divided_as_fire_divides_them(words) -> None:
     assert "--pictures=False" in words("--nopictures", "--dataset-dir", "1")
-    assert words("--pictures", "--epochs=-1") is None
+    assert words("--pictures", "--shift=-1") is None
     with pytest.raises(BadInputError, match="did you mean --epochs"):
         words("--epoch", "3")
     with pytest.raises(BadInputError, match="did you mean --epochs"):

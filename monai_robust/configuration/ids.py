@@ -15,7 +15,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigComponent
 
-from monai_robust.configuration.values import Kind, read_word
+from monai_robust.configuration.values import Kind, check_value, read_word
 from monai_robust.errors import BadInputError
 
 __all__ = ["check_ids", "has_id", "read_configuration", "read_words"]
@@ -89,7 +89,9 @@ def read_words(configuration: Mapping[str, Any], words: Mapping[str, str]) -> di
     values = {}
     for name, text in words.items():
         found = _find(configuration, name, referred)
-        values[name] = read_word(name, text, _kind(_parts(name)[-1], found), default=found.default)
+        part = _parts(name)[-1]
+        values[name] = read_word(name, text, _kind(part, found), default=found.default)
+        check_value(name, part, values[name])
     return values
 
 

@@ -6,11 +6,12 @@ import re
 from enum import Enum
 from typing import Any
 
+import torch
 import yaml
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["Kind", "read_word"]
+__all__ = ["Kind", "check_value", "read_word"]
 
 
 class Kind(Enum):
@@ -29,6 +30,11 @@ class Kind(Enum):
 _ON, _OFF = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NULL = ("null", "none", "~")
 _NO_WORD = re.compile(r"-?(0|[1-9][0-9]*)|null|None|~|[\[{].*")
+_WHOLE_FROM = {"num_workers": 0} | dict.fromkeys(
+    ("epochs", "max_epochs", "batches_per_epoch", "batch_size", "val_interval", "image_size", "features"), 1
+)
+_MANY_OR_NONE = ("image_size", "features", "batch_size")  # one for each axis or level, or what a plan says
+_ABOVE_ZERO = ("learning_rate",)
 _PYTHON_OR_MONAI = ("$", "@", "%")
 
 
@@ -80,6 +86,40 @@ def read_word(name: str, text: str, kind: Kind, *, default: Any = None) -> Any:
     if kind in (Kind.LIST, Kind.NAMES):
         return _list(name, value, default)
     return _separated(value)
+
+
+def check_value(name: str, part: str, value: Any) -> None:
+    """Refuse a value of a right kind that no run can work with: no epochs, empty batches, a device that is not there.
+
+    Args:
+        name: the id, for messages.
+        part: its last part, which says what it is of.
+        value: from :func:`read_word`.
+
+    Raises:
+        BadInputError: with what would do.
+    """
+    if isinstance(value, str) and value.startswith(_PYTHON_OR_MONAI):
+        return
+    if part == "device":
+        _check_device(name, value)
+    if part in _WHOLE_FROM and part not in _MANY_OR_NONE and (value is None or isinstance(value, list)):
+        raise BadInputError(f"--{name} is {value}; it takes one whole number from {_WHOLE_FROM[part]}")
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, bool) or not isinstance(one, (int, float)):
+            continue
+        least = _WHOLE_FROM.get(part)
+        if least is not None and (not isinstance(one, int) or one < least):
+            raise BadInputError(f"--{name} is {value}; it takes whole numbers from {least}")
+        if part in _ABOVE_ZERO and not 0 < one < float("inf"):
+            raise BadInputError(f"--{name} is {value}; it takes a number above 0")
+
+
+def _check_device(name: str, value: Any) -> None:
+    try:
+        torch.zeros(1, device=value).tolist()
+    except (AssertionError, ImportError, RuntimeError, TypeError) as error:  # what torch says is long, of its build
+        raise BadInputError(f"--{name} is {value!r}, which PyTorch cannot use here; cpu would do") from error
 
 
 def _unquoted(text: str) -> str:
