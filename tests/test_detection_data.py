@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -108,6 +109,22 @@ def test_a_table_of_files_keeps_its_splits_and_patients(tmp_path):
     found = detection_datalist(tmp_path)
     patients = [[item["patient_id"] for item in items] for items in found.items.values()]
     assert patients == [["pa", "pb", "pc"], ["pd"], ["pe"]]
+
+
+def test_pictures_without_an_annotation_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = voc(tmp_path)
+    detection_datalist(root)
+    assert "no annotation" not in caplog.text
+    write_picture(root / "JPEGImages" / "x.png")
+    detection_datalist(root)
+    assert "1 files in" in caplog.text
+    assert "have no annotation and are left out; first x.png" in caplog.text
+
+
+def test_a_pipe_as_data_list_is_called_one(tmp_path: Path) -> None:
+    os.mkfifo(voc(tmp_path) / "a.json")
+    with pytest.raises(BadInputError, match=r"a\.json is a pipe"):
+        detection_datalist(tmp_path, datalist="a.json")
 
 
 @pytest.mark.parametrize(

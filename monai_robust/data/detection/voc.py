@@ -33,7 +33,7 @@ def read_voc_folder(root: Path) -> list[AnnotatedImage]:
 
     Lists are ``train.txt``, ``val.txt``, ``test.txt`` and ``trainval.txt``, of which the last is divided where it says
     more than the others. A picture is the one named as its XML file, of whatever image format, or else the one that
-    the XML names. Annotations that no list names are left out, and counted in the log.
+    the XML names. Annotations that no list names and pictures without any are left out, and counted in the log.
 
     Raises:
         BadInputError: for an empty folder, or a name that stands in two lists.
@@ -51,6 +51,7 @@ def read_voc_folder(root: Path) -> list[AnnotatedImage]:
         if path.suffix:
             pictures[path.stem].append(path)
     found = [_read(root / "Annotations" / f"{stem}.xml", pictures[stem], root) for stem in stems]
+    _warn_of_bare(root, pictures, xml, found)
     return _counted_from_zero(
         [replace(one, split=splits.get(stem, "")) for stem, one in zip(stems, found, strict=True)]
     )
@@ -82,6 +83,16 @@ def read_index(root: Path, path: Path) -> list[AnnotatedImage]:
         sample_id = str(row.get("sample_id") or one.sample_id)
         found.append(replace(one, split=split, sample_id=sample_id, patient_id=str(row.get("patient_id") or sample_id)))
     return _counted_from_zero(found)
+
+
+def _warn_of_bare(root: Path, pictures: dict[str, list[Path]], xml: set[str], found: Sequence[AnnotatedImage]) -> None:
+    """Tell of files in ``JPEGImages`` that no XML is named as, and none names."""
+    used = {one.image for one in found}
+    bare = sorted(path for files in pictures.values() for path in files if path not in used and path.stem not in xml)
+    if bare:
+        _logger.warning(
+            "%d files in %s have no annotation and are left out; first %s", len(bare), root / "JPEGImages", bare[0].name
+        )
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -78,12 +78,14 @@ def visible_folders(folder: Path) -> list[Path]:
 def data_list_file(root: Path, datalist: str | os.PathLike[str]) -> Path:
     """The file that a user named as data list, as it stands or inside the data set's folder.
 
+    What is no file, as a pipe, is left to be refused by name when it is read.
+
     Raises:
         BadInputError: where there is neither.
     """
     given = Path(datalist).expanduser()
     path = given if os.path.isfile(given) else root / given
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise BadInputError(f"there is no data list {datalist}, neither as it stands nor in {root}")
     return path
 
