@@ -415,3 +415,26 @@ def test_what_is_recorded_of_a_training_is_what_it_has():
     margins = AdaptiveMargins(0.25, {"loss": 1.0})
     assert RobustUpdate("amat", attack, margins=margins).settings["step"] == 0.25
     assert RobustUpdate("at", lambda network, inputs, targets, eps=None, task=None: inputs).settings["eps"] is None
+
+
+class InPlace(nn.Module):
+    """A network that normalises what it is given in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = fresh()
+
+    def forward(self, x):
+        return self.network(x.sub_(0.5).div_(0.25))
+
+
+@pytest.mark.parametrize(("recipe", "shared"), [("erm", True), ("at", True), ("sat", True), ("sat", False)])
+def test_a_network_that_writes_into_its_inputs_leaves_the_views_as_they_were(recipe, shared):
+    attack = None if recipe == "erm" else PGD(eps=0.5, steps=2, bounds=(0, 1))
+    engine = trainer(InPlace(), RobustUpdate(recipe, attack, shared_forward=shared), decollate=False)
+    engine.run()
+    clean = torch.stack([one["image"].as_tensor() for one in items()[-4:]])
+    assert torch.equal(engine.state.output["image"].as_tensor(), clean)
+    if attack is not None:
+        delta = engine.state.output["adv_image"].as_tensor() - clean
+        torch.testing.assert_close(delta.flatten(1).norm(dim=1), engine.state.output["adv_norm"])

@@ -16,7 +16,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_robust.attacks import PGD
-from monai_robust.attacks.guard import bare, same_in_both_modes, untouched
+from monai_robust.attacks.guard import bare, inputs_copied, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, takes, with_metadata
 from monai_robust.engines.kept_starts import KeptStarts
@@ -325,7 +325,8 @@ class RobustUpdate:
         if engine.compile or len(distinct) > 1:
             distinct = {key: plain(view) for key, view in distinct.items()}
         if len(distinct) == 1 or not self.shared_forward or batch.has_arguments:
-            passes = {key: infer(view, engine.network) for key, view in distinct.items()}
+            with inputs_copied(engine.network) as network:  # margins and handlers read the views afterwards
+                passes = {key: infer(view, network) for key, view in distinct.items()}
         else:
             stacked = infer(torch.cat(tuple(distinct.values())), engine.network)
             size = len(batch.inputs)
