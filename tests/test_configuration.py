@@ -128,6 +128,7 @@ WRONG = [
     ("radii", "0.1", r"it takes a list, such as '\[0.1"),
     ("radii", "[0.1", "check its brackets"),
     ("dataset_dir", "", "--dataset_dir is empty; it takes a file or folder"),
+    ("measurement#sanity_samples", "many", "--measurement#sanity_samples is 'many'; it takes a number"),
     ("epochs", "0", "--epochs is 0; it takes whole numbers from 1"),
     ("epochs", "[1]", r"--epochs is \[1\]; it takes one whole number from 1"),
     ("num_workers", "null", "--num_workers is None; it takes one whole number from 0"),

@@ -119,17 +119,19 @@ class _Found:
         default: its value, references followed.
         argument: whether it is a component's, which says itself what it takes.
         switch: whether that is true or false.
+        number: whether the component's class says that it is a whole or any number.
     """
 
     default: Any
     argument: bool = False
     switch: bool = False
+    number: bool = False
 
 
 def _find(configuration: Mapping[str, Any], name: str, referred: set[str]) -> _Found:
     """What the configuration has at an id; refused if nothing would read it."""
     node: Any = configuration
-    argument = switch = False
+    argument = switch = number = False
     inside = False  # of a component or a mapping that is read whole, where keys are free
     parts = _parts(name)
     for depth, part in enumerate(parts):
@@ -149,10 +151,10 @@ def _find(configuration: Mapping[str, Any], name: str, referred: set[str]) -> _F
         if part not in node and part not in arguments and not free:
             raise BadInputError(_unknown(configuration, name, here, [*map(str, node), *arguments]))
         annotation = arguments[part].annotation if part in arguments else bool
-        switch = annotation in (bool, "bool")
+        switch, number = annotation in (bool, "bool"), annotation in (int, float, "int", "float")
         unset = arguments[part].default if part in arguments else None
         node, inside = node.get(part, unset), inside or argument
-    return _Found(_followed(configuration, node), argument, switch)
+    return _Found(_followed(configuration, node), argument, switch, number)
 
 
 def _followed(configuration: Mapping[str, Any], node: Any) -> Any:
@@ -228,7 +230,7 @@ def _kind(part: str, found: _Found) -> Kind:
     if _NAME.fullmatch(part):
         return Kind.NAME
     if found.argument:
-        return Kind.ANY
+        return Kind.NUMBER if found.number else Kind.ANY
     if isinstance(default, (int, float)) or (_NUMBER.fullmatch(part) and default is None):
         return Kind.NUMBER
     if isinstance(default, list):
