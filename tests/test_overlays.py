@@ -454,3 +454,13 @@ def test_the_amat_overlay_trains_by_another_recipe_too(tmp_path, kind):
     expected = outcome(bundle, overlay_path("sat"), folder=tmp_path)["weights"]
     found = outcome(bundle, overlay, folder=tmp_path, **{"robust#recipe": "sat"})["weights"]
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
+
+
+def test_a_recipe_of_ones_own_that_asks_for_margins_gets_them(tmp_path):
+    own = tmp_path / "own.yaml"
+    recipe = {"_target_": "monai_robust.recipes.Recipe", "supervised": {"adv": 1.0}, "name": "mine", "margins": True}
+    own.write_text(yaml.safe_dump({"robust#recipe": recipe}))
+    amat = {"robust#thresholds": a_file_of_thresholds(tmp_path, 99.0), "robust#step": 0.25}
+    result = outcome(with_handlers(tmp_path), overlay_path("amat"), own, folder=tmp_path, **amat)
+    assert torch.equal(result["trained"]["eps"], torch.full((4,), 0.75))
+    assert torch.load(tmp_path / "model.pt", weights_only=True)["margins"]["margins"].tolist() == [1.0] * 12

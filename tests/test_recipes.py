@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, nll_loss, softmax
 
 from monai_robust.errors import BadInputError
-from monai_robust.recipes import RECIPES, Recipe, make_recipe
+from monai_robust.recipes import RECIPES, Recipe, as_recipe, make_recipe
 from monai_robust.recipes.mart import probability_of_error
 from monai_robust.tasks import PredictionDivergence
 
@@ -106,6 +106,15 @@ def test_rtda_over_two_augmented_domains_agrees_over_four_views(outputs):
 def test_amat_alone_takes_its_radii_from_margins():
     assert [name for name, recipe in RECIPES.items() if recipe.margins] == ["amat"]
     assert make_recipe("amat", weight=2.0).margins
+
+
+def test_what_a_recipe_needs_it_says_itself_whatever_it_is_called():
+    assert {name for name in RECIPES if as_recipe(name).augmented} == {"augmix", "robustaugmix", "rtda"}
+    own = Recipe({"adv": 1}, consistent=("adv", "dark"), margins=True, name="erm")
+    assert as_recipe(own) is own
+    assert as_recipe(own).augmented == ("dark",)
+    with pytest.raises(BadInputError, match="there is no recipe 'rdta'"):
+        as_recipe("rdta")
 
 
 def test_views_are_listed_once_and_the_clean_one_first():

@@ -17,10 +17,12 @@ _RECIPE = """\
 #   robust#views#aug     the augmented view: a transform of one channel-first image, or a key of the batch
 #   robust#agreement     where views must agree and the loss is of sigmoids or unknown: bernoulli (independent labels,
 #                        overlapping regions) or softmax (classes that exclude each other)
-#   robust#thresholds    amat only, needed there: a JSON file of thresholds, or a trained checkpoint to fit them from
-#   robust#step          amat only: by how much a sample's margin grows
+#   robust#thresholds    of a recipe with margins (amat), needed there: a JSON file of thresholds, or a trained
+#                        checkpoint to fit them from
+#   robust#step          of a recipe with margins: by how much a sample's margin grows
 robust:
   excepthook: $import monai_robust.overlays.excepthook   # what a user can mend ends in one line
+  recipes: $from monai_robust.recipes import as_recipe
   recipe: {name}
   weight: null
   augmented: null
@@ -41,7 +43,7 @@ robust:
   shared_forward: true
   margins:
     _target_: monai_robust.handlers.AdaptiveMargins
-    _disabled_: $@robust#recipe != 'amat'
+    _disabled_: $not as_recipe(@robust#recipe).margins
     step: "@robust#step"
     thresholds: "@robust#thresholds"
   update:

@@ -12,7 +12,7 @@ from monai_robust.recipes.mart import likeliest_wrong_class, probability_of_erro
 from monai_robust.recipes.recipe import LAMBDA, Recipe
 from monai_robust.tasks import PredictionDivergence
 
-__all__ = ["RECIPES", "make_recipe"]
+__all__ = ["RECIPES", "as_recipe", "make_recipe"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,10 +73,19 @@ def make_recipe(name: str, *, weight: float | None = None, augmented: Sequence[s
             _LOG.warning("the recipe %r has no lambda, so the weight %g changes nothing", name, weight)
     if augmented is None:
         return recipe
-    presets = [view for view in recipe.consistent if view not in ("clean", "adv")]
+    presets = recipe.augmented
     if not presets:
         raise BadInputError(f"the recipe {name!r} has no augmented views that must agree; leave out `augmented`")
     consistent: list[str] = []
     for view in recipe.consistent:
         consistent.extend(augmented if view == presets[0] else [] if view in presets else [view])
     return replace(recipe, consistent=tuple(consistent))
+
+
+def as_recipe(recipe: Recipe | str) -> Recipe:
+    """A recipe itself, or that of a name: what a configuration asks where it wants to know what a recipe needs.
+
+    Raises:
+        BadInputError: for an unknown name.
+    """
+    return recipe if isinstance(recipe, Recipe) else make_recipe(recipe)

@@ -88,6 +88,11 @@ class Recipe:
         return bool(self.consistent) or LAMBDA in self.supervised.values()
 
     @property
+    def augmented(self) -> tuple[str, ...]:
+        """Augmented views that must agree with others."""
+        return tuple(view for view in self.consistent if view not in ("clean", "adv"))
+
+    @property
     def compares_classes(self) -> bool:
         """Whether views must agree as class distributions, and not by a measure of the recipe's own."""
         known = self.consistency in (jensen_shannon, kullback_leibler) or isinstance(
