@@ -15,14 +15,16 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import ValidationHandler
+from monai.handlers import CheckpointLoader, CheckpointSaver, ValidationHandler
 from torch import nn
 
+from monai_robust.checkpoints import join_checkpoints, newest_checkpoint
+from monai_robust.checkpoints.attached import handlers_of
+from monai_robust.data.files.epoch_tables import append_rows, keep_epochs
+from monai_robust.data.files.weights import read_checkpoint
 from monai_robust.data.files.whole import append_whole_lines, remove_drafts, write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import TrainingLoader, TrainingSaver
-from monai_robust.handlers.stored import newest_checkpoint
-from monai_robust.margins.log import append_rows, keep_epochs
 
 BATCHES = 2
 
@@ -357,3 +359,85 @@ def test_a_table_goes_on_after_a_line_that_was_not_finished(tmp_path):
     append_rows(path, rows[2:])
     assert path.read_bytes() == whole
     assert b"'=1+1" in whole
+
+
+# --- what stands in checkpoints without the others -------------------------------------------------------------------
+
+
+def test_entries_that_are_none_are_none(tmp_path):
+    network = Counting()
+    for epochs, resume in ((2, None), (3, tmp_path)):
+        engine = Engine(lambda engine, batch: None)
+        TrainingLoader(None if resume is None else str(resume), {"margins": None, "network": network}).attach(engine)
+        TrainingSaver(str(tmp_path), {"network": network, "margins": None}, save_interval=1).attach(engine)
+        engine.run(range(BATCHES), max_epochs=epochs)
+    stored = torch.load(tmp_path / "checkpoint_epoch=3.pt", weights_only=True)
+    assert sorted(stored) == ["network", "trainer"]
+    assert stored["trainer"]["iteration"] == 3 * BATCHES
+
+
+def test_what_is_kept_by_sample_id_may_be_new_in_a_run_that_goes_on(tmp_path):
+    trained(tmp_path, 2)
+    assert resumed(tmp_path / "more", tmp_path, named=True) == [5, 6, 7, 8]
+    assert torch.load(tmp_path / "more" / "checkpoint_epoch=4.pt", weights_only=True)["named"]["count"] == 1
+
+
+def test_a_loader_hands_out_an_objects_state_and_restores_the_others_from_one_read(tmp_path, monkeypatch):
+    trained(tmp_path, 2, named=True)
+    reads = []
+    monkeypatch.setattr(
+        "monai_robust.checkpoints.stored.read_checkpoint", lambda *of: reads.append(of) or read_checkpoint(*of)
+    )
+    network = Counting()
+    loader = TrainingLoader(str(tmp_path / "checkpoint_epoch=2.pt"), {"network": network})
+    engine = Engine(lambda engine, batch: None)
+    before: list[Any] = []
+    engine.add_event_handler(Events.STARTED, lambda: before.append(loader.take("named")))
+    loader.attach(engine)
+    engine.run(range(BATCHES), max_epochs=3)
+    assert before == [{"ids": ["film of Jane Doe"], "count": 1}]
+    assert (float(network.weight), engine.state.iteration, len(reads)) == (2 * BATCHES, 3 * BATCHES, 1)
+
+
+def test_all_that_handles_an_engines_events_is_found(tmp_path):
+    engine = Engine(lambda engine, batch: None)
+    saver = CheckpointSaver(str(tmp_path), {"network": Counting()}, save_interval=2)
+
+    def plain() -> None: ...
+
+    saver.attach(engine)  # by a method, in every second epoch alone
+    engine.add_event_handler(Events.STARTED | Events.COMPLETED, plain)
+    assert handlers_of(engine) == [saver, plain]
+    assert not engine.has_event_handler(lambda: None)
+
+
+@pytest.mark.parametrize("also", [False, True], ids=["alone", "beside the trainer's"])
+def test_a_saver_of_the_best_validation_keeps_what_no_saver_of_the_trainer_does(tmp_path, also):
+    network = nn.Linear(1, 1)
+    data = DataLoader([{"image": torch.ones(1), "label": torch.ones(1)}])
+    best = CheckpointSaver(str(tmp_path / "best"), {"network": network}, save_final=True)
+    own = CheckpointSaver(str(tmp_path / "own"), {"network": network}, save_final=True)
+    evaluator = SupervisedEvaluator("cpu", data, network, val_handlers=[best])
+    handlers = [ValidationHandler(1, evaluator), *([own] if also else [])]
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    engine = SupervisedTrainer("cpu", 1, data, network, optimizer, nn.MSELoss(), train_handlers=handlers)
+    keeper = Named()
+    state, folder = join_checkpoints(engine, "named", keeper)
+    assert state is None
+    assert folder == tmp_path / ("own" if also else "best")
+    assert [saver.save_dict.get("named") for saver in (own, best)] == ([keeper, None] if also else [None, keeper])
+
+
+def test_monais_loader_is_asked_for_an_object_without_loading_the_rest(tmp_path, monkeypatch):
+    trained(tmp_path, 1, named=True)
+    engine = Engine(lambda engine, batch: None)
+    CheckpointLoader(str(tmp_path / "checkpoint_epoch=1.pt"), {"network": Counting()}).attach(engine)
+    mapped = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *of, **how: mapped.append(how.get("mmap")) or load(*of, **how))
+    assert join_checkpoints(engine, "named", Named())[0] == {"ids": ["film of Jane Doe"], "count": 1}
+    assert join_checkpoints(engine, "starts", Named())[0] is None
+    assert mapped == [True, True]
+    (tmp_path / "checkpoint_epoch=1.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(BadInputError, match=r"checkpoint_epoch=1\.pt cannot be read as a checkpoint"):
+        join_checkpoints(engine, "named", Named())

@@ -231,25 +231,21 @@ def test_visits_of_an_epoch_are_settled_by_the_same_policy(repeats, result):
     for final in (1.0, -1.0), (-1.0, 1.0):
         margins.observe(hand(["a", "b"], [2.0, 2.0], final={"loss": list(final)}))
     assert margins.margin("a") == 2.0  # not before the epoch's end
-    margins._merge()
+    margins.store.merge()
     assert margins.margin("b") == pytest.approx(result)
 
 
 @pytest.mark.parametrize(("repeats", "result"), [("mean", 1.75), ("min", 1.0), ("last", 1.0)])
 def test_what_another_process_made_of_the_same_sample_counts_as_a_repeat(monkeypatch, repeats, result):
-    others = {"visited": {"a": [1.0], "b": [3.0]}, "shrunk": ["b"], "counts": {"enlarged": 1, "refined": 1}}
-
-    def gather(into, own):
-        into[:] = [own, others]
-
-    monkeypatch.setattr("monai_robust.margins.adaptive.idist.get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    others = {"made": {"a": [1.0], "b": [3.0]}, "visited": ["a", "b"], "shrunk": ["b"]}
+    others["counts"] = {"enlarged": 1, "refined": 1}
+    monkeypatch.setattr("monai_robust.margins.store.idist.all_gather", lambda own: [own, others])
     margins = make_margins(initial=2.0, repeats=repeats)
     margins.observe(hand(["a", "c"], [2.0, 2.0], final={"loss": [-1.0, -1.0]}))  # 2.5 here
-    assert margins._merge() == 3
+    assert margins.store.merge() == 3
     assert margins.margins == pytest.approx({"a": result, "b": 3.0, "c": 2.5})
     assert margins.ever_shrunk == pytest.approx(1 / 3)  # "b", says the other; the mean of "a" is no update of its own
-    assert margins._counts == {"enlarged": 3, "refined": 1}
+    assert margins.store.counts == {"enlarged": 3, "refined": 1}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import yaml
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.bundle import run as run_bundle
+from monai.handlers import StatsHandler
 
 from monai_robust.attacks import PGD
+from monai_robust.checkpoints.attached import handlers_of
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_names, overlay_path
 from monai_robust.overlays.fitting import fit_overlay
@@ -433,11 +435,11 @@ def test_the_margins_come_first_however_a_bundle_lists_its_handlers(tmp_path, ki
     parser["bundle_root"] = str(tmp_path)
     parser["results"] = str(tmp_path / "unused.pt")
     engine = parser.get_parsed_content(trainer)
-    started = [getattr(entry[0], "__self__", entry[0]) for entry in engine._event_handlers[Events.EPOCH_COMPLETED]]
+    started = handlers_of(engine, Events.EPOCH_COMPLETED)
     assert type(started[0]).__name__ == "AdaptiveMargins"
     assert [type(one).__name__ for one in started].count("AdaptiveMargins") == 1
     if kind != "none":
-        assert "the bundle's own" in [getattr(one, "name", getattr(one, "_name", None)) for one in started]
+        assert "the bundle's own" in [one.logger.name for one in started if isinstance(one, StatsHandler)]
     result = outcome(bundle, overlay, folder=tmp_path, **{"robust#thresholds": thresholds})
     assert result["trained"]["eps"].tolist() == pytest.approx([0.3] * 4)  # the third epoch's: 0.1 and two steps of it
 

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from monai_robust.checkpoints.stored import newest_checkpoint
 from monai_robust.commands.bundles import bundle_configs, check_presets, read_settings, run_bundle
 from monai_robust.configuration import has_id, read_configuration
 from monai_robust.data.files.csv_cells import csv_text
@@ -21,7 +22,6 @@ from monai_robust.evaluation.statistics.summary import auc_by_attack, largest_er
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tasks.registry import reading_of
-from monai_robust.handlers.stored import newest_checkpoint
 
 __all__ = ["best_step", "search_step"]
 

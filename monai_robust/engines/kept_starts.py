@@ -14,8 +14,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_robust.attacks.threat import Norm, as_norm, expand
+from monai_robust.checkpoints import join_checkpoints
 from monai_robust.errors import BadInputError
-from monai_robust.handlers.checkpoints import join_checkpoints
 from monai_robust.margins.ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.tasks.tensors import plain
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monai_robust.handlers.checkpoints import TrainingLoader, TrainingSaver
+from monai_robust.checkpoints import TrainingLoader, TrainingSaver
 from monai_robust.handlers.clip_gradients import ClipGradients
 from monai_robust.handlers.detections_json import DetectionsJSON
 from monai_robust.handlers.epoch_seed import EpochSeed

@@ -8,7 +8,7 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from monai_robust.margins.log import append_rows, keep_epochs
+from monai_robust.data.files.epoch_tables import append_rows, keep_epochs
 
 __all__ = ["EpochTimes"]
 

@@ -1,9 +1,10 @@
-"""AMAT's margins: a radius for every training sample, enlarged while it does no harm, refined where it does."""
+"""AMAT's margins as a handler: a radius for every training sample, enlarged while it does no harm, else refined."""
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,24 +14,20 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from monai_robust.attacks.guard import bare
-from monai_robust.data import load_weights
+from monai_robust.checkpoints import join_checkpoints
 from monai_robust.errors import BadInputError, require_choice
-from monai_robust.handlers.checkpoints import join_checkpoints
-from monai_robust.margins.crossing import along_path, along_segment, bisected
-from monai_robust.margins.every_sample import EverySample, require_rereadable
 from monai_robust.margins.ids import batch_ids, dataset_ids, hashed_id
-from monai_robust.margins.log import append_rows, distribution, histogram, keep_epochs
-from monai_robust.margins.radii import AttackTrace, SampleRadii, Terms
-from monai_robust.margins.thresholds import Thresholds, fit_thresholds, read_thresholds
-from monai_robust.tasks import Inferred
+from monai_robust.margins.log import MarginLog, visits_to_come
+from monai_robust.margins.radii import AttackTrace, SampleRadii
+from monai_robust.margins.rule import MarginRule, positive_number
+from monai_robust.margins.store import MarginStore
+from monai_robust.margins.threshold_source import ThresholdSource
+from monai_robust.margins.thresholds import Thresholds
 
 __all__ = ["AdaptiveMargins"]
 
 _LOG = logging.getLogger(__name__)
-_ON_SPHERE = 1 - 1e-3
-_SMALLER = 1 - 1e-4  # what is less is rounding: an attack ends on its sphere up to single precision
-_LEAST = 1e-6  # of a step: refining for ever must not end in a radius of 0
+_AT_FLOOR = 1 / (1 - 1e-4)  # times the floor: what is less is rounding
 
 
 class AdaptiveMargins(SampleRadii):
@@ -120,59 +117,30 @@ class AdaptiveMargins(SampleRadii):
         fit_on: Literal["samples", "epoch"] | Iterable[Any] = "samples",
     ) -> None:
         super().__init__()
-        if thresholds is None:
-            raise BadInputError(
-                "adaptive margins need thresholds: a JSON file of them, or a trained checkpoint to fit them from "
-                "(in a bundle, --robust#thresholds)"
-            )
-        require_choice("mode", mode, ["crossing", "paper"])
-        check = check or ("final" if mode == "paper" else "path")
-        require_choice("check", check, ["path", "final"])
-        require_choice("locate", locate, ["auto", "bisection"])
-        require_choice("repeats", repeats, ["mean", "min", "last"])
-        require_choice("update", update, ["iteration", "epoch"])
+        self._source = ThresholdSource(thresholds, fit, fit_on)
         require_choice("final_terms", final_terms, ["auto", "eval"])
-        self.step = _positive("step", step)
-        self.mode, self.check, self.locate, self.repeats, self.update = mode, check, locate, repeats, update
-        self.bisections = int(bisections)
-        self.initial = _positive("initial", step if initial is None else initial)
-        self.floor = (0.0 if mode == "paper" else self.step) if floor is None else float(floor)
-        self.cap = float("inf") if cap is None else _positive("cap", cap)
-        if not 0 <= self.floor <= self.cap or not self.initial <= self.cap:
+        self.rule = MarginRule(
+            self._source.known or {},
+            step,
+            floor=floor,  # type: ignore[arg-type]  # None is the rule's default
+            cap=math.inf if cap is None else cap,
+            mode=mode,
+            check=check,  # type: ignore[arg-type]
+            locate=locate,
+            bisections=bisections,
+            reset_failed=reset_failed,
+        )
+        self.store = MarginStore(positive_number("initial", step if initial is None else initial), repeats, update)
+        self.log = MarginLog(output_dir, history, summary_writer)
+        if self.store.initial > self.rule.cap:
             raise BadInputError(
-                f"margins start at {self.initial:g} between {self.floor:g} and {self.cap:g}; widen them"
+                f"margins start at {self.store.initial:g} between {self.rule.floor:g} and {self.rule.cap:g}; widen them"
             )
-        self.reset_failed = reset_failed
         self.key = key
         self.final_terms = final_terms
         self.radii_of_interest = radii_of_interest
-        self.output_dir = None if output_dir is None else Path(output_dir)
-        self.history = history
         self.hash_ids = hash_ids
-        self.summary_writer = summary_writer
-        self.fit = dict(fit or {})
-        if isinstance(fit_on, str):
-            require_choice("fit_on", fit_on, ["samples", "epoch"])
-        self.fit_on = fit_on
-        self.thresholds: Thresholds | None = None
-        if not isinstance(thresholds, (Mapping, str, Path)):
-            raise BadInputError(
-                f"the margins' thresholds are {thresholds!r}; they must be a file, a checkpoint, or a threshold "
-                "for each loss term by name, such as {'loss': 0.3}"
-            )
-        self._given = thresholds
-        if isinstance(thresholds, Mapping):
-            self.thresholds = thresholds if isinstance(thresholds, Thresholds) else Thresholds(thresholds)
-        elif Path(thresholds).suffix == ".json":
-            self.thresholds = read_thresholds(thresholds)
-        elif not Path(thresholds).is_file():
-            raise BadInputError(f"there is no checkpoint {thresholds} to fit thresholds from")
         self.epoch = 0
-        self._margins: dict[str, float] = {}
-        self._visited: set[str] = set()
-        self._shrunk: set[str] = set()
-        self._proposals: dict[str, list[float]] = {}
-        self._counts = {"enlarged": 0, "refined": 0}
         self._restored = False
 
     # What a trainer sees
@@ -183,110 +151,52 @@ class AdaptiveMargins(SampleRadii):
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         engine.add_event_handler(Events.COMPLETED, _require_batches)
 
-    def margin(self, sample_id: str) -> float:
-        """The margin of a sample."""
-        return self._margin(self._kept_as(sample_id))
+    @property
+    def step(self) -> float:
+        """By how much a margin grows."""
+        return self.rule.step
+
+    @property
+    def mode(self) -> str:
+        """``"crossing"`` or ``"paper"``."""
+        return self.rule.mode
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Of every loss term; None while they are still to be fitted."""
+        return self._source.known
 
     @property
     def margins(self) -> dict[str, float]:
         """All margins by sample id, or by its hash."""
-        return dict(self._margins)
+        return dict(self.store.margins)
 
     @property
     def ever_shrunk(self) -> float:
         """The share of the visited samples whose margin was smaller after some update than before it."""
-        return len(self._shrunk) / len(self._visited) if self._visited else 0.0
+        return self.store.ever_shrunk
+
+    def margin(self, sample_id: str) -> float:
+        """The margin of a sample."""
+        return self.store.margin(self._kept_as(sample_id))
 
     def ids(self, batch: Any, size: int) -> list[str]:
         return [self._kept_as(name) for name in batch_ids(batch, self.key, size)]
-
-    def _margin(self, name: str) -> float:
-        return self._margins.get(name, self.initial)
 
     def _kept_as(self, sample_id: str) -> str:
         """What a sample is called here, in checkpoints and in tables."""
         return hashed_id(sample_id) if self.hash_ids else sample_id
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
-        return torch.tensor([self._margin(name) for name in self.ids(batch, size)], dtype=torch.float32)
+        return torch.tensor([self.store.margin(name) for name in self.ids(batch, size)], dtype=torch.float32)
 
     def observe(self, trace: AttackTrace) -> None:
         assert self.thresholds is not None  # training has started
         self.thresholds.check_terms(trace.final)
-        changed, crossed = self._changed(trace)
-        proposals: dict[str, list[float]] = {}
+        changed = self.rule(trace)
         # a sample without any loss term, such as a picture without landmarks, tells nothing of its margin
         told = [True] * len(trace.ids) if trace.defined is None else trace.defined.tolist()
-        for name, margin, tells in zip(trace.ids, changed.tolist(), told, strict=True):
-            if tells:
-                proposals.setdefault(name, []).append(margin)
-        self._visited.update(trace.ids)
-        refined = sum(one and tells for one, tells in zip(crossed.tolist(), told, strict=True))
-        self._counts["refined"] += refined
-        self._counts["enlarged"] += sum(told) - refined
-        for name, values in proposals.items():
-            if self.update == "iteration":
-                self._set(name, self._one_of(values))
-            self._proposals[name] = self._proposals.get(name, []) + values if self.update == "epoch" else []
-
-    # The rule
-
-    def _changed(self, trace: AttackTrace) -> tuple[Tensor, Tensor]:
-        """What an attack makes of the margin of each sample, (B,), and which samples crossed, (B,), on the CPU."""
-        final = self._excess(trace.final)
-        path = self._excess(trace.path_terms)  # (K, T, B)
-        crossed_final = (final >= 0).any(dim=0)
-        crossed = crossed_final | (path >= 0).any(dim=1).any(dim=0) if self.check == "path" else crossed_final
-        if self.mode == "paper":
-            at = trace.size
-        else:
-            at = self._crossing(trace, path, final) if bool(crossed.any()) else trace.eps
-        changed = torch.where(crossed, (at + trace.eps) / 2, trace.eps + self.step)
-        changed = changed.clamp(min=max(self.floor, _LEAST * self.step), max=self.cap)
-        if self.reset_failed:
-            failed = (self._clean_excess(trace, path) >= 0).any(dim=0)
-            changed = torch.where(failed, torch.full_like(changed, self.floor or self.step), changed)
-        return changed.double().cpu(), crossed.cpu()
-
-    def _crossing(self, trace: AttackTrace, path: Tensor, final: Tensor) -> Tensor:
-        """How far from the clean sample a term reaches its threshold, (B,); meaningful where a sample crossed."""
-        clean = self._clean_excess(trace, path)
-        if self.locate == "bisection" or not self._starts_clean(trace):
-
-            def excess_at(share: Tensor, rows: Tensor) -> Tensor:
-                return self._excess(trace.at(share, rows))
-
-            return bisected(clean, final, excess_at, self.bisections) * trace.size
-        sizes = torch.cat([trace.path_sizes, trace.size[None]])
-        size, before = along_path(sizes, torch.cat([path, final[None]]))
-        chord = along_segment(clean, final) * trace.size
-        late = before >= trace.eps * _ON_SPHERE
-        return torch.where(late, torch.minimum(chord, size), size)
-
-    def _excess(self, terms: Terms) -> Tensor:
-        """``term - threshold``, (T, B), or (K, T, B) for the terms of K iterates."""
-        assert self.thresholds is not None
-        return torch.stack([terms[name] - value for name, value in self.thresholds.items()], dim=-2)
-
-    def _clean_excess(self, trace: AttackTrace, path: Tensor) -> Tensor:
-        if self._starts_clean(trace):
-            return path[0]
-        rows = torch.arange(len(trace.eps), device=trace.eps.device)
-        return self._excess(trace.at(torch.zeros_like(trace.eps), rows))
-
-    @staticmethod
-    def _starts_clean(trace: AttackTrace) -> bool:
-        return len(trace.path_sizes) > 0 and not bool(trace.path_sizes[0].any())
-
-    def _one_of(self, values: Sequence[float]) -> float:
-        if self.repeats == "last":
-            return values[-1]
-        return min(values) if self.repeats == "min" else sum(values) / len(values)
-
-    def _set(self, name: str, margin: float) -> None:
-        if margin < self._margin(name) * _SMALLER:
-            self._shrunk.add(name)
-        self._margins[name] = margin
+        self.store.visit(trace.ids, changed.margins.tolist(), changed.crossed.tolist(), told)
 
     # The course of a training
 
@@ -299,186 +209,92 @@ class AdaptiveMargins(SampleRadii):
         if known is not None:
             self._match([self._kept_as(name) for name in known])
         if self.thresholds is None:
-            self._fit(engine)
+            self._use(self._source.fitted(engine, self._task_of(engine)))
         self._tell(engine, len(known) if known is not None else None)
-        for name in ("margins.csv", "margin_histogram.csv", "margins_by_sample.csv"):
-            if self.output_dir is not None and idist.get_rank() == 0:
-                keep_epochs(self.output_dir / name, self.epoch)
-        if self.epoch == 0:
-            self._write_history()
+        self.log.begin(self.epoch, self.store.margins)
 
     def _meet_checkpoints(self, engine: Engine) -> None:
-        """Join the checkpoints of the trainer's saver, and come back from those of its loader."""
+        """Join the checkpoints of the trainer's savers, and come back from those of its loaders."""
         state, folder = join_checkpoints(engine, "margins", self)
         if state is not None and not self._restored:
             self.load_state_dict(state)
-        self.output_dir = self.output_dir or folder
-        if self.output_dir is None and idist.get_rank() == 0:  # other processes of a bundle have no saver
+        self.log.output_dir = self.log.output_dir or folder
+        if self.log.output_dir is None and idist.get_rank() == 0:  # other processes of a bundle have no saver
             _LOG.warning("the trainer has no CheckpointSaver and the margins no output_dir: margins will not be kept")
 
     def _match(self, known: Sequence[str]) -> None:
         """Refuse margins of another data set; give every sample of this one a margin."""
         if self._restored:
-            same = sum(name in self._margins for name in known)
+            kept = self.store.margins
+            same = sum(name in kept for name in known)
             if same < len(known) / 2:
                 raise BadInputError(
                     f"the margins that were restored are of another data set: {same} of {len(known)} samples have one "
-                    f"among {len(self._margins)}; start without them, or with the data they were learned on"
+                    f"among {len(kept)}; start without them, or with the data they were learned on"
                 )
             if same < len(known):
                 _LOG.warning("%d of %d samples have no restored margin and start anew", len(known) - same, len(known))
-        for name in known:
-            self._margins.setdefault(name, self.initial)
+        self.store.expect(known)
 
-    def _fit(self, engine: Any) -> None:
-        assert self._task_of is not None
-        path = Path(str(self._given))
-        network = load_weights(copy.deepcopy(bare(engine.network)), path)  # type: ignore[arg-type]
-        _LOG.info("fitting thresholds of the margins with %s", path.name)
-        # A sampler that counts its epochs must give training the batches it would have given without this pass.
-        sampler: Any = getattr(engine.data_loader, "batch_sampler", None)
-        position = sampler.state_dict() if hasattr(sampler, "state_dict") else None
-        self.thresholds = fit_thresholds(
-            network,
-            self._clean_data(engine.data_loader),
-            Inferred(self._task_of(engine), lambda inputs, net: engine.inferer(inputs, net)),
-            prepare_batch=engine.prepare_batch,
-            device=engine.state.device,
-            **self.fit,
-        )
-        self.thresholds.fitted["on"] = self.fit_on if isinstance(self.fit_on, str) else "a loader of its own"
-        if position is not None:
-            sampler.load_state_dict(position)
-        if idist.get_rank() == 0:
-            _LOG.info("thresholds are in %s", self.thresholds.write(path.with_suffix(".thresholds.json")))
-
-    def _clean_data(self, loader: Any) -> Iterable[Any]:
-        """What thresholds are fitted on; training must find its own data as it would have without."""
-        if self.fit_on == "samples":
-            return EverySample(loader)
-        return require_rereadable(loader) if self.fit_on == "epoch" else self.fit_on
+    def _use(self, thresholds: Thresholds) -> None:
+        self._source.known = thresholds
+        self.rule = dataclasses.replace(self.rule, thresholds=thresholds)
 
     def _tell(self, engine: Engine, samples: int | None) -> None:
-        assert self.thresholds is not None
-        values = ", ".join(f"{name} {value:.4g}" for name, value in self.thresholds.items())
+        values = ", ".join(f"{name} {value:.4g}" for name, value in self.rule.thresholds.items())
         _LOG.info("margins: step %g, thresholds %s", self.step, values)
-        length, epochs = engine.state.epoch_length, engine.state.max_epochs
-        batch = getattr(engine.data_loader, "batch_size", None)  # type: ignore[attr-defined]
-        batch = batch or getattr(getattr(engine.data_loader, "batch_sampler", None), "batch_size", None)  # type: ignore[attr-defined]
-        if samples is None or length is None or epochs is None or batch is None:
+        visits = visits_to_come(engine, samples, self.epoch)
+        if visits is None:
             return
-        visits = length * (epochs - self.epoch) * batch * idist.get_world_size() / samples
-        grown = min(visits, epochs - self.epoch) if self.update == "epoch" else visits
-        reach = min(self.cap, max([self.initial, *self._margins.values()]) + self.step * grown)
-        text = f"a sample is visited about {visits:.1f} times, so a margin can reach about {reach:.3g}"
-        if self.radii_of_interest is not None and reach < self.radii_of_interest:
-            _LOG.warning(
-                "%s, below the radius %g that is to be evaluated: more epochs or a larger step would help",
-                text,
-                self.radii_of_interest,
-            )
-        else:
-            _LOG.info(text)
+        epochs = (engine.state.max_epochs or 0) - self.epoch
+        updates = min(visits, epochs) if self.store.update == "epoch" else visits
+        largest = max([self.store.initial, *self.store.margins.values()])
+        self.log.tell_reach(min(self.rule.cap, largest + self.step * updates), visits, self.radii_of_interest)
 
     def _end_epoch(self, engine: Engine) -> None:
-        visited = self._merge()
+        visited = self.store.merge()
         self.epoch = engine.state.epoch
-        margins = [margin for name, margin in self._margins.items() if name in self._visited]
-        row = {"epoch": self.epoch, "samples": len(self._margins), "visited": visited, **distribution(margins)}
-        at_floor = sum(margin <= self.floor / _SMALLER for margin in margins) / len(margins) if margins else 0.0
-        row |= {**self._counts, "ever_shrunk": self.ever_shrunk, "at_floor": at_floor}
-        self._counts = dict.fromkeys(self._counts, 0)
-        if idist.get_rank() == 0 and self.output_dir is not None:
-            append_rows(self.output_dir / "margins.csv", [row])
-            append_rows(self.output_dir / "margin_histogram.csv", histogram(margins, self.epoch))
-        self._write_history()
-        if self.summary_writer is not None and margins:
-            self.summary_writer.add_histogram("margins", torch.tensor(margins), self.epoch)
-
-    def _write_history(self) -> None:
-        if self.history and self.output_dir is not None and idist.get_rank() == 0:
-            rows = [{"epoch": self.epoch, "sample_id": name, "margin": value} for name, value in self._margins.items()]
-            append_rows(self.output_dir / "margins_by_sample.csv", rows)
-
-    def _merge(self) -> int:
-        """Bring the margins of all processes together, and apply what waits for the end of the epoch.
-
-        Returns:
-            The number of samples visited in the epoch.
-        """
-        visited = {
-            name: values if self.update == "epoch" else [self._margins[name]]
-            for name, values in self._proposals.items()
-        }
-        self._proposals = {}
-        if idist.get_world_size() > 1:
-            visited = self._from_all_ranks(visited)
-        for name, values in visited.items():
-            if self.update == "epoch":
-                self._set(name, self._one_of(values))
-            else:  # what each process has made of it already; their mean is no update of its own
-                self._margins[name] = self._one_of(values)
-        return len(visited)
-
-    def _from_all_ranks(self, visited: dict[str, list[float]]) -> dict[str, list[float]]:
-        own = {"visited": visited, "shrunk": sorted(self._shrunk), "counts": self._counts}
-        gathered: list[Any] = [None] * idist.get_world_size()
-        torch.distributed.all_gather_object(gathered, own)
-        merged: dict[str, list[float]] = {}
-        for part in gathered:
-            for name, values in part["visited"].items():
-                merged.setdefault(name, []).extend(values)
-            self._visited.update(part["visited"])
-            self._shrunk.update(part["shrunk"])
-        self._counts = {name: sum(part["counts"][name] for part in gathered) for name in self._counts}
-        return merged
+        margins = self.store.of_visited()
+        at_floor = sum(margin <= self.rule.floor * _AT_FLOOR for margin in margins) / len(margins) if margins else 0.0
+        row = {"visited": visited, **self.store.end_counts(), "ever_shrunk": self.ever_shrunk, "at_floor": at_floor}
+        self.log.write(self.epoch, row, margins, self.store.margins)
 
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         """Primitives and tensors only, as ``torch.load(..., weights_only=True)`` asks for."""
-        names = list(self._margins)
-        return {"ids": names, **self._state_of(names)}
+        return {**self.store.state_dict(), **self._settings()}
 
     def state_dict_without_ids(self) -> dict[str, Any]:
         """What a file that is handed on may hold: no ids, and the margins by their size, so that the order tells none.
 
         It cannot be continued from.
         """
-        return self._state_of(sorted(self._margins, key=self._margin))
-
-    def _state_of(self, names: Sequence[str]) -> dict[str, Any]:
-        return {
-            "margins": torch.tensor([self._margins[name] for name in names], dtype=torch.float64),
-            "visited": torch.tensor([name in self._visited for name in names], dtype=torch.bool),
-            "shrunk": torch.tensor([name in self._shrunk for name in names], dtype=torch.bool),
-            "thresholds": dict(self.thresholds or {}),
-            "step": self.step,
-            "epoch": self.epoch,
-        }
+        return {**self.store.state_dict_without_ids(), **self._settings()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`; the thresholds saved with it hold."""
+        """Go on from :meth:`state_dict`; the thresholds saved with it hold.
+
+        Raises:
+            BadInputError: for margins without sample ids, and for something else.
+        """
         if isinstance(state, Mapping) and "margins" in state and "ids" not in state:
             raise BadInputError(
                 "the margins in the checkpoint have no sample ids, as those of final weights; continue from the "
                 "checkpoint of an epoch, such as checkpoint_epoch=3.pt"
             )
         try:
-            self._load(state)
+            self.store.load_state_dict(state)
+            if state["thresholds"]:
+                self._tell_changes(state)
+                self._use(Thresholds(state["thresholds"]))
+            self.epoch = int(state["epoch"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadInputError(f"the margins in the checkpoint are none of AdaptiveMargins: {error!r}") from error
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        names = [str(name) for name in state["ids"]]
-        self._margins = dict(zip(names, state["margins"].tolist(), strict=True))
-        self._visited = {name for name, flag in zip(names, state["visited"].tolist(), strict=True) if flag}
-        self._shrunk = {name for name, flag in zip(names, state["shrunk"].tolist(), strict=True) if flag}
-        if state["thresholds"]:
-            self._tell_changes(state)
-            self.thresholds = Thresholds(state["thresholds"])
-        self.epoch = int(state["epoch"])
         self._restored = True
+
+    def _settings(self) -> dict[str, Any]:
+        return {"thresholds": dict(self.rule.thresholds), "step": self.step, "epoch": self.epoch}
 
     def _tell_changes(self, state: Mapping[str, Any]) -> None:
         """Warn where a training goes on with another step, or with other thresholds than were now given."""
@@ -486,13 +302,6 @@ class AdaptiveMargins(SampleRadii):
             _LOG.warning("the margins were learned with step %g and go on with %g", state["step"], self.step)
         if self.thresholds is not None and dict(self.thresholds) != dict(state["thresholds"]):
             _LOG.warning("the thresholds saved with the margins hold, %s, not those given", dict(state["thresholds"]))
-
-
-def _positive(name: str, value: Any) -> float:
-    number = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < value < float("inf")
-    if not number:
-        raise BadInputError(f"the margins' {name} is {value!r}; it must be a positive number")
-    return float(value)
 
 
 def _require_batches(engine: Engine) -> None:

@@ -215,11 +215,9 @@ def _check_reachable(name: str, value: float, found: Mapping[str, Any]) -> None:
 
 
 def _from_all_ranks(values: Tensor) -> Tensor:
-    if idist.get_world_size() == 1:
-        return values
-    gathered: list[Any] = [None] * idist.get_world_size()
-    torch.distributed.all_gather_object(gathered, values)
-    return torch.cat(gathered)
+    """The values of all processes, whose numbers may differ, which is why they travel in a list and not as a tensor."""
+    parts: Any = idist.all_gather([values])
+    return torch.cat([part for (part,) in parts])
 
 
 def _chosen(name: str, statistic: Any) -> Statistic:

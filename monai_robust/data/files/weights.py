@@ -15,7 +15,7 @@ from monai_robust.data.files.schemas import shown
 from monai_robust.data.files.side_files import regular_file
 from monai_robust.errors import BadInputError
 
-__all__ = ["UnreadableCheckpointError", "load_weights", "read_checkpoint"]
+__all__ = ["UnreadableCheckpointError", "checkpoint_entry", "load_weights", "read_checkpoint"]
 
 _WEIGHTS = ("network", "model", "state_dict")
 _EXPANSION = 10
@@ -49,6 +49,25 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         what = "a tensor" if isinstance(content, Tensor) else f"a {type(content).__name__}"
         raise UnreadableCheckpointError(f"{path} holds {what}, not weights by their names; {_ADVICE}")
     return dict(content)
+
+
+def checkpoint_entry(path: str | Path, name: str) -> Any:
+    """One entry of a checkpoint, None where it has none; the tensors of the others are mapped and not read.
+
+    Args:
+        path: the file.
+        name: of the entry.
+
+    Raises:
+        BadInputError: when the file is missing.
+        UnreadableCheckpointError: when it is no checkpoint of torch, or holds Python objects.
+    """
+    path = regular_file(path, "checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # as in read_checkpoint
+        raise UnreadableCheckpointError(_refusal(path, error)) from None
+    return content.get(name) if isinstance(content, Mapping) else None
 
 
 def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:

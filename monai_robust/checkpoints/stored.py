@@ -1,58 +1,20 @@
-"""Checkpoints on the disk: written whole, and which of a folder's a training can go on from."""
+"""Which of a folder's checkpoints a training can go on from."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ignite.distributed as idist
-import torch
-from ignite.engine import Engine
-from ignite.handlers.checkpoint import BaseSaveHandler
-
 from monai_robust.data.files.weights import UnreadableCheckpointError, read_checkpoint
-from monai_robust.data.files.whole import writing_whole
 from monai_robust.errors import BadInputError
 
-__all__ = ["LEFT_OUT", "Stored", "WholeFiles", "handlers_of", "newest_checkpoint", "stored_for"]
+__all__ = ["LEFT_OUT", "Stored", "newest_checkpoint", "stored_for"]
 
 _LOG = logging.getLogger(__name__)
 LEFT_OUT = "without_ids"
 """Entry of a checkpoint that names the entries whose sample ids were left out, so that it cannot be continued."""
-
-
-class WholeFiles(BaseSaveHandler):
-    """A save handler for ``ignite.handlers.Checkpoint`` that writes each file whole or not at all.
-
-    Ignite removes the oldest checkpoint before it writes the next one; here it goes only when that one is written.
-
-    Args:
-        folder: where the files go.
-        filename: one name for all of them, each taking the place of the last; by default ignite's.
-    """
-
-    def __init__(self, folder: str | Path, filename: str | None = None) -> None:
-        self.dirname = Path(folder).expanduser()
-        self.filename = filename
-        self._leaving: list[str] = []
-
-    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
-        if idist.get_rank() > 0:
-            return
-        filename = self.filename or filename
-        with writing_whole(self.dirname / filename) as file:
-            torch.save(checkpoint, file)
-        for name in self._leaving:
-            if name != filename:
-                (self.dirname / name).unlink(missing_ok=True)
-        self._leaving = []
-
-    def remove(self, filename: str) -> None:
-        """Remove a file as soon as the next one is written."""
-        self._leaving.append(self.filename or filename)
 
 
 class Stored(NamedTuple):
@@ -149,13 +111,6 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     except BadInputError:
         return None
     return None if found is None else found.path
-
-
-def handlers_of(engine: Engine) -> list[Any]:
-    """The objects whose methods are among an engine's handlers, each once."""
-    # Unwrapped: ignite wraps a handler of every n-th event, such as that of a saver with an interval alone.
-    handlers = [inspect.unwrap(entry[0]) for entries in engine._event_handlers.values() for entry in entries]
-    return list({id(owner): owner for owner in (getattr(one, "__self__", one) for one in handlers)}.values())
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -1,27 +1,26 @@
-"""Checkpoints that hold all a run needs to go on, also after Ctrl-C."""
+"""Saving checkpoints that hold all a run needs to go on, also after Ctrl-C."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
-from monai.handlers import CheckpointLoader, CheckpointSaver, ValidationHandler
+from monai.handlers import CheckpointSaver
 from monai.utils import is_scalar
 
-from monai_robust.data.files.weights import UnreadableCheckpointError, read_checkpoint
+from monai_robust.checkpoints.attached import handlers_of
+from monai_robust.checkpoints.loader import TrainingLoader
+from monai_robust.checkpoints.stored import LEFT_OUT
+from monai_robust.checkpoints.trainer_state import note_progress
+from monai_robust.checkpoints.whole_files import WholeFiles
 from monai_robust.data.files.whole import remove_drafts
 from monai_robust.errors import BadInputError
-from monai_robust.handlers.stored import LEFT_OUT, Stored, WholeFiles, handlers_of, stored_for
 
-__all__ = ["TrainingLoader", "TrainingSaver", "join_checkpoints"]
-
-_VALIDATION, _ENDED = "validation", "epoch_ended"  # of the trainer's state in checkpoints
+__all__ = ["TrainingSaver"]
 
 
 class TrainingSaver(CheckpointSaver):
@@ -40,7 +39,9 @@ class TrainingSaver(CheckpointSaver):
     handlers had their turn at the epoch's end.
 
     Args:
-        save_dir, save_dict, name, file_prefix, save_final, final_filename, save_key_metric, key_metric_name,
+        save_dict: as for ``monai.handlers.CheckpointSaver``; entries that are None, such as margins that a recipe does
+            without, are none.
+        save_dir, name, file_prefix, save_final, final_filename, save_key_metric, key_metric_name,
         key_metric_n_saved, key_metric_filename, key_metric_save_state, key_metric_greater_or_equal,
         key_metric_negative_sign, epoch_level, save_interval, n_saved: as for ``monai.handlers.CheckpointSaver``.
 
@@ -67,6 +68,7 @@ class TrainingSaver(CheckpointSaver):
         save_interval: int = 0,
         n_saved: int | None = None,
     ) -> None:
+        save_dict = {label: one for label, one in save_dict.items() if one is not None}
         super().__init__(save_dir, save_dict, name, epoch_level=epoch_level)
         if key_metric_filename is not None and key_metric_n_saved > 1:
             raise BadInputError("key_metric_filename is one file; leave it, or set key_metric_n_saved to 1")
@@ -185,14 +187,8 @@ class TrainingSaver(CheckpointSaver):
         self._ended_at = engine.state.iteration
 
     def _note_progress(self, engine: Engine) -> None:
-        """Let the trainer's own state say whether it stands at an epoch's end, and which validation was the best."""
         iteration, length = engine.state.iteration, engine.state.epoch_length or 1
-        _keep(engine, _ENDED, iteration == self._ended_at if self._trained else iteration % length == 0)
-        validator = _validator(engine)
-        if validator is not None:
-            best: Any = validator.state.best_metric  # MONAI compares none but single numbers
-            epoch = int(validator.state.best_metric_epoch)
-            _keep(engine, _VALIDATION, {"best_metric": float(best), "best_metric_epoch": epoch})
+        note_progress(engine, iteration == self._ended_at if self._trained else iteration % length == 0)
 
     def _save_final(self, engine: Engine) -> Path:
         assert self.final is not None  # attached with it
@@ -231,134 +227,6 @@ class TrainingSaver(CheckpointSaver):
         return self.key_metric_sign * value
 
 
-class TrainingLoader(CheckpointLoader):
-    """MONAI's loader, which also restores the trainer it is attached to, so that training goes on where it stopped.
-
-    With ``trainer``, a folder or a damaged file stands for the newest checkpoint there that loads, and a checkpoint
-    that was written within an epoch, or is final and lacks sample ids, for that of the last epoch's end beside it
-    (see ``monai_robust.handlers.stored.stored_for``).
-
-    Args:
-        load_path: a checkpoint of :class:`TrainingSaver`, or with ``trainer`` its folder; ``None`` starts from scratch.
-        load_dict: names and objects, as for ``monai.handlers.CheckpointLoader``.
-        map_location: device of the tensors.
-        trainer: whether to restore epoch and iteration too; without, only what ``load_dict`` names.
-
-    Attributes:
-        source: the file that is restored, once it is known.
-
-    Raises:
-        BadInputError: (when the engine starts) for no checkpoint, or one that is not of this run.
-    """
-
-    def __init__(
-        self, load_path: str | None, load_dict: dict[str, Any], map_location: Any = None, trainer: bool = True
-    ) -> None:
-        super().__init__(load_path=str(load_path), load_dict=dict(load_dict), map_location=map_location)
-        self.enabled = load_path is not None
-        self.trainer = trainer
-        self.source: Path | None = None
-        self.logger = logging.getLogger(__name__)
-        self._anew = False
-
-    def attach(self, engine: Engine) -> None:
-        if not self.enabled:
-            return
-        if self.trainer:
-            self.load_dict.setdefault("trainer", engine)
-        engine.add_event_handler(Events.STARTED, self)
-
-    def read(self) -> Mapping[str, Any]:
-        """All that the checkpoint holds; nothing where the first epoch was not finished and is trained anew.
-
-        Raises:
-            BadInputError: names the file.
-        """
-        if self._anew:
-            return {}
-        stored = self._stored()
-        if stored is None:
-            self._anew = True
-            return {}
-        self.source = stored.path
-        content = stored.content
-        name = next(iter(self.load_dict))
-        if len(self.load_dict) == 1 and (not isinstance(content, Mapping) or name not in content):
-            content = {name: content}  # a state dictionary by itself
-        if not isinstance(content, Mapping):
-            raise BadInputError(f"{self.source} cannot restore {self._named()} of this run: it is no checkpoint")
-        return content
-
-    def __call__(self, engine: Engine) -> None:
-        content = self.read()
-        if self._anew:
-            return
-        longest = engine.state.max_epochs
-        wanted = dict(self.load_dict)
-        if self.trainer:
-            _expect_extras(engine, content, wanted)
-        try:
-            Checkpoint.load_objects(to_load=wanted, checkpoint=content)
-        except Exception as error:  # whatever the objects' own loading raises
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise BadInputError(f"{self.source} cannot restore {self._named()} of this run: {reason}") from error
-        if self.trainer and longest is not None:
-            if engine.state.epoch > longest:
-                raise BadInputError(
-                    f"{self.source} has {engine.state.epoch} epochs behind it, and this run is to have {longest}; set "
-                    "more epochs to train further"
-                )
-            engine.state.max_epochs = longest
-            _restore_validation(engine)
-        self.logger.info("restored %s from %s", self._named(), self.source)
-
-    def _stored(self) -> Stored | None:
-        path = self.source or Path(self.load_path)
-        try:
-            if self.trainer and self.source is None:
-                return stored_for(path, self.map_location)
-            return Stored(path, read_checkpoint(path, self.map_location))
-        except UnreadableCheckpointError as error:
-            raise BadInputError(f"{path} cannot restore {self._named()} of this run: {error}") from error
-
-    def _named(self) -> str:
-        return ", ".join(self.load_dict)
-
-
-def join_checkpoints(engine: Engine, name: str, keeper: Any) -> tuple[Any, Path | None]:
-    """Let a trainer's savers keep the state of an object, and find what its loaders have of it.
-
-    Args:
-        engine: has MONAI's ``CheckpointSaver`` and ``CheckpointLoader``, or their subclasses here, among its handlers.
-        name: of the object in checkpoints.
-        keeper: has a ``state_dict``, and a ``state_dict_without_ids`` if that holds sample ids.
-
-    Returns:
-        The state that is to be restored, or None, and the folder of the checkpoints, or None.
-
-    Raises:
-        BadInputError: for a checkpoint of a ``TrainingLoader`` that cannot be read.
-    """
-    state, folder = None, None
-    for owner in handlers_of(engine):
-        if isinstance(owner, CheckpointSaver):
-            owner.save_dict.setdefault(name, keeper)
-            folder = folder or Path(owner.save_dir)
-        elif isinstance(owner, CheckpointLoader) and getattr(owner, "trainer", True) and state is None:
-            content = _content(owner)
-            state = content.get(name) if isinstance(content, Mapping) else None
-    return state, folder
-
-
-def _content(loader: CheckpointLoader) -> Any:
-    if isinstance(loader, TrainingLoader):
-        return loader.read()
-    try:
-        return read_checkpoint(loader.load_path)
-    except BadInputError:
-        return None  # the loader reads it alike, after this, and itself says what is wrong with the file
-
-
 class _State:
     """A state that was made already, for those who ask an object for it."""
 
@@ -367,35 +235,6 @@ class _State:
 
     def state_dict(self) -> Any:
         return self.state
-
-
-def _keep(engine: Engine, key: str, value: Any) -> None:
-    """Make something a part of an engine's state in checkpoints."""
-    setattr(engine.state, key, value)
-    if key not in engine.state_dict_user_keys:
-        engine.state_dict_user_keys.append(key)
-
-
-def _restore_validation(engine: Engine) -> None:
-    validator, found = _validator(engine), getattr(engine.state, _VALIDATION, None)
-    if validator is not None and found:
-        validator.state.best_metric = found["best_metric"]
-        validator.state.best_metric_epoch = found["best_metric_epoch"]
-
-
-def _expect_extras(engine: Engine, content: Mapping[str, Any], wanted: dict[str, Any]) -> None:
-    """Ask for what the saver adds where there is something to put it into; older checkpoints lack it."""
-    for key in (_ENDED, _VALIDATION):
-        if key in content.get("trainer", {}):
-            _keep(engine, key, None)
-    if "scaler" in content and getattr(engine, "scaler", None) is not None:
-        wanted.setdefault("scaler", engine.scaler)  # type: ignore[attr-defined]
-
-
-def _validator(engine: Engine) -> Any:
-    """The evaluator that validates a trainer's network and keeps the best value of its key metric."""
-    found = [one.validator for one in handlers_of(engine) if isinstance(one, ValidationHandler)]
-    return next((one for one in found if hasattr(getattr(one, "state", None), "best_metric")), None)
 
 
 def _names(folder: Path) -> list[str]:
