@@ -71,8 +71,7 @@ def dice_over_radii(network: torch.nn.Module, images: torch.Tensor, labels: torc
     for radius in RADII:
         inputs = PGD(eps=radius, steps=10, task=task)(network, images, labels) if radius else images
         with torch.no_grad():
-            columns = task.outcomes(network(inputs), labels)
-        counts = [torch.stack([columns[f"{name}_{k}"] for k in (1, 2)], dim=1) for name in ("tp", "fp", "fn")]
+            counts = task.counts(network(inputs), labels)
         found.append(average_dice_index(*counts).mean)
     return found
 

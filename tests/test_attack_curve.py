@@ -12,6 +12,7 @@ from torch import nn
 from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
 from monai_robust.attacks.criteria import Criterion
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation import outcomes_of
 from monai_robust.networks.fast_form import FastForm, _agree, exact, fast_form
 from monai_robust.networks.few_channels import SpaceToDepth, with_space_to_depth
 from monai_robust.tasks import Classification, Inferred, Segmentation
@@ -196,7 +197,7 @@ def test_volumes_of_a_segmentation_are_searched_by_dice():
     )
     assert (curve.radius > 0).all()
     assert curve.radius.isfinite().any()
-    outcomes = Segmentation().outcomes(network(curve.adversarial(8.0)), labels)
+    outcomes = outcomes_of(Segmentation()).values(network(curve.adversarial(8.0)), labels)
     assert (outcomes["score"][curve.radius <= 8.0] < 0.5).all()
 
 

@@ -26,7 +26,7 @@ from monai_robust.evaluation.report.training import training_frames
 from monai_robust.evaluation.sections.figures import gallery_figure, score_versus_radius
 from monai_robust.evaluation.tables.gallery import MOST, read_gallery, spread
 from monai_robust.evaluation.tables.sanity_file import Finding, Sanity, write_sanity
-from monai_robust.evaluation.tasks.registry import reading_of
+from monai_robust.evaluation.tasks.registry import report_of
 
 VALUES: list[Any] = [None, True, -1, 0.5, 10**17, "", "$x_1^{$\n", "a" * 5000, [], {}, [[None]], {"a": {"_target_": 1}}]
 CELLS = ["", "x", "nan", "-inf", "1e400", "-1", "9" * 30, "'=1", "1_0", '"a\nb"', "1e308"]
@@ -106,7 +106,7 @@ def npz_mutations(content: bytes) -> Iterator[bytes]:
 def read_all(folder: Path) -> None:
     """All that a report reads of a folder and computes from it; what it draws is drawn elsewhere."""
     run = read_run(folder)
-    reading = reading_of(run.task) if run.task in ("classification", "segmentation", "landmarks", "detection") else None
+    reading = report_of(run.task) if run.task in ("classification", "segmentation", "landmarks", "detection") else None
     if reading is not None:
         reading.check(run)
     training_frames([run])
@@ -184,7 +184,7 @@ def test_names_are_shown_as_they_are_in_figures(tmp_path: Path) -> None:
     write_pictures(folder / "gallery.npz", np.random.default_rng(0), names)
     run = read_run(folder)
     figure = gallery_figure(run.gallery, "pgd_l2@2.0")
-    reading = reading_of("classification")
+    reading = report_of("classification")
     curve = score_versus_radius(reading.frames([run])["summary"], "pgd_l2")
     for one in (figure, curve):
         one.canvas.draw()

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_outcomes
+from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_outcomes, register_task
 from monai_robust.evaluation.tables.details import DetailsWriter, write_true_details
+from monai_robust.evaluation.tasks.classification import ClassificationOutcomes
 from monai_robust.tasks import Classification
 
 COUNT = 7
@@ -25,16 +26,31 @@ class Killed(BaseException):
 
 
 class Spots(Classification):
-    """Finds none, one or two things in an image, as its label and the prediction say.
+    """Dies at a given call of one of its methods, or of those of its outcomes."""
 
-    Dies at a given call of one of its methods.
-    """
+    name = "spots"
 
+    def __init__(self, dies_in: str = "", after: int = 0, least_score: float = 0.1) -> None:
+        self.dies_in, self.left = dies_in, after
+        self.least_score = least_score
+
+    def forward(self, network, inputs, targets):
+        self.perhaps_die("forward")
+        return super().forward(network, inputs, targets)
+
+    def perhaps_die(self, where: str) -> None:
+        if where == self.dies_in:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+
+
+class SpotOutcomes(ClassificationOutcomes):
+    """Finds none, one or two things in an image, as its label and the prediction say."""
+
+    task: Spots
     detail_table = "spots"
     truth_table = "things"
-
-    def __init__(self, dies_in: str = "", after: int = 0) -> None:
-        self.dies_in, self.left = dies_in, after
 
     def detail_columns(self) -> list[str]:
         return ["name", "score"]
@@ -43,18 +59,14 @@ class Spots(Classification):
         return ["name"]
 
     def settings(self) -> dict[str, Any]:
-        return {"least_score": 0.1}
+        return {"least_score": self.task.least_score}
 
-    def forward(self, network, inputs, targets):
-        self._perhaps("forward")
-        return super().forward(network, inputs, targets)
-
-    def outcomes(self, outputs, targets):
-        self._perhaps("outcomes")  # after the details of the same batch were written
-        return super().outcomes(outputs, targets)
+    def values(self, outputs, targets):
+        self.task.perhaps_die("values")  # after the details of the same batch were written
+        return super().values(outputs, targets)
 
     def details(self, outputs, targets):
-        self._perhaps("details")
+        self.task.perhaps_die("details")
         scores = outputs.softmax(dim=1)
         return [
             [{"name": f'"spot", {place}', "score": float(row[place])} for place in range(int(row.argmax() + label) % 3)]
@@ -62,14 +74,11 @@ class Spots(Classification):
         ]
 
     def true_details(self, targets: Tensor) -> list[list[dict[str, Any]]]:
-        self._perhaps("true_details")
+        self.task.perhaps_die("true_details")
         return [[{"name": f"thing {place}"} for place in range(int(label))] for label in targets]
 
-    def _perhaps(self, where: str) -> None:
-        if where == self.dies_in:
-            self.left -= 1
-            if self.left < 0:
-                raise Killed
+
+register_task("spots", SpotOutcomes)
 
 
 class Films:
@@ -153,13 +162,8 @@ def test_what_would_be_right_is_written_once_for_each_sample(finished):
 def test_numbers_that_detections_depend_on_are_in_the_record_and_others_are_refused(tmp_path, finished):
     assert '"least_score": 0.1' in (finished / "run.json").read_text()
     measurement(tmp_path, perturbations=[CleanSweep()]).run()
-
-    class Other(Spots):
-        def settings(self) -> dict[str, Any]:
-            return {"least_score": 0.2}
-
     with pytest.raises(BadInputError, match=r"other settings.*another folder"):
-        measurement(tmp_path, Other(), perturbations=[CleanSweep()]).run()
+        measurement(tmp_path, Spots(least_score=0.2), perturbations=[CleanSweep()]).run()
 
 
 def test_a_task_without_details_writes_no_tables(tmp_path):
@@ -175,7 +179,7 @@ def test_an_inferer_does_not_lose_the_tables(tmp_path, finished):
 DEATHS = [
     *[("forward", after) for after in (0, 1, 4, 9, 17, 26)],
     *[("details", after) for after in (0, 2, 3, 7)],
-    *[("outcomes", after) for after in (1, 5, 11)],
+    *[("values", after) for after in (1, 5, 11)],
     ("true_details", 1),
 ]
 

@@ -18,9 +18,9 @@ from monai_robust.evaluation import OutcomesWriter, outcome_columns, read_run, w
 from monai_robust.evaluation.tables.details import DetailsWriter, write_true_details
 from monai_robust.evaluation.tables.detections import read_detections
 from monai_robust.evaluation.tables.run_folder import Run
-from monai_robust.evaluation.tasks import detection
-from monai_robust.evaluation.tasks.detection import DetectionReading
-from monai_robust.evaluation.tasks.registry import reading_of
+from monai_robust.evaluation.tasks.detection import DetectionReport
+from monai_robust.evaluation.tasks.detection import report as detection_report
+from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.metrics import auc_robust, average_iou, mean_average_precision
 
 CELLS = ["red", "white", "platelet"]
@@ -232,9 +232,9 @@ def test_boxes_are_matched_once_for_each_perturbation_and_severity(
         calls.append(len(truths))
         return match_images(detections, truths)
 
-    match_images = detection.match_images
-    monkeypatch.setattr(detection, "match_images", counted)
-    reading = DetectionReading()
+    match_images = detection_report.match_images
+    monkeypatch.setattr(detection_report, "match_images", counted)
+    reading = DetectionReport()
     reading.check(runs[0])
     first = reading.frames(runs[:1])
     again = reading.frames(runs[:1])
@@ -261,7 +261,7 @@ def test_an_undertrained_standard_network_makes_a_pilot(
     tmp_path: Path, recipe: str, clean: float, expected: bool
 ) -> None:
     run = read_run(write_detection_run(tmp_path / "run", "some", clean=clean, info={"recipe": recipe}))
-    reading = DetectionReading()
+    reading = DetectionReport()
     assert ("less than 0.50" in reading.pilot([run], reading.frames([run]))) == expected
 
 
@@ -277,7 +277,7 @@ def test_an_undertrained_standard_network_makes_a_pilot(
     ],
 )
 def test_outcomes_that_contradict_themselves_or_the_boxes_are_refused(runs: list[Run], change, message: str) -> None:
-    reading = DetectionReading()
+    reading = DetectionReport()
     reading.check(runs[0])
     with pytest.raises(BadInputError, match=message):
         reading.check(replace(runs[0], outcomes=change(runs[0].outcomes)))
@@ -294,7 +294,7 @@ def test_outcomes_that_contradict_themselves_or_the_boxes_are_refused(runs: list
 )
 def test_what_run_json_says_must_fit_the_tables(runs: list[Run], info: dict[str, Any], message: str) -> None:
     changed = replace(runs[0], info={**runs[0].info, **info})
-    reading = DetectionReading()
+    reading = DetectionReport()
     if not message:
         return reading.check(changed)  # the default threshold is below all sure detections here
     with pytest.raises(BadInputError, match=message):
@@ -349,11 +349,11 @@ def test_boxes_of_volumes_have_six_numbers(tmp_path: Path) -> None:
         if file == "detections.csv":
             with pytest.raises(BadInputError, match="boxes of 4 or of 6 numbers"):
                 read_detections(folder)
-    reading, run = DetectionReading(), read_run(folder)
+    reading, run = DetectionReport(), read_run(folder)
     reading.check(run)
     flat = read_run(write_detection_run(tmp_path / "flat"))
     pd.testing.assert_frame_equal(reading.frames([run])["summary"], reading.frames([flat])["summary"])
 
 
 def test_a_report_knows_the_task() -> None:
-    assert isinstance(reading_of("detection"), DetectionReading)
+    assert isinstance(report_of("detection"), DetectionReport)

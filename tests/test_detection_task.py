@@ -15,6 +15,7 @@ from torch import nn
 
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation import outcomes_of
 from monai_robust.losses import DetectionLoss
 from monai_robust.networks import retinanet
 from monai_robust.tasks import Detection
@@ -229,8 +230,8 @@ def test_what_the_outputs_say_is_detected():
     torch.testing.assert_close(found[0]["boxes"][order], own["boxes"], atol=1e-3, rtol=0)
     assert found[0]["labels"][order].tolist() == own["labels"].tolist()
     assert len(found[1]["boxes"]) == 0
-    outcomes = task.outcomes(outputs, label)
-    assert list(outcomes) == task.columns(["a", "b", "c"])
+    outcomes = outcomes_of(task).values(outputs, label)
+    assert list(outcomes) == outcomes_of(task).columns(["a", "b", "c"])
     assert outcomes["boxes"].tolist() == [3, 0]
     assert outcomes["detections"].tolist() == [3, 0]
     assert float(outcomes["score"][0]) == pytest.approx(1, abs=1e-3)
@@ -244,9 +245,10 @@ def test_false_positives_count_zero_and_a_missed_image_scores_zero():
     other[0, 0, -1] = 1  # the detection of class 0 is none of this box
     for level in outputs["classification"]:
         level[1] = -9
-    outcomes = Detection(loss()).outcomes(outputs, other)
+    outcomes = outcomes_of(Detection(loss())).values(outputs, other)
     assert outcomes["detections"].tolist() == [3, 0]
     assert outcomes["score"].tolist() == pytest.approx([2 / 3, 0], abs=1e-3)
+    assert torch.equal(Detection(loss()).score(outputs, other), outcomes["score"])
 
 
 def test_boxes_are_clipped_to_the_image():
@@ -259,22 +261,22 @@ def test_boxes_are_clipped_to_the_image():
 def test_the_table_of_details_agrees_with_the_outcomes():
     task = Detection(loss(), score_threshold=0.9, keep_threshold=0.4)
     outputs, label = random_outputs(), targets()
-    details, outcomes = task.details(outputs, label), task.outcomes(outputs, label)
+    details, outcomes = outcomes_of(task).details(outputs, label), outcomes_of(task).values(outputs, label)
     assert [sum(row["score"] >= 0.9 for row in rows) for rows in details] == outcomes["detections"].tolist()
     assert all(row["score"] > 0.4 for rows in details for row in rows)
     assert min(row["score"] for row in details[0]) < 0.9
-    assert list(details[0][0]) == task.detail_columns() == ["class", "score", *CORNERS]
-    true = task.true_details(label)
+    assert list(details[0][0]) == outcomes_of(task).detail_columns() == ["class", "score", *CORNERS]
+    true = outcomes_of(task).true_details(label)
     assert [len(rows) for rows in true] == [3, 2, 0]
     assert true[0][1] == dict(zip(["class", *CORNERS], [2, 20, 10, 31, 25], strict=True))
-    assert list(true[0][0]) == task.truth_columns()
-    assert task.settings()["score_threshold"] == 0.9
+    assert list(true[0][0]) == outcomes_of(task).truth_columns()
+    assert outcomes_of(task).settings()["score_threshold"] == 0.9
 
 
 def test_captions_say_how_many_boxes_and_how_well_they_fit():
     outcomes = {"boxes": torch.tensor([12, 1, 0]), "detections": torch.tensor([11, 1, 0])}
     outcomes["score"] = torch.tensor([0.783, 0.5, math.nan])
-    captions = [Detection(loss()).caption(outcomes, index, ["a"]) for index in range(3)]
+    captions = [outcomes_of(Detection(loss())).caption(outcomes, index, ["a"]) for index in range(3)]
     assert captions[0] == {"label": "12 boxes", "prediction": "11 detections, average IoU 0.78"}
     assert captions[1] == {"label": "1 box", "prediction": "1 detection, average IoU 0.50"}
     assert captions[2] == {"label": "0 boxes", "prediction": "0 detections"}
@@ -283,14 +285,14 @@ def test_captions_say_how_many_boxes_and_how_well_they_fit():
 def test_items_are_counted_by_box_and_examples_show_many_classes():
     items = [{"classes": classes} for classes in ([0], [0, 1], [], [0, 0], [2], [1, 1, 1], [], [])]
     task = Detection(loss())
-    assert task.class_counts(items, ["a", "b", "c"]) == {"a": 4, "b": 4, "c": 1}
-    assert task.examples(items, ["a", "b", "c"]) == [1, 3, 5]
-    assert task.examples([], ["a"]) == []
+    assert outcomes_of(task).class_counts(items, ["a", "b", "c"]) == {"a": 4, "b": 4, "c": 1}
+    assert outcomes_of(task).examples(items, ["a", "b", "c"]) == [1, 3, 5]
+    assert outcomes_of(task).examples([], ["a"]) == []
 
 
 def test_pictures_show_small_boxes_on_top_of_large_ones():
     label = torch.tensor([[[5.0, 5, 9, 9, 2], [4, 4, 16, 16, 0]]])
-    found, truth = Detection(loss()).picture_masks(saying(label), label)
+    found, truth = outcomes_of(Detection(loss())).picture_masks(saying(label), label)
     assert found.dtype == torch.uint8
     assert found.shape == truth.shape == (1, *SIZE)
     assert truth[0, [6, 12, 20], [6, 12, 20]].tolist() == [3, 1, 0]
@@ -337,13 +339,15 @@ def test_a_network_learns_two_images_and_an_attack_undoes_it():
         optimizer.step()
     network.eval()
     with torch.no_grad():
-        outcomes = task.outcomes(network(images), label)
+        outcomes = outcomes_of(task).values(network(images), label)
     assert outcomes["detections"].tolist() == [2, 1]
     assert bool((outcomes["score"] > 0.6).all())
     before = copy.deepcopy(network.state_dict())
     attacks = (PGD(eps=5.0, steps=10, bounds=(0.0, 1.0), goal=goal, task=task) for goal in ("untargeted", "vanishing"))
     with torch.no_grad():
-        attacked, hidden = (task.outcomes(network(attack(network, images, label)), label) for attack in attacks)
+        attacked, hidden = (
+            outcomes_of(task).values(network(attack(network, images, label)), label) for attack in attacks
+        )
     assert bool((attacked["score"] < 0.5).all())
     assert bool((hidden["detections"] < outcomes["detections"]).all())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -384,12 +388,12 @@ def test_volumes_are_detected_in_too():
     adversarial = PGD(eps=0.5, steps=1)(network, inputs, label, task=task)
     outputs = network(adversarial)
     assert task.defined(outputs, label)["box_regression"].tolist() == [True, False]
-    assert task.detail_columns()[2:] == ["xmin", "ymin", "zmin", "xmax", "ymax", "zmax"]
-    assert task.true_details(label)[0] == [
+    assert outcomes_of(task).detail_columns()[2:] == ["xmin", "ymin", "zmin", "xmax", "ymax", "zmax"]
+    assert outcomes_of(task).true_details(label)[0] == [
         {"class": 1, "xmin": 2, "ymin": 3, "zmin": 4, "xmax": 9, "ymax": 12, "zmax": 11}
     ]
-    assert set(task.details(outputs, label)[0][0]) == set(task.detail_columns())
-    assert task.picture_masks(outputs, label) is None
+    assert set(outcomes_of(task).details(outputs, label)[0][0]) == set(outcomes_of(task).detail_columns())
+    assert outcomes_of(task).picture_masks(outputs, label) is None
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ from monai_robust.evaluation.sections.figures import (
 )
 from monai_robust.evaluation.statistics.summary import mean_over_severities, over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import Run, read_run
-from monai_robust.evaluation.tasks.classification import ClassificationReading
+from monai_robust.evaluation.tasks.classification import ClassificationReport
 
-READING = ClassificationReading()
+READING = ClassificationReport()
 
 
 @pytest.fixture(scope="module")

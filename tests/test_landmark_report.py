@@ -20,10 +20,10 @@ from monai_robust.evaluation import OutcomesWriter, outcome_columns, read_run, w
 from monai_robust.evaluation.sections.figures import score_over_severity, score_versus_radius
 from monai_robust.evaluation.statistics.summary import largest_error, radius_at_twice_error, rated_by
 from monai_robust.evaluation.tables.run_folder import Run
-from monai_robust.evaluation.tasks.landmarks import LandmarkReading
+from monai_robust.evaluation.tasks.landmarks import LandmarkReport
 from monai_robust.metrics import auc_robust
 
-READING = LandmarkReading()
+READING = LandmarkReport()
 NAMES = ["sella", "nasion", "menton"]
 RADII = [2.0, 6.0, 10.0]
 COUNT = 8

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation import outcomes_of
 from monai_robust.losses import LandmarkLoss, landmark_maps
 from monai_robust.tasks import Landmarks
 
@@ -162,12 +163,12 @@ def test_half_precision_outputs_are_judged_in_single_precision(heatmap):
 def test_what_a_sample_is_told_does_not_depend_on_its_batch_nor_on_preparing_the_targets(dims):
     outputs, targets = case(dims)
     task = Landmarks(radius=RADIUS)
-    whole = {**task.terms(outputs, targets), **task.outcomes(outputs, targets)}
+    whole = {**task.terms(outputs, targets), **outcomes_of(task).values(outputs, targets)}
     ready = task.prepared(torch.zeros(4, 1, *SHAPES[dims]), targets)
-    prepared = {**task.terms(outputs, ready), **task.outcomes(outputs, ready)}
+    prepared = {**task.terms(outputs, ready), **outcomes_of(task).values(outputs, ready)}
     for i in range(4):
         alone = {**task.terms(outputs[i : i + 1], targets[i : i + 1])}
-        alone |= task.outcomes(outputs[i : i + 1], targets[i : i + 1])
+        alone |= outcomes_of(task).values(outputs[i : i + 1], targets[i : i + 1])
         for name, value in alone.items():
             assert torch.allclose(value[0], whole[name][i], atol=1e-6, equal_nan=True), name
             assert torch.equal(prepared[name].nan_to_num(-1), whole[name].nan_to_num(-1)), name
@@ -208,14 +209,15 @@ def test_errors_are_in_millimetres_along_each_axis():
     moved = targets[..., :2].nan_to_num(5) + torch.tensor([0.5, -0.25])
     task = Landmarks(radius=RADIUS)
     outputs = perfect(moved.clamp(min=0), SHAPES["2-D"])
-    outcomes = task.outcomes(outputs, targets)
-    assert list(outcomes) == task.columns(["a", "b", "c"]) == ["error_1", "error_2", "error_3", "score"]
+    outcomes = outcomes_of(task).values(outputs, targets)
+    assert list(outcomes) == outcomes_of(task).columns(["a", "b", "c"]) == ["error_1", "error_2", "error_3", "score"]
     expected = np.linalg.norm((moved.clamp(min=0) - targets[..., :2]).numpy() * targets[..., 2:].numpy(), axis=2)
     found = np.stack([outcomes[f"error_{index}"].numpy() for index in (1, 2, 3)], axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(outcomes["score"][:3], np.nanmean(expected[:3], axis=1), atol=1e-4)
     assert outcomes["score"][3].isnan()
-    pixels = task.outcomes(outputs, targets[..., :2])["error_1"][1].item()
+    assert torch.equal(task.score(outputs, targets).nan_to_num(-1), outcomes["score"].nan_to_num(-1))
+    pixels = outcomes_of(task).values(outputs, targets[..., :2])["error_1"][1].item()
     assert pixels == pytest.approx(math.hypot(0.5, 0.25), abs=1e-4)
 
 
@@ -243,13 +245,13 @@ def test_a_few_steps_of_training_find_the_landmarks():
     inputs = torch.cat([(-steps.square().sum(dim=2) / 8).exp(), steps[:, 0] / 16 * (steps.norm(dim=2) < 5)], dim=1)
     network = TinyNet(classes=3, channels=3, dense=True).eval()
     task = Landmarks(LandmarkLoss(RADIUS))
-    before = task.outcomes(network(inputs), points)["score"].mean().item()
+    before = task.score(network(inputs), points).mean().item()
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for _ in range(60):
         optimizer.zero_grad()
         task.loss(network(inputs), points).backward()
         optimizer.step()
-    after = task.outcomes(network(inputs), points)["score"].mean().item()
+    after = task.score(network(inputs), points).mean().item()
     assert after < 0.7 < before
 
 
@@ -258,7 +260,7 @@ def test_a_few_steps_of_training_find_the_landmarks():
     [((2, 9, 8, 8), (2, 4, 4)), ((2, 8, 8, 8), (2, 3, 4)), ((2, 9, 8, 8), (2, 3, 3)), ((2, 9, 8, 8), (3, 3, 4))],
 )
 def test_outputs_and_landmarks_that_do_not_fit_are_refused_with_both_shapes(outputs, targets):
-    for method in (Landmarks().terms, Landmarks().outcomes, Landmarks().defined):
+    for method in (Landmarks().terms, Landmarks().errors, Landmarks().defined):
         with pytest.raises(BadInputError) as caught:
             method(torch.zeros(outputs), torch.zeros(targets))
         assert str(outputs) in str(caught.value)
@@ -286,7 +288,7 @@ def test_maps_for_other_outputs_or_another_radius_are_refused():
         (lambda: Landmarks().points([torch.zeros(1, 3, 4, 4)]), "are a list"),
         (lambda: Landmarks().points(torch.zeros(1, 4, 8, 8)), r"have shape \(1, 4, 8, 8\)"),
         (lambda: Landmarks().points(torch.full((1, 3, 8, 8), NAN)), "not finite"),
-        (lambda: Landmarks().outcomes(torch.zeros(1, 3, 8, 8), torch.tensor([[[3.0, 3, 0, 1]]])), r"\[0.0, 1.0\] mm"),
+        (lambda: Landmarks().errors(torch.zeros(1, 3, 8, 8), torch.tensor([[[3.0, 3, 0, 1]]])), r"\[0.0, 1.0\] mm"),
         (lambda: Landmarks().aim(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 2), 0), "has no attack goal 0"),
     ],
 )
@@ -298,8 +300,8 @@ def test_what_cannot_work_is_refused(make, message):
 def test_captions_count_what_is_visible():
     outputs, targets = case()
     task = Landmarks(radius=RADIUS)
-    outcomes = task.outcomes(outputs, targets)
-    captions = [task.caption(outcomes, index, ["a", "b", "c"]) for index in range(4)]
+    outcomes = outcomes_of(task).values(outputs, targets)
+    captions = [outcomes_of(task).caption(outcomes, index, ["a", "b", "c"]) for index in range(4)]
     assert [caption["label"] for caption in captions] == ["3 landmarks", "3 landmarks", "2 landmarks", "0 landmarks"]
     assert captions[0]["prediction"] == f"MRE {outcomes['score'][0].item():.2f} mm"
     assert captions[3]["prediction"] == "no MRE"
@@ -308,20 +310,20 @@ def test_captions_count_what_is_visible():
 def test_examples_are_spread_over_the_data_set_and_show_many_landmarks():
     some, most, none = [[1.0, 2.0], [NAN, NAN]], [[1.0, 2.0], [3.0, 4.0]], [[NAN, NAN], [NAN, NAN]]
     items = [{"points": points} for points in (some, most, none, most, none, none, some, some)]
-    assert Landmarks().examples(items, ["a", "b"]) == [1, 3, 6]
-    assert Landmarks().examples(items[:2], ["a", "b"]) == [0, 1]
-    assert Landmarks().class_counts(items, ["a", "b"]) == {"a": 5, "b": 2}
+    assert outcomes_of(Landmarks()).examples(items, ["a", "b"]) == [1, 3, 6]
+    assert outcomes_of(Landmarks()).examples(items[:2], ["a", "b"]) == [0, 1]
+    assert outcomes_of(Landmarks()).class_counts(items, ["a", "b"]) == {"a": 5, "b": 2}
 
 
 def test_pictures_show_where_landmarks_are_and_where_they_are_found():
     points = torch.tensor([[[4.0, 5.0], [NAN, NAN]]])
     outputs = perfect(torch.tensor([[[10.0, 9.0], [2.0, 2.0]]]), SHAPES["2-D"])
-    found, truth = Landmarks(radius=RADIUS).picture_masks(outputs, points)
+    found, truth = outcomes_of(Landmarks(radius=RADIUS)).picture_masks(outputs, points)
     assert found.dtype == truth.dtype == torch.uint8
     assert found.shape == truth.shape == (1, 16, 13)
     assert (found[0, 10, 9], found[0, 2, 2], truth[0, 4, 5]) == (1, 1, 1)
     assert (found.sum(), truth.sum()) == (10, 5)
-    assert Landmarks(radius=RADIUS).picture_masks(*case("3-D")) is None
+    assert outcomes_of(Landmarks(radius=RADIUS)).picture_masks(*case("3-D")) is None
 
 
 def test_landmarks_in_arrays_of_numpy_are_those_in_tensors() -> None:

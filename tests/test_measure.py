@@ -16,6 +16,7 @@ from monai_robust.evaluation import (
     CleanSweep,
     CorruptionSweep,
     Measurement,
+    outcomes_of,
     read_gallery,
     read_outcomes,
     read_run,
@@ -553,7 +554,7 @@ def test_the_gallery_of_slices_holds_what_was_predicted_and_what_is_true(slices)
     gallery = read_gallery(slices / "gallery.npz")
     assert gallery.truth is not None
     data = Slices()
-    chosen = Segmentation().examples(data.items, ["head", "tail"])
+    chosen = outcomes_of(Segmentation()).examples(data.items, ["head", "tail"])
     assert gallery.truth.shape == (len(chosen), 10, 8)
     with torch.no_grad():
         predicted = segmenter().eval()(data.images[chosen[0]][None]).argmax(dim=1)[0]

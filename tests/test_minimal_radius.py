@@ -273,7 +273,7 @@ def test_the_smallest_radius_that_takes_dice_below_a_level(method, dims):
     )
     assert found.found.tolist() == [True, True, False]
     assert torch.allclose(found.radius[:2], margin.flatten()[:2], atol=0.003)
-    score = Segmentation().outcomes(Threshold()(found.adversarial), masks)["score"]
+    score = Segmentation().score(Threshold()(found.adversarial), masks)
     assert (score[:2] < 0.5).all()
 
 
@@ -292,8 +292,8 @@ def test_worse_is_above_the_level_of_an_error_and_below_that_of_a_score():
         def terms(self, outputs, targets):
             return {"loss": outputs}
 
-        def outcomes(self, outputs, targets):
-            return {"score": outputs}
+        def score(self, outputs, targets):
+            return outputs
 
     class Overlap(Distance):
         higher_is_better = True
@@ -320,7 +320,7 @@ def test_the_smallest_radius_that_moves_landmarks_by_more_than_a_level(method):
         Brightest(), x, targets, task=task, criterion=ScoreBeyond(3.0), high=2.0, tolerance=0.01, method=method
     )
     assert found.found.all()
-    assert (task.outcomes(Brightest()(found.adversarial), targets)["score"] > 3).all()
+    assert (task.score(Brightest()(found.adversarial), targets) > 3).all()
     assert 0 < found.radius[0] < found.radius[1]
 
 

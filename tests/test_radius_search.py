@@ -55,7 +55,7 @@ def judged(criterion, network, points, labels) -> torch.Tensor:
         outputs = network(points)
         if criterion == "incorrect":
             return outputs.argmax(dim=1) != labels
-        return Classification().outcomes(outputs, labels)["score"] < criterion.level
+        return Classification().score(outputs, labels) < criterion.level
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -18,7 +18,7 @@ from synthetic_runs import write_run
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import write_report
-from monai_robust.evaluation.tasks import registry as readings
+from monai_robust.evaluation.tasks.registry import report_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARTIFACTS = Path(__file__).resolve().parents[1] / "test-artifacts"
@@ -190,7 +190,7 @@ def test_impossible_requests_are_refused(tmp_path: Path, output: str, folders: l
 
 def test_a_task_without_a_reading_is_refused_with_those_there_are() -> None:
     with pytest.raises(BadInputError, match="'juggling'; there is one for classification"):
-        readings.reading_of("juggling")
+        report_of("juggling")
 
 
 def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -17,10 +17,10 @@ from monai_robust.evaluation import read_gallery, read_run, write_gallery, write
 from monai_robust.evaluation.report.training import read_training_table, training_frames, training_sections
 from monai_robust.evaluation.sections.figures import gallery_figure, margins_over_epochs, score_versus_radius
 from monai_robust.evaluation.tables.run_folder import Run
-from monai_robust.evaluation.tasks.segmentation import SegmentationReading
+from monai_robust.evaluation.tasks.segmentation import SegmentationReport
 from monai_robust.metrics import average_dice_index
 
-READING = SegmentationReading()
+READING = SegmentationReport()
 RADII = [2.0, 6.0, 10.0]
 
 

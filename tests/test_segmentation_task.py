@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix
 from monai_robust.attacks import PGD, WindowAttack
 from monai_robust.engines import UnderAttack
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation import outcomes_of
 from monai_robust.tasks import LossTask, Segmentation
 from monai_robust.tasks.base import total
 
@@ -106,7 +107,7 @@ def test_one_channel_stands_for_two_classes():
     p, t = outputs.sigmoid().flatten(1), labels.float().flatten(1)
     dice = 1 - 2 * (p * t).sum(1) / (p.sum(1) + t.sum(1))
     assert torch.allclose(terms["dice"], dice, atol=1e-5)
-    assert set(Segmentation().outcomes(outputs, labels)) == {"tp_1", "fp_1", "fn_1", "score"}
+    assert set(outcomes_of(Segmentation()).values(outputs, labels)) == {"tp_1", "fp_1", "fn_1", "score"}
 
 
 @pytest.mark.parametrize("dims", list(SHAPES))
@@ -119,7 +120,8 @@ def test_of_several_heads_the_first_counts(dims):
             assert torch.equal(values, plain[name])
         assert torch.equal(Segmentation().prediction(heads, labels), outputs)
         assert torch.equal(
-            Segmentation().outcomes(heads, labels)["tp_1"], Segmentation().outcomes(outputs, labels)["tp_1"]
+            outcomes_of(Segmentation()).values(heads, labels)["tp_1"],
+            outcomes_of(Segmentation()).values(outputs, labels)["tp_1"],
         )
 
 
@@ -165,10 +167,14 @@ def test_a_loss_may_name_its_terms():
 def test_a_samples_terms_and_outcomes_do_not_depend_on_the_rest_of_the_batch(dims, loss):
     outputs, labels = case(dims)
     task = Segmentation(loss)
-    together = {**task.terms(outputs, labels), **task.outcomes(outputs, labels), **task.defined(outputs, labels)}
+    together = {
+        **task.terms(outputs, labels),
+        **outcomes_of(task).values(outputs, labels),
+        **task.defined(outputs, labels),
+    }
     for i in range(5):
         one, its = outputs[i : i + 1], labels[i : i + 1]
-        alone = {**task.terms(one, its), **task.outcomes(one, its), **task.defined(one, its)}
+        alone = {**task.terms(one, its), **outcomes_of(task).values(one, its), **task.defined(one, its)}
         for name, value in alone.items():
             assert torch.allclose(value[0].double(), together[name][i].double(), atol=1e-6, equal_nan=True), name
 
@@ -176,9 +182,9 @@ def test_a_samples_terms_and_outcomes_do_not_depend_on_the_rest_of_the_batch(dim
 @pytest.mark.parametrize("dims", list(SHAPES))
 def test_outcomes_are_the_counts_of_a_confusion_matrix(dims):
     outputs, labels = case(dims)
-    outcomes = Segmentation().outcomes(outputs, labels)
+    outcomes = outcomes_of(Segmentation()).values(outputs, labels)
     assert list(outcomes) == ["tp_1", "fp_1", "fn_1", "tp_2", "fp_2", "fn_2", "score"]
-    assert list(outcomes) == Segmentation().columns(["head", "tail"])
+    assert list(outcomes) == outcomes_of(Segmentation()).columns(["head", "tail"])
     for i in range(5):
         truth, found = labels[i].flatten().numpy(), outputs[i].argmax(dim=0).flatten().numpy()
         matrix = confusion_matrix(truth, found, labels=[0, 1, 2])
@@ -191,6 +197,7 @@ def test_outcomes_are_the_counts_of_a_confusion_matrix(dims):
         score = outcomes["score"][i].item()
         assert score == pytest.approx(np.mean(dice)) if dice else np.isnan(score)
     assert outcomes["score"].isnan().tolist() == [False] * 4 + [True]
+    assert torch.equal(Segmentation().score(outputs, labels).nan_to_num(-1), outcomes["score"].nan_to_num(-1))
 
 
 def test_a_class_that_is_found_though_absent_lowers_no_score_but_is_counted():
@@ -198,7 +205,7 @@ def test_a_class_that_is_found_though_absent_lowers_no_score_but_is_counted():
     labels[..., 0] = 1
     found = labels.clone()
     found[0, 0, 0, 3] = 2
-    outcomes = Segmentation().outcomes(9 * one_hot(found), labels)
+    outcomes = outcomes_of(Segmentation()).values(9 * one_hot(found), labels)
     assert outcomes["fp_2"].item() == 1
     assert outcomes["score"].item() == 1.0
 
@@ -259,7 +266,7 @@ def test_an_attack_raises_the_terms_of_every_sample(dims, loss):
         before = task.terms(network(inputs), labels)
         after = task.terms(network(adversarial), labels)
         assert (total(after) > 1.01 * total(before)).all()
-        scores = [task.outcomes(network(x), labels)["score"] for x in (inputs, adversarial)]
+        scores = [task.score(network(x), labels) for x in (inputs, adversarial)]
     assert (scores[1] < scores[0]).all()
     sizes = (adversarial - inputs).flatten(1).norm(dim=1)
     assert sizes.tolist() == pytest.approx([0.3, 0.6, 1.2], rel=1e-3)
@@ -321,12 +328,12 @@ def test_dense_outputs_without_a_task_are_refused():
 
 def test_pictures_and_captions_say_what_was_found():
     outputs, labels = case()
-    found, truth = Segmentation().picture_masks(outputs, one_hot(labels))
+    found, truth = outcomes_of(Segmentation()).picture_masks(outputs, one_hot(labels))
     assert torch.equal(found, outputs.argmax(dim=1))
     assert torch.equal(truth, labels[:, 0])
-    task, outcomes = Segmentation(), Segmentation().outcomes(outputs, labels)
+    task, outcomes = Segmentation(), outcomes_of(Segmentation()).values(outputs, labels)
     sizes = [int((labels[1] == c).sum()) for c in (1, 2)]
-    caption = task.caption(outcomes, 1, ["head", "tail"])
+    caption = outcomes_of(task).caption(outcomes, 1, ["head", "tail"])
     assert caption["label"] == f"head {sizes[0]}, tail {sizes[1]} pixels"
     assert caption["prediction"] == f"Dice {outcomes['score'][1].item():.2f}"
 

@@ -28,9 +28,9 @@ from monai_robust.attacks.threat import as_norm
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
 from monai_robust.evaluation.tables.outcomes import read_outcomes
+from monai_robust.evaluation.tasks.examples import fullest_of_each_quarter
 from monai_robust.tasks import Classification, Detection, Landmarks, LossTask, Segmentation
 from monai_robust.tasks.base import Task, total
-from monai_robust.tasks.examples import fullest_of_each_quarter
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -135,7 +135,7 @@ def test_the_radial_error_is_the_score_and_has_its_slope(dims):
     loss = named_loss("radial_error", task)
     outputs.requires_grad_()
     made = loss.terms(outputs, targets)["radial_error"]
-    score = task.outcomes(outputs.detach(), targets)["score"]
+    score = task.score(outputs.detach(), targets)
     assert made.tolist() == pytest.approx(score.nan_to_num(0.0).tolist(), rel=1e-4)
     (slope,) = torch.autograd.grad(made.sum(), outputs)
     assert torch.isfinite(slope).all()
@@ -255,8 +255,8 @@ def test_the_worst_dice_on_the_way_is_kept_where_scores_count():
     for keep in ("loss", "score"):
         network.seen.clear()
         made = APGD(loss="masked_ce", steps=15, eps=1.0, task=task, keep=keep)(network, x, y)
-        kept[keep] = task.outcomes(network.network(made), y)["score"]
-        on_the_way = torch.stack([task.outcomes(network.network(seen), y)["score"] for seen in network.seen])
+        kept[keep] = task.score(network.network(made), y)
+        on_the_way = torch.stack([task.score(network.network(seen), y) for seen in network.seen])
     assert torch.allclose(kept["score"], on_the_way.amin(dim=0))
     assert (kept["score"] < kept["loss"]).any()  # what raises this loss is not what lowers Dice
 
@@ -267,8 +267,8 @@ def test_the_largest_radial_error_on_the_way_is_kept():
     network, task = Recorder(TinyNet(classes=9, dense=True).eval().requires_grad_(False)), Landmarks(radius=RADIUS)
     x = torch.rand(len(outputs), 1, *outputs.shape[2:], generator=seeded())
     made = Square(queries=15, eps=2.0, task=task, keep="score")(network, x, targets, generator=seeded())
-    errors = torch.stack([task.outcomes(network.network(seen), targets)["score"] for seen in network.seen])
-    best = task.outcomes(network.network(made), targets)["score"]
+    errors = torch.stack([task.score(network.network(seen), targets) for seen in network.seen])
+    best = task.score(network.network(made), targets)
     assert torch.allclose(best[:3], errors.amax(dim=0)[:3])
     assert best[3].isnan()
 
@@ -294,8 +294,8 @@ def test_the_score_counts_by_the_true_targets_also_under_a_goal():
     network, task = dense(), Segmentation()
     x, y = pictures(network)
     made = APGD(goal=0, steps=15, eps=1.0, task=task, keep="score")(network, x, y)
-    score = task.outcomes(network(made), y)["score"]
-    assert (score < task.outcomes(network(x), y)["score"]).all()
+    score = task.score(network(made), y)
+    assert (score < task.score(network(x), y)).all()
 
 
 # Sets.
@@ -366,7 +366,7 @@ def test_a_set_is_as_bad_for_every_sample_as_the_worst_of_its_members_and_stays_
     attack = strong_attack(case.split(",")[0], steps=6, queries=4, task=task, **threat)
 
     def score(inputs: torch.Tensor) -> torch.Tensor:
-        return task.outcomes(network(inputs), y)["score"]
+        return task.score(network(inputs), y)
 
     made = attack(network, x, y, eps, generator=[seeded(row) for row in range(len(x))])
     assert made.min() >= 0
@@ -460,7 +460,7 @@ def test_several_heads_and_random_networks_are_attacked_as_well():
     made = strong_attack("segmentation", eps=0.5, steps=4, queries=2, eot=3, restarts=2)(
         network, x, y, generator=seeded()
     )
-    assert task.outcomes(network(made), y)["score"].mean() < task.outcomes(network(x), y)["score"].mean() - 0.05
+    assert task.score(network(made), y).mean() < task.score(network(x), y).mean() - 0.05
 
 
 def hippocampi(folder: Path, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -492,7 +492,7 @@ def test_real_slices_are_never_better_off_than_after_pgd(public_data: Path) -> N
     network.eval().requires_grad_(False)
 
     def dice(inputs: torch.Tensor) -> torch.Tensor:
-        return task.outcomes(network(inputs), y)["score"]
+        return task.score(network(inputs), y)
 
     assert dice(x).mean() > 0.7
     eps = 0.5

@@ -22,9 +22,9 @@ from monai_robust.evaluation.statistics.summary import (
     summarise,
 )
 from monai_robust.evaluation.tables.run_folder import Run, read_run
-from monai_robust.evaluation.tasks.classification import ClassificationReading
+from monai_robust.evaluation.tasks.classification import ClassificationReport
 
-READING = ClassificationReading()
+READING = ClassificationReport()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,9 @@ from torch import nn
 
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation import TaskOutcomes, outcomes_of, register_task
+from monai_robust.evaluation.tasks import registry
+from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.tasks import Classification, Inferred, LossTask, Task
 from monai_robust.tasks.base import total
 
@@ -35,14 +38,14 @@ def test_classification_takes_labels_in_every_usual_form(targets):
     terms = Classification().terms(LOGITS, targets)
     assert list(terms) == ["cross_entropy"]
     assert torch.allclose(terms["cross_entropy"], expected_cross_entropy())
-    outcomes = Classification().outcomes(LOGITS, targets)
+    outcomes = outcomes_of(Classification()).values(LOGITS, targets)
     assert outcomes["label"].tolist() == LABELS.tolist()
     assert outcomes["prediction"].tolist() == [0, 1, 2, 2]
     assert outcomes["score"].tolist() == [1, 0, 1, 0]
 
 
 def test_probabilities_of_all_classes_are_written_down_in_the_order_of_the_outputs():
-    outcomes = Classification().outcomes(LOGITS, LABELS)
+    outcomes = outcomes_of(Classification()).values(LOGITS, LABELS)
     columns = [name for name in outcomes if name.startswith("probability_")]
     assert columns == ["probability_0", "probability_1", "probability_2"]
     table = torch.stack([outcomes[name] for name in columns], dim=1)
@@ -56,7 +59,7 @@ def test_one_logit_stands_for_two_classes():
     terms = Classification().terms(logits, labels)["cross_entropy"]
     expected = F.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
     assert torch.allclose(terms, expected)
-    outcomes = Classification().outcomes(logits, labels[:, None])
+    outcomes = outcomes_of(Classification()).values(logits, labels[:, None])
     assert torch.allclose(outcomes["probability_1"].float(), logits[:, 0].sigmoid())
     assert outcomes["prediction"].tolist() == [1, 0, 1]
 
@@ -175,7 +178,7 @@ def test_a_loss_that_cannot_be_called_is_refused():
 
 def test_a_task_without_outcomes_or_goals_says_so():
     with pytest.raises(BadInputError, match="'loss' has no outcomes"):
-        LossTask(nn.CrossEntropyLoss()).outcomes(MANY, CLASSES)
+        outcomes_of(LossTask(nn.CrossEntropyLoss()))
 
     class Bare(Task):
         name = "bare"
@@ -208,11 +211,12 @@ def test_inferred_runs_the_network_through_the_inferer_and_hands_the_rest_on(net
     assert torch.equal(task.forward(network, inputs, labels), network(inputs) + 1)
     assert calls == [6]
     assert (task.name, task.score_name, task.higher_is_better) == ("classification", "accuracy", True)
-    for method in ("terms", "outcomes"):
-        expected = getattr(Classification(), method)(LOGITS, LABELS)
-        actual = getattr(task, method)(LOGITS, LABELS)
+    tasks = (task, Classification())
+    handed_on = [(one.terms(LOGITS, LABELS), outcomes_of(one).values(LOGITS, LABELS)) for one in tasks]
+    for actual, expected in zip(*handed_on, strict=True):
         assert list(actual) == list(expected)
         assert all(torch.equal(actual[key], expected[key]) for key in expected)
+    assert torch.equal(task.score(LOGITS, LABELS), Classification().score(LOGITS, LABELS))
     assert task.aim(LOGITS, LABELS, 2).tolist() == [2] * 4
 
 
@@ -222,3 +226,47 @@ def test_an_attack_through_an_inferer_attacks_what_the_inferer_makes(network, ba
     plainly = PGD(eps=0.5, steps=2)(network, inputs.flip(-1), labels)
     through = PGD(eps=0.5, steps=2, task=mirrored)(network, inputs, labels)
     assert torch.allclose(through, plainly.flip(-1), atol=1e-6)
+
+
+class Counting(Task):
+    """A task that nobody described to us."""
+
+    name = "counting"
+    higher_is_better = False
+
+    def terms(self, outputs, targets):
+        return {"loss": (outputs - targets).square()}
+
+    def score(self, outputs, targets):
+        return (outputs - targets).abs()
+
+
+class CountingOutcomes(TaskOutcomes):
+    def columns(self, classes):
+        return ["count", "score"]
+
+    def values(self, outputs, targets):
+        return {"count": outputs, "score": self.task.score(outputs, targets)}
+
+    def caption(self, values, index, classes):
+        return {"label": "", "prediction": f"{float(values['count'][index]):g}"}
+
+    def class_counts(self, items, classes):
+        return {}
+
+
+def test_a_task_of_ones_own_is_written_down_once_it_is_registered(monkeypatch):
+    monkeypatch.setattr(registry, "TASKS", dict(registry.TASKS))
+    with pytest.raises(BadInputError, match="'counting' has no outcomes"):
+        outcomes_of(Counting())
+    register_task("counting", CountingOutcomes)
+    register_task("counting", CountingOutcomes)  # as when its module is imported again
+    values = outcomes_of(Counting()).values(torch.tensor([3.0, 5.0]), torch.tensor([4.0, 5.0]))
+    assert values["score"].tolist() == [1.0, 0.0]
+    with pytest.raises(BadInputError, match="no report for the task 'counting'; there is one for classification, "):
+        report_of("counting")
+
+
+def test_a_name_that_is_taken_is_refused():
+    with pytest.raises(BadInputError, match="'segmentation' has outcomes already"):
+        register_task("segmentation", CountingOutcomes)

@@ -104,7 +104,7 @@ class ScoreBeyond(Criterion):
             raise BadInputError(f"the criterion's level is {self.level!r}; it must be a finite number")
 
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
-        score = task.outcomes(outputs, targets)["score"]
+        score = task.score(outputs, targets)
         return score < self.level if task.higher_is_better else score > self.level
 
 

@@ -21,7 +21,7 @@ from monai_robust.errors import BadInputError, writing
 from monai_robust.evaluation.statistics.summary import auc_by_attack, largest_error, rated_by, summarise
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import Run, read_run
-from monai_robust.evaluation.tasks.registry import reading_of
+from monai_robust.evaluation.tasks.registry import report_of
 
 __all__ = ["best_step", "search_step"]
 
@@ -129,7 +129,7 @@ def _measure(
 
 def _table(runs: Mapping[float, Run]) -> pd.DataFrame:
     first = next(iter(runs.values()))
-    reading = reading_of(first.task)
+    reading = report_of(first.task)
     for run in runs.values():
         reading.check(run)
     summary = rated_by(summarise(list(runs.values()), reading.statistics), reading.searched)

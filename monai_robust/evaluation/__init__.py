@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from monai_robust.evaluation.measure.nearest import NearestSweep
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep
+from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.tables.gallery import Gallery, read_gallery, write_gallery
 from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns, read_outcomes
 from monai_robust.evaluation.tables.run_folder import Run, read_run, write_run_info
+from monai_robust.evaluation.tasks.registry import outcomes_of, register_task
 
 __all__ = [
     "AttackSweep",
@@ -19,10 +21,13 @@ __all__ = [
     "NearestSweep",
     "OutcomesWriter",
     "Run",
+    "TaskOutcomes",
     "outcome_columns",
+    "outcomes_of",
     "read_gallery",
     "read_outcomes",
     "read_run",
+    "register_task",
     "write_gallery",
     "write_report",
     "write_run_info",

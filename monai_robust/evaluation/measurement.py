@@ -37,6 +37,7 @@ from monai_robust.evaluation.tables.details import DetailsWriter, write_true_det
 from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns
 from monai_robust.evaluation.tables.provenance import checkpoint_record, machine, now, versions, weights_digest
 from monai_robust.evaluation.tables.run_folder import read_failed, write_run_info
+from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import plain
 
@@ -63,7 +64,7 @@ class Measurement:
             size, its attribute ``items`` must tell the ``size`` of each, and those of one size must follow one another:
             a batch ends where the size changes. Padded images bring their ``image_mask`` (1, *spatial), true where
             there is image: padding is not perturbed.
-        task: what the network does, and what is worth writing down of it.
+        task: what the network does; what is written down of it stands in ``evaluation.tasks`` under the task's name.
         perturbations: what is done to the inputs.
         output_dir: the folder.
         name: of the run in figures and tables; runs of one name are replicates (seeds, folds).
@@ -119,6 +120,7 @@ class Measurement:
         self.network = network.to(device)
         self.dataset = dataset
         self.task = task if inferer is None else Inferred(task, inferer)
+        self.outcomes = outcomes_of(task)
         self.perturbations = list(perturbations)
         self.folder = Path(output_dir)
         self.name = name
@@ -156,7 +158,7 @@ class Measurement:
         with untouched(self.network) as self.guarded:
             table = self.folder / "outcomes.csv"
             batches = same_size_batches(items, self.batch_size)
-            columns = outcome_columns(self.task.columns(self.classes), self.groups)
+            columns = outcome_columns(self.outcomes.columns(self.classes), self.groups)
             with OutcomesWriter(table, columns, sample_ids, [len(batch) for batch in batches]) as writer:
                 self._measure(batches, writer, sample_ids)
             if self.watch.probabilities:
@@ -254,7 +256,7 @@ class Measurement:
 
     def _measured(self, sweep: Sweep, batch: Batch, shown: Shown) -> Measured:
         """Rows of the outcomes table, and of the table of details, if there is one."""
-        own = self.task.details(shown.outputs, shown.targets) if self.task.detail_table else []
+        own = self.outcomes.details(shown.outputs, shown.targets) if self.outcomes.detail_table else []
         return self._rows(sweep, batch, shown), own
 
     def _write(
@@ -321,31 +323,31 @@ class Measurement:
         self, writer: OutcomesWriter, sample_ids: Sequence[str]
     ) -> DetailsWriter | AbstractContextManager[None]:
         """The task's table of details, if it has one."""
-        if not self.task.detail_table:
+        if not self.outcomes.detail_table:
             return nullcontext()
         place = {sample: index for index, sample in enumerate(sample_ids)}
 
         def is_done(sample: str, perturbation: str, severity: float) -> bool:
             return place.get(sample, len(place)) < writer.done(perturbation, severity)
 
-        path = self.folder / f"{self.task.detail_table}.csv"
+        path = self.folder / f"{self.outcomes.detail_table}.csv"
         begun = any(writer.done(sweep.name, severity) for sweep in self.perturbations for severity in sweep)
         if begun and not path.is_file():
             raise BadInputError(f"{path} is gone, but {writer.path} beside it is not; measure into another folder")
-        return DetailsWriter(path, self.task.detail_columns(), is_done)
+        return DetailsWriter(path, self.outcomes.detail_columns(), is_done)
 
     def _truth(self, batches: Sequence[Sequence[int]], sample_ids: Sequence[str]) -> None:
         """What would be right, for a task with a table of details."""
-        if not self.task.truth_table:
+        if not self.outcomes.truth_table:
             return
         failed = self.failures.ids
         good = [[place for place in batch if sample_ids[place] not in failed] for batch in batches]
         loaded = self._loader([batch for batch in good if batch])
-        labels = [own for batch in loaded for own in self.task.true_details(plain(batch["label"]))]
+        labels = [own for batch in loaded for own in self.outcomes.true_details(plain(batch["label"]))]
         known = dict(zip([place for batch in good for place in batch], labels, strict=True))
         true = [known.get(place, []) for place in range(len(sample_ids))]
-        path = self.folder / f"{self.task.truth_table}.csv"
-        write_true_details(path, self.task.truth_columns(), sample_ids, true)
+        path = self.folder / f"{self.outcomes.truth_table}.csv"
+        write_true_details(path, self.outcomes.truth_columns(), sample_ids, true)
 
     def _rows(self, sweep: Sweep, batch: Batch, shown: Shown) -> dict[str, list[Any]]:
         rows: dict[str, list[Any]] = {
@@ -358,10 +360,10 @@ class Measurement:
         rows["contrast"] = _contrast(shown.perturbed, shown.mask).tolist()
         own = shown.inputs if shown.mask is None else shown.inputs * shown.mask
         rows["input_norm"] = L2().size(own).tolist()
-        return rows | {name: column.tolist() for name, column in shown.outcomes.items()}
+        return rows | {name: column.tolist() for name, column in shown.values.items()}
 
     def _shown(self, victim: Victim, perturbed: Tensor) -> Shown:
-        shown = Shown.to(victim, perturbed)
+        shown = Shown.to(victim, perturbed, self.outcomes)
         self.watch.see(self.task, shown.outputs, victim.targets)
         return shown
 
@@ -383,7 +385,7 @@ class Measurement:
             "data": {
                 "samples": len(items),
                 "patients": len({str(item["patient_id"]) for item in items}),
-                "classes": self.task.class_counts(items, self.classes),
+                "classes": self.outcomes.class_counts(items, self.classes),
             },
             "skipped": [{"file": bad["file"], "reason": bad["reason"]} for bad in getattr(self.dataset, "skipped", [])],
             "machine": machine(self.device),
@@ -392,7 +394,7 @@ class Measurement:
         }
 
     def _settings(self) -> dict[str, Any]:
-        found = {**self.record, **self.task.settings(), "batch_size": self.batch_size, "evaluation_seed": self.seed}
+        found = {**self.record, **self.outcomes.settings(), "batch_size": self.batch_size, "evaluation_seed": self.seed}
         if self.inferer is not None:
             found["inferer"] = getattr(self.inferer, "__name__", type(self.inferer).__name__)
         return found
@@ -454,7 +456,7 @@ class Measurement:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
         failed = self.failures.ids
         good = [place for place, item in enumerate(items) if str(item["sample_id"]) not in failed]
-        chosen = [good[place] for place in self.task.examples([items[place] for place in good], self.classes)]
+        chosen = [good[place] for place in self.outcomes.examples([items[place] for place in good], self.classes)]
         groups = same_size_batches([items[index] for index in chosen], len(chosen)) if chosen else []
         batches = list(self._loader([[chosen[place] for place in group] for group in groups]))
         if not batches or batches[0]["image"].ndim != 4:
@@ -464,7 +466,7 @@ class Measurement:
             severity = sweep.severities[len(sweep.severities) // 2]
             for victim in map(self._victim, batches):
                 shown = self._shown(victim, sweep.over(victim)(severity))
-                gallery.add((sweep.name, severity), shown, self.task, self.classes)
+                gallery.add((sweep.name, severity), shown, self.outcomes, self.classes)
         gallery.write(self.folder / "gallery.npz")
 
 

@@ -101,7 +101,7 @@ class ChoosePostprocessing:
     def collect(self, engine: Any) -> None:
         """Keep the label maps of the current batch."""
         batch, output = engine.state.batch, engine.state.output
-        predicted, truth = Segmentation().picture_masks(output["pred"], output["label"])
+        predicted, truth = Segmentation().label_maps(output["pred"], output["label"])
         for index, case in enumerate(batch["case_id"]):
             pair = (predicted[index].byte().cpu(), truth[index].byte().cpu())
             self._slices[str(case)][int(batch["slice_index"][index])] = pair

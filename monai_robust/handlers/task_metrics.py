@@ -1,4 +1,4 @@
-"""What landmark networks and detectors are validated by, from the outcomes of their tasks."""
+"""What landmark networks and detectors are validated by, as their tasks measure it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import Any
 
 import ignite.distributed as idist
-import numpy as np
 import torch
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Metric
@@ -66,9 +65,7 @@ class MeanRadialError(_Collected):
         super().__init__()
 
     def samples(self, outputs: Any, targets: Any) -> list[Any]:
-        found = self.task.outcomes(outputs, targets)
-        columns = [column for name, column in found.items() if name.startswith("error_")]
-        return list(torch.stack(columns, dim=1).cpu())
+        return list(self.task.errors(outputs, targets).cpu())
 
     def result(self, samples: list[Tensor]) -> float:
         return float(mean_radial_error(torch.stack(samples).numpy()).mean)
@@ -88,21 +85,9 @@ class MeanAveragePrecision(_Collected):
         super().__init__()
 
     def samples(self, outputs: Any, targets: Any) -> list[Any]:
-        found = self.task.details(outputs, targets)
-        return list(zip(found, self.task.true_details(targets), strict=True))
+        return list(zip(self.task.detections(outputs, targets), self.task.true_boxes(targets), strict=True))
 
     def result(self, samples: list[Any]) -> float:
-        found, true = ([_arrays(rows) for rows in side] for side in zip(*samples, strict=True))
-        classes = 1 + max((row["class"] for sample in samples for rows in sample for row in rows), default=0)
+        found, true = zip(*samples, strict=True)
+        classes = 1 + max((int(label) for sample in samples for one in sample for label in one["labels"]), default=0)
         return mean_average_precision(found, true, [f"class {index}" for index in range(classes)])[self.name]
-
-
-def _arrays(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """``boxes`` (P, 2D), ``labels`` (P,) and, of detections, ``scores`` (P,), from rows of a table of details."""
-    corners = [[value for name, value in row.items() if name not in ("class", "score")] for row in rows]
-    arrays = {
-        "boxes": np.array(corners, dtype=np.float64).reshape(len(rows), -1 if rows else 4),
-        "labels": np.array([row["class"] for row in rows], dtype=np.int64),
-    }
-    scores = [row["score"] for row in rows if "score" in row]
-    return arrays | ({"scores": np.array(scores, dtype=np.float64)} if scores or not rows else {})

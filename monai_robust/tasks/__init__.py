@@ -1,4 +1,4 @@
-"""What a network is trained for: per-sample loss terms and per-sample outcomes."""
+"""What a network is trained for: how it is run, per-sample loss terms, goals of attacks and scores."""
 
 from __future__ import annotations
 

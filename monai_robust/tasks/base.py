@@ -1,10 +1,10 @@
-"""What a network is trained for: how to run it, what hurts it per sample, and what is worth writing down."""
+"""What optimisation asks of a task: how to run its network, what hurts it per sample, how well it did."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -25,9 +25,10 @@ probabilities."""
 
 
 class Task(ABC):
-    """The three things an attack, a margin or an evaluation asks of a task.
+    """What an attack, a margin or a training asks of a task; every value of a sample is independent of its batch.
 
-    Every value is per sample and does not depend on the rest of the batch.
+    What is written down of a task's samples, and what a report shows of it, stands in
+    :mod:`monai_robust.evaluation.tasks` under the task's ``name``.
     """
 
     name: ClassVar[str]
@@ -37,10 +38,6 @@ class Task(ABC):
     """What the outputs are, so that views can agree in them; None where nobody has said it."""
     spatial_targets: ClassVar[bool] = False
     """Whether targets are places in the image, which a view must not move, such as boxes."""
-    detail_table: ClassVar[str] = ""
-    """Name of the table of details beside the outcomes, such as ``detections``; empty for a task without one."""
-    truth_table: ClassVar[str] = ""
-    """Name of the table of what would be right, such as ``boxes``."""
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
         """Outputs of ``network`` for ``inputs``, shape (B, C, *spatial)."""
@@ -78,52 +75,13 @@ class Task(ABC):
         """For each loss term whether a sample has it, (B,) bool; a term that is not listed is defined everywhere."""
         return {}
 
-    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """Columns of the outcomes table, each of shape (B,), ``score`` among them."""
-        raise self._no_outcomes()
+    def score(self, outputs: Any, targets: Any) -> Tensor:
+        """How well each sample was done, (B,), in the direction of ``higher_is_better``; NaN where that has no answer.
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        """Names of the outcomes of a network with these classes, in the order of :meth:`outcomes`."""
-        raise self._no_outcomes()
-
-    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
-        """What stands below a picture of sample ``index``: ``label``, ``prediction`` and perhaps ``confidence``."""
-        raise self._no_outcomes()
-
-    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
-        """How many samples of a data set hold each class."""
-        raise self._no_outcomes()
-
-    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
-        """Indices of up to four telling samples, to be shown as pictures."""
-        raise self._no_outcomes()
-
-    def detail_columns(self) -> list[str]:
-        """Columns of the table of details, but for those that say of which sample and perturbation a row is."""
-        raise self._no_outcomes()
-
-    def truth_columns(self) -> list[str]:
-        """Columns of the table of what would be right, but for the sample's."""
-        raise self._no_outcomes()
-
-    def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
-        """For each sample its rows in the table of details, such as a row for each box that was detected."""
-        raise self._no_outcomes()
-
-    def true_details(self, targets: Any) -> list[list[dict[str, Any]]]:
-        """For each sample its rows in the table of what would be right."""
-        raise self._no_outcomes()
-
-    def settings(self) -> dict[str, Any]:
-        """Numbers that the outcomes depend on, as primitives."""
-        return {}
-
-    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
-        """Label maps (B, *spatial) of prediction and truth to draw into pictures; None where a task has none."""
-        return None
-
-    def _no_outcomes(self) -> BadInputError:
-        return BadInputError(f"the task {self.name!r} has no outcomes to write down; evaluate with a task that has")
+        Raises:
+            BadInputError: for a task that cannot tell.
+        """
+        raise BadInputError(f"the task {self.name!r} has no outcomes to write down; evaluate with a task that has")
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         """The targets a targeted attack steers to, such as the least likely class of ``outputs``, or a given class."""

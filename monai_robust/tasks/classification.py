@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -79,35 +78,10 @@ class Classification(Task):
         indices = class_indices(targets, logits.shape[1])
         return {"cross_entropy": F.cross_entropy(logits.float(), indices, reduction="none")}
 
-    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """``label``, ``prediction``, ``probability_0`` ... ``probability_{C-1}`` and ``score`` (1 where correct)."""
+    def score(self, outputs: Any, targets: Any) -> Tensor:
+        """1 where the prediction is the label, else 0."""
         logits = self.logits(outputs)
-        label = class_indices(targets, logits.shape[1])
-        probabilities = logits.double().softmax(dim=1)
-        prediction = logits.argmax(dim=1)
-        columns = {"label": label, "prediction": prediction}
-        columns |= {f"probability_{index}": column for index, column in enumerate(probabilities.unbind(dim=1))}
-        return columns | {"score": (prediction == label).double()}
-
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return ["label", "prediction", *(f"probability_{index}" for index in range(len(classes))), "score"]
-
-    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
-        prediction = int(outcomes["prediction"][index])
-        return {
-            "label": classes[int(outcomes["label"][index])],
-            "prediction": classes[prediction],
-            "confidence": float(outcomes[f"probability_{prediction}"][index]),
-        }
-
-    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
-        labels = [int(item["label"]) for item in items]
-        return {name: labels.count(index) for index, name in enumerate(classes)}
-
-    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
-        """The first sample of each of the first four classes."""
-        labels = [int(item["label"]) for item in items]
-        return [labels.index(index) for index in range(min(4, len(classes))) if index in labels]
+        return (logits.argmax(dim=1) == class_indices(targets, logits.shape[1])).double()
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Tensor:
         logits = self.logits(outputs)

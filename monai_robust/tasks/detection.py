@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,10 @@ from monai_robust.losses.detection import DetectionLoss
 from monai_robust.losses.detection_targets import DetectionTargets
 from monai_robust.metrics.detection import match_detections
 from monai_robust.tasks.base import Goal, Task
-from monai_robust.tasks.box_masks import box_mask
 from monai_robust.tasks.detection_goals import aimed_boxes
 from monai_robust.tasks.detector_settings import loss_of
-from monai_robust.tasks.examples import fullest_of_each_quarter
 
-__all__ = ["Detection"]
+__all__ = ["Detection", "average_overlap"]
 
 Image = dict[str, np.ndarray]
 """``boxes`` (P, 2D), ``labels`` (P,) and ``scores`` (P,) of what was detected in an image."""
@@ -56,8 +54,6 @@ class Detection(Task):
     spatial_targets = True
     score_name = "average IoU of detected objects"
     agreement = "none"
-    detail_table = "detections"
-    truth_table = "boxes"
 
     def __init__(
         self,
@@ -163,85 +159,47 @@ class Detection(Task):
         self._last = (outputs, asked, found)
         return found
 
-    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """``boxes`` and ``detections``, numbers of true boxes and of detections that count, and ``score``."""
+    def overlaps(self, outputs: Any, targets: Any) -> list[np.ndarray]:
+        """Of each image the IoU of every detection that counts with the box it is matched to, 0 for a false one."""
         ready = self.loss.prepare(targets)
-        scores, numbers = [], []
-        for found, boxes, labels in zip(self._counted(outputs, ready), ready.boxes, ready.labels, strict=True):
-            overlaps = match_detections(found["boxes"], found["labels"], found["scores"], boxes.numpy(), labels.numpy())
-            numbers.append(len(overlaps))
-            scores.append(float(overlaps.mean()) if len(overlaps) else 0.0 if len(labels) else float("nan"))
-        return {
-            "boxes": torch.tensor([len(labels) for labels in ready.labels]),
-            "detections": torch.tensor(numbers),
-            "score": torch.tensor(scores, dtype=torch.float64),
-        }
-
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return ["boxes", "detections", "score"]
-
-    def detail_columns(self) -> list[str]:
-        return ["class", "score", *self._corners()]
-
-    def truth_columns(self) -> list[str]:
-        return ["class", *self._corners()]
-
-    def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
-        """A row for each detection, also of those below ``score_threshold``."""
         return [
-            [
-                {"class": label, "score": score, **dict(zip(self._corners(), box, strict=True))}
-                for box, label, score in zip(*(one[key].tolist() for key in ("boxes", "labels", "scores")), strict=True)
-            ]
-            for one in self._found(outputs, self.loss.prepare(targets))
+            match_detections(one["boxes"], one["labels"], one["scores"], boxes.numpy(), labels.numpy())
+            for one, boxes, labels in zip(self.counted(outputs, ready), ready.boxes, ready.labels, strict=True)
         ]
 
-    def true_details(self, targets: Any) -> list[list[dict[str, Any]]]:
+    def score(self, outputs: Any, targets: Any) -> Tensor:
+        ready = self.loss.prepare(targets)
+        return average_overlap(self.overlaps(outputs, ready), [len(labels) for labels in ready.labels])
+
+    def detections(self, outputs: Any, targets: Any) -> list[Image]:
+        """What is found in each image, also below ``score_threshold``, in the precision of the table of detections, so
+        that outcomes and table agree."""
+        return [
+            {
+                "boxes": _rounded(one["boxes"], 3),
+                "labels": one["labels"].cpu().numpy(),
+                "scores": _rounded(one["scores"], 6),
+            }
+            for one in self.detect(outputs, self.loss.prepare(targets).image_size)
+        ]
+
+    def counted(self, outputs: Any, targets: Any) -> list[Image]:
+        """The detections at or above the score threshold."""
+        images = self.detections(outputs, targets)
+        return [{key: value[one["scores"] >= self.score_threshold] for key, value in one.items()} for one in images]
+
+    def true_boxes(self, targets: Any) -> list[Image]:
+        """``boxes`` (N, 2D) and ``labels`` (N,) of each image, in the precision of the table of boxes."""
         ready = self.loss.prepare(targets)
         return [
-            [
-                {"class": label, **dict(zip(self._corners(), box, strict=True))}
-                for box, label in zip(_rounded(boxes, 3).tolist(), labels.tolist(), strict=True)
-            ]
+            {"boxes": _rounded(boxes, 3), "labels": labels.numpy()}
             for boxes, labels in zip(ready.boxes, ready.labels, strict=True)
         ]
 
-    def settings(self) -> dict[str, Any]:
-        return {
-            "score_threshold": self.score_threshold,
-            "keep_threshold": self.selector.score_thresh,
-            "nms_threshold": self.selector.nms_thresh,
-            "max_detections": self.selector.detections_per_img,
-        }
-
-    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
-        boxes, found = (int(outcomes[name][index]) for name in ("boxes", "detections"))
-        overlap = f", average IoU {float(outcomes['score'][index]):.2f}" if boxes or found else ""
-        return {
-            "label": f"{boxes} box{'' if boxes == 1 else 'es'}",
-            "prediction": f"{found} detection{'' if found == 1 else 's'}{overlap}",
-        }
-
-    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
-        """Boxes of each class, by the items' ``classes``, the class index of each box."""
-        labels = [int(label) for item in items for label in item.get("classes", ())]
-        return {name: labels.count(index) for index, name in enumerate(classes)}
-
-    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
-        """Of each quarter of the data set the first sample with the most classes, and of these with the most boxes."""
-        return fullest_of_each_quarter(items, "classes", _boxes_of)
-
-    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
-        """Filled boxes where objects are found and where they are, (B, X, Y), class index + 1; None for volumes."""
-        if self.loss.dims != 2:
-            return None
-        ready = self.loss.prepare(targets)
-        size = self._size(outputs, ready)
-        truth = zip(ready.boxes, ready.labels, strict=True)
-        return (
-            torch.stack([box_mask(one["boxes"], one["labels"], size) for one in self._counted(outputs, ready)]),
-            torch.stack([box_mask(boxes.numpy(), labels.numpy(), size) for boxes, labels in truth]),
-        )
+    def image_size(self, outputs: Any, targets: Any) -> tuple[int, ...]:
+        """Of the images that the network was shown, in pixels."""
+        *_, levels = self.loss.flat(outputs)
+        return self.loss.matching.image_size(levels, self.loss.prepare(targets).image_size)
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Tensor:
         """Boxes (B, N, 2D + 1) to steer to.
@@ -256,36 +214,19 @@ class Detection(Task):
         """Whether there is another class to steer to, where the goal needs one."""
         return goal not in ("mislabelling", "least_likely") or self.loss.flat(outputs)[0].shape[2] > 1
 
-    def _corners(self) -> list[str]:
-        axes = "xyz"[: self.loss.dims]
-        return [*(f"{axis}min" for axis in axes), *(f"{axis}max" for axis in axes)]
 
-    def _size(self, outputs: Any, targets: DetectionTargets) -> tuple[int, ...]:
-        *_, levels = self.loss.flat(outputs)
-        return self.loss.matching.image_size(levels, targets.image_size)
+def average_overlap(overlaps: Sequence[np.ndarray], boxes: Sequence[int]) -> Tensor:
+    """The score of each image, (B,), from its :meth:`Detection.overlaps` and its number of true boxes.
 
-    def _found(self, outputs: Any, targets: DetectionTargets) -> list[Image]:
-        """Detections in the precision of the table of detections, so that outcomes and table agree."""
-        return [
-            {
-                "boxes": _rounded(one["boxes"], 3),
-                "labels": one["labels"].cpu().numpy(),
-                "scores": _rounded(one["scores"], 6),
-            }
-            for one in self.detect(outputs, targets.image_size)
-        ]
-
-    def _counted(self, outputs: Any, targets: DetectionTargets) -> list[Image]:
-        """The detections at or above the score threshold."""
-        images = self._found(outputs, targets)
-        return [{key: value[one["scores"] >= self.score_threshold] for key, value in one.items()} for one in images]
+    Returns:
+        The mean overlap; without detections 0 where there are boxes, NaN where there are none either.
+    """
+    means = [
+        float(own.mean()) if len(own) else 0.0 if count else float("nan")
+        for own, count in zip(overlaps, boxes, strict=True)
+    ]
+    return torch.tensor(means, dtype=torch.float64)
 
 
 def _rounded(values: Tensor, digits: int) -> np.ndarray:
     return values.detach().cpu().double().numpy().round(digits)
-
-
-def _boxes_of(item: Mapping[str, Any]) -> tuple[int, int]:
-    """How many classes an item of a data set holds, and how many boxes."""
-    classes = item.get("classes", ())
-    return len(set(classes)), len(classes)

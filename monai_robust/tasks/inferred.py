@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +16,7 @@ class Inferred(Task):
     """``task``, its network run as the engine runs it: through an inferer and its extra arguments.
 
     Args:
-        task: what is attacked and written down.
+        task: what is attacked and measured.
         inferer: ``(inputs, network) -> outputs``.
     """
 
@@ -28,8 +28,6 @@ class Inferred(Task):
         self.higher_is_better = task.higher_is_better  # type: ignore[misc]
         self.agreement = task.agreement
         self.spatial_targets = task.spatial_targets  # type: ignore[misc]
-        self.detail_table = task.detail_table  # type: ignore[misc]
-        self.truth_table = task.truth_table  # type: ignore[misc]
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
         return self.task.forward(lambda x: self.inferer(x, network), inputs, targets)
@@ -49,41 +47,14 @@ class Inferred(Task):
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return self.task.terms(outputs, targets)
 
-    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        return self.task.outcomes(outputs, targets)
+    def score(self, outputs: Any, targets: Any) -> Tensor:
+        return self.task.score(outputs, targets)
 
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return self.task.defined(outputs, targets)
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return self.task.columns(classes)
-
-    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
-        return self.task.caption(outcomes, index, classes)
-
-    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
-        return self.task.class_counts(items, classes)
-
-    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
-        return self.task.examples(items, classes)
-
-    def detail_columns(self) -> list[str]:
-        return self.task.detail_columns()
-
-    def truth_columns(self) -> list[str]:
-        return self.task.truth_columns()
-
-    def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
-        return self.task.details(outputs, targets)
-
-    def true_details(self, targets: Any) -> list[list[dict[str, Any]]]:
-        return self.task.true_details(targets)
-
-    def settings(self) -> dict[str, Any]:
-        return self.task.settings()
-
-    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
-        return self.task.picture_masks(outputs, targets)
-
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         return self.task.aim(outputs, targets, goal)
+
+    def offers(self, goal: Goal, outputs: Any) -> bool:
+        return self.task.offers(goal, outputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.losses.landmarks import LandmarkLoss, LandmarkMaps, landmark_maps
 from monai_robust.tasks.base import Task, total
-from monai_robust.tasks.examples import fullest_of_each_quarter
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["Landmarks"]
@@ -119,8 +117,12 @@ class Landmarks(Task):
             points.append((weights * votes).flatten(2).sum(dim=2) / weights.flatten(2).sum(dim=2))
         return torch.stack(points, dim=2)
 
-    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """``error_1`` ... ``error_L``, radial errors in millimetres, NaN where missing, and ``score``, their mean."""
+    def errors(self, outputs: Any, targets: Any) -> Tensor:
+        """Radial errors (B, L) in millimetres, NaN where a landmark is missing.
+
+        Raises:
+            BadInputError: for a spacing that is none.
+        """
         outputs = _tensor(outputs)
         maps = self.loss.maps(outputs, targets)
         wrong = maps.visible & ~(maps.spacing > 0).all(dim=2)
@@ -129,40 +131,10 @@ class Landmarks(Task):
                 f"a landmark's spacing is {maps.spacing[wrong][0].tolist()} mm per pixel; it must be above 0"
             )
         steps = (self.points(outputs).double() - maps.points) * maps.spacing
-        errors = steps.square().sum(dim=2).sqrt()  # NaN where the landmark is
-        columns = {f"error_{index}": column for index, column in enumerate(errors.unbind(dim=1), 1)}
-        return columns | {"score": errors.nanmean(dim=1)}
+        return steps.square().sum(dim=2).sqrt()  # NaN where the landmark is
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return [*(f"error_{index}" for index in range(1, len(classes) + 1)), "score"]
-
-    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
-        errors = [float(outcomes[f"error_{landmark}"][index]) for landmark in range(1, len(classes) + 1)]
-        visible = sum(not math.isnan(error) for error in errors)
-        error = f"MRE {float(outcomes['score'][index]):.2f} mm" if visible else "no MRE"
-        return {"label": f"{visible} landmark{'' if visible == 1 else 's'}", "prediction": error}
-
-    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
-        """Samples that hold each landmark, by the items' ``points``, which are NaN where one is missing."""
-        shown = [_visible(item) for item in items]
-        return {name: sum(index in own for own in shown) for index, name in enumerate(classes)}
-
-    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
-        """Of each quarter of the data set the first sample with the most landmarks visible, if it has any."""
-        return fullest_of_each_quarter(items, "points", lambda item: (len(_visible(item)),))
-
-    def settings(self) -> dict[str, Any]:
-        return {"radius": self.loss.radius, "heatmap": self.loss.heatmap, "loss_weights": dict(self.loss.weights)}
-
-    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
-        """Small discs where landmarks are found and where they are, (B, X, Y); None for volumes."""
-        outputs = _tensor(outputs)
-        maps = self.loss.maps(outputs, targets)
-        if len(maps.spatial) != 2:
-            return None
-        radius = max(1.0, min(maps.spatial) / 80)
-        found, truth = (landmark_maps(points, maps.spatial, radius) for points in (self.points(outputs), maps.points))
-        return found.label_map(), truth.label_map()
+    def score(self, outputs: Any, targets: Any) -> Tensor:
+        return self.errors(outputs, targets).nanmean(dim=1)
 
 
 def _tensor(outputs: Any) -> Tensor:
@@ -172,11 +144,6 @@ def _tensor(outputs: Any) -> Tensor:
         )
     tensor: Tensor = plain(outputs)
     return tensor
-
-
-def _visible(item: Mapping[str, Any]) -> set[int]:
-    """Indices of the landmarks that an item of a data set has."""
-    return {index for index, point in enumerate(item.get("points", ())) if not any(map(math.isnan, point))}
 
 
 def _around_densest(weights: Tensor, reach: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -97,51 +97,24 @@ class Segmentation(Task):
         logits = self.logits(outputs, targets)
         return {"dice": (pixel_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1)}
 
-    def outcomes(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """``tp_1, fp_1, fn_1, tp_2, ...``, pixels of each foreground class, and ``score``."""
+    def counts(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """True positive, false positive and false negative pixels of each foreground class, (B, C - 1) each."""
         logits = self.logits(outputs, targets)
         classes = logits.shape[1]
         truth = _foreground(pixel_indices(targets, classes), classes)
         found = _foreground(logits.argmax(dim=1), classes)
-        counts = {
-            "tp": (found * truth).sum(dim=2),
-            "fp": (found * (1 - truth)).sum(dim=2),
-            "fn": ((1 - found) * truth).sum(dim=2),
-        }
-        present = truth.sum(dim=2) > 0
-        dice = 2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"]).clamp(min=1)
-        score = torch.where(present, dice, 0.0).sum(dim=1) / present.sum(dim=1)  # 0 / 0 is NaN: there is no score
-        columns = {
-            f"{name}_{index}": count[:, index - 1].long()
-            for index in range(1, classes)
-            for name, count in counts.items()
-        }
-        return columns | {"score": score}
+        true, false, missed = found * truth, found * (1 - truth), (1 - found) * truth
+        return true.sum(dim=2), false.sum(dim=2), missed.sum(dim=2)
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return [f"{name}_{index}" for index in range(1, len(classes) + 1) for name in ("tp", "fp", "fn")] + ["score"]
+    def score(self, outputs: Any, targets: Any) -> Tensor:
+        """Mean Dice of the foreground classes that a sample holds, NaN where it holds none."""
+        tp, fp, fn = self.counts(outputs, targets)
+        present = tp + fn > 0
+        dice = 2 * tp / (2 * tp + fp + fn).clamp(min=1)
+        return torch.where(present, dice, 0.0).sum(dim=1) / present.sum(dim=1)  # 0 / 0 is NaN: there is no score
 
-    def caption(self, outcomes: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
-        sizes = [int(outcomes[f"tp_{c}"][index] + outcomes[f"fn_{c}"][index]) for c in range(1, len(classes) + 1)]
-        label = ", ".join(f"{name} {size}" for name, size in zip(classes, sizes, strict=True)) + " pixels"
-        return {"label": label, "prediction": f"Dice {float(outcomes['score'][index]):.2f}"}
-
-    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
-        """Samples that hold each foreground class, by the items' ``foreground``, the class indices a sample holds."""
-        return {name: sum(index in item["foreground"] for item in items) for index, name in enumerate(classes, 1)}
-
-    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
-        """One sample of each of four patients, the middle one of those that hold the most classes."""
-        chosen: list[int] = []
-        patients = list(dict.fromkeys(str(item["patient_id"]) for item in items))
-        for patient in patients[:: max(1, len(patients) // 4)][:4]:
-            own = [i for i, item in enumerate(items) if str(item["patient_id"]) == patient and item["foreground"]]
-            most = max((len(items[i]["foreground"]) for i in own), default=0)
-            best = [i for i in own if len(items[i]["foreground"]) == most]
-            chosen += best[len(best) // 2 : len(best) // 2 + 1]
-        return chosen
-
-    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    def label_maps(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """Class indices (B, *spatial) of the prediction and of the truth."""
         logits = self.logits(outputs, targets)
         return logits.argmax(dim=1), pixel_indices(targets, logits.shape[1])
 

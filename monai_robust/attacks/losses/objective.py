@@ -123,7 +123,7 @@ class Objective(Task):
         if not self.scored:
             return torch.full(self.values.shape, -math.inf, dtype=torch.float64, device=self.values.device)
         task = innermost(self.task)
-        score = task.outcomes(self.outputs, self._true)["score"].to(self.values.device, torch.float64)
+        score = task.score(self.outputs, self._true).to(self.values.device, torch.float64)
         nothing = score.isnan() | holds_nan(self.outputs, len(score)).to(score.device)
         return torch.where(nothing, -math.inf, -score if task.higher_is_better else score)
 

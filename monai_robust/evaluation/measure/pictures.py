@@ -13,8 +13,8 @@ from torch import Tensor
 
 from monai_robust.errors import NotFiniteError
 from monai_robust.evaluation.measure.perturbations import Victim
+from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.tables.gallery import write_gallery
-from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import holds_nan
 
 __all__ = ["Pictures", "Shown"]
@@ -30,13 +30,13 @@ class Shown:
     perturbed: Tensor
     targets: Tensor
     outputs: Any
-    outcomes: dict[str, Tensor]
+    values: dict[str, Tensor]
     mask: Tensor | None = None
 
     @classmethod
     @torch.no_grad()
-    def to(cls, victim: Victim, perturbed: Tensor) -> Shown:
-        """Show a victim's network ``perturbed`` inputs.
+    def to(cls, victim: Victim, perturbed: Tensor, outcomes: TaskOutcomes) -> Shown:
+        """Show a victim's network ``perturbed`` inputs, and take down ``outcomes``.
 
         Raises:
             NotFiniteError: for samples to which the network answers NaN.
@@ -45,8 +45,8 @@ class Shown:
         missing = holds_nan(outputs, len(perturbed)).nonzero().flatten().tolist()
         if missing:
             raise NotFiniteError("the network's outputs hold NaN", missing).among(victim.sample_ids)
-        outcomes = victim.task.outcomes(outputs, victim.targets)
-        return cls(victim.inputs, perturbed, victim.targets, outputs, outcomes, victim.mask)
+        values = outcomes.values(outputs, victim.targets)
+        return cls(victim.inputs, perturbed, victim.targets, outputs, values, victim.mask)
 
 
 class Pictures:
@@ -61,11 +61,11 @@ class Pictures:
         self.masks: dict[Key, list[np.ndarray]] = {}
         self.truths: dict[Key, list[np.ndarray]] = {}
 
-    def add(self, key: Key, shown: Shown, task: Task, classes: Sequence[str]) -> None:
+    def add(self, key: Key, shown: Shown, outcomes: TaskOutcomes, classes: Sequence[str]) -> None:
         self.pictures.setdefault(key, []).extend(shown.perturbed.mean(dim=1).mT.cpu().numpy())
-        captions = [task.caption(shown.outcomes, index, classes) for index in range(len(shown.inputs))]
+        captions = [outcomes.caption(shown.values, index, classes) for index in range(len(shown.inputs))]
         self.captions.setdefault(key, []).extend(captions)
-        found = task.picture_masks(shown.outputs, shown.targets)
+        found = outcomes.picture_masks(shown.outputs, shown.targets)
         if found is not None:
             self.masks.setdefault(key, []).extend(found[0].mT.cpu().numpy())
             self.truths.setdefault(key, []).extend(found[1].mT.cpu().numpy())

@@ -29,7 +29,7 @@ from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.gallery import MOST, Caption, Gallery, spread
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
-from monai_robust.evaluation.tasks.registry import TaskReading, reading_of
+from monai_robust.evaluation.tasks.registry import TaskReport, report_of
 
 __all__ = ["write_report"]
 
@@ -87,16 +87,16 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     return write_whole(output, _page(runs, reading, frames, sections, output.stem).encode())
 
 
-def _reading(run: Run) -> TaskReading:
+def _reading(run: Run) -> TaskReport:
     try:
-        return reading_of(run.task)
+        return report_of(run.task)
     except BadInputError as error:
         raise BadInputError(f"{run.folder / INFO}: {error}") from None
 
 
 def _page(
     runs: Sequence[Run],
-    reading: TaskReading,
+    reading: TaskReport,
     frames: Mapping[str, pd.DataFrame],
     sections: Sequence[Section],
     stem: str,

@@ -189,7 +189,7 @@ class Probe:
         loss = objective.values.double().cpu()
         if not bool(loss.isfinite().all()):
             raise FloatingPointError("the loss is NaN or infinite; check loss and network")
-        score = victim.task.outcomes(outputs, victim.targets)["score"].double().cpu()
+        score = victim.task.score(outputs, victim.targets).double().cpu()
         merit = -score if victim.task.higher_is_better else score
         return (merit if self.by_score else loss).numpy(), score.numpy(), objective.succeeded().cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""What a report says of each task: its statistics, tables, figures and captions."""
+"""What is written down of each task, and what a report says of it."""
 
 from __future__ import annotations
 

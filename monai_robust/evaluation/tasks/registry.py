@@ -1,24 +1,28 @@
-"""The one place that says which tasks a report reads: a new one adds a file like ``classification.py`` and a line."""
+"""What each task writes down and shows: a row for its name in :data:`TASKS`, the one place that lists them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pandas as pd
 
+from monai_robust.attacks.criteria import innermost
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.sections.parts import Section
 from monai_robust.evaluation.tables.run_folder import Run
-from monai_robust.evaluation.tasks.classification import ClassificationReading
-from monai_robust.evaluation.tasks.detection import DetectionReading
-from monai_robust.evaluation.tasks.landmarks import LandmarkReading
-from monai_robust.evaluation.tasks.segmentation import SegmentationReading
+from monai_robust.evaluation.tasks.classification import ClassificationOutcomes, ClassificationReport
+from monai_robust.evaluation.tasks.detection import DetectionOutcomes, DetectionReport
+from monai_robust.evaluation.tasks.landmarks import LandmarkOutcomes, LandmarkReport
+from monai_robust.evaluation.tasks.segmentation import SegmentationOutcomes, SegmentationReport
+from monai_robust.tasks import Task
 
-__all__ = ["READINGS", "TaskReading", "reading_of"]
+__all__ = ["TASKS", "TaskReport", "TaskView", "outcomes_of", "register_task", "report_of"]
 
 
-class TaskReading(Protocol):
+class TaskReport(Protocol):
     """What is particular to a task when its outcomes are read.
 
     Attributes:
@@ -48,20 +52,63 @@ class TaskReading(Protocol):
         """Tables and figures."""
 
 
-READINGS: Mapping[str, TaskReading] = {
-    "classification": ClassificationReading(),
-    "segmentation": SegmentationReading(),
-    "landmarks": LandmarkReading(),
-    "detection": DetectionReading(),
+@dataclass(frozen=True)
+class TaskView:
+    """What a task writes down and shows.
+
+    Attributes:
+        outcomes: of a task, what is written down of its samples.
+        report: what a report says of it; None where there is only a table of outcomes.
+    """
+
+    outcomes: Callable[[Any], TaskOutcomes]
+    report: TaskReport | None = None
+
+
+TASKS: dict[str, TaskView] = {
+    "classification": TaskView(ClassificationOutcomes, ClassificationReport()),
+    "segmentation": TaskView(SegmentationOutcomes, SegmentationReport()),
+    "landmarks": TaskView(LandmarkOutcomes, LandmarkReport()),
+    "detection": TaskView(DetectionOutcomes, DetectionReport()),
 }
+"""By the name of a task."""
 
 
-def reading_of(task: str) -> TaskReading:
-    """The reading of a task.
+def register_task(name: str, outcomes: Callable[[Any], TaskOutcomes], report: TaskReport | None = None) -> None:
+    """Have evaluations write down, and reports show, a task that is not of this package.
+
+    Args:
+        name: of the task, as its class has it.
+        outcomes: a subclass of :class:`~monai_robust.evaluation.measure.task_outcomes.TaskOutcomes`.
+        report: what a report says of the task; without one, outcomes can be measured and compared as tables only.
 
     Raises:
-        BadInputError: if there is none.
+        BadInputError: for a name that already stands for another task.
     """
-    if task not in READINGS:
-        raise BadInputError(f"there is no report for the task {task!r}; there is one for {', '.join(READINGS)}")
-    return READINGS[task]
+    view = TaskView(outcomes, report)
+    if TASKS.setdefault(name, view) != view:
+        raise BadInputError(f"a task called {name!r} has outcomes already; give the new one another name")
+
+
+def outcomes_of(task: Task) -> TaskOutcomes:
+    """What is written down of a task's samples, also where the task is wrapped to be run by an inferer.
+
+    Raises:
+        BadInputError: for a task of which nothing is.
+    """
+    if task.name not in TASKS:
+        raise BadInputError(f"the task {task.name!r} has no outcomes to write down; evaluate with a task that has")
+    return TASKS[task.name].outcomes(innermost(task))
+
+
+def report_of(task: str) -> TaskReport:
+    """What a report says of the task of this name.
+
+    Raises:
+        BadInputError: if there is nothing.
+    """
+    view = TASKS.get(task)
+    if view is None or view.report is None:
+        known = ", ".join(name for name, one in TASKS.items() if one.report is not None)
+        raise BadInputError(f"there is no report for the task {task!r}; there is one for {known}")
+    return view.report

@@ -41,7 +41,7 @@ from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.metrics import mean_radial_error, successful_detection_rate
 
-__all__ = ["LandmarkReading"]
+__all__ = ["LandmarkReport"]
 
 MRE = ScoreStyle("MRE", "MRE in mm", 1.0, 2, "mre", percent=False, higher_is_better=False, unit="mm")
 PILOT_MRE = 4.0
@@ -67,7 +67,7 @@ GLOSSARY = {
 }
 
 
-class LandmarkReading:
+class LandmarkReport:
     """Reads runs of landmark detection: columns ``error_1 ... error_L, score`` in mm; ``classes`` are the landmarks."""
 
     task = "landmarks"

@@ -48,7 +48,7 @@ from monai_robust.metrics import (
     rms_calibration_error,
 )
 
-__all__ = ["ClassificationReading"]
+__all__ = ["ClassificationReport"]
 
 ACCURACY = ScoreStyle("accuracy", "Accuracy in percent", 100.0, 1, "accuracy", percent=True)
 BINS = 15
@@ -74,7 +74,7 @@ GLOSSARY = {
 }
 
 
-class ClassificationReading:
+class ClassificationReport:
     """Reads runs of single-label classification: columns ``label, prediction, probability_0 ..., score``."""
 
     task = "classification"

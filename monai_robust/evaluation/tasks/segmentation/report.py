@@ -31,6 +31,7 @@ from monai_robust.evaluation.sections.scores import (
 from monai_robust.evaluation.statistics.summary import auc_by_attack, rated_by
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS
 from monai_robust.metrics import (
     DiceIndex,
     average_dice_index,
@@ -39,12 +40,11 @@ from monai_robust.metrics import (
     volume_dice,
 )
 
-__all__ = ["SegmentationReading"]
+__all__ = ["SegmentationReport"]
 
 ADI = ScoreStyle("ADI", "Average Dice index (ADI)", 1.0, 3, "adi", percent=False)
 FOREGROUND = ScoreStyle("foreground Dice", "Dice of images with foreground", 1.0, 3, "foreground_dice", percent=False)
 PILOT_TVDI = 0.80
-COUNTS = ("tp", "fp", "fn")
 SCORE_TOLERANCE = 1e-4
 INDICES = {
     "adi": "Average Dice index (ADI) of clean images",
@@ -72,7 +72,7 @@ GLOSSARY = {
 }
 
 
-class SegmentationReading:
+class SegmentationReport:
     """Reads runs of segmentation: columns ``tp_1, fp_1, fn_1, tp_2, ..., score``; the run's classes are foreground."""
 
     task = "segmentation"

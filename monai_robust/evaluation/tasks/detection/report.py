@@ -36,7 +36,7 @@ from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.metrics import ImageMatches, average_precisions, match_images
 
-__all__ = ["DetectionReading"]
+__all__ = ["DetectionReport"]
 
 MAP = ScoreStyle("mAP", "mAP 0.5:0.95", 1.0, 3, "map", percent=False)
 MAP_50 = ScoreStyle("mAP 0.5", "mAP 0.5", 1.0, 3, "map_50", percent=False)
@@ -63,7 +63,7 @@ GLOSSARY = {
 }
 
 
-class DetectionReading:
+class DetectionReport:
     """Reads runs of object detection: columns ``boxes, detections, score``, and the tables of boxes beside them.
 
     The detections of each image are matched to its boxes once for each perturbation and severity, whatever groups of

@@ -1,0 +1,74 @@
+"""What a measurement writes down of a task: the columns of its tables, and captions and masks of its pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+__all__ = ["TaskOutcomes"]
+
+
+class TaskOutcomes(ABC):
+    """What is written down of the samples of a task, from the outputs that its network gives for them.
+
+    A task whose samples have any number of rows, such as detections, names a table of details and a table of what would
+    be right, and fills both.
+
+    Args:
+        task: runs the network; it is not wrapped in another one.
+    """
+
+    detail_table: ClassVar[str] = ""
+    """Name of the table of details beside the outcomes, such as ``detections``; empty for a task without one."""
+    truth_table: ClassVar[str] = ""
+    """Name of the table of what would be right, such as ``boxes``."""
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    @abstractmethod
+    def columns(self, classes: Sequence[str]) -> list[str]:
+        """Names of the columns for a network with these classes, in the order of :meth:`values`."""
+
+    @abstractmethod
+    def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """The columns of a batch, each of shape (B,); ``score`` is the task's score."""
+
+    @abstractmethod
+    def caption(self, values: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
+        """What stands below a picture of sample ``index``: ``label``, ``prediction`` and perhaps ``confidence``."""
+
+    @abstractmethod
+    def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
+        """How many samples of a data set hold each class."""
+
+    def examples(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[int]:
+        """Indices of up to four telling samples, to be shown as pictures; the first four by default."""
+        return list(range(min(4, len(items))))
+
+    def settings(self) -> dict[str, Any]:
+        """Numbers of the task that the columns depend on, as primitives."""
+        return {}
+
+    def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
+        """Label maps (B, *spatial) of prediction and truth to draw into pictures; None where a task has none."""
+        return None
+
+    def detail_columns(self) -> list[str]:
+        """Columns of the table of details, but for those that say of which sample and perturbation a row is."""
+        return []
+
+    def truth_columns(self) -> list[str]:
+        """Columns of the table of what would be right, but for the sample's."""
+        return []
+
+    def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
+        """For each sample its rows in the table of details, such as a row for each box that was detected."""
+        return []
+
+    def true_details(self, targets: Any) -> list[list[dict[str, Any]]]:
+        """For each sample its rows in the table of what would be right."""
+        return []
