@@ -22,7 +22,7 @@ BUNDLES = REPOSITORY / "bundles"
 FLOORS = [
     {"errors"},
     {"attacks.threat"},
-    {"losses", "metrics", "transforms", "networks", "data", "configuration"},
+    {"losses", "metrics", "transforms", "networks", "inferers", "data", "configuration"},
     {"tasks"},
     {"attacks.guard", "attacks.masks", "attacks.samples", "attacks.criteria"},
     {"attacks.steps"},

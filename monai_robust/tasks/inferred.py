@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from monai_robust.inferers import WithinMemory
 from monai_robust.tasks.base import Agreement, Goal, Task
 
 __all__ = ["Inferred"]
 
 
 class Inferred(Task):
-    """``task``, its network run as the engine runs it: through an inferer and its extra arguments.
+    """``task``, its network run as the engine runs it: through an inferer and its extra arguments, an attack on large
+    images in the memory there is (see :class:`~monai_robust.inferers.WithinMemory`).
 
     Args:
         task: what is attacked and measured.
@@ -23,6 +26,7 @@ class Inferred(Task):
     def __init__(self, task: Task, inferer: Callable[..., Any]) -> None:
         self.task = task
         self.inferer = inferer
+        self._sizes: dict[torch.Size, int] = {}  # what a pass of the network keeps, for those that come
         self.name = task.name  # type: ignore[misc]
         self.score_name = task.score_name  # type: ignore[misc]
         self.higher_is_better = task.higher_is_better  # type: ignore[misc]
@@ -30,7 +34,7 @@ class Inferred(Task):
         self.spatial_targets = task.spatial_targets  # type: ignore[misc]
 
     def forward(self, network: Callable[..., Any], inputs: Tensor, targets: Any) -> Any:
-        return self.task.forward(lambda x: self.inferer(x, network), inputs, targets)
+        return self.task.forward(lambda x: self.inferer(x, WithinMemory(network, sizes=self._sizes)), inputs, targets)
 
     def prediction(self, outputs: Any, targets: Any) -> Any:
         return self.task.prediction(outputs, targets)
