@@ -95,7 +95,7 @@ VALUES = [
     ("chest_xray_classification", "robust#augmented", "['aug', 'aug_low']", ["aug", "aug_low"]),
     ("chest_xray_classification", "robust#views#aug", "image", "image"),
     ("chest_xray_classification", "robust#views#mine", "image", "image"),
-    ("chest_xray_classification", "train#handlers#3#n_saved", "3", 3),
+    ("chest_xray_classification", "train#first_rank#n_saved", "3", 3),
     ("chest_xray_classification", "optimizer#lr", "1e-2", 0.01),
     ("blood_cell_detection", "attack_goal", "2", 2),
     ("blood_cell_detection", "attack_goal", "vanishing", "vanishing"),
@@ -119,9 +119,10 @@ WRONG = [
     ("measurement#sanity_sample", "0", "did you mean --measurement#sanity_samples?"),
     ("measurement::sanity_sample", "0", "did you mean --measurement#sanity_samples?"),
     ("robust#wieght", "2", "did you mean --robust#weight?"),
+    ("train#first_rank#n_save", "2", "did you mean --train#first_rank#n_saved?"),
     ("robust#attack#epps", "2", "did you mean --robust#attack#eps?"),
     ("zzz", "2", "its ids are imports, bundle_root, dataset_dir"),
-    ("train#handlers#99#n_saved", "2", "train#handlers has"),
+    ("perturbations#99#radii", "2", "perturbations has"),
     ("epochs#first", "2", "epochs is 15, so set it whole"),
     ("epochs", "three", "--epochs is 'three'; it takes a number such as 15"),
     ("epochs", "true", "it takes a number"),
@@ -157,8 +158,8 @@ def test_a_new_id_is_known_if_another_value_refers_to_it() -> None:
     check_ids(configuration, {"my_rate": 0.1, "learning_rate": "@my_rate"})
     with pytest.raises(BadInputError, match="my_rate"):
         check_ids(configuration, {"my_rate": 0.1, "learning_rate": 0.1})
-    assert not has_id(configuration, "radii")
-    assert has_id(configured("chest_xray_classification", "train", "robustness"), "radii")
+    assert not has_id(configuration, "attack_steps")
+    assert has_id(configured("chest_xray_classification", "train", "robustness"), "attack_steps")
 
 
 def test_a_value_that_was_written_as_a_word_is_read_as_it_was() -> None:

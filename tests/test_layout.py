@@ -45,7 +45,7 @@ FLOORS = [
     {"evaluation.tasks"},
     {"evaluation.report"},
     {"evaluation"},
-    {"commands"},
+    {"bundles", "commands"},
     {"__main__"},
 ]
 

@@ -31,7 +31,7 @@ class Training(NamedTuple):
     overlays: tuple[str, ...] = ()
 
 
-CHEST = ("chest_xray_classification", lambda path: write_radiograph_phantoms(path, patients=12, size=64), "handlers#3")
+CHEST = ("chest_xray_classification", lambda path: write_radiograph_phantoms(path, patients=12, size=64), "first_rank")
 SMALL_CHEST = {"image_size": 32, "batch_size": 3, "network_def#widen_factor": 0.125}
 TRAININGS = {
     "chest by rtda and fast": Training(
@@ -44,7 +44,7 @@ TRAININGS = {
     "hippocampi by amat": Training(
         "hippocampus_mri_segmentation",
         lambda path: write_hippocampus_phantoms(path, cases=12),
-        "first_rank#0",
+        "first_rank",
         {
             "recipe": "amat",
             "features": 4,
@@ -57,13 +57,13 @@ TRAININGS = {
     "blood cells by advl": Training(
         "blood_cell_detection",
         lambda path: write_blood_smear_phantoms(path, images=8),
-        "first_rank#0",
+        "first_rank",
         {"recipe": "advl", "image_size": [64, 64], "backbone": "resnet10", "features": 16, "batch_size": 2},
     ),
     "landmarks by sat": Training(
         "cephalometric_landmarks",
         lambda path: write_cephalogram_phantoms(path, patients=12),
-        "first_rank#0",
+        "first_rank",
         {"recipe": "sat", "image_size": [32, 48], "features": [4, 4, 8, 8, 8, 4], "radius": 4.0, "batch_size": 2},
     ),
 }

@@ -141,13 +141,13 @@ def test_the_step_is_chosen_on_the_validation_split_in_every_bundle(
 
 
 def test_settings_of_the_measurement_alone_are_kept_from_the_trainings(bundle: Bundle, tmp_path: Path) -> None:
-    words = {"epochs": "3", "measurement#sanity_samples": "0", "radii": "0.1,1e0", "dataset_dir": "2024"}
+    words = {"epochs": "3", "measurement#sanity_samples": "0", "attack_steps": "1e1", "dataset_dir": "2024"}
     search_step(CHEST, [1], tmp_path, words)
     train, measure = bundle.settings
     read = {"epochs": 3, "dataset_dir": "2024"}
     assert read.items() <= train.items()
-    assert {"measurement#sanity_samples", "radii"}.isdisjoint(train)
-    assert {**read, "measurement#sanity_samples": 0, "radii": [0.1, 1.0]}.items() <= measure.items()
+    assert {"measurement#sanity_samples", "attack_steps"}.isdisjoint(train)
+    assert {**read, "measurement#sanity_samples": 0, "attack_steps": 10}.items() <= measure.items()
 
 
 def test_presets_are_read_by_trainings_and_measurements(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,17 +1,14 @@
-"""Run a bundle's own robustness configuration on a checkpoint."""
+"""Run a bundle's own configurations."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import run
 
-from monai_robust.configuration import check_ids, read_configuration, read_words, shown
+from monai_robust.configuration import check_ids, read_configuration, read_words
 from monai_robust.data import read_record
 from monai_robust.data.files.schemas import as_data
 from monai_robust.errors import BadInputError
@@ -45,28 +42,22 @@ def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
 def run_bundle(
     bundle: str | Path, configs: Sequence[str], settings: Mapping[str, Any], presets: Sequence[str | Path] = ()
 ) -> None:
-    """``python -m monai.bundle run`` of a bundle's configurations in a process of its own, as a user would start it.
+    """What ``python -m monai.bundle run`` does with a bundle's configurations, its ids checked first.
 
     Args:
         bundle: the bundle's folder.
         configs: names of its configurations, in their order.
-        settings: ids and their values.
-        presets: further configuration files, read last.
+        settings: ids of them and their values; the words of a command line are read by :func:`read_settings` before.
+        presets: further configuration files, read last, so that they win.
 
     Raises:
-        BadInputError: when the run failed; it said why itself.
+        BadInputError: for a folder that is no bundle, a preset that is missing, an id that nothing reads, or what the
+            run itself refuses.
     """
-    bundle = Path(bundle)
-    files = [*bundle_configs(bundle, *configs), *map(str, presets)]
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
-    logging = bundle / "configs" / "logging.conf"
-    command += ["--logging_file", str(logging)] if logging.is_file() else []
-    command += [f"--{name}={shown(value)}" for name, value in {"bundle_root": bundle, **settings}.items()]
-    status = subprocess.run(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, check=False).returncode
-    if status == 130 or status < 0:
-        raise KeyboardInterrupt
-    if status:
-        raise BadInputError(f"`monai.bundle run` of {', '.join(configs)} ended with exit status {status}; see above")
+    files = [*bundle_configs(bundle, *configs), *map(str, check_presets(presets))]
+    check_ids(read_configuration(files), settings)
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    run(config_file=files, bundle_root=str(bundle), **values)
 
 
 def measure_bundle(
@@ -89,20 +80,19 @@ def measure_bundle(
         ``output_dir``.
 
     Raises:
-        BadInputError: for a folder that is no bundle, a checkpoint or preset that is missing, an id that nothing reads,
-            or a value that is nothing its id takes.
+        BadInputError: for a checkpoint that is missing, and as :func:`run_bundle`.
     """
-    configs = [*bundle_configs(bundle, "train", "robustness"), *map(str, check_presets(presets))]
+    names = ("train", "robustness")
+    configuration = read_configuration([*bundle_configs(bundle, *names), *map(str, check_presets(presets))])
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
-    given = {"bundle_root": str(bundle), "checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
-    configuration = read_configuration(configs)
-    values = read_settings(configuration, overrides or {}, taken=given)
+    given = {"checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
+    values = read_settings(configuration, overrides or {}, taken=[*given, "bundle_root"])
     record = read_record(checkpoint)
     for name in ("image_size", "split_seed", "fold"):
         if name in configuration and record.get(name) is not None:
             values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
-    run(config_file=configs, **given, **values)
+    run_bundle(bundle, names, {**values, **given}, presets)
     return Path(output_dir)
 
 

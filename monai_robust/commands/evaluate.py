@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from monai_robust.commands.words import overrides
+from monai_robust.commands.words import Presets, overrides
 from monai_robust.errors import BadInputError
 
 __all__ = ["evaluate"]
@@ -21,10 +21,7 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="The trained weights.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where outcomes.csv and the report go.")],
-    presets: Annotated[
-        list[Path] | None,
-        typer.Option("--preset", help="A config file that the network was trained with; may be given several times."),
-    ] = None,
+    presets: Presets = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit status 3 if a sanity check of an attack warns.")
     ] = False,

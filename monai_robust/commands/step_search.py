@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from monai_robust.commands.words import overrides
+from monai_robust.commands.words import Presets, overrides
 from monai_robust.errors import BadInputError
 
 __all__ = ["step_search"]
@@ -18,10 +18,7 @@ def step_search(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
     steps: Annotated[str, typer.Option("--steps", help="Candidates, separated by commas.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where trainings, table and figure go.")],
-    presets: Annotated[
-        list[Path] | None,
-        typer.Option("--preset", help="A config file to read after the bundle's own; may be given several times."),
-    ] = None,
+    presets: Presets = None,
 ) -> None:
     """Search the step of AMAT's margins by AUC_robust on the validation split; a stopped search goes on.
 

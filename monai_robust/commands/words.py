@@ -1,10 +1,20 @@
-"""Words of a command that are ids of a bundle's configuration."""
+"""What commands that run a bundle have in common: presets, and words that are ids of its configuration."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from monai_robust.errors import BadInputError
 
-__all__ = ["overrides"]
+__all__ = ["Presets", "overrides"]
+
+Presets = Annotated[
+    list[Path] | None,
+    typer.Option("--preset", help="A config file to read after the bundle's own; may be given several times."),
+]
 
 
 def overrides(arguments: list[str]) -> dict[str, str]:

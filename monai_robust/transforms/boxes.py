@@ -31,14 +31,20 @@ class ResizeBoxd(MapTransform):
         image_key: the image, (C, X, Y[, Z]).
         box_key: its boxes in MONAI's standard mode, (N, 2D) or a list of N boxes, in pixels of the image.
         mode: of interpolation, as for ``monai.transforms.Resize``.
+        allow_missing_keys: resize the image alone where there are no boxes, as in inference.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 (declared so by MONAI)
 
     def __init__(
-        self, spatial_size: Sequence[int], image_key: str = "image", box_key: str = "boxes", mode: str = "area"
+        self,
+        spatial_size: Sequence[int],
+        image_key: str = "image",
+        box_key: str = "boxes",
+        mode: str = "area",
+        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__((image_key, box_key))
+        super().__init__((image_key, box_key), allow_missing_keys)
         self.image_key, self.box_key = image_key, box_key
         self.resize = Resize(spatial_size=tuple(spatial_size), mode=mode)
 
@@ -51,9 +57,11 @@ class ResizeBoxd(MapTransform):
         sample = dict(data)
         image = sample[self.image_key]
         before = tuple(image.shape[1:])
-        boxes = _boxes(sample[self.box_key], len(before))
         resized = self.resize(image)
         sample[self.image_key] = resized
+        if self.allow_missing_keys and self.box_key not in sample:
+            return sample
+        boxes = _boxes(sample[self.box_key], len(before))
         sample[self.box_key] = resize_boxes(boxes, before, tuple(resized.shape[1:]))
         return sample
 

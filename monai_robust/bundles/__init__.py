@@ -1,0 +1,22 @@
+"""What the configurations of our bundles have in common, so that each says only what is its own."""
+
+from __future__ import annotations
+
+from monai_robust.bundles.handlers import evaluation_handlers, recording_handlers, training_handlers
+from monai_robust.bundles.parts import part_of
+from monai_robust.bundles.processes import end_processes, first_process, process_device, start_processes
+from monai_robust.bundles.starting import start, tables_beside, write_training_record
+
+__all__ = [
+    "end_processes",
+    "evaluation_handlers",
+    "first_process",
+    "part_of",
+    "process_device",
+    "recording_handlers",
+    "start",
+    "start_processes",
+    "tables_beside",
+    "training_handlers",
+    "write_training_record",
+]
