@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import re
 import sys
@@ -197,8 +198,8 @@ def install_excepthook() -> None:
             previous(kind, error, traceback)
             return
         sys.stdout.flush()
-        for bar in list(getattr(tqdm, "_instances", ())):  # which would write its last line after ours
-            bar.close()
+        for bar in [one for one in gc.get_objects() if issubclass(type(one), tqdm)]:
+            bar.close()  # it would write its last line after ours
         print("interrupted" if interrupted else f"error: {sentence}", file=sys.stderr)
         sys.exit(130 if interrupted else 2)
 

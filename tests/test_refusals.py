@@ -15,6 +15,8 @@ from monai.bundle import run as run_bundle
 from synthetic_runs import write_run
 from test_overlays import FOREIGN
 from torch.utils.data import DataLoader
+from tqdm import tqdm
+from tqdm.asyncio import tqdm as tqdm_of_others
 
 from monai_robust.commands.app import main
 from monai_robust.data import write_radiograph_phantoms
@@ -98,6 +100,15 @@ def test_an_error_of_ours_in_a_process_that_loads_data_is_its_sentence(hooks, ca
     install_excepthook()
     error = raised(lambda: list(DataLoader([1, 2], num_workers=1, collate_fn=_refuse)))
     assert said(capsys, error) == (2, "error: film.png is cut short\n")
+
+
+def test_the_sentence_stands_below_the_bars_that_were_open(hooks, capsys) -> None:
+    install_excepthook()
+    ours, foreign = tqdm(total=3, desc="ours"), tqdm_of_others(total=3, desc="another program's")
+    ours.update(1)
+    assert said(capsys, BadInputError("film.png is cut short"))[1].endswith("\nerror: film.png is cut short\n")
+    assert ours.disable
+    assert foreign.disable
 
 
 def _refuse(batch: object) -> object:

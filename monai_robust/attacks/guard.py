@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
+from weakref import WeakSet
 
 import torch
 from monai.networks.layers.drop_path import DropPath
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import map_tensors
@@ -18,6 +17,9 @@ from monai_robust.tasks.tensors import map_tensors
 __all__ = ["bare", "inputs_copied", "same_in_both_modes", "untouched"]
 
 Mode = Literal["eval", "train", "keep"]
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, DropPath)
+_TAUGHT: WeakSet[nn.Module] = WeakSet()  # networks that copy their inputs for the time being
 
 
 def bare(network: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,9 +32,9 @@ def same_in_both_modes(network: nn.Module) -> bool:
     """Whether the first output of a network is the same in training and in evaluation mode, as far as MONAI's and
     torch's own layers tell: no batch statistics, no dropout."""
     return not any(
-        isinstance(module, _BatchNorm)
-        or (isinstance(module, _NormBase) and module.track_running_stats)
-        or (isinstance(module, (_DropoutNd, DropPath)) and _probability(module) > 0)
+        isinstance(module, _BATCH_NORMS)
+        or getattr(module, "track_running_stats", False)  # of instance norms, and of what others make alike
+        or (isinstance(module, _DROPOUTS) and _probability(module) > 0)
         or (isinstance(module, nn.MultiheadAttention) and module.dropout > 0)
         for module in network.modules()
     )
@@ -88,13 +90,15 @@ def inputs_copied(network: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
         yield network
     elif not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule):
         yield _Copying(network)  # scripted modules take no hooks
-    elif any(hook is _copied for hook in network._forward_pre_hooks.values()):
+    elif network in _TAUGHT:
         yield network
     else:
         handle = network.register_forward_pre_hook(_copied, with_kwargs=True, prepend=True)
+        _TAUGHT.add(network)
         try:
             yield network
         finally:
+            _TAUGHT.discard(network)
             handle.remove()
 
 
@@ -144,8 +148,8 @@ def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, saved: Tensor,
     elif buffer._version != version or not torch.equal(buffer, saved):
         with torch.no_grad():
             buffer.copy_(saved)
-    if not isinstance(module, torch.jit.ScriptModule) and module._buffers.get(name) is not buffer:
-        module._buffers[name] = buffer
+    if not isinstance(module, torch.jit.ScriptModule) and getattr(module, name, None) is not buffer:
+        setattr(module, name, buffer)
 
 
 def _switch(module: nn.Module, training: bool) -> None:

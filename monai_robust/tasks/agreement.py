@@ -9,7 +9,6 @@ from typing import Any
 import torch.nn.functional as F
 from monai.losses import GeneralizedWassersteinDiceLoss, NACLLoss
 from torch import nn
-from torch.nn.modules.loss import _Loss
 
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks.base import Agreement, Task
@@ -48,10 +47,15 @@ def agreement_of(loss: Callable[..., Any]) -> Agreement | None:
     if any(isinstance(one, bool) for one in activations):
         return "softmax" if True in activations else None
     if type(loss).__module__.startswith("monai.losses"):  # of several terms, the first says what becomes of the logits
-        leading = next((part for part in loss.children() if isinstance(part, _Loss)), None)
+        leading = next((part for part in loss.children() if _is_loss(part)), None)
         return None if leading is None else agreement_of(leading)
-    parts = {agreement_of(part) for part in loss.children() if isinstance(part, _Loss)}
+    parts = {agreement_of(part) for part in loss.children() if _is_loss(part)}
     return "softmax" if parts == {"softmax"} else None
+
+
+def _is_loss(part: nn.Module) -> bool:
+    """Whether a part of a loss is one itself, as those of torch and MONAI, which all have a reduction."""
+    return hasattr(part, "reduction")
 
 
 def with_agreement(task: Task, agreement: str | None) -> Task:
