@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -18,6 +17,7 @@ from monai_robust.transforms.intensity_range import like, plain, require_within
 __all__ = [
     "CORRUPTIONS",
     "Corruption",
+    "CorruptionKind",
     "GaussianCorruption",
     "HighContrast",
     "LowContrast",
@@ -26,12 +26,16 @@ __all__ = [
     "corruption",
 ]
 
+CorruptionKind = Literal["noise", "contrast", "other"]
+
 
 class Corruption(ABC):
     """A corruption of one severity for images in [0, 1].
 
     The noise is drawn from a generator that the caller gives, so that an image is corrupted alike whatever was
-    corrupted before it; :meth:`generator_for` makes one from the sample's id.
+    corrupted before it.
+
+    A subclass says what tables, figures and reports write of it, and stands in :data:`CORRUPTIONS`.
 
     Args:
         severity: how strong; what it means and which values it may have is said by each corruption.
@@ -42,7 +46,15 @@ class Corruption(ABC):
     """
 
     name: ClassVar[str]
+    """In outcomes tables and configurations."""
+    label: ClassVar[str]
+    """What people call it, in figures and reports."""
+    kind: ClassVar[CorruptionKind]
+    """What is corrupted, so that those of a kind are shown together."""
+    severity_label: ClassVar[str]
+    """What the severity is, at an axis."""
     meaning: ClassVar[str]
+    """What the severity is, in a sentence."""
     lowest: ClassVar[float]
     highest: ClassVar[float]
 
@@ -50,12 +62,6 @@ class Corruption(ABC):
         what = f"corruption {self.name}: severity ({self.meaning})"
         self.severity = checked_number(severity, what, self.lowest, self.highest)
         self.seed = seed
-
-    def generator_for(self, sample_id: str) -> Generator:
-        """A generator that depends on nothing but the seed, the corruption, its severity and the sample's id."""
-        text = f"{self.seed}/{self.name}/{self.severity!r}/{sample_id}"
-        digest = hashlib.sha256(text.encode()).digest()
-        return Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """The corrupted image, clipped to [0, 1].
@@ -84,6 +90,9 @@ class GaussianCorruption(Corruption):
     """
 
     name = "gaussian"
+    label = "Gaussian"
+    kind = "noise"
+    severity_label = "variance"
     meaning = "the variance of the noise"
     lowest = 0.0
     highest = math.inf
@@ -99,6 +108,9 @@ class SpeckleCorruption(Corruption):
     """
 
     name = "speckle"
+    label = "Speckle"
+    kind = "noise"
+    severity_label = "variance"
     meaning = "the variance of the multiplicative noise"
     lowest = 0.0
     highest = math.inf
@@ -124,6 +136,9 @@ class SaltAndPepperCorruption(Corruption):
     """
 
     name = "salt_and_pepper"
+    label = "S&P"
+    kind = "noise"
+    severity_label = "share of pixels"
     meaning = "the share of replaced pixels"
     lowest = 0.0
     highest = 1.0
@@ -142,6 +157,8 @@ class SaltAndPepperCorruption(Corruption):
 class _Contrast(Corruption):
     """:class:`ContrastShift` with the severity as its factor; nothing is random."""
 
+    kind = "contrast"
+    severity_label = "factor"
     meaning = "the contrast factor"
 
     def _corrupted(self, values: Tensor, generator: Generator) -> Tensor:
@@ -155,6 +172,7 @@ class HighContrast(_Contrast):
     """
 
     name = "contrast_high"
+    label = "High contrast"
     lowest = 1.0
     highest = math.inf
 
@@ -166,6 +184,7 @@ class LowContrast(_Contrast):
     """
 
     name = "contrast_low"
+    label = "Low contrast"
     lowest = 0.0
     highest = 1.0
 
@@ -174,6 +193,7 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     kind.name: kind
     for kind in (GaussianCorruption, SpeckleCorruption, SaltAndPepperCorruption, HighContrast, LowContrast)
 }
+"""The one table of corruptions, by name, which evaluations, figures and reports read; add one of your own to it."""
 
 
 def corruption(name: str, severity: float, seed: int = 0) -> Corruption:

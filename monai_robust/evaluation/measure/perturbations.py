@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from monai_robust.attacks import FMN, AttackEnsemble, GradientAttack, WindowAttack, attack_curve
+from monai_robust.attacks import FMN, GradientAttack, WindowAttack, attack_curve
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.masks import bounding_box
 from monai_robust.attacks.radius.curve import searchable
+from monai_robust.attacks.table import attack_name
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Classification, Task
@@ -157,8 +158,7 @@ class AttackSweep(Sweep):
         faithful: bool = False,
     ) -> None:
         norm = attack.norm.name
-        kind = "strong" if isinstance(attack, AttackEnsemble) else type(attack).__name__.lower()
-        super().__init__(name or f"{kind}_{norm}", radii, norm)
+        super().__init__(name or f"{attack_name(attack)}_{norm}", radii, norm)
         for radius in self.severities:
             as_radius(radius, 1, "cpu")
         self.attack = attack

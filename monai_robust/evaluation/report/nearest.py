@@ -14,16 +14,8 @@ from monai_robust.attacks.criteria import Incorrect, PredictionChanged
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.nearest import radii_found
 from monai_robust.evaluation.report.nearest_figure import share_over_radius
-from monai_robust.evaluation.sections.parts import (
-    MISSING,
-    Measure,
-    Picture,
-    ReportTable,
-    Section,
-    listed,
-    number,
-    perturbation_label,
-)
+from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, Section, listed, number
+from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.run_folder import INFO, Perturbation, Run
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from monai_robust.evaluation.sections.drawing import WIDTH, legend, legend_label, norm_axis, run_colour, styled
-from monai_robust.evaluation.sections.parts import NORMS
+from monai_robust.evaluation.sections.perturbations import NORMS
 
 __all__ = ["share_over_radius"]
 

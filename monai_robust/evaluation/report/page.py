@@ -24,7 +24,8 @@ from monai_robust.evaluation.report.training import training_frames, training_se
 from monai_robust.evaluation.sections.comparisons import of_kind
 from monai_robust.evaluation.sections.drawing import STYLE
 from monai_robust.evaluation.sections.figures import gallery_figure
-from monai_robust.evaluation.sections.parts import MISSING, NORMS, Picture, Section, listed, number, perturbation_label
+from monai_robust.evaluation.sections.parts import MISSING, Picture, Section, listed, number
+from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.gallery import MOST, Caption, Gallery, spread
 from monai_robust.evaluation.tables.outcomes import CLEAN

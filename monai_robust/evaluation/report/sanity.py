@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from monai_robust.evaluation.sections.parts import ReportTable, Section, listed, perturbation_label
+from monai_robust.evaluation.sections.parts import ReportTable, Section, listed
+from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.sanity_file import CHECKS, Finding
 

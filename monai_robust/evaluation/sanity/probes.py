@@ -15,6 +15,7 @@ from monai_robust.attacks import APGD, FMN, AttackEnsemble, GradientAttack, Squa
 from monai_robust.attacks.criteria import innermost
 from monai_robust.attacks.losses.objective import Objective
 from monai_robust.attacks.masks import checked_mask
+from monai_robust.attacks.table import attack_kind
 from monai_robust.attacks.threat import Bounds, as_radius, expand
 from monai_robust.evaluation.measure.perturbations import AttackSweep, Victim, seeded
 from monai_robust.tasks import Classification, Segmentation, Task
@@ -88,7 +89,7 @@ class Probe:
         self.task = victims[0].task
         self.classes = isinstance(innermost(self.task), Classification)
         self.by_score = _keeps_success(self.single, self.classes)
-        self.black_box = isinstance(self.single, Square)
+        self.black_box = attack_kind(self.single) == "black-box"
         self.eot = max(getattr(one, "eot", 1) for one in (self.single, *members_of(self.attack)))
 
     @property

@@ -10,16 +10,8 @@ from typing import Any
 import pandas as pd
 
 from monai_robust.evaluation.sections.figures import score_over_severity, score_versus_radius
-from monai_robust.evaluation.sections.parts import (
-    MISSING,
-    Measure,
-    Picture,
-    ReportTable,
-    listed,
-    measured,
-    number,
-    perturbation_label,
-)
+from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, listed, measured, number
+from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.statistics.summary import (
     Statistics,
     breaking_radii,

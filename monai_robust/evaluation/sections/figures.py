@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.drawing import MARKERS, WIDTH, legend, legend_label, norm_axis, run_colour, styled
-from monai_robust.evaluation.sections.parts import NORMS, listed, number, perturbation_label
+from monai_robust.evaluation.sections.parts import listed, number
+from monai_robust.evaluation.sections.perturbations import (
+    NORMS,
+    corruptions_of_kind,
+    perturbation_label,
+    severity_label,
+)
 from monai_robust.evaluation.tables.gallery import Caption, Gallery, spread
 from monai_robust.evaluation.tables.outcomes import CLEAN
 
@@ -33,13 +39,6 @@ __all__ = [
 
 # perturbations get other colours than runs, so that neither is taken for the other
 SHIFT_COLOURS = ("#44546A", "#E69F00", "#8FC5E8", "#B7A5CF")
-SEVERITIES = {
-    "gaussian": "variance",
-    "speckle": "variance",
-    "salt_and_pepper": "share of pixels",
-    "contrast_high": "factor",
-    "contrast_low": "factor",
-}
 ROUND = np.array([1, 2, 3, 5])
 # outlines must be seen on any grey
 OUTLINES = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
@@ -106,7 +105,7 @@ def score_over_severity(
             clean = whole[(whole["name"] == run) & (whole["perturbation"] == CLEAN)]["score"].iloc[0]
             axes.axhline(clean, color=run_colour(index), linestyle=(0, (4, 3)), linewidth=0.9)
         axes.set_title(perturbation_label(name))
-        axes.set_xlabel(SEVERITIES.get(name, "severity"))
+        axes.set_xlabel(severity_label(name, "severity"))
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         _score_range(axes, percent, bounded)
@@ -177,7 +176,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
 
 @styled
 def contrast_density(outcomes: pd.DataFrame) -> Figure:
-    """Density of the contrast of the inputs in every domain: clean, high contrast, low contrast.
+    """Density of the contrast of the inputs in every domain: clean and shifted in contrast.
 
     The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 1. Contrast is the standard deviation of an input's
     intensities; the densities are Gaussian kernel estimates with Silverman's bandwidth.
@@ -187,7 +186,8 @@ def contrast_density(outcomes: pd.DataFrame) -> Figure:
     """
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.add_subplot()
-    chosen = outcomes[outcomes["perturbation"].isin([CLEAN, "contrast_high", "contrast_low"])]
+    shifts = corruptions_of_kind(outcomes["perturbation"].unique(), "contrast")
+    chosen = outcomes[outcomes["perturbation"].isin([CLEAN, *shifts])]
     for index, ((name, severity), rows) in enumerate(chosen.groupby(["perturbation", "severity"], sort=False)):
         label = perturbation_label(str(name)) + ("" if name == CLEAN else f" × {severity:g}")
         colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
@@ -309,7 +309,7 @@ def _picture_title(key: str, nearest: Collection[str]) -> str:
     name, _, severity = key.partition("@")
     if not severity:
         return perturbation_label(name)
-    what = "within radius" if name in nearest else SEVERITIES.get(name, "radius")
+    what = "within radius" if name in nearest else severity_label(name, "radius")
     return f"{perturbation_label(name)}\n{what} {number(float(severity))}"
 
 

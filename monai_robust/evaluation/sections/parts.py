@@ -19,28 +19,8 @@ __all__ = [
     "listed",
     "measured",
     "number",
-    "perturbation_label",
 ]
 
-LABELS = {
-    "clean": "Clean",
-    "gaussian": "Gaussian",
-    "salt_and_pepper": "S&P",
-    "speckle": "Speckle",
-    "contrast_high": "High contrast",
-    "contrast_low": "Low contrast",
-}
-ATTACKS = {
-    "fgsm": "FGSM",
-    "bim": "BIM",
-    "ifgsm": "IFGSM",
-    "pgd": "PGD",
-    "apgd": "APGD",
-    "square": "Square",
-    "strong": "Strong attack",
-    "nearest": "Nearest change",
-}
-NORMS = {"l2": "L2", "linf": "L∞"}
 MISSING = "–"
 RADIUS = (
     "the size of a change to an image, by its length (L2 norm) unless said otherwise: under an attack the largest that "
@@ -154,14 +134,6 @@ def measured(row: Any, column: str) -> Measure:
     """The measure in a row of ``over_replicates`` (:mod:`monai_robust.evaluation.statistics`), scores with interval."""
     ends = (row["score_low"], row["score_high"]) if column == "score" else (math.nan, math.nan)
     return Measure(row[column], row[f"{column}_std"], *ends)
-
-
-def perturbation_label(name: str) -> str:
-    """What people call a perturbation: ``pgd_l2`` is PGD (L2)."""
-    attack, _, norm = name.rpartition("_")
-    if attack in ATTACKS and norm in NORMS:
-        return f"{ATTACKS[attack]} ({NORMS[norm]})"
-    return LABELS.get(name, name)
 
 
 def number(value: float) -> str:

@@ -19,15 +19,13 @@ from monai_robust.evaluation.sections.comparisons import (
     severity_picture,
     stubs,
 )
-from monai_robust.evaluation.sections.parts import ReportTable, Section, measured, number, perturbation_label
+from monai_robust.evaluation.sections.parts import ReportTable, Section, measured, number
+from monai_robust.evaluation.sections.perturbations import perturbation_label, short_label
 from monai_robust.evaluation.statistics.summary import rated_by
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import Run
 
 __all__ = ["attack_table", "auc_table", "corruption_section", "frames_by", "group_section", "statistics_table"]
-
-# the paper's abbreviations
-SHORT = {"pgd": "P.", "bim": "IF.", "ifgsm": "IF."}
 
 
 def frames_by(frames: Mapping[str, pd.DataFrame], column: str) -> dict[str, pd.DataFrame]:
@@ -146,6 +144,6 @@ def group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], group
 
 def _shorts(attacks: Sequence[str]) -> dict[str, str]:
     """The paper's abbreviation of each attack, where it has one and that tells it from the others."""
-    found = {attack: SHORT.get(attack.rpartition("_")[0], "") for attack in attacks}
+    found = {attack: short_label(attack) for attack in attacks}
     clear = {attack: short for attack, short in found.items() if short and [*found.values()].count(short) == 1}
     return {attack: clear.get(attack, perturbation_label(attack)) for attack in attacks}

@@ -29,15 +29,8 @@ from monai_robust.evaluation.sections.comparisons import (
     whole,
 )
 from monai_robust.evaluation.sections.figures import contrast_density, grouped_bars, reliability_diagram
-from monai_robust.evaluation.sections.parts import (
-    RADIUS,
-    Picture,
-    ReportTable,
-    Section,
-    listed,
-    measured,
-    perturbation_label,
-)
+from monai_robust.evaluation.sections.parts import RADIUS, Picture, ReportTable, Section, listed, measured
+from monai_robust.evaluation.sections.perturbations import corruptions_of_kind, perturbation_label
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.metrics import (
@@ -53,7 +46,6 @@ __all__ = ["ClassificationReport"]
 ACCURACY = ScoreStyle("accuracy", "Accuracy in percent", 100.0, 1, "accuracy", percent=True)
 BINS = 15
 PILOT_ACCURACY = 0.80
-SHIFTS = ("contrast_high", "contrast_low")
 CALIBRATION = "RMS calibration error [%] (top label, debiased, 15 equal-mass bins)"
 ECE = "Expected calibration error [%] (15 equal-width bins)"
 ENTROPY = "Entropy [nats]"
@@ -167,7 +159,7 @@ class ClassificationReport:
         found = [
             _accuracy_section(runs, frames),
             _attack_section(runs, frames),
-            _noise_section(runs, frames),
+            _corruption_section(runs, frames),
             _shift_section(runs, frames),
             _calibration_section(frames),
             *(_group_section(runs, frames, group) for group in runs[0].groups),
@@ -201,14 +193,17 @@ def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> 
     return Section("Attacks", text, tables, radius_pictures(runs, replicated, ACCURACY))
 
 
-def _noise_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
-    names = [name for name in of_kind(runs, "corruption") if name not in SHIFTS]
-    return Section("Noise", "", [], [severity_picture(frames["summary"], names, "noise", ACCURACY)] if names else [])
+def _corruption_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    corruptions, shifts = of_kind(runs, "corruption"), _shifts(runs)
+    names = [name for name in corruptions if name not in shifts]
+    noise = set(names) <= set(corruptions_of_kind(names, "noise"))
+    title, what = ("Noise", "noise") if noise else ("Corruptions", "corruption")
+    return Section(title, "", [], [severity_picture(frames["summary"], names, what, ACCURACY)] if names else [])
 
 
 def _shift_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
     means = frames["means_over_severities"]
-    shifts = [name for name in of_kind(runs, "corruption") if name in SHIFTS]
+    shifts = _shifts(runs)
     headers = {name: perturbation_label(name) for name in (CLEAN, *shifts)}
     forms = {"brier_multiclass": "multi-class form, 0 to 2", "brier_binary": "binary form, 0 to 1"}
     tables = [
@@ -260,7 +255,7 @@ def _group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], grou
     """What a table says of all samples, within each value of a group column."""
     tables = [radius_table(frames["summary"], attack, ACCURACY, group) for attack in of_kind(runs, "attack")]
     headers = {CLEAN: "Clean"}
-    headers |= {name: perturbation_label(name) for name in of_kind(runs, "corruption") if name in SHIFTS}
+    headers |= {name: perturbation_label(name) for name in _shifts(runs)}
     means = frames["means_over_severities"]
     if not tables:
         tables.append(by_name(means, "score", headers, "table_accuracy", "Accuracy in percent", 100.0, 1, group))
@@ -271,6 +266,11 @@ def _group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], grou
         "All other perturbations stand in the CSV files."
     )
     return Section(f"Within {group}", text, tables)
+
+
+def _shifts(runs: Sequence[Run]) -> list[str]:
+    """Names of the corruptions that shift the contrast."""
+    return corruptions_of_kind(of_kind(runs, "corruption"), "contrast")
 
 
 def _of_probabilities(run: Run, rows: pd.DataFrame) -> dict[str, float]:

@@ -19,15 +19,8 @@ from monai_robust.evaluation.sections.comparisons import (
     undertrained,
     whole,
 )
-from monai_robust.evaluation.sections.parts import (
-    RADIUS,
-    ReportTable,
-    Section,
-    listed,
-    measured,
-    number,
-    perturbation_label,
-)
+from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, measured, number
+from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.sections.scores import (
     attack_table,
     auc_table,
