@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler
 
 from monai_robust.attacks import PGD
-from monai_robust.handlers import fit_thresholds
+from monai_robust.handlers import AdaptiveMargins, EpochSeed, TrainingLoader, TrainingSaver, fit_thresholds
 from monai_robust.tasks import LossTask
 
 RANKS = 2
@@ -76,11 +76,46 @@ def fitted(ranks: int, rank: int) -> dict[str, Any]:
     return {"thresholds": dict(found), "samples": found.statistics["loss"]["samples"]}
 
 
+def batch_normed() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.SiLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(256, 3)
+    )
+
+
+def stopped_and_not(rank: int, folder: Path, update: str) -> dict[str, Any]:
+    """Margins, weights and buffers of a shuffled training of four epochs, and of one that two were resumed to."""
+
+    def train(name: str, epochs: int, resume: Path | None = None) -> tuple[AdaptiveMargins, dict[str, Any]]:
+        margins = make_margins(0.3, {"loss": 1.1}, update=update, output_dir=folder / name, floor=0.05)
+        network = batch_normed()
+        sampler = DistributedSampler(pictures(), RANKS, rank, shuffle=True, seed=3)  # type: ignore[arg-type]
+        saver = TrainingSaver(str(folder / name), {"network": network, "margins": margins}, save_interval=1)
+        resumed = TrainingLoader(None if resume is None else str(resume), {"network": network, "margins": margins})
+        make_trainer(
+            margins, loader=DataLoader(pictures(), batch_size=2, sampler=sampler), network=wrapped(network, RANKS),
+            loss=nn.CrossEntropyLoss(), lr=0.1, epochs=epochs, attack=PGD(steps=4, random_start="ball"),
+            handlers=[EpochSeed(5), resumed, *([saver] if rank == 0 else [])],
+        ).run()  # fmt: skip
+        return margins, {key: value.tolist() for key, value in network.state_dict().items()}
+
+    whole, weights = train("whole", 4)
+    train("parts", 2)
+    torch.distributed.barrier()  # the first process writes the checkpoint
+    again, resumed = train("parts", 4, folder / "parts" / "checkpoint_epoch=2.pt")
+    return {
+        "whole": {"margins": whole.margins, "ever_shrunk": whole.ever_shrunk, "network": weights},
+        "resumed": {"margins": again.margins, "ever_shrunk": again.ever_shrunk, "network": resumed},
+    }
+
+
 def all_of(ranks: int, rank: int, folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"fitted": fitted(ranks, rank)}
     for update in ("iteration", "epoch"):
         result[f"trained {update}"] = trained(ranks, rank, folder / f"trained {update}", update)
         result[f"padded {update}"] = padded(ranks, rank, folder / f"padded {update}", update)
+        if ranks > 1:
+            result[f"stopped {update}"] = stopped_and_not(rank, folder / f"stopped {update}", update)
     return result
 
 
@@ -111,6 +146,17 @@ def runs(tmp_path_factory) -> dict[str, Any]:
 def test_all_processes_hold_the_same_margins(runs, case, update):
     first, second = (rank[f"{case} {update}"] for rank in runs["two"])
     assert first == second
+
+
+@pytest.mark.parametrize("update", ["iteration", "epoch"])
+def test_two_processes_that_go_on_end_with_the_margins_of_two_that_never_stopped(runs, update):
+    for rank in runs["two"]:
+        found = rank[f"stopped {update}"]
+        assert found["resumed"] == found["whole"]  # to the last bit, with weights and running statistics
+    first, second = (rank[f"stopped {update}"]["whole"] for rank in runs["two"])
+    assert first["margins"] == second["margins"]
+    assert first["ever_shrunk"] > 0
+    assert len(set(first["margins"].values())) > 4
 
 
 @pytest.mark.parametrize("update", ["iteration", "epoch"])

@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from monai.data.utils import set_rnd
+from torch.nn.parallel import DistributedDataParallel
 
 from monai_robust.errors import BadInputError
 
@@ -28,6 +29,10 @@ class EpochSeed:
     NumPy and torch (from which data-loading processes get theirs), the random transforms of the data set of a MONAI
     ``DataLoader``, the generators of the loader and its samplers; samplers with a ``set_epoch`` get the epoch's number,
     counted from 0, which ``DistributedSampler`` needs to shuffle anew. ``RobustUpdate`` seeds its views alike.
+
+    When an epoch ends, the processes of a ``DistributedDataParallel`` that broadcasts its buffers, such as the running
+    statistics of BatchNorm, all get those of the first. Before its next training pass they would anyway, but attacks
+    and validation come before that, and a checkpoint has those of the first process alone.
 
     Put it first among the handlers of a trainer, on every process.
 
@@ -47,6 +52,7 @@ class EpochSeed:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._check)
         engine.add_event_handler(Events.EPOCH_STARTED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, _share_buffers)
 
     def __call__(self, engine: Engine) -> None:
         epoch = engine.state.epoch
@@ -82,6 +88,14 @@ class EpochSeed:
                 "checkpoint sees others",
                 engine.state.epoch_length,
             )
+
+
+def _share_buffers(engine: Engine) -> None:
+    network = getattr(engine, "network", None)
+    if isinstance(network, DistributedDataParallel) and network.broadcast_buffers:
+        first = torch.distributed.get_global_rank(network.process_group, 0)
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer.detach(), first, network.process_group)
 
 
 def _is_one_pass(engine: Engine) -> bool:
