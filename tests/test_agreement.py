@@ -23,12 +23,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from monai_robust.attacks import PGD
-from monai_robust.attacks.losses.multi_label import MultiLabel
 from monai_robust.engines import RobustTrainer, RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.losses import DeepSupervised, JensenShannonLoss, independent_classes, jensen_shannon, kullback_leibler
 from monai_robust.recipes import RECIPES, Recipe, make_recipe
-from monai_robust.tasks import Classification, Inferred, Landmarks, LossTask, PredictionDivergence, Segmentation
+from monai_robust.tasks import (
+    Classification,
+    Inferred,
+    Landmarks,
+    LossTask,
+    MultiLabel,
+    PredictionDivergence,
+    Segmentation,
+)
 from monai_robust.tasks.agreement import agreement_of, with_agreement
 
 AGREEING = [name for name, recipe in RECIPES.items() if recipe.consistent and name != "mart"]

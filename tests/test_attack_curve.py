@@ -441,13 +441,13 @@ def test_a_search_ends_where_rounding_takes_a_point_beyond_its_radius(seed):
 def test_fgsm_makes_one_step_at_every_radius(victim, monkeypatch):
     network, inputs, labels = victim
     taken: list[tuple[int, float]] = []
-    step = FGSM._step
+    step = FGSM.step
 
     def noted(self, points, gradient, samples, limits):
         taken.extend(zip(samples.rows.tolist(), samples.eps.tolist(), strict=True))
         return step(self, points, gradient, samples, limits)
 
-    monkeypatch.setattr(FGSM, "_step", noted)
+    monkeypatch.setattr(FGSM, "step", noted)
     attack_curve(network, inputs, labels, RADII["linf"], attack=FGSM())
     assert len(taken) == len(set(taken))
 

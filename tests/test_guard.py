@@ -22,7 +22,7 @@ from monai_robust.attacks import (
     minimal_radius,
     strong_attack,
 )
-from monai_robust.attacks.guard import inputs_copied, untouched
+from monai_robust.attacks.common.guard import inputs_copied, untouched
 from monai_robust.errors import BadInputError, BadSamplesError
 
 EPS, SIZE, BOUNDS = 0.5, 6, (0.0, 1.0)

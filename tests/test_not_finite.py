@@ -25,13 +25,12 @@ from monai_robust.attacks import (
     minimal_radius,
     strong_attack,
 )
+from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.criteria import Incorrect, PredictionChanged, ScoreBeyond, fulfilled
-from monai_robust.attacks.losses.multi_label import MultiLabel
-from monai_robust.attacks.losses.objective import Objective
 from monai_robust.errors import BadInputError, NotFiniteError, naming
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
 from monai_robust.evaluation.sanity.check import read_sanity
-from monai_robust.tasks import Classification, Segmentation
+from monai_robust.tasks import Classification, MultiLabel, Segmentation
 from monai_robust.tasks.tensors import holds_nan
 
 EPS, SIZE = 0.3, 6

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from monai_robust.attacks import APGD, BIM, FGSM, PGD, Square, attack_curve, strong_attack
+from monai_robust.attacks.common.draws import twin
 from monai_robust.attacks.criteria import ScoreBeyond
-from monai_robust.attacks.draws import twin
 from monai_robust.evaluation import AttackSweep
 from monai_robust.evaluation.measure.perturbations import Victim, seeded
 from monai_robust.tasks import Classification

@@ -413,9 +413,9 @@ def test_the_start_of_an_ensemble_is_that_of_its_searching_members():
 def test_budgets_and_steps_reach_the_members_of_an_ensemble_and_the_attack_on_windows():
     members = [APGD(norm="l2", steps=6, step_size=0.1), Square(norm="l2", queries=40)]
     halved = limited(AttackEnsemble(members), lambda steps: steps // 2)
-    assert [one.steps for one in halved.members] == [3, 20]
+    assert [one.budget for one in halved.members] == [3, 20]
     assert halved.members[1].queries == 20
-    assert [one.steps for one in members] == [6, 40]
+    assert [one.budget for one in members] == [6, 40]
     windows = unlimited(WindowAttack(members[0], (4, 4)))
     assert windows.attack.step_size is None
     assert members[0].step_size == 0.1

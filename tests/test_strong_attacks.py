@@ -13,13 +13,12 @@ from test_attacks import Linear, assert_same, snapshot
 from torch import nn
 
 from monai_robust.attacks import APGD, PGD, AttackEnsemble, GradientAttack, MultiLabel, Square, strong_attack
-from monai_robust.attacks.apgd import _checkpoints, _Climb
-from monai_robust.attacks.losses.classes import DLR, TargetedDLR
-from monai_robust.attacks.losses.multi_label import MultiLabelMargin
-from monai_robust.attacks.square import _moved
-from monai_robust.attacks.squares import Boxes
+from monai_robust.attacks.apgd import _Ascent, _checkpoints
+from monai_robust.attacks.square.boxes import Boxes
+from monai_robust.attacks.square.square import _moved
 from monai_robust.attacks.threat import L2
 from monai_robust.errors import BadInputError
+from monai_robust.losses.attack.classes import dlr, label_margin, targeted_dlr
 from monai_robust.networks.fast_form import FastForm, exact
 from monai_robust.tasks import Classification, LossTask, Segmentation, Watched
 
@@ -69,40 +68,40 @@ class Counting(nn.Module):
 
 def test_dlr_of_known_logits():
     logits = torch.tensor([[3.0, 1.0, 0.5, -1.0], [3.0, 1.0, 0.5, -1.0]])
-    made = DLR().terms(logits, torch.tensor([0, 1]))["dlr"]
+    made = dlr(logits, torch.tensor([0, 1]), 0.0)
     assert made.tolist() == pytest.approx([-(3 - 1) / (3 - 0.5), -(1 - 3) / (3 - 0.5)])
-    three = DLR().terms(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0]))["dlr"]
+    three = dlr(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([0]), 0.0)
     assert three.tolist() == pytest.approx([-(2 - 1) / (2 - 0)])
 
 
 def test_dlr_does_not_depend_on_shift_and_scale_of_the_logits():
     logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
-    for loss, name in ((DLR(), "dlr"), (TargetedDLR((labels + 1) % 4), "targeted_dlr")):
-        first = loss.terms(logits, labels)[name]
-        assert torch.allclose(loss.terms(50 * logits + 7, labels)[name], first, atol=1e-4)
+    for loss, targets in ((dlr, labels), (targeted_dlr, (labels, (labels + 1) % 4))):
+        assert torch.allclose(loss(50 * logits + 7, targets, 0.0), loss(logits, targets, 0.0), atol=1e-4)
 
 
 def test_dlr_of_two_classes_is_their_margin_also_from_one_logit():
     labels = torch.tensor([0, 1])
-    assert DLR().terms(torch.tensor([[2.0, 0.5], [2.0, 0.5]]), labels)["margin"].tolist() == [-1.5, 1.5]
-    assert DLR().terms(torch.tensor([[2.0], [2.0]]), labels)["margin"].tolist() == [2.0, -2.0]
+    for outputs, expected in ([[2.0, 0.5], [2.0, 0.5]], [-1.5, 1.5]), ([[2.0], [2.0]], [2.0, -2.0]):
+        read = Classification().logits_and_labels(torch.tensor(outputs), labels)
+        assert dlr(*read, 0.0).tolist() == expected
 
 
 def test_targeted_dlr_of_known_logits():
     logits, label = torch.tensor([[3.0, 1.0, 0.5, -1.0]]), torch.tensor([0])
-    made = TargetedDLR(torch.tensor([2])).terms(logits, label)["targeted_dlr"]
+    made = targeted_dlr(logits, (label, torch.tensor([2])), 0.0)
     assert made.tolist() == pytest.approx([-(3 - 0.5) / (3 - (0.5 - 1.0) / 2)])
-    likeliest = TargetedDLR().terms(logits, label)["targeted_dlr"]
+    likeliest = targeted_dlr(logits, label, 0.0)
     assert likeliest.tolist() == pytest.approx([-(3 - 1) / (3 - (0.5 - 1.0) / 2)])
-    three = TargetedDLR(torch.tensor([2])).terms(torch.tensor([[2.0, 1.0, 0.0]]), label)
-    assert three["targeted_margin"].tolist() == [-2.0]
+    three = targeted_dlr(torch.tensor([[2.0, 1.0, 0.0]]), (label, torch.tensor([2])), 0.0)
+    assert three.tolist() == [-2.0]
 
 
 def test_losses_of_several_labels_agree_with_torch():
     logits, labels = torch.randn(5, 4), torch.rand(5, 4).round()
     expected = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1)
     assert torch.allclose(MultiLabel().terms(logits, labels)["binary_cross_entropy"], expected)
-    margin = MultiLabelMargin().terms(logits, labels)["margin"]
+    margin = label_margin(logits, labels.bool(), 0.0)
     assert margin.tolist() == pytest.approx(
         [max(((1 - 2 * y) * z).tolist()) for z, y in zip(logits, labels, strict=True)]
     )
@@ -177,14 +176,14 @@ def test_apgd_equals_a_reference_written_for_one_sample(norm):
 )
 def test_a_step_is_halved_where_it_leads_nowhere(rises, top, halved, goes_back):
     climb = replace(
-        _Climb.at(torch.zeros(1, 1, 2), torch.ones(1)),
+        _Ascent.at(torch.zeros(1, 1, 2), torch.ones(1)),
         highest=torch.ones(1, 1, 2),
         rises=torch.tensor([rises]),
         top=torch.tensor([top]),
         top_before=torch.tensor([1.0]),
         halved=torch.tensor([halved]),
     )
-    after = climb.reconsidered(10)
+    after = climb.at_checkpoint(10)
     assert after.halved.tolist() == [goes_back]
     assert after.step.tolist() == [0.5 if goes_back else 1.0]
     assert after.point.unique().tolist() == [1.0 if goes_back else 0.0]
@@ -730,7 +729,6 @@ def test_a_loss_that_is_nan_is_no_silent_success(attack):
         (lambda: APGD(loss="dlr", goal="least_likely"), "'dlr'.*goal='least_likely'"),
         (lambda: Square(queries=0), "queries"),
         (lambda: Square(share=1.5), "share"),
-        (lambda: Square(steps=3), "no steps"),
         (lambda: Square(loss="targeted_dlr"), "APGD"),
         (lambda: Square(loss="dlr", goal=0), "'dlr'.*goal=0"),
         (lambda: Square(eps=1.0)(curved(), torch.rand(2, 144), torch.tensor([0, 1])), "shape"),

@@ -20,15 +20,13 @@ from test_segmentation_task import case as pixel_case
 from torch import nn
 
 from monai_robust.attacks import APGD, PGD, AttackEnsemble, GradientAttack, Square, strong_attack
-from monai_robust.attacks.losses import pixels as pixel_losses_module
-from monai_robust.attacks.losses.named import named_loss
-from monai_robust.attacks.losses.pixels import PIXEL_LOSSES, PixelLoss
 from monai_robust.attacks.radius_schedule import RED_EPS, phases
 from monai_robust.attacks.threat import as_norm
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
 from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tasks.examples import fullest_of_each_quarter
+from monai_robust.losses.attack import ATTACK_LOSSES, AttackLoss, Raised, attack_loss
 from monai_robust.tasks import Classification, Detection, Landmarks, LossTask, Segmentation
 from monai_robust.tasks.base import Task, total
 
@@ -38,9 +36,14 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def value(name: str, logits: torch.Tensor, labels: torch.Tensor, progress: float = 0.0) -> torch.Tensor:
-    loss = PixelLoss(name)
-    loss.progress = progress
-    return loss.terms(logits, labels)[name]
+    return raised(name, Segmentation())(*Segmentation().logits_and_labels(logits, labels), progress)
+
+
+def raised(name: str, task: Task) -> Raised:
+    return attack_loss(name, task.output_kinds, task)[1]
+
+
+PIXEL_LOSSES = {name for name, loss in ATTACK_LOSSES.items() if "pixels" in loss.of}
 
 
 class Recorder(nn.Module):
@@ -100,13 +103,13 @@ def test_segpgd_weighs_right_and_wrong_pixels_by_how_far_the_attack_has_come():
 def test_pixels_that_are_far_on_the_wrong_side_have_no_say():
     logits = torch.tensor([[-30.0, 0.0, 0.0], [0.4, 0.2, 0.0]]).T.reshape(1, 3, 1, 2).requires_grad_()
     labels = torch.zeros(1, 1, 1, 2)
-    for name in sorted(PIXEL_LOSSES.keys() - {"ce"}):
+    for name in sorted(PIXEL_LOSSES - {"ce"}):
         (slope,) = torch.autograd.grad(value(name, logits, labels).sum(), logits)
         assert slope[..., 0].abs().max() < 1e-6, name
         assert slope[..., 1].abs().max() > 1e-3, name
 
 
-@pytest.mark.parametrize("name", list(PIXEL_LOSSES))
+@pytest.mark.parametrize("name", sorted(PIXEL_LOSSES))
 def test_one_channel_stands_for_two_classes_and_of_several_heads_the_first_counts(name):
     logits, labels = pixel_case("2-D", classes=3)
     single, binary = logits[:, :1], (labels > 0).long()
@@ -132,27 +135,25 @@ def test_the_radial_error_is_the_score_and_has_its_slope(dims):
     # pixels of the discs vote and no others, also after a small step
     outputs = perfect(targets[..., :axes], outputs.shape[2:], logit=1.5).nan_to_num() + 0.1 * outputs
     task = Landmarks(radius=RADIUS)
-    loss = named_loss("radial_error", task)
+    loss = raised("radial_error", task)
     outputs.requires_grad_()
-    made = loss.terms(outputs, targets)["radial_error"]
+    made = loss(outputs, targets, 0.0)
     score = task.score(outputs.detach(), targets)
     assert made.tolist() == pytest.approx(score.nan_to_num(0.0).tolist(), rel=1e-4)
     (slope,) = torch.autograd.grad(made.sum(), outputs)
     assert torch.isfinite(slope).all()
-    ahead, behind = (loss.terms(outputs.detach() + h * slope, targets)["radial_error"] for h in (1e-2, -1e-2))
+    ahead, behind = (loss(outputs.detach() + h * slope, targets, 0.0) for h in (1e-2, -1e-2))
     assert float(slope.square().sum()) == pytest.approx(float((ahead - behind).sum() / 2e-2), rel=0.02)
 
 
 def test_the_parts_of_a_loss_add_up_to_it():
     outputs, targets = landmark_case("2-D")
     task = Landmarks(radius=RADIUS, single_term=True)
-    parts = [total(named_loss(name, task).terms(outputs, targets)) for name in ("heatmap", "offset")]
+    parts = [raised(name, task)(outputs, targets, 0.0) for name in ("heatmap", "offset")]
     assert torch.allclose(sum(parts), total(task.terms(outputs, targets)))
     boxes, network = Detection(detection_loss()), tiny_network().eval()
     found = network(torch.rand(3, 3, 48, 32))
-    parts = [
-        total(named_loss(name, boxes).terms(found, box_targets())) for name in ("classification", "box_regression")
-    ]
+    parts = [raised(name, boxes)(found, box_targets(), 0.0) for name in ("classification", "box_regression")]
     assert torch.allclose(sum(parts), total(boxes.terms(found, box_targets())))
 
 
@@ -184,7 +185,7 @@ class From(APGD):
         super().__init__(random_start="ball", **keywords)
         self.begin = start
 
-    def _start(self, samples):
+    def _random(self, samples, *, surface):
         return self.begin - samples.clean
 
 
@@ -232,9 +233,9 @@ def test_the_attack_tells_a_loss_how_far_it_has_come(monkeypatch):
 
     def spy(logits, labels, progress):
         told.append(progress)
-        return F.cross_entropy(logits, labels, reduction="none")
+        return F.cross_entropy(logits, labels, reduction="none").flatten(1).mean(dim=1)
 
-    monkeypatch.setitem(pixel_losses_module.PIXEL_LOSSES, "segpgd", spy)
+    monkeypatch.setitem(ATTACK_LOSSES, "segpgd", AttackLoss({"pixels": lambda task: spy}, leaving=True))
     network = dense()
     x, y = pictures(network)
     APGD(loss="segpgd", steps=4, eps=0.1, task=Segmentation())(network, x, y)
@@ -548,8 +549,8 @@ def test_pictures_are_chosen_from_each_quarter():
         (lambda: Square(loss="segpgd"), "'segpgd' is one of APGD"),
         (lambda: AttackEnsemble([PGD(mode="train"), PGD()]), "mode 'eval'"),
         (lambda: strong_attack("boxes"), "'detection'"),
-        (lambda: named_loss("masked_ce", Classification()), "'classification' has no loss 'masked_ce'.*'dlr'"),
-        (lambda: named_loss("ce", Landmarks()), "'landmarks' has no loss 'ce'.*'radial_error'"),
+        (lambda: raised("masked_ce", Classification()), "'classification' has no loss 'masked_ce'.*'dlr'"),
+        (lambda: raised("ce", Landmarks()), "'landmarks' has no loss 'ce'.*'radial_error'"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_by_name(make, message):

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.losses.classes import wrong_classes
-from monai_robust.attacks.losses.objective import Objective
+from monai_robust.attacks.attack import Precision, RandomStart, usable
+from monai_robust.attacks.common.arguments import one_of, positive
+from monai_robust.attacks.common.guard import Mode
+from monai_robust.attacks.common.objective import Objective
+from monai_robust.attacks.common.samples import Samples
+from monai_robust.attacks.common.worst_case import WorstCase, WorstCaseAttack
 from monai_robust.attacks.radius_schedule import RadiusSchedule, checked_schedule, phases
-from monai_robust.attacks.samples import Samples
-from monai_robust.attacks.steps import RandomStart, _positive, usable
-from monai_robust.attacks.threat import expand
-from monai_robust.attacks.worst_search import Worst, WorstSearch
+from monai_robust.attacks.threat import BoundsSpec, Norm, expand
 from monai_robust.errors import BadInputError, naming
-from monai_robust.tasks import Classification, Task
-from monai_robust.tasks.classification import class_indices
+from monai_robust.losses.attack.classes import wrong_classes
+from monai_robust.tasks import Classification, Task, base_task
+from monai_robust.tasks.base import Goal
 
 __all__ = ["APGD"]
 
@@ -29,7 +30,7 @@ _MOMENTUM, _RISING = 0.75, 0.75
 _FIRST_PERIOD, _SHORTER, _SHORTEST = 0.22, 0.03, 0.06
 
 
-class APGD(WorstSearch):
+class APGD(WorstCaseAttack):
     """Auto-PGD (Croce and Hein 2020, Algorithm 1): L2 or L-inf, 100 steps, any task.
 
     The first step is as long as the ball is wide. At checkpoints, which follow each other ever faster, a sample's step
@@ -54,83 +55,120 @@ class APGD(WorstSearch):
         classes: wrong classes that ``"targeted_dlr"`` steers to one after the other, the most likely first.
         radius_schedule: pairs of a ball's radius, in radii, and its share of the steps, such as
             ``((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))``; radii fall to 1. The ball alone by default.
-        keywords: ``eot``, ``stop_at_success``, ``keep`` (see :class:`WorstSearch`), ``norm``, ``eps``, ``bounds``,
-            ``goal``, ``task``, ``mode``, ``precision`` (see :class:`GradientAttack`).
+        eot, stop_at_success, keep: as for :class:`WorstCaseAttack`.
+        norm, eps, bounds, goal, task, mode, precision: as for :class:`Attack`.
 
     Raises:
         BadInputError: for an argument that cannot work.
     """
 
-    _steps = 100
-    _relative_step = 2.0
-
     def __init__(
         self,
         *,
         loss: str | None = None,
+        norm: str | Norm | None = None,
+        eps: float | Tensor | None = None,
+        steps: int = 100,
+        step_size: float | None = None,
+        relative_step: float = 2.0,
         random_start: RandomStart | None = None,
         restarts: int = 1,
         classes: int = 9,
         radius_schedule: RadiusSchedule | None = None,
-        **keywords: Any,
+        eot: int = 1,
+        stop_at_success: bool = False,
+        keep: Literal["loss", "score"] = "loss",
+        bounds: BoundsSpec = None,
+        goal: Goal = "untargeted",
+        task: Task | None = None,
+        mode: Mode = "eval",
+        precision: Precision | None = None,
     ) -> None:
-        self.restarts = _positive("restarts", restarts, int)
+        super().__init__(
+            loss=loss,
+            eot=eot,
+            stop_at_success=stop_at_success,
+            keep=keep,
+            norm=norm,
+            eps=eps,
+            bounds=bounds,
+            goal=goal,
+            task=task,
+            mode=mode,
+            precision=precision,
+        )
+        self.steps = positive("steps", steps, int)
+        self.step_size = None if step_size is None else positive("step_size", step_size, float)
+        self.relative_step = positive("relative_step", relative_step, float)
+        self.restarts = positive("restarts", restarts, int)
         start = ("sphere" if self.restarts > 1 else False) if random_start is None else random_start
-        super().__init__(loss=loss, random_start=start, **keywords)
-        self.classes = _positive("classes", classes, int)
+        self.random_start = one_of("random_start", start, (False, True, "ball", "sphere"))
+        self.classes = positive("classes", classes, int)
         self.radius_schedule = checked_schedule(radius_schedule)
         if self.restarts > 1 and not self.random_start:
             raise BadInputError(f"restarts is {restarts}, but without a random_start all of them would be the same")
 
+    @property
+    def budget(self) -> int:
+        """Gradient steps of one run."""
+        return self.steps
+
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
         schedule = None if self.radius_schedule is None else [list(phase) for phase in self.radius_schedule]
-        own = {"restarts": self.restarts, "classes": self.classes, "radius_schedule": schedule}
-        return {**super().settings(), **own}
+        numbers = {
+            "steps": self.steps,
+            "step_size": self.step_size,
+            "relative_step": self.relative_step,
+            "random_start": self.random_start,
+            "restarts": self.restarts,
+            "classes": self.classes,
+            "radius_schedule": schedule,
+        }
+        return {**super().settings(), **numbers}
 
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
         objective = self._objective(task, self.loss)
         samples = self._aimed(network, samples, task)
-        worst = Worst(samples.clean)
+        worst = WorstCase(samples.clean)
         classes: Sequence[Tensor | None] = [None]
         if self.loss == "targeted_dlr":
             classes = self._classes(network, samples.clean, samples.targets["aimed"], task)
         for toward in classes:
+            steered = samples if toward is None else replace(samples, targets={**samples.targets, "toward": toward})
             for _ in range(self.restarts):
-                standing = ~worst.won
+                standing = ~worst.success
                 if bool(standing.any()):
-                    chosen = None if toward is None else toward[standing]
-                    self._run(network, samples.at(standing), objective.steered(chosen), worst)
-        return worst.adversarial
+                    self._run(network, steered.at(standing), objective, worst)
+        return worst.points
 
     @torch.no_grad()
     def _classes(self, network: Callable[..., Any], clean: Tensor, targets: Any, task: Task) -> Sequence[Tensor]:
         """The wrong classes to steer to, (B,) each, the most likely first."""
-        inner = innermost(task)
+        base = base_task(task)
         outputs = task.forward(network, clean, task.prepared(clean, targets))
-        logits = (inner if isinstance(inner, Classification) else Classification()).logits(outputs)
-        own = class_indices(targets, logits.shape[1]).to(logits.device)
-        return wrong_classes(logits, own)[:, : self.classes].unbind(dim=1)
+        reader = base if isinstance(base, Classification) else Classification()
+        return wrong_classes(*reader.logits_and_labels(outputs, targets))[:, : self.classes].unbind(dim=1)
 
-    def _run(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:
+    def _run(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: WorstCase) -> None:
         """One run of ``samples``, ball after ball; the points of the last one are offered to ``worst``."""
         start: Tensor | None = None
         *wider, (_, last) = phases(self.radius_schedule, self.steps)
         for factor, steps in wider:
             # a batch of its own: what is found here lies outside the ball that was asked for
             wide = replace(samples, eps=factor * samples.eps, rows=torch.arange(len(samples.rows)).to(samples.rows))
-            found = Worst(wide.clean)
+            found = WorstCase(wide.clean)
             with naming(samples.rows):
-                self._climb(network, wide, objective, found, start, steps, leave=False)
-            start = found.adversarial
-        self._climb(network, samples, objective, worst, start, last, leave=self.stop_at_success)
+                self._ascend(network, wide, objective, found, start, steps, leave=False)
+            start = found.points
+        self._ascend(network, samples, objective, worst, start, last, leave=self.stop_at_success)
 
-    def _climb(
+    def _ascend(
         self,
         network: Callable[..., Any],
         samples: Samples,
         objective: Objective,
-        worst: Worst,
+        worst: WorstCase,
         start: Tensor | None,
         steps: int,
         *,
@@ -138,39 +176,41 @@ class APGD(WorstSearch):
     ) -> None:
         """One search of ``samples`` in one ball, whose points are offered to ``worst``, from ``start`` if it is given;
         ``leave`` a sample at its first success."""
-        limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
+        limits, prepared = self.limits(samples), self._prepared(objective, samples)
         if start is None:
-            start = samples.clean + self._start(samples) if self.random_start else samples.clean
-        start = self._within(start, samples, limits)
+            start = samples.clean
+            if self.random_start:
+                start = start + self._random(samples, surface=self.random_start == "sphere")
+        start = self.projected(start, samples, limits)
         first = (
             samples.eps * self.relative_step if self.step_size is None else torch.full_like(samples.eps, self.step_size)
         )
-        climb, checkpoints, last = _Climb.at(start, first), _checkpoints(steps), 0
+        path, checkpoints, last = _Ascent.at(start, first), _checkpoints(steps), 0
         for step in range(steps + 1):
-            objective.reached(step / max(steps, 1))
-            look = self._look(network, samples, climb.point, objective, prepared, gradient=step < steps)
-            worst.offer(samples.rows, climb.point, look)
+            objective.progress = step / max(steps, 1)
+            seen = self._judged(network, samples, path.point, objective, prepared, gradient=step < steps)
+            worst.update(samples.rows, path.point, seen)
             if step == steps:
                 break
-            climb = climb.seen(look.loss, usable(look.gradient, samples))
-            if leave and bool(look.won.any()):
-                standing = ~look.won
-                samples, climb, objective = samples.at(standing), climb.where(standing), objective.at(standing)
+            path = path.judged(seen.loss, usable(seen.gradient, samples))
+            if leave and bool(seen.success.any()):
+                standing = ~seen.success
+                samples, path = samples.at(standing), path.where(standing)
                 if not len(samples.rows):
                     return
-                limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
+                limits, prepared = self.limits(samples), self._prepared(objective, samples)
             if step in checkpoints:
-                climb, last = climb.reconsidered(step - last), step
-            length = expand(climb.step, climb.point).to(climb.point.dtype)
-            ahead = self._within(climb.point + length * self.norm.steepest(climb.gradient), samples, limits)
+                path, last = path.at_checkpoint(step - last), step
+            length = expand(path.step, path.point).to(path.point.dtype)
+            ahead = self.projected(path.point + length * self.norm.steepest(path.gradient), samples, limits)
             if step:
-                movement = _MOMENTUM * (ahead - climb.point) + (1 - _MOMENTUM) * (climb.point - climb.previous)
-                ahead = self._within(climb.point + movement, samples, limits)
-            climb = climb.moved(ahead)
+                movement = _MOMENTUM * (ahead - path.point) + (1 - _MOMENTUM) * (path.point - path.previous)
+                ahead = self.projected(path.point + movement, samples, limits)
+            path = path.moved(ahead)
 
 
 @dataclass(frozen=True, eq=False)
-class _Climb:
+class _Ascent:
     """Where R samples are on their way; every attribute has R entries.
 
     Attributes:
@@ -195,17 +235,17 @@ class _Climb:
     halved: Tensor
 
     @classmethod
-    def at(cls, start: Tensor, step: Tensor) -> _Climb:
+    def at(cls, start: Tensor, step: Tensor) -> _Ascent:
         low = torch.full(step.shape, -math.inf, dtype=torch.float64, device=step.device)
         flat, none = torch.zeros_like(start), torch.zeros_like(step)
         halved = torch.ones_like(step, dtype=torch.bool)
         # the start has nothing before it above which it could have risen
         return cls(start, start, start, -low, low, low, flat, flat, step, none, halved)
 
-    def where(self, chosen: Tensor) -> _Climb:
-        return _Climb(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+    def where(self, chosen: Tensor) -> _Ascent:
+        return _Ascent(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
-    def seen(self, loss: Tensor, gradient: Tensor) -> _Climb:
+    def judged(self, loss: Tensor, gradient: Tensor) -> _Ascent:
         higher = loss > self.top
         wide = expand(higher, gradient)
         return replace(
@@ -218,10 +258,10 @@ class _Climb:
             steepness=torch.where(wide, gradient, self.steepness),
         )
 
-    def moved(self, point: Tensor) -> _Climb:
+    def moved(self, point: Tensor) -> _Ascent:
         return replace(self, previous=self.point, point=point)
 
-    def reconsidered(self, period: int) -> _Climb:
+    def at_checkpoint(self, period: int) -> _Ascent:
         """Halve the step and go back to the highest point where the last ``period`` steps have led nowhere."""
         stuck = ~self.halved & (self.top <= self.top_before)
         back = (self.rises < _RISING * period) | stuck

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError, require_choice
-from monai_robust.tasks import Classification, Inferred, Segmentation, Task, Watched
+from monai_robust.tasks import Classification, Segmentation, Task, base_task
 from monai_robust.tasks.classification import class_indices
 from monai_robust.tasks.tensors import holds_nan
 
@@ -25,7 +25,6 @@ __all__ = [
     "ScoreBeyond",
     "as_criterion",
     "fulfilled",
-    "innermost",
 ]
 
 
@@ -37,6 +36,8 @@ class Criterion(ABC):
     """
 
     name: ClassVar[str]
+    compares: ClassVar[bool] = True
+    """Whether it looks at the outputs for the clean inputs, or at the targets alone."""
 
     @abstractmethod
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
@@ -47,7 +48,7 @@ class Criterion(ABC):
         return targets
 
     def absolute(self) -> Criterion:
-        """The same criterion for who gives it :meth:`attacked` as targets; it asks for no clean outputs."""
+        """The same criterion for who gives it :meth:`attacked` as targets; it may then ask for no clean outputs."""
         return self
 
 
@@ -77,6 +78,7 @@ class Incorrect(Criterion):
     """The predicted class is not the label, as robust accuracy counts; so it may be without any attack."""
 
     name = "incorrect"
+    compares = False
 
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
         logits = _logits(self, task, outputs)
@@ -98,6 +100,7 @@ class ScoreBeyond(Criterion):
 
     level: float
     name = "score_beyond"
+    compares = False
 
     def __post_init__(self) -> None:
         if isinstance(self.level, bool) or not isinstance(self.level, Real) or not math.isfinite(self.level):
@@ -124,7 +127,7 @@ class DiceBelow(ScoreBeyond):
             raise BadInputError(f"the Dice level is {self.level!r}; it must be above 0 and at most 1")
 
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
-        if not isinstance(innermost(task), Segmentation):
+        if not isinstance(base_task(task), Segmentation):
             raise BadInputError(f"the task {task.name!r} has no Dice; use ScoreBeyond(level) on its {task.score_name}")
         return super().__call__(task, outputs, targets, clean_outputs)
 
@@ -152,15 +155,8 @@ def fulfilled(criterion: Criterion, task: Task, outputs: Any, targets: Any, clea
     return met & ~holds_nan(outputs, len(met)).to(met.device)
 
 
-def innermost(task: Task) -> Task:
-    """The task itself, where others are wrapped around it to run or to watch it."""
-    while isinstance(task, (Inferred, Watched)):
-        task = task.task
-    return task
-
-
 def _logits(criterion: Criterion, task: Task, outputs: Any) -> Tensor:
-    inner = innermost(task)
+    inner = base_task(task)
     if not isinstance(inner, Classification):
         raise BadInputError(
             f"the criterion {criterion.name!r} asks for the class of an image, which the task {task.name!r} has not; "

@@ -8,15 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.draws import replayed
-from monai_robust.attacks.losses.objective import Objective
-from monai_robust.attacks.samples import Generators, Samples
-from monai_robust.attacks.steps import GradientAttack
-from monai_robust.attacks.worst_search import Worst, WorstSearch
+from monai_robust.attacks.attack import Attack
+from monai_robust.attacks.common.draws import replayed
+from monai_robust.attacks.common.objective import Objective
+from monai_robust.attacks.common.samples import Generators, Samples
+from monai_robust.attacks.common.worst_case import WorstCase, WorstCaseAttack
 from monai_robust.errors import BadInputError, naming
 from monai_robust.networks.fast_form import exact, fast_form
-from monai_robust.tasks import Task, Watched
+from monai_robust.tasks import Task, Watched, base_task
 
 __all__ = ["AttackEnsemble"]
 
@@ -25,7 +24,7 @@ _TRIED = 2  # samples on which a faster form is compared with its network
 _WORTH = 50
 
 
-class AttackEnsemble(WorstSearch):
+class AttackEnsemble(WorstCaseAttack):
     """The worst that several attacks find for each sample (Croce and Hein 2020, section 5).
 
     A sample that is wrong as it is stays as it is, and one that a member has broken is handed to no other; success is
@@ -44,7 +43,7 @@ class AttackEnsemble(WorstSearch):
         task: what to hurt; classification by default.
         eot: forward passes by which success is judged, more than half of which must agree, for random networks; scores
             and losses are means over them.
-        keep: ``"loss"`` or ``"score"``, see :class:`WorstSearch`.
+        keep: ``"loss"`` or ``"score"``, see :class:`WorstCaseAttack`.
 
     Raises:
         BadInputError: without members, or for members of different threats.
@@ -52,7 +51,7 @@ class AttackEnsemble(WorstSearch):
 
     def __init__(
         self,
-        members: Sequence[GradientAttack],
+        members: Sequence[Attack],
         *,
         eps: float | Tensor | None = None,
         task: Task | None = None,
@@ -83,22 +82,27 @@ class AttackEnsemble(WorstSearch):
                     )
         self.members = tuple(members)
 
+    @property
+    def budget(self) -> int:
+        """Gradient steps and queries of all members."""
+        return sum(member.budget for member in self.members)
+
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
-        own = super().settings()
-        shared = {name: own[name] for name in ("attack", "norm", "bounds", "goal", "mode", "eot", "keep")}
+        numbers = super().settings()
+        shared = {name: numbers[name] for name in ("attack", "norm", "bounds", "goal", "mode", "eot", "keep")}
         return {**shared, "members": [member.settings() for member in self.members]}
 
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
         samples = self._aimed(network, samples, task)
-        worst = Worst(samples.clean)
+        worst = WorstCase(samples.clean)
         clean = self._judge(network, samples, samples.clean, task, worst)
         fast = self._fast(network, samples, task)
         for member in self.members:
-            standing = samples.at(~worst.won)
+            standing = samples.at(~worst.success)
             if not len(standing.rows):
                 break
-            if not innermost(task).offers(member.goal, clean):
+            if not base_task(task).offers(member.goal, clean):
                 continue
             with naming(standing.rows):
                 points = member(
@@ -112,23 +116,25 @@ class AttackEnsemble(WorstSearch):
                 )
             self._judge(network, standing, points, task, worst)
         _move_on(samples.generator)
-        return worst.adversarial
+        return worst.points
 
     def _fast(self, network: Callable[..., Any], samples: Samples, task: Task) -> Callable[..., Any]:
         """What members attack: the network, in a faster form where it has one and there are enough steps to pay for it.
 
         A random network has none, and a training that watches its attack wants to see all that is run.
         """
-        if self.eot > 1 or isinstance(task, Watched) or sum(member.steps for member in self.members) < _WORTH:
+        if self.eot > 1 or isinstance(task, Watched) or self.budget < _WORTH:
             return network
         few = samples.take(torch.arange(min(_TRIED, len(samples.rows)), device=samples.rows.device))
         return fast_form(network, lambda form, points: task.forward(form, points, few.targets["true"]), few.clean)
 
-    def _judge(self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: Worst) -> Any:
-        """Offer ``points`` to ``worst``; the network's outputs for them."""
+    def _judge(
+        self, network: Callable[..., Any], samples: Samples, points: Tensor, task: Task, worst: WorstCase
+    ) -> Any:
+        """Offer ``points`` to ``worst``; return the network's outputs for them."""
         objective: Objective = self._objective(task, None)
         prepared = self._prepared(objective, samples)
-        worst.offer(samples.rows, points, self._look(exact(network), samples, points, objective, prepared))
+        worst.update(samples.rows, points, self._judged(exact(network), samples, points, objective, prepared))
         return objective.outputs
 
 

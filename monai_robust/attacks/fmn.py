@@ -9,22 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.criteria import Criterion, as_criterion, fulfilled, innermost
-from monai_robust.attacks.guard import Mode
-from monai_robust.attacks.samples import Samples
-from monai_robust.attacks.steps import GradientAttack, Precision, _clip, _limits, _positive, usable
+from monai_robust.attacks.attack import Attack, Precision, clipped, usable
+from monai_robust.attacks.common.arguments import positive
+from monai_robust.attacks.common.guard import Mode
+from monai_robust.attacks.common.samples import Samples
+from monai_robust.attacks.criteria import Criterion, as_criterion, fulfilled
 from monai_robust.attacks.threat import BoundsSpec, Norm, expand
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Classification, Task
-from monai_robust.tasks.classification import class_indices
+from monai_robust.losses.attack.classes import logit_margin
+from monai_robust.tasks import Classification, Task, base_task
 
-__all__ = ["FMN", "LogitMargin"]
+__all__ = ["FMN"]
 
 # What is left at the end of the first factor and of the first step.
 _LAST_FACTOR, _LAST_STEP = 0.02, 0.01
 
 
-class FMN(GradientAttack):
+class FMN(Attack):
     """Fast minimum-norm attack (Pintor et al. 2021, Algorithm 1): the success nearest to each input.
 
     Each step ascends, projects to a ball and clips to the bounds, and then the ball of each sample shrinks by a factor
@@ -47,24 +48,21 @@ class FMN(GradientAttack):
         shrink: share by which the ball first shrinks or grows.
         bounds: intensities allowed: ``(low, high)``, ``"per_image"`` or ``None``.
         task: what to hurt; classification by default.
-        mode: as in :class:`GradientAttack`.
-        precision: as in :class:`GradientAttack`; costs one more forward pass a step.
+        mode: as for :class:`Attack`.
+        precision: as for :class:`Attack`; costs one more forward pass a step.
         criterion: when the attack has succeeded: ``"incorrect"``, ``"prediction_changed"`` or a :class:`Criterion`.
 
     Raises:
         BadInputError: for an argument that cannot work.
     """
 
-    _steps = 100
-    _relative_step = 1.0
-
     def __init__(
         self,
         *,
         norm: str | Norm | None = None,
         eps: float | Tensor | None = None,
-        steps: int | None = None,
-        relative_step: float | None = None,
+        steps: int = 100,
+        relative_step: float = 1.0,
         shrink: float = 0.05,
         bounds: BoundsSpec = None,
         task: Task | None = None,
@@ -72,36 +70,36 @@ class FMN(GradientAttack):
         precision: Precision | None = None,
         criterion: str | Criterion = "incorrect",
     ) -> None:
-        super().__init__(
-            norm=norm,
-            eps=eps,
-            steps=steps,
-            relative_step=relative_step,
-            bounds=bounds,
-            task=task,
-            mode=mode,
-            precision=precision,
-        )
-        self.shrink = _positive("shrink", shrink, float)
+        super().__init__(norm=norm, eps=eps, bounds=bounds, task=task, mode=mode, precision=precision)
+        self.steps = positive("steps", steps, int)
+        self.relative_step = positive("relative_step", relative_step, float)
+        self.shrink = positive("shrink", shrink, float)
         if self.shrink >= 1:
             raise BadInputError(f"the attack's shrink is {shrink!r}; it must be below 1")
         self.criterion = as_criterion(criterion)
 
+    @property
+    def budget(self) -> int:
+        """Gradient steps of one run."""
+        return self.steps
+
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
-        return {**super().settings(), "shrink": self.shrink, "criterion": repr(self.criterion)}
+        threat = {name: value for name, value in super().settings().items() if name != "goal"}
+        search = {"steps": self.steps, "relative_step": self.relative_step, "shrink": self.shrink}
+        return {**threat, **search, "criterion": repr(self.criterion)}
 
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
-        clean, targets, eps, inside = samples.clean, samples.targets, samples.eps, samples.inside
+        clean, targets, eps = samples.clean, samples.targets, samples.eps
         aim = _Aim(task, self.criterion, targets, _outputs(network, clean, targets, task))
         aimed = aim.prepared(clean, aim.attacked)
-        limits = _limits(self.bounds.limits(clean, inside), clean, inside)
+        limits = self.limits(samples)
         nearest, distance = clean, torch.full_like(eps, math.inf)
         radius, too_small = eps, torch.zeros_like(eps, dtype=torch.bool)
         adversarial = clean
         for step in range(self.steps + 1):
             last = step == self.steps
-            gradient = None if last else self._gradient(network, adversarial, aimed, aim)
+            gradient = None if last else self.gradient(network, adversarial, aimed, aim)[0]
             if last or self.precision is not None:
                 aim.outputs = _outputs(network, adversarial, targets, task)
             won, size = aim.succeeded().to(clean.device), self.norm.size(adversarial - clean)
@@ -120,21 +118,8 @@ class FMN(GradientAttack):
             share = self.relative_step * (_LAST_STEP + (1 - _LAST_STEP) * decay)
             length = expand(share * radius, clean).to(clean.dtype)
             delta = adversarial - clean + length * self.norm.steepest(gradient)
-            adversarial = _clip(clean + self.norm.project(delta, radius), limits)
+            adversarial = clipped(clean + self.norm.project(delta, radius), limits)
         return nearest.detach()
-
-
-class LogitMargin(Classification):
-    """Classification whose loss term is the margin: the largest other logit less that of the class (positive: wrong).
-
-    With more than two classes the nearest boundary is found by it rather than by cross-entropy, which also raises the
-    other classes' probabilities.
-    """
-
-    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        logits = self.logits(outputs).float()
-        own = class_indices(targets, logits.shape[1]).to(logits.device)[:, None]
-        return {"margin": logits.scatter(1, own, -math.inf).amax(dim=1) - logits.gather(1, own)[:, 0]}
 
 
 class _Aim(Task):
@@ -161,12 +146,10 @@ class _Aim(Task):
         return self.task.prepared(inputs, targets)
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        inner = innermost(self.task)
-        return (
-            LogitMargin().terms(inner.logits(outputs), targets)
-            if isinstance(inner, Classification)
-            else self.task.terms(outputs, targets)
-        )
+        base = base_task(self.task)
+        if not isinstance(base, Classification):
+            return self.task.terms(outputs, targets)
+        return {"margin": logit_margin(*base.logits_and_labels(outputs, targets), 0.0)}
 
     @torch.no_grad()
     def succeeded(self) -> Tensor:

@@ -9,15 +9,15 @@ from typing import Any, Literal
 from torch import Tensor
 
 from monai_robust.attacks.apgd import APGD
+from monai_robust.attacks.attack import Attack, Precision
+from monai_robust.attacks.common.guard import Mode
 from monai_robust.attacks.ensemble import AttackEnsemble
-from monai_robust.attacks.guard import Mode
-from monai_robust.attacks.losses.multi_label import MultiLabel
 from monai_robust.attacks.radius_schedule import RED_EPS, RadiusSchedule
 from monai_robust.attacks.square import Square
-from monai_robust.attacks.steps import PGD, GradientAttack, Precision
+from monai_robust.attacks.steps import PGD
 from monai_robust.attacks.threat import BoundsSpec, Norm
 from monai_robust.errors import require_choice
-from monai_robust.tasks import Landmarks, Segmentation, Task
+from monai_robust.tasks import Landmarks, MultiLabel, Segmentation, Task
 from monai_robust.tasks.base import Goal
 
 __all__ = ["STRONG_ATTACKS", "strong_attack"]
@@ -28,10 +28,10 @@ class _Set:
     """What a strong attack is made of.
 
     Attributes:
-        losses: of the APGD members, one each; None is the task's own.
+        losses: of the APGD members, one each; None is the task's chosen.
         goals: of further APGD members, one each, with the task's own loss.
         square: the loss of Square.
-        keep: what the worst point of a sample is (see :class:`WorstSearch`).
+        keep: what the worst point of a sample is (see :class:`WorstCaseAttack`).
         task: what is hurt where no task is given; classification if there is none.
         usual: whether PGD with its 20 steps is a member, so that no point is better than what it finds.
         steps, queries: budget of each APGD member and of Square.
@@ -98,30 +98,30 @@ def strong_attack(
 
     Args:
         name: one of ``STRONG_ATTACKS``; segmentation, landmarks and several labels have their task as default.
-        norm, eps, bounds, task, mode, precision: as for :class:`GradientAttack`.
+        norm, eps, bounds, task, mode, precision: as for :class:`Attack`.
         steps, restarts, classes: as for :class:`APGD`; 300 steps for segmentation, 100 otherwise.
         queries: as for :class:`Square`; 5000 for classes and labels, 1000 otherwise.
-        eot: as for :class:`WorstSearch`.
+        eot: as for :class:`WorstCaseAttack`.
 
     Raises:
         BadInputError: for a name that there is not, or an argument that cannot work.
     """
     require_choice("the strong attack", name, tuple(STRONG_ATTACKS))
-    own = STRONG_ATTACKS[name]
+    chosen = STRONG_ATTACKS[name]
     threat: dict[str, Any] = {"norm": norm, "bounds": bounds, "mode": mode, "precision": precision}
-    watching = {**threat, "eot": eot, "keep": own.keep, "stop_at_success": own.keep == "loss"}
-    climbing = {
-        **watching,
-        "steps": own.steps if steps is None else steps,
+    judging = {**threat, "eot": eot, "keep": chosen.keep, "stop_at_success": chosen.keep == "loss"}
+    ascending = {
+        **judging,
+        "steps": chosen.steps if steps is None else steps,
         "restarts": restarts,
         "classes": classes,
         "random_start": "sphere",
-        "radius_schedule": own.radius_schedule,
+        "radius_schedule": chosen.radius_schedule,
     }
-    members: list[GradientAttack] = [PGD(**threat)] if own.usual else []
-    members += [APGD(loss=loss, **climbing) for loss in own.losses]
-    members += [APGD(goal=goal, **climbing) for goal in own.goals]
-    members.append(Square(loss=own.square, queries=own.queries if queries is None else queries, **watching))
-    if task is None and own.task is not None:
-        task = own.task()
-    return AttackEnsemble(members, eps=eps, task=task, eot=eot, keep=own.keep)
+    members: list[Attack] = [PGD(**threat)] if chosen.usual else []
+    members += [APGD(loss=loss, **ascending) for loss in chosen.losses]
+    members += [APGD(goal=goal, **ascending) for goal in chosen.goals]
+    members.append(Square(loss=chosen.square, queries=chosen.queries if queries is None else queries, **judging))
+    if task is None and chosen.task is not None:
+        task = chosen.task()
+    return AttackEnsemble(members, eps=eps, task=task, eot=eot, keep=chosen.keep)

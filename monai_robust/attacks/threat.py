@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["L2", "Bounds", "Linf", "Norm", "as_norm", "as_radius", "expand"]
+__all__ = ["L2", "Bounds", "BoundsSpec", "Linf", "Norm", "as_norm", "as_radius", "expand", "uniform"]
 
 BoundsSpec = Sequence[float] | Literal["per_image"] | None
 
@@ -89,7 +89,7 @@ class L2(Norm):
         if surface:
             return direction * expand(eps, like).to(like.dtype)
         dimension = like[0].numel() if mask is None else mask.flatten(1).sum(dim=1).clamp_min(1)
-        length = eps * _rand(like.new_empty(len(like), dtype=torch.float32), generator) ** (1.0 / dimension)
+        length = eps * uniform(like.new_empty(len(like), dtype=torch.float32), generator) ** (1.0 / dimension)
         return direction * expand(length, like).to(like.dtype)
 
 
@@ -117,7 +117,7 @@ class Linf(Norm):
         surface: bool,
         mask: Tensor | None = None,
     ) -> Tensor:
-        delta = 2.0 * _rand(like, generator) - 1.0
+        delta = 2.0 * uniform(like, generator) - 1.0
         delta = delta if mask is None else delta * mask
         if surface:
             delta = delta / expand(self.size(delta).clamp_min(torch.finfo(torch.float32).tiny), delta).to(delta.dtype)
@@ -222,7 +222,8 @@ def _randn(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return _draw(torch.randn, like, generator)
 
 
-def _rand(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Numbers of [0, 1), of the shape, dtype and device of ``like``."""
     return _draw(torch.rand, like, generator)
 
 

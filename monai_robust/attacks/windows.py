@@ -10,8 +10,8 @@ from monai.data import MetaTensor
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
-from monai_robust.attacks.masks import checked_mask
-from monai_robust.attacks.steps import GradientAttack
+from monai_robust.attacks.attack import Attack
+from monai_robust.attacks.common.masks import checked_mask
 from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import as_tensors, map_tensors, plain, select_rows
@@ -38,7 +38,7 @@ class WindowAttack:
     """
 
     def __init__(
-        self, attack: GradientAttack, roi_size: Sequence[int], *, overlap: float = 0.5, mode: str = "gaussian"
+        self, attack: Attack, roi_size: Sequence[int], *, overlap: float = 0.5, mode: str = "gaussian"
     ) -> None:
         if not 0 <= overlap < 1:
             raise BadInputError(f"overlap is {overlap!r}; it must be at least 0 and less than 1")

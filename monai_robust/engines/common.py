@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from monai_robust.attacks.guard import bare
+from monai_robust.attacks.common.guard import bare
 from monai_robust.attacks.threat import as_norm
 from monai_robust.data.padding import padded_batch
 from monai_robust.errors import BadInputError

@@ -16,7 +16,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_robust.attacks import PGD
-from monai_robust.attacks.guard import bare, inputs_copied, same_in_both_modes, untouched
+from monai_robust.attacks.common.guard import bare, inputs_copied, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, takes, with_metadata
 from monai_robust.engines.kept_starts import KeptStarts

@@ -9,7 +9,7 @@ from monai.engines import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
-from monai_robust.attacks.guard import inputs_copied
+from monai_robust.attacks.common.guard import inputs_copied
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, LossTask, Task

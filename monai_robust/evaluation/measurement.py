@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from monai_robust.attacks.guard import untouched
+from monai_robust.attacks.common.guard import untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.data import same_size_batches
 from monai_robust.data.files.schemas import Name, checked

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import ignite.distributed as idist
 
-from monai_robust.attacks.guard import bare
+from monai_robust.attacks.common.guard import bare
 from monai_robust.data import load_weights
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.margins.every_sample import EverySample, require_rereadable

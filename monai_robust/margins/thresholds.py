@@ -13,7 +13,7 @@ from ignite import distributed as idist
 from monai.engines import default_prepare_batch
 from torch import Tensor, nn
 
-from monai_robust.attacks.guard import bare, untouched
+from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.data.files.schemas import fields_of
 from monai_robust.data.files.side_files import read_json, regular_file
 from monai_robust.data.files.whole import write_whole

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from monai_robust.tasks.base import Task
+from monai_robust.tasks.base_task import base_task
 from monai_robust.tasks.classification import Classification
 from monai_robust.tasks.detection import Detection
 from monai_robust.tasks.divergence import PredictionDivergence
 from monai_robust.tasks.inferred import Inferred
 from monai_robust.tasks.landmarks import Landmarks
 from monai_robust.tasks.loss import LossTask
+from monai_robust.tasks.multi_label import MultiLabel
 from monai_robust.tasks.segmentation import Segmentation
 from monai_robust.tasks.watched import Watched
 
@@ -18,8 +20,10 @@ __all__ = [
     "Inferred",
     "Landmarks",
     "LossTask",
+    "MultiLabel",
     "PredictionDivergence",
     "Segmentation",
     "Task",
     "Watched",
+    "base_task",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.losses import independent_classes
+from monai_robust.losses.attack import OutputKind
 
 __all__ = ["Agreement", "Goal", "Task", "total"]
 
@@ -36,6 +37,8 @@ class Task(ABC):
     higher_is_better: ClassVar[bool] = True
     agreement: Agreement | None = None
     """What the outputs are, so that views can agree in them; None where nobody has said it."""
+    output_kinds: ClassVar[tuple[OutputKind, ...]] = ()
+    """What the outputs are, or may be, for the losses that attacks raise by name."""
     spatial_targets: ClassVar[bool] = False
     """Whether targets are places in the image, which a view must not move, such as boxes."""
 
@@ -74,6 +77,13 @@ class Task(ABC):
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """For each loss term whether a sample has it, (B,) bool; a term that is not listed is defined everywhere."""
         return {}
+
+    def wrong(self, outputs: Any, targets: Any) -> Tensor | None:
+        """Whether the prediction is not what the targets say, (B,) bool: the success of an attack that leaves them.
+
+        None where a prediction is not right or wrong, but better or worse.
+        """
+        return None
 
     def score(self, outputs: Any, targets: Any) -> Tensor:
         """How well each sample was done, (B,), in the direction of ``higher_is_better``; NaN where that has no answer.

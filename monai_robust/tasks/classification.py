@@ -54,6 +54,7 @@ class Classification(Task):
     name = "classification"
     score_name = "accuracy"
     agreement = "softmax"
+    output_kinds = ("classes", "labels")
 
     def logits(self, outputs: Any) -> Tensor:
         """Logits (B, C) with C at least 2.
@@ -70,6 +71,11 @@ class Classification(Task):
             )
         return torch.cat([torch.zeros_like(outputs), outputs], dim=1) if outputs.shape[1] == 1 else outputs
 
+    def logits_and_labels(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """Logits (B, C), C at least 2, in single precision, and class indices (B,)."""
+        logits = self.logits(outputs).float()
+        return logits, class_indices(targets, logits.shape[1]).to(logits.device)
+
     def agreeing(self, outputs: Any, targets: Any) -> Tensor:
         return self.logits(outputs)
 
@@ -77,6 +83,11 @@ class Classification(Task):
         logits = self.logits(outputs)
         indices = class_indices(targets, logits.shape[1])
         return {"cross_entropy": F.cross_entropy(logits.float(), indices, reduction="none")}
+
+    def wrong(self, outputs: Any, targets: Any) -> Tensor:
+        """Whether the predicted class is not the label, (B,) bool."""
+        logits, labels = self.logits_and_labels(outputs, targets)
+        return logits.argmax(dim=1) != labels
 
     def score(self, outputs: Any, targets: Any) -> Tensor:
         """1 where the prediction is the label, else 0."""

@@ -51,6 +51,7 @@ class Detection(Task):
     """
 
     name = "detection"
+    output_kinds = ("boxes",)
     spatial_targets = True
     score_name = "average IoU of detected objects"
     agreement = "none"

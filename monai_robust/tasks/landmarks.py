@@ -43,6 +43,7 @@ class Landmarks(Task):
     """
 
     name = "landmarks"
+    output_kinds = ("landmarks",)
     spatial_targets = True
     score_name = "mean radial error"
     higher_is_better = False

@@ -51,6 +51,7 @@ class LossTask(Task):
     """
 
     name = "loss"
+    output_kinds = ("classes", "labels", "pixels")
 
     def __init__(self, loss: Callable[..., Any]) -> None:
         if not callable(loss):

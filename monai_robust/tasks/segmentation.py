@@ -41,6 +41,7 @@ class Segmentation(Task):
 
     name = "segmentation"
     spatial_targets = True
+    output_kinds = ("pixels",)
     score_name = "mean foreground Dice"
 
     def __init__(self, loss: Callable[..., Any] | None = None, *, single_term: bool = False) -> None:
@@ -74,6 +75,11 @@ class Segmentation(Task):
         """Logits (B, C, *spatial), C at least 2, of the head that counts."""
         head = self.head(outputs, targets)
         return torch.cat([torch.zeros_like(head), head], dim=1) if head.shape[1] == 1 else head
+
+    def logits_and_labels(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """Logits (B, C, *spatial), C at least 2, in single precision, and class indices (B, *spatial)."""
+        logits = self.logits(outputs, targets).float()
+        return logits, pixel_indices(targets, logits.shape[1]).to(logits.device)
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         if self.loss is not None:

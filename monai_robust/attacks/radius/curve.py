@@ -10,22 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_robust.attacks.attack import Attack
+from monai_robust.attacks.common.arguments import checked_inputs, positive
+from monai_robust.attacks.common.draws import Draws, RadiusGenerators
+from monai_robust.attacks.common.guard import bare, same_in_both_modes, untouched
+from monai_robust.attacks.common.masks import checked_mask
+from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.criteria import Criterion, as_criterion
-from monai_robust.attacks.draws import Draws, RadiusGenerators
 from monai_robust.attacks.ensemble import AttackEnsemble
 from monai_robust.attacks.fmn import FMN
-from monai_robust.attacks.guard import bare, same_in_both_modes, untouched
-from monai_robust.attacks.masks import checked_mask
-from monai_robust.attacks.radius.climb import Climb
-from monai_robust.attacks.radius.search import RadiusSearch
-from monai_robust.attacks.samples import Samples
-from monai_robust.attacks.steps import PGD, GradientAttack, _checked, _positive
+from monai_robust.attacks.radius.engine import RadiusSearch
+from monai_robust.attacks.radius.stepwise import StepwiseSearch
+from monai_robust.attacks.steps import PGD, GradientAttack
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.tensors import outside_inference
 
 __all__ = ["AttackCurve", "attack_curve", "searchable"]
+
+# A perturbation that was projected to a radius may exceed it by rounding.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +63,14 @@ class AttackCurve:
 
         Of a search that is the nearest success, where there is one; else where the attack within this radius has ended.
         """
-        rung = int((self.radii - radius).abs().argmin())
-        if not bool(torch.isclose(self.radii[rung], torch.full_like(self.radii[rung], radius))):
-            listed = ", ".join(f"{rung:g}" for rung in self.radii.tolist())
+        place = int((self.radii - radius).abs().argmin())
+        if not bool(torch.isclose(self.radii[place], torch.full_like(self.radii[place], radius))):
+            listed = ", ".join(f"{one:g}" for one in self.radii.tolist())
             raise BadInputError(f"{radius:g} is not among the radii of this curve: {listed}")
-        return self._points(rung)
+        return self._points(place)
 
 
-def searchable(attack: GradientAttack) -> bool:
+def searchable(attack: Attack) -> bool:
     """Whether a success of the attack within a radius is one within every larger radius, and is the same when the
     network is asked again.
 
@@ -82,7 +87,7 @@ def attack_curve(
     targets: Any,
     radii: Sequence[float] | Tensor,
     *,
-    attack: GradientAttack | None = None,
+    attack: Attack | None = None,
     criterion: str | Criterion = "incorrect",
     task: Task | None = None,
     batch_size: int = 64,
@@ -121,75 +126,136 @@ def attack_curve(
         BadInputError: for an argument that cannot work.
     """
     attack = PGD() if attack is None else attack
-    if not isinstance(attack, GradientAttack):  # such as one whose windows, and not the image, keep the radius
+    if not isinstance(attack, Attack):  # such as one whose windows, and not the image, keep the radius
         raise BadInputError(f"radii are searched with a gradient attack such as PGD, not {type(attack).__name__}")
     if isinstance(attack, FMN):
         raise BadInputError("FMN looks for the nearest success itself; use minimal_radius(method='minimum_norm')")
     if attack.mode == "train" or (attack.mode == "keep" and _is_training(network)):
         raise BadInputError("in training mode a sample depends on its batch or on chance; use mode='eval'")
-    _positive("batch_size", batch_size, int)
+    positive("batch_size", batch_size, int)
     with torch.inference_mode(False), torch.no_grad():
-        clean = _checked(inputs)
+        clean = checked_inputs(inputs)
         if not len(clean):
             raise BadInputError("there are no samples to attack; give at least one")
         inside = None if mask is None else checked_mask(mask, clean)
         attack.bounds.check(clean, inside)
-        values, rungs = _rungs(radii, clean)
+        values, listed = _listed(radii, clean)
         draws = Draws(generator, len(clean), values, asked=_draws(attack))
-        samples = Samples.of(clean, outside_inference(targets), rungs[0].repeat(len(clean)), None, inside)
+        samples = Samples.of(clean, outside_inference(targets), listed[0].repeat(len(clean)), None, inside)
         chosen = task or attack.task or Classification()
         with untouched(bare(network), attack.mode) as run:
-            search = RadiusSearch(
-                run, samples, rungs, attack.norm, as_criterion(criterion), chosen, batch_size, draws, inputs
+            search = RadiusSearch(run, samples, attack.norm, as_criterion(criterion), chosen, batch_size, inputs)
+            return (
+                _searched(search, attack, listed, draws) if searchable(attack) else _each(search, attack, listed, draws)
             )
-            return _searched(search, attack) if searchable(attack) else _attacked_at_each(search, attack)
 
 
-def _searched(search: RadiusSearch, attack: GradientAttack) -> AttackCurve:
+class ListedRadii:
+    """From the smallest of several radii to the largest, until the first success.
+
+    A success within a radius is one within every larger radius; but every radius below the first success has to be
+    tried, since an attack that fails within a radius may succeed within a smaller one.
+
+    Args:
+        radii: (K,), ascending.
+        draws: the attempts' random numbers.
+        task: what is raised.
+    """
+
+    def __init__(self, radii: Tensor, draws: Draws, task: Task) -> None:
+        self.radii = radii
+        self.draws = draws
+        self.task = task
+        # where attacks have ended in vain within each radius, by sample
+        self._ends: list[dict[int, Tensor]] = [{} for _ in radii]
+
+    def broken_from(self, search: RadiusSearch) -> Tensor:
+        """The place in the list of the smallest radius that holds a success of each sample, (N,); K for none.
+
+        A success found within a listed radius counts within it, also if it measures a little more by rounding.
+        """
+        by_distance = torch.searchsorted(self.radii, search.distance * (1 - _ROUNDING))
+        return torch.minimum(by_distance, torch.searchsorted(self.radii, search.within))
+
+    def open(self, search: RadiusSearch) -> Tensor:
+        return self._next(search.failed) < self.broken_from(search)
+
+    def radius(self, search: RadiusSearch, rows: Tensor) -> Tensor:
+        return self.radii[self._next(search.failed[rows])]
+
+    def generators(self, rows: Tensor, eps: Tensor) -> Generators:
+        return self.draws.at(rows, torch.searchsorted(self.radii, eps))
+
+    def losses(self) -> Sequence[Task]:
+        return (self.task,)
+
+    def after(self, search: RadiusSearch, rows: Tensor, eps: Tensor, points: Tensor, success: Tensor) -> None:
+        places = torch.searchsorted(self.radii, eps)[~success].tolist()
+        for row, place, point in zip(rows[~success].tolist(), places, points[~success], strict=True):
+            self._ends[place][row] = point
+
+    def points(self, search: RadiusSearch, place: int) -> Tensor:
+        """What is held against each sample within a listed radius, (N, C, *spatial): the nearest success, where there
+        is one, else where the attack within that radius has ended."""
+        points, broken_from = search.nearest.clone(), self.broken_from(search)
+        for row, point in self._ends[place].items():
+            if broken_from[row] > place:
+                points[row] = point
+        return points
+
+    def _next(self, failed: Tensor) -> Tensor:
+        """The place of the first radius above those that have failed; K for none."""
+        return torch.searchsorted(self.radii, failed, right=True)
+
+
+def _searched(search: RadiusSearch, attack: Attack, radii: Tensor, draws: Draws) -> AttackCurve:
     """Attack until every sample is settled: then, where the attack computes in half precision, once more without."""
-    ladder = search.ladder
+    strategy = ListedRadii(radii, draws, search.task)
     for one in _precisions(attack):
-        if one is not attack:
-            ladder.doubt()
-        if _only_steps(one):
-            Climb(search, one).run()
+        search.forget_failures()
+        if isinstance(one, GradientAttack) and one.only_steps:
+            StepwiseSearch(search, one, strategy).run()
         else:
-            _call(search, one)
-    broken = ladder.breaks <= torch.arange(len(ladder.radii), device=ladder.breaks.device)[:, None]
+            search.run(one, strategy)
+    broken = strategy.broken_from(search) <= torch.arange(len(radii), device=radii.device)[:, None]
     return AttackCurve(
-        ladder.radii,
+        radii,
         broken,
-        _smallest(search, broken),
-        ladder.distance,
+        _smallest(search, radii, broken),
+        search.distance,
         True,
-        lambda rung: search.returned(ladder.points(rung)),
+        lambda place: search.returned(strategy.points(search, place)),
     )
 
 
-def _attacked_at_each(search: RadiusSearch, attack: GradientAttack) -> AttackCurve:
+def _each(search: RadiusSearch, attack: Attack, radii: Tensor, draws: Draws) -> AttackCurve:
     """Attack every sample within every radius, whatever the others did."""
-    clean, radii = search.samples.clean, search.ladder.radii
-    distance = torch.where(search.already, 0.0, torch.inf).to(radii)
-    everything = torch.arange(len(clean), device=clean.device)
+    everything = torch.arange(len(search.samples.clean), device=radii.device)
     broken, ends = [], []
-    for rung in range(len(radii)):
-        points = torch.cat(
-            [search.called(attack, rows, torch.full_like(rows, rung)) for rows in everything.split(search.batch_size)]
-        )
-        won = search.succeeds(everything, points)
-        size = search.ladder.norm.size(points - clean).to(radii)
-        distance = torch.where(won, torch.minimum(distance, size), distance)
-        broken.append(won)
+    for place, radius in enumerate(radii):
+        parts = []
+        for rows in everything.split(search.batch_size):
+            eps = radius.repeat(len(rows))
+            own_draws = draws.at(rows, torch.full_like(rows, place))
+            parts.append(search.attempt(attack, rows, eps, search.task, own_draws))
+        points = torch.cat(parts)
+        broken.append(search.succeeds(everything, points))
+        search.confirm(everything, points, radius.repeat(len(everything)))
         ends.append(points)
     every = torch.stack(broken)
     return AttackCurve(
-        radii, every, _smallest(search, every), distance, False, lambda rung: search.returned(ends[rung])
+        radii,
+        every,
+        _smallest(search, radii, every),
+        search.distance,
+        False,
+        lambda place: search.returned(ends[place]),
     )
 
 
-def _smallest(search: RadiusSearch, broken: Tensor) -> Tensor:
+def _smallest(search: RadiusSearch, radii: Tensor, broken: Tensor) -> Tensor:
     """The smallest radius at which each sample is broken, (N,), as :class:`AttackCurve` tells it."""
-    first = torch.where(broken, search.ladder.radii[:, None], torch.inf).amin(dim=0)
+    first = torch.where(broken, radii[:, None], torch.inf).amin(dim=0)
     return torch.where(search.already, 0.0, first)
 
 
@@ -200,23 +266,18 @@ def _is_training(network: Callable[..., Any]) -> bool:
     return not same_in_both_modes(network)
 
 
-def _only_steps(attack: GradientAttack) -> bool:
-    kind = type(attack)
-    return kind._search is GradientAttack._search and kind._gradient is GradientAttack._gradient
-
-
-def _draws(attack: GradientAttack) -> bool:
+def _draws(attack: Attack) -> bool:
     """Whether an attack asks for random numbers."""
-    return bool(attack.random_start) or not _only_steps(attack)
+    return not attack.only_steps or bool(getattr(attack, "random_start", False))
 
 
-def _precisions(attack: GradientAttack) -> list[GradientAttack]:
+def _precisions(attack: Attack) -> list[Attack]:
     members = attack.members if isinstance(attack, AttackEnsemble) else ()
     half = any(one.precision is not None for one in (attack, *members))
     return [attack, _in_own_precision(attack)] if half else [attack]
 
 
-def _in_own_precision(attack: GradientAttack) -> GradientAttack:
+def _in_own_precision(attack: Attack) -> Attack:
     attack = copy.copy(attack)
     attack.precision = None
     if isinstance(attack, AttackEnsemble):
@@ -224,27 +285,16 @@ def _in_own_precision(attack: GradientAttack) -> GradientAttack:
     return attack
 
 
-def _call(search: RadiusSearch, attack: GradientAttack) -> None:
-    """Run an attack as a whole, batch by batch, each sample within the radius that is its turn."""
-    ladder = search.ladder
-    while len(rows := ladder.open.nonzero().flatten()):
-        for some in rows.split(search.batch_size):
-            trial = ladder.trial(some)
-            points = search.called(attack, some, trial)
-            won = search.confirmed(some, points)
-            ladder.lost(some[~won], trial[~won], points[~won])
-
-
-def _rungs(radii: Sequence[float] | Tensor, clean: Tensor) -> tuple[list[float], Tensor]:
+def _listed(radii: Sequence[float] | Tensor, clean: Tensor) -> tuple[list[float], Tensor]:
     """The radii in ascending order, as they were given and (K,) float32."""
     try:
         values = sorted(radii.detach().tolist() if isinstance(radii, Tensor) else map(float, radii))
-        rungs = torch.tensor(values, dtype=torch.float32)
+        listed = torch.tensor(values, dtype=torch.float32)
     except (TypeError, ValueError):
         raise BadInputError(f"the radii are {radii!r}; they must be a list of positive numbers") from None
-    if rungs.ndim != 1 or not len(rungs):
+    if listed.ndim != 1 or not len(listed):
         raise BadInputError("there is no radius to attack within; give a list of at least one")
-    rungs = as_radius(rungs, len(rungs), clean.device)
-    if bool((rungs[1:] == rungs[:-1]).any()):
-        raise BadInputError(f"a radius is listed twice in {rungs.tolist()}; list each once")
-    return values, rungs
+    listed = as_radius(listed, len(listed), clean.device)
+    if bool((listed[1:] == listed[:-1]).any()):
+        raise BadInputError(f"a radius is listed twice in {listed.tolist()}; list each once")
+    return values, listed

@@ -10,18 +10,22 @@ from numbers import Real
 from typing import Any, Literal
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
-from monai_robust.attacks.criteria import Criterion, as_criterion, fulfilled
-from monai_robust.attacks.fmn import FMN, LogitMargin
-from monai_robust.attacks.guard import bare, untouched
-from monai_robust.attacks.masks import checked_mask
-from monai_robust.attacks.steps import PGD, GradientAttack, _checked
-from monai_robust.attacks.threat import as_radius, expand
-from monai_robust.errors import BadInputError, naming, require_choice
+from monai_robust.attacks.attack import Attack
+from monai_robust.attacks.common.arguments import checked_inputs
+from monai_robust.attacks.common.guard import bare, untouched
+from monai_robust.attacks.common.masks import checked_mask
+from monai_robust.attacks.common.objective import Objective
+from monai_robust.attacks.common.samples import Generators, Samples
+from monai_robust.attacks.criteria import Criterion, as_criterion
+from monai_robust.attacks.fmn import FMN
+from monai_robust.attacks.radius.engine import RadiusSearch
+from monai_robust.attacks.steps import PGD
+from monai_robust.attacks.threat import as_radius
+from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks import Classification, Task
-from monai_robust.tasks.tensors import outside_inference, select_rows
+from monai_robust.tasks.tensors import outside_inference
 
 __all__ = ["MinimalRadius", "minimal_radius"]
 
@@ -51,7 +55,7 @@ def minimal_radius(
     *,
     high: float | Tensor,
     tolerance: float | None = None,
-    attack: GradientAttack | None = None,
+    attack: Attack | None = None,
     criterion: str | Criterion = "prediction_changed",
     task: Task | None = None,
     method: Literal["bisection", "minimum_norm"] = "bisection",
@@ -94,131 +98,81 @@ def minimal_radius(
     criterion = as_criterion(criterion)
     attack = usable_attack(attack, method, criterion)
     with torch.inference_mode(False), torch.no_grad():
-        clean = _checked(inputs)
+        clean = checked_inputs(inputs)
         inside = None if mask is None else checked_mask(mask, clean)
         attack.bounds.check(clean, inside)
         largest = as_radius(high, len(clean), clean.device)
         margin = largest / 100 if tolerance is None else torch.full_like(largest, checked_tolerance(tolerance, largest))
-        with untouched(bare(network), attack.mode) as network:
-            own = clean.to(inputs.dtype)
-            losses = _losses(task or attack.task, attack)
-            search = _Search(network, own, targets, losses, attack, criterion, generator, inside)
-            search.within(largest, margin) if method == "bisection" else search.directly(largest, margin)
-    adversarial = search.nearest
-    if isinstance(inputs, MetaTensor):
-        adversarial = MetaTensor(adversarial).copy_meta_from(inputs)
-    return MinimalRadius(search.radius, search.radius.isfinite(), adversarial)
+        samples = Samples.of(clean, outside_inference(targets), largest, generator, inside)
+        judged = task or attack.task or Classification()
+        with untouched(bare(network), attack.mode) as run:
+            search = RadiusSearch(run, samples, attack.norm, criterion, judged, max(1, len(clean)), inputs)
+            strategy = Bisection(largest, margin, generator, _losses(task or attack.task, attack))
+            if method == "bisection":
+                search.run(attack, strategy)
+            else:
+                _directly(search, attack, strategy)
+    return MinimalRadius(search.distance, search.distance.isfinite(), search.returned(search.nearest))
 
 
-class _Search:
-    """The nearest success of each sample so far, ``nearest`` at ``radius``, and how to come by a nearer one."""
+class Bisection:
+    """The largest radius first, then the middle between the last failure and the nearest success, which is pulled in.
 
-    def __init__(
-        self,
-        network: Callable[..., Any],
-        clean: Tensor,
-        targets: Any,
-        losses: Sequence[Task],
-        attack: GradientAttack,
-        criterion: Criterion,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
-        inside: Tensor | None,
-    ) -> None:
-        if isinstance(generator, Sequence) and len(generator) != len(clean):
-            raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
-        self.network = network
-        self.clean = clean
-        self.wide = torch.promote_types(clean.dtype, torch.float32)  # to measure in, where inputs are half precision
-        self.targets = outside_inference(targets)
-        self.task = task = losses[0]
-        self.losses = losses
-        self.attack = attack
-        self.criterion = criterion
+    Args:
+        largest: (N,).
+        tolerance: (N,) width of an interval that is halved no more.
+        generator: source of the attempts' random numbers, one for all or one for each sample.
+        losses: what is raised, each where the ones before have failed.
+    """
+
+    def __init__(self, largest: Tensor, tolerance: Tensor, generator: Generators, losses: Sequence[Task]) -> None:
+        self.largest = largest
+        self.tolerance = tolerance
         self.generator = generator
-        self.inside = inside
-        self.clean_outputs = task.forward(network, clean, self.targets)
-        self.attacked = criterion.attacked(task, self.targets, self.clean_outputs)
-        already = fulfilled(criterion, task, self.clean_outputs, self.targets, self.clean_outputs).to(clean.device)
-        self.nearest = clean.clone()
-        self.radius = torch.where(already, 0.0, torch.full(already.shape, math.inf, device=clean.device))
+        self._losses = losses
 
-    def within(self, largest: Tensor, tolerance: Tensor) -> None:
-        """Attack what is not settled within ``largest`` (B,), then within the middle of its interval."""
-        failed, trial = torch.zeros_like(largest), largest
-        rows = self.radius.isinf().nonzero().flatten()
-        while len(rows):
-            won = torch.zeros_like(rows, dtype=torch.bool)
-            for loss in self.losses:
-                won[~won] = self._attack(rows[~won], trial, loss)
-            failed[rows[~won]] = trial[rows[~won]]
-            self._pull_in(rows[won], failed, tolerance)
-            wide = self.radius.isfinite() & (self.radius - failed > tolerance)
-            rows = rows[wide[rows]]
-            trial = (failed + self.radius) / 2
+    def open(self, search: RadiusSearch) -> Tensor:
+        wide = search.distance - search.failed > self.tolerance
+        return torch.where(search.distance.isfinite(), wide, search.failed < self.largest)
 
-    def directly(self, largest: Tensor, tolerance: Tensor) -> None:
-        """Attack within ``largest`` (B,), then within what was found: where ``largest`` is far too large, the first
-        ball is too coarse a start."""
-        failed, trial = torch.zeros_like(largest), largest
-        rows = self.radius.isinf().nonzero().flatten()
-        for _ in range(2):
-            for loss in self.losses:
-                self._attack(rows, trial, loss)
-            rows = rows[self.radius[rows].isfinite()]
-            self._pull_in(rows, failed, tolerance)
-            trial = self.radius
+    def radius(self, search: RadiusSearch, rows: Tensor) -> Tensor:
+        found = search.distance[rows].isfinite()
+        return torch.where(found, (search.failed + search.distance)[rows] / 2, self.largest[rows])
 
-    def _attack(self, rows: Tensor, eps: Tensor, loss: Task) -> Tensor:
-        """Attack ``rows`` by one loss, each within its entry of ``eps`` (B,); where it succeeded, (R,) bool."""
+    def generators(self, rows: Tensor, eps: Tensor) -> Generators:
+        given = self.generator
+        return [given[row] for row in rows.tolist()] if isinstance(given, Sequence) else given
+
+    def losses(self) -> Sequence[Task]:
+        return self._losses
+
+    def after(self, search: RadiusSearch, rows: Tensor, eps: Tensor, points: Tensor, success: Tensor) -> None:
+        search.pull_in(rows[success], self.tolerance)
+
+
+def _directly(search: RadiusSearch, attack: Attack, strategy: Bisection) -> None:
+    """Look for the nearest success within the largest radius, then within what was found: where that is far too large,
+    the first ball is too coarse a start."""
+    rows, eps = search.distance.isinf().nonzero().flatten(), strategy.largest
+    for _ in range(2):
         if not len(rows):
-            return torch.zeros_like(rows, dtype=torch.bool)
-        generator = self.generator
-        with naming(rows):
-            candidates = self.attack(
-                self.network,
-                self.clean[rows],
-                select_rows(self.attacked, rows),
-                eps[rows],
-                task=loss,
-                generator=[generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator,
-                mask=None if self.inside is None else self.inside[rows],
-            )
-        return self._take(rows, candidates)
-
-    def _take(self, rows: Tensor, candidates: Tensor) -> Tensor:
-        """Keep those of the candidates for ``rows`` that succeed nearer than anything before; which ones, (R,) bool."""
-        targets, clean_outputs = select_rows(self.targets, rows), select_rows(self.clean_outputs, rows)
-        outputs = self.task.forward(self.network, candidates, targets)
-        won = fulfilled(self.criterion, self.task, outputs, targets, clean_outputs).to(rows.device)
-        distance = self.attack.norm.size(candidates.to(self.wide) - self.clean[rows].to(self.wide))
-        won &= distance < self.radius[rows]
-        self.nearest[rows[won]] = candidates[won]
-        self.radius[rows[won]] = distance[won]
-        return won
-
-    def _pull_in(self, rows: Tensor, failed: Tensor, tolerance: Tensor) -> None:
-        """Halve the interval on the line from the input to its nearest success, down to ``tolerance``.
-
-        Both the norm's ball and the bounds are convex, so that the line stays within them.
-        """
-        clean, end, length = self.clean.to(self.wide), self.nearest.to(self.wide), self.radius.clone()
-        lower, upper = failed / length, torch.ones_like(length)
-        while len(rows := rows[((upper - lower) * length > tolerance)[rows]]):
-            middle = (lower + upper) / 2
-            share = expand(middle[rows], clean).to(self.wide)
-            won = self._take(rows, torch.lerp(clean[rows], end[rows], share).to(self.clean.dtype))
-            upper[rows[won]] = middle[rows[won]]
-            lower[rows[~won]] = middle[rows[~won]]
+            return
+        (loss,) = strategy.losses()
+        points = search.attempt(attack, rows, eps[rows], loss, strategy.generators(rows, eps[rows]))
+        search.confirm(rows, points, eps[rows])
+        rows = rows[search.distance[rows].isfinite()]
+        search.pull_in(rows, strategy.tolerance)
+        eps = search.distance.clone()
 
 
-def usable_attack(attack: GradientAttack | None, method: str, criterion: Criterion) -> GradientAttack:
+def usable_attack(attack: Attack | None, method: str, criterion: Criterion) -> Attack:
     """The attack that a search runs: the one given, ``PGD()``, or :class:`FMN` with its threat.
 
     Raises:
         BadInputError: for one that cannot be searched with.
     """
     attack = PGD() if attack is None else attack
-    if not isinstance(attack, GradientAttack):  # such as one whose windows, and not the image, keep the radius
+    if not isinstance(attack, Attack):  # such as one whose windows, and not the image, keep the radius
         raise BadInputError(f"a radius is searched with a gradient attack such as PGD, not {type(attack).__name__}")
     if attack.mode == "train":
         raise BadInputError("in mode='train' a sample depends on its batch, and has no radius of its own; use 'eval'")
@@ -242,12 +196,12 @@ def usable_attack(attack: GradientAttack | None, method: str, criterion: Criteri
     )
 
 
-def _losses(task: Task | None, attack: GradientAttack) -> Sequence[Task]:
+def _losses(task: Task | None, attack: Attack) -> Sequence[Task]:
     """What is raised in turn; an attack may bring a loss of its own, by name, or as :class:`FMN` does."""
     if task is not None:
         return (task,)
-    own = isinstance(attack, FMN) or getattr(attack, "loss", None) is not None
-    return (Classification(),) if own else (LogitMargin(), Classification())
+    brings = isinstance(attack, FMN) or getattr(attack, "loss", None) is not None
+    return (Classification(),) if brings else (Objective(Classification(), "margin"), Classification())
 
 
 def checked_tolerance(tolerance: float, largest: Tensor) -> float:

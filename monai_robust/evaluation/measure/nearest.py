@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from monai_robust.attacks import DiceBelow, GradientAttack, ScoreBeyond
-from monai_robust.attacks.criteria import CRITERIA, Criterion, Incorrect, PredictionChanged, as_criterion, innermost
+from monai_robust.attacks import Attack, DiceBelow, ScoreBeyond
+from monai_robust.attacks.criteria import CRITERIA, Criterion, Incorrect, PredictionChanged, as_criterion
 from monai_robust.attacks.radius import minimal_radius
 from monai_robust.attacks.radius.smallest import METHODS, checked_tolerance, usable_attack
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.evaluation.measure.perturbations import Sweep, Victim, seeded
-from monai_robust.tasks import Classification, Segmentation, Task
+from monai_robust.tasks import Classification, Segmentation, Task, base_task
 
 __all__ = ["NearestSweep", "radii_found"]
 
@@ -56,7 +56,7 @@ class NearestSweep(Sweep):
 
     def __init__(
         self,
-        attack: GradientAttack | None = None,
+        attack: Attack | None = None,
         high: float = 1.0,
         *,
         tolerance: float | None = None,
@@ -102,7 +102,7 @@ class NearestSweep(Sweep):
     def describe(self, task: Task) -> dict[str, Any]:
         """See :meth:`Sweep.describe`; a criterion that the task has not is refused before anything is measured."""
         kind = _NEEDED.get(type(self.criterion))
-        if kind is not None and not isinstance(innermost(task), kind):
+        if kind is not None and not isinstance(base_task(task), kind):
             raise BadInputError(
                 f"the criterion {self.criterion.name!r} of {self.name!r} is one of {kind.name} and the task is "
                 f"{task.name!r}; use ScoreBeyond(level)"

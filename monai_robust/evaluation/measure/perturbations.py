@@ -11,14 +11,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from monai_robust.attacks import FMN, GradientAttack, WindowAttack, attack_curve
-from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.masks import bounding_box
+from monai_robust.attacks import FMN, Attack, WindowAttack, attack_curve
+from monai_robust.attacks.common.masks import bounding_box
 from monai_robust.attacks.radius.curve import searchable
 from monai_robust.attacks.table import attack_name
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, naming
-from monai_robust.tasks import Classification, Task
+from monai_robust.tasks import Classification, Task, base_task
 from monai_robust.transforms.corruptions import corruption
 
 __all__ = ["SEARCHED", "AttackSweep", "CleanSweep", "CorruptionSweep", "Sweep", "Victim", "seeded"]
@@ -151,7 +150,7 @@ class AttackSweep(Sweep):
 
     def __init__(
         self,
-        attack: GradientAttack | WindowAttack,
+        attack: Attack | WindowAttack,
         radii: Sequence[float],
         name: str | None = None,
         *,
@@ -165,13 +164,13 @@ class AttackSweep(Sweep):
         self.faithful = bool(faithful)
 
     def together(self, task: Task) -> bool:
-        if not isinstance(self.attack, GradientAttack) or isinstance(self.attack, FMN):
+        if not isinstance(self.attack, Attack) or isinstance(self.attack, FMN):
             return False
         usable = self.attack.mode != "train" and searchable(self.attack)
-        return usable and not self.faithful and isinstance(innermost(task), Classification)
+        return usable and not self.faithful and isinstance(base_task(task), Classification)
 
     def over(self, victim: Victim) -> Callable[[float], Tensor]:
-        if not self.together(victim.task) or not isinstance(self.attack, GradientAttack):
+        if not self.together(victim.task) or not isinstance(self.attack, Attack):
             return super().over(victim)
         with naming(victim.sample_ids):
             curve = attack_curve(

@@ -11,20 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_robust.attacks import APGD, FMN, AttackEnsemble, GradientAttack, Square, WindowAttack
-from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.losses.objective import Objective
-from monai_robust.attacks.masks import checked_mask
+from monai_robust.attacks import APGD, FMN, Attack, AttackEnsemble, GradientAttack, Square, WindowAttack
+from monai_robust.attacks.common.masks import checked_mask
+from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.table import attack_kind
 from monai_robust.attacks.threat import Bounds, as_radius, expand
 from monai_robust.evaluation.measure.perturbations import AttackSweep, Victim, seeded
-from monai_robust.tasks import Classification, Segmentation, Task
+from monai_robust.tasks import Classification, Segmentation, Task, base_task
 from monai_robust.tasks.base import total
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["PROBABILITIES", "Harm", "OutputWatch", "Probe", "limited", "members_of", "single", "unlimited", "unmoved"]
 
-Attack = GradientAttack | WindowAttack
+AnyAttack = Attack | WindowAttack
 _SUM = 1e-2  # half precision rounds each of a few classes
 PROBABILITIES = (
     "The network's outputs look like probabilities (all between 0 and 1, and summing to 1 where there are several "
@@ -45,7 +44,7 @@ class OutputWatch:
 
     def see(self, task: Task, outputs: Any, targets: Any) -> None:
         """Look at the outputs of one more batch; at none any more once the matter is settled."""
-        own = innermost(task)
+        own = base_task(task)
         if self.probabilities is False or not isinstance(own, (Classification, Segmentation)):
             return
         values = plain(own.prediction(outputs, targets))
@@ -87,7 +86,7 @@ class Probe:
         self.radius = radius
         self.single = single(sweep.attack)
         self.task = victims[0].task
-        self.classes = isinstance(innermost(self.task), Classification)
+        self.classes = isinstance(base_task(self.task), Classification)
         self.by_score = _keeps_success(self.single, self.classes)
         self.black_box = attack_kind(self.single) == "black-box"
         self.eot = max(getattr(one, "eot", 1) for one in (self.single, *members_of(self.attack)))
@@ -100,7 +99,7 @@ class Probe:
     def clean(self) -> list[Tensor]:
         return [victim.inputs for victim in self.victims]
 
-    def points(self, attack: Attack | None = None, radius: float | None = None) -> list[Tensor]:
+    def points(self, attack: AnyAttack | None = None, radius: float | None = None) -> list[Tensor]:
         """What the sweep's attack, or another, makes of the samples at the radius, or at another."""
         eps = self.radius if radius is None else radius
         return [self._attacked(attack or self.attack, victim, eps) for victim in self.victims]
@@ -165,7 +164,7 @@ class Probe:
         """The tensors in the network's outputs for the clean samples, batch by batch."""
         return [_leaves(victim.task.forward(victim.network, victim.inputs, victim.targets)) for victim in self.victims]
 
-    def black_box_attack(self, queries: int) -> Attack:
+    def black_box_attack(self, queries: int) -> AnyAttack:
         """Square, within the same threat."""
         own = self.single
         square = Square(
@@ -177,7 +176,7 @@ class Probe:
         windows.attack = square
         return windows
 
-    def _attacked(self, attack: Attack, victim: Victim, eps: float | Tensor) -> Tensor:
+    def _attacked(self, attack: AnyAttack, victim: Victim, eps: float | Tensor) -> Tensor:
         starts = [seeded(victim.seed, self.sweep.name, self.radius, sample) for sample in victim.sample_ids]
         masked = {} if victim.mask is None else {"mask": victim.mask}
         return attack(victim.network, victim.inputs, victim.targets, eps, task=victim.task, generator=starts, **masked)
@@ -219,43 +218,43 @@ class Probe:
         return torch.maximum(widest, as_radius(2 * max(self.sweep.severities), len(widest), widest.device))
 
 
-def members_of(attack: Attack) -> tuple[GradientAttack, ...]:
+def members_of(attack: AnyAttack) -> tuple[Attack, ...]:
     """The attacks that an ensemble is made of; of any other attack itself."""
     own = single(attack)
     return tuple(own.members) if isinstance(own, AttackEnsemble) else (own,)
 
 
-def single(attack: Attack) -> GradientAttack:
+def single(attack: AnyAttack) -> Attack:
     """The attack itself; of an attack on windows that on each window."""
     return attack.attack if isinstance(attack, WindowAttack) else attack
 
 
-def limited(attack: Attack, steps: Callable[[int], int]) -> Attack:
+def limited(attack: AnyAttack, steps: Callable[[int], int]) -> AnyAttack:
     """The attack with another number of steps, ``steps(its own)``."""
-    return _changed(attack, lambda one: _set_steps(one, steps(one.steps)))
+    return _changed(attack, lambda one: _set_budget(one, steps(one.budget)))
 
 
-def unmoved(attack: Attack) -> Attack:
+def unmoved(attack: AnyAttack) -> AnyAttack:
     """The attack with no more than its random start; of an ensemble only members that start so and follow gradients."""
-    return _changed(attack, _stay, lambda one: bool(one.random_start) and not isinstance(one, Square))
+    return _changed(attack, _stay, lambda one: bool(getattr(one, "random_start", False)))
 
 
-def unlimited(attack: Attack) -> Attack:
+def unlimited(attack: AnyAttack) -> AnyAttack:
     """The attack as it can be used at any radius: its steps in proportion to it, from the image itself, since a random
     start so far out would be no image."""
     return _changed(attack, _free)
 
 
 def _changed(
-    attack: Attack,
-    change: Callable[[GradientAttack], None],
-    kept: Callable[[GradientAttack], bool] = lambda member: True,
-) -> Attack:
+    attack: AnyAttack,
+    change: Callable[[Attack], None],
+    kept: Callable[[Attack], bool] = lambda member: True,
+) -> AnyAttack:
     """A copy whose own attack, members (those ``kept``) or windows are changed; the one given is left alone."""
     copied = copy.copy(attack)
     if isinstance(copied, WindowAttack):
         inner = _changed(copied.attack, change, kept)
-        assert isinstance(inner, GradientAttack)
+        assert isinstance(inner, Attack)
         copied.attack = inner
     elif isinstance(copied, AttackEnsemble):
         copied.members = tuple(_changed(one, change) for one in copied.members if kept(one))  # type: ignore[misc]
@@ -264,30 +263,28 @@ def _changed(
     return copied
 
 
-def _set_steps(attack: GradientAttack, steps: int) -> None:
-    attack.steps = steps
-    if isinstance(attack, Square):
-        attack.queries = steps
+def _set_budget(attack: Attack, budget: int) -> None:
+    setattr(attack, "queries" if isinstance(attack, Square) else "steps", budget)
 
 
-def _stay(attack: GradientAttack) -> None:
-    _set_steps(attack, 1)
-    attack.step_size = _NOTHING
+def _stay(attack: Attack) -> None:
+    _set_budget(attack, 1)
+    if isinstance(attack, (GradientAttack, APGD)):
+        attack.step_size = _NOTHING
 
 
-def _keeps_success(attack: GradientAttack, classes: bool) -> bool:
+def _keeps_success(attack: Attack, classes: bool) -> bool:
     """Whether an attack looks for a success or a bad score, and so not for the highest of its loss."""
     if isinstance(attack, (AttackEnsemble, FMN)) or getattr(attack, "keep", "") == "score":
         return True
     return bool(getattr(attack, "stop_at_success", False)) if classes else getattr(attack, "loss", None) is not None
 
 
-def _free(attack: GradientAttack) -> None:
-    attack.step_size = None
+def _free(attack: Attack) -> None:
+    if isinstance(attack, (GradientAttack, APGD)):
+        attack.step_size, attack.random_start = None, False
     if isinstance(attack, APGD):
         attack.restarts = 1
-    if not isinstance(attack, Square):
-        attack.random_start = False
 
 
 def _inside(victim: Victim) -> Tensor:

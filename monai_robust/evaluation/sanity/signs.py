@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_robust.attacks import APGD, FMN, GradientAttack, Square
+from monai_robust.attacks import APGD, GradientAttack
 from monai_robust.errors import BadSamplesError
 from monai_robust.evaluation.sanity.evidence import CHANCE, ROUNDING, Evidence, chance, falls, slack
 from monai_robust.evaluation.sanity.probes import PROBABILITIES, members_of
@@ -37,7 +37,7 @@ def loss_grows_with_steps(seen: Evidence) -> Verdict:
         "1 step": lambda _: 1,
         "half of its steps": lambda steps: max(1, steps // 2),
     }
-    several = max(one.steps for one in members_of(seen.probe.attack))
+    several = max(one.budget for one in members_of(seen.probe.attack))
     tried = [(name, share) for name, share in shares.items() if share(several) < several]
     found = [seen.clean, *(seen.shortened(share) for _, share in tried), seen.full]
     means = [seen.shown(one) for one in found]
@@ -172,7 +172,7 @@ def start_does_not_win(seen: Evidence) -> Verdict:
     """The random start before any step: does it do most of the harm already?"""
     if seen.probe.black_box:
         return _not_applicable("The attack starts from patterns that are meant to do harm")
-    if not any(one.random_start and not isinstance(one, Square) for one in members_of(seen.probe.attack)):
+    if not any(getattr(one, "random_start", False) for one in members_of(seen.probe.attack)):
         return _not_applicable("The attack starts from the image itself")
     start = seen.start
     if seen.probe.classes:
@@ -193,7 +193,7 @@ def start_does_not_win(seen: Evidence) -> Verdict:
 
 def travels_radius(seen: Evidence) -> Verdict:
     """``steps * step >= radius`` at every radius; of APGD, whose steps only get shorter, by the first step."""
-    walking = [one for one in members_of(seen.probe.attack) if not isinstance(one, (Square, FMN))]
+    walking = [one for one in members_of(seen.probe.attack) if isinstance(one, (GradientAttack, APGD))]
     if not walking:
         return _not_applicable("The attack has no steps of a given length")
     largest = max(seen.scores)
@@ -270,7 +270,7 @@ def checks(seen: Evidence) -> list[Finding]:
     return found
 
 
-def _reach(attack: GradientAttack, radius: float) -> float:
+def _reach(attack: GradientAttack | APGD, radius: float) -> float:
     if attack.step_size is not None:
         return attack.steps * attack.step_size
     return radius * attack.relative_step * (attack.steps if isinstance(attack, APGD) else 1)

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from monai_robust.attacks.criteria import innermost
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.sections.parts import Section
@@ -17,7 +16,7 @@ from monai_robust.evaluation.tasks.classification import ClassificationOutcomes,
 from monai_robust.evaluation.tasks.detection import DetectionOutcomes, DetectionReport
 from monai_robust.evaluation.tasks.landmarks import LandmarkOutcomes, LandmarkReport
 from monai_robust.evaluation.tasks.segmentation import SegmentationOutcomes, SegmentationReport
-from monai_robust.tasks import Task
+from monai_robust.tasks import Task, base_task
 
 __all__ = ["TASKS", "TaskReport", "TaskView", "outcomes_of", "register_task", "report_of"]
 
@@ -98,7 +97,7 @@ def outcomes_of(task: Task) -> TaskOutcomes:
     """
     if task.name not in TASKS:
         raise BadInputError(f"the task {task.name!r} has no outcomes to write down; evaluate with a task that has")
-    return TASKS[task.name].outcomes(innermost(task))
+    return TASKS[task.name].outcomes(base_task(task))
 
 
 def report_of(task: str) -> TaskReport:

@@ -1,18 +1,18 @@
-"""Several labels in one image, as something to attack."""
+"""Several labels in one image."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Task
+from monai_robust.losses.attack.classes import binary_cross_entropy
+from monai_robust.tasks.base import Task
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["MultiLabel", "MultiLabelMargin"]
+__all__ = ["MultiLabel"]
 
 
 class MultiLabel(Task):
@@ -23,7 +23,9 @@ class MultiLabel(Task):
     """
 
     name = "multi_label"
+    score_name = "share of samples with every label right"
     agreement = "bernoulli"
+    output_kinds = ("labels",)
 
     def logits(self, outputs: Any) -> Tensor:
         """Logits (B, C).
@@ -52,24 +54,18 @@ class MultiLabel(Task):
             )
         return targets.bool()
 
+    def logits_and_labels(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """Logits (B, C), in single precision, and labels (B, C) bool."""
+        return self.logits(outputs).float(), self.labels(outputs, targets)
+
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        labels = self.labels(outputs, targets)
-        logits = self.logits(outputs).float()
-        each = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
-        return {"binary_cross_entropy": each.sum(dim=1)}
+        logits, labels = self.logits_and_labels(outputs, targets)
+        return {"binary_cross_entropy": binary_cross_entropy(logits, labels, 0.0)}
 
     def wrong(self, outputs: Any, targets: Any) -> Tensor:
         """Whether any class of a sample is predicted wrongly, (B,) bool."""
         return ((self.logits(outputs) > 0) != self.labels(outputs, targets)).any(dim=1)
 
-
-class MultiLabelMargin(MultiLabel):
-    """Several labels whose loss term is the margin of the class nearest to a change of its prediction.
-
-    ``max_c (1 - 2 y_c) z_c``: positive where a class is predicted wrongly.
-    """
-
-    def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        labels = self.labels(outputs, targets)
-        logits = self.logits(outputs).float()
-        return {"margin": torch.where(labels, -logits, logits).amax(dim=1)}
+    def score(self, outputs: Any, targets: Any) -> Tensor:
+        """1 where every class of a sample is predicted rightly, else 0."""
+        return (~self.wrong(outputs, targets)).double()

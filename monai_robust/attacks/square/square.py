@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from monai_robust.attacks.criteria import innermost
-from monai_robust.attacks.losses.multi_label import MultiLabel
-from monai_robust.attacks.losses.objective import Objective
-from monai_robust.attacks.samples import Samples
-from monai_robust.attacks.squares import Boxes
-from monai_robust.attacks.steps import _positive
-from monai_robust.attacks.threat import _rand, expand
-from monai_robust.attacks.worst_search import Worst, WorstSearch
+from monai_robust.attacks.attack import Limits, Precision
+from monai_robust.attacks.common.arguments import positive
+from monai_robust.attacks.common.guard import Mode
+from monai_robust.attacks.common.objective import Objective
+from monai_robust.attacks.common.samples import Samples
+from monai_robust.attacks.common.worst_case import WorstCase, WorstCaseAttack
+from monai_robust.attacks.square.boxes import Boxes
+from monai_robust.attacks.threat import BoundsSpec, Norm, expand, uniform
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Classification, Task
+from monai_robust.tasks import Classification, MultiLabel, Task, base_task
+from monai_robust.tasks.base import Goal
 
 __all__ = ["Square"]
 
@@ -28,7 +29,7 @@ _TILES = 5  # along each axis at the start in L2
 _BLOCK = 256  # queries whose random numbers are drawn together
 
 
-class Square(WorstSearch):
+class Square(WorstCaseAttack):
     """Square attack (Andriushchenko et al. 2020): L2 or L-inf, by the loss alone, images and volumes.
 
     Gradients that are masked, zero or wrong do not stop it. A query proposes a change in one square (cube) of each
@@ -40,58 +41,86 @@ class Square(WorstSearch):
         queries: proposals for each sample; 5000 by default.
         share: of the image that the first squares cover.
         loss: what is raised; by default the margin of classes, as published, and the task's own loss elsewhere.
-        keywords: ``eot``, ``stop_at_success``, ``keep`` (see :class:`WorstSearch`), ``norm``, ``eps``, ``bounds``,
-            ``goal``, ``task``, ``mode``, ``precision`` (see :class:`GradientAttack`).
+        eot, stop_at_success, keep: as for :class:`WorstCaseAttack`.
+        norm, eps, bounds, goal, task, mode, precision: as for :class:`Attack`.
 
     Raises:
         BadInputError: for an argument that cannot work.
     """
 
-    def __init__(self, *, queries: int = 5000, share: float = 0.8, loss: str | None = None, **keywords: Any) -> None:
-        refused = sorted({"steps", "step_size", "relative_step", "random_start"} & keywords.keys())
-        if refused:
-            raise BadInputError(f"Square takes no {refused[0]}: it has queries, and always starts at random")
-        super().__init__(loss=loss, random_start=True, steps=_positive("queries", queries, int), **keywords)
+    def __init__(
+        self,
+        *,
+        queries: int = 5000,
+        share: float = 0.8,
+        loss: str | None = None,
+        norm: str | Norm | None = None,
+        eps: float | Tensor | None = None,
+        eot: int = 1,
+        stop_at_success: bool = False,
+        keep: Literal["loss", "score"] = "loss",
+        bounds: BoundsSpec = None,
+        goal: Goal = "untargeted",
+        task: Task | None = None,
+        mode: Mode = "eval",
+        precision: Precision | None = None,
+    ) -> None:
+        super().__init__(
+            loss=loss,
+            eot=eot,
+            stop_at_success=stop_at_success,
+            keep=keep,
+            norm=norm,
+            eps=eps,
+            bounds=bounds,
+            goal=goal,
+            task=task,
+            mode=mode,
+            precision=precision,
+        )
         if loss in ("targeted_dlr", "segpgd"):
             raise BadInputError(f"the loss {loss!r} is one of APGD; use another for Square, or the one it has without")
-        self.queries = self.steps
-        self.share = _positive("share", share, float)
+        self.queries = positive("queries", queries, int)
+        self.share = positive("share", share, float)
         if self.share > 1:
             raise BadInputError(f"the attack's share is {share!r}; it must be above 0 and at most 1")
 
+    @property
+    def budget(self) -> int:
+        """Queries of each sample."""
+        return self.queries
+
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
-        own = super().settings()
-        gradient = ("steps", "step_size", "relative_step", "random_start")
-        kept = {name: value for name, value in own.items() if name not in gradient}
-        return {**kept, "queries": self.queries, "share": self.share}
+        return {**super().settings(), "queries": self.queries, "share": self.share}
 
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
         clean = samples.clean
         if clean.ndim < 3:
             raise BadInputError(f"Square takes images (B, C, *spatial), and these have shape {tuple(clean.shape)}")
         loss = self.loss
-        if loss is None and isinstance(innermost(task), (Classification, MultiLabel)):
+        if loss is None and isinstance(base_task(task), (Classification, MultiLabel)):
             loss = "margin"
-        worst = Worst(clean)
+        worst = WorstCase(clean)
         self._query(network, self._aimed(network, samples, task), self._objective(task, loss), worst)
-        return worst.adversarial
+        return worst.points
 
-    def _query(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: Worst) -> None:
-        limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
+    def _query(self, network: Callable[..., Any], samples: Samples, objective: Objective, worst: WorstCase) -> None:
+        limits, prepared = self.limits(samples), self._prepared(objective, samples)
         boxes = Boxes.of(samples.clean, samples.inside)
         point = self._kept_inside(self._first(samples, boxes), samples, limits)
-        look = self._look(network, samples, point, objective, prepared)
-        loss, won = look.loss, look.won
-        worst.offer(samples.rows, point, look)
+        seen = self._judged(network, samples, point, objective, prepared)
+        loss, success = seen.loss, seen.success
+        worst.update(samples.rows, point, seen)
         draws: Tensor = torch.empty(0)
         for query in range(self.queries):
-            if self.stop_at_success and bool(won.any()):
-                point, loss, boxes, samples = point[~won], loss[~won], boxes.where(~won), samples.at(~won)
-                draws = draws[~won] if query else draws
+            if self.stop_at_success and bool(success.any()):
+                standing = ~success
+                point, loss, boxes = point[standing], loss[standing], boxes.where(standing)
+                samples, draws = samples.at(standing), draws[standing] if query else draws
                 if not len(samples.rows):
                     return
-                limits, prepared = self._bounds_of(samples), self._prepared(objective, samples)
+                limits, prepared = self.limits(samples), self._prepared(objective, samples)
             if query % _BLOCK == 0:
                 draws = _uniform(
                     samples, min(_BLOCK, self.queries - query), 2 * boxes.dims + 1 + samples.clean.shape[1]
@@ -99,17 +128,17 @@ class Square(WorstSearch):
             numbers = draws[:, query % _BLOCK]
             proposal = self._proposal(point, samples, boxes, self._share(query), numbers)
             proposal = self._kept_inside(proposal, samples, limits)
-            look = self._look(network, samples, proposal, objective, prepared)
-            worst.offer(samples.rows, proposal, look)
-            better, won = look.loss > loss, look.won
-            point, loss = torch.where(expand(better, point), proposal, point), torch.where(better, look.loss, loss)
+            seen = self._judged(network, samples, proposal, objective, prepared)
+            worst.update(samples.rows, proposal, seen)
+            better, success = seen.loss > loss, seen.success
+            point, loss = torch.where(expand(better, point), proposal, point), torch.where(better, seen.loss, loss)
 
     def _share(self, query: int) -> float:
         """Share of the image that the squares of a query cover, by the published schedule."""
         return float(self.share / 2 ** sum(query / self.queries * _OF > after for after in _HALVINGS))
 
-    def _kept_inside(self, point: Tensor, samples: Samples, limits: tuple[Tensor, Tensor] | None) -> Tensor:
-        point = self._within(point, samples, limits)
+    def _kept_inside(self, point: Tensor, samples: Samples, limits: Limits) -> Tensor:
+        point = self.projected(point, samples, limits)
         return point if samples.inside is None else torch.where(samples.inside, point, samples.clean)
 
     def _first(self, samples: Samples, boxes: Boxes) -> Tensor:
@@ -171,7 +200,7 @@ def _length(delta: Tensor, start: int) -> Tensor:
 
 def _stripes(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """One sign for each channel and line along the first axis, (C, 1, *spatial[1:])."""
-    return _signs(_rand(like[:, :1], generator))
+    return _signs(uniform(like[:, :1], generator))
 
 
 def _tiles(like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -179,9 +208,9 @@ def _tiles(like: Tensor, generator: torch.Generator | None) -> Tensor:
     size = like.shape[1:]
     side = torch.tensor([[max(length // _TILES, 1) for length in size]], device=like.device)
     tile = Boxes(torch.zeros_like(side), side, tuple(side[0].tolist())).window(side, torch.zeros_like(side))
-    axis = (_rand(like.new_empty(1), generator) * len(size)).long()
+    axis = (uniform(like.new_empty(1), generator) * len(size)).long()
     grid = like.new_empty(len(like), *(min(length, _TILES) for length in size))
-    tiles = torch.kron(_signs(_rand(grid, generator)), tile.bump(axis)[0].to(like.dtype))
+    tiles = torch.kron(_signs(uniform(grid, generator)), tile.bump(axis)[0].to(like.dtype))
     around = [whole - length for whole, length in zip(size, tiles.shape[1:], strict=True)]
     return F.pad(tiles, [end for rest in reversed(around) for end in (rest // 2, rest - rest // 2)])
 
@@ -198,4 +227,4 @@ def _generators(samples: Samples) -> list[torch.Generator | None]:
 def _uniform(samples: Samples, queries: int, numbers: int) -> Tensor:
     """Numbers of [0, 1), (R, queries, numbers), of each sample from its own generator."""
     like = samples.clean.new_empty(queries, numbers)
-    return torch.stack([_rand(like, own) for own in _generators(samples)])
+    return torch.stack([uniform(like, own) for own in _generators(samples)])

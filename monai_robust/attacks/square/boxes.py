@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.masks import bounding_box
+from monai_robust.attacks.common.masks import bounding_box
 
 __all__ = ["Boxes", "Window", "bump"]
 

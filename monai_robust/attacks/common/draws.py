@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from monai_robust.attacks.samples import Generators
+from monai_robust.attacks.common.samples import Generators
 from monai_robust.errors import BadInputError
 
 __all__ = ["Draws", "RadiusGenerators", "replayed", "twin"]
