@@ -15,6 +15,9 @@ __all__ = ["ProgressBar"]
 class ProgressBar:
     """Show how far a whole run is, over all its epochs, and how long it will still take.
 
+    Ignite's ``ProgressBar`` counts the iterations of one epoch at a time, or whole epochs, of which the first says
+    nothing of the remaining time until it has ended.
+
     Args:
         name: what is running.
         metric: name of a validation metric of ``validator`` to show beside the loss.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
+from scipy.stats import binom
 
 from monai_robust.evaluation.sanity.probes import Harm, Probe, limited, unmoved
 from monai_robust.evaluation.sections.parts import number
@@ -73,8 +73,7 @@ class Evidence:
 
 def chance(wins: int, losses: int) -> float:
     """The chance of at least so many wins in ``wins + losses`` fair tosses."""
-    tosses = wins + losses
-    return sum(math.comb(tosses, heads) for heads in range(wins, tosses + 1)) / 2**tosses
+    return float(binom.sf(wins - 1, wins + losses, 0.5))
 
 
 def falls(less: np.ndarray, more: np.ndarray, least: float, comparisons: int) -> bool:
