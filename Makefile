@@ -6,7 +6,7 @@ PEERS := .venv-peers
 export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
-.PHONY: demo test test-full lint types unit hostile install bench docs clean peers peers-fixture bench-peers
+.PHONY: demo test test-full lint types unit full shapes-page hostile install bench docs clean peers peers-fixture bench-peers
 
 demo: install
 	$(BIN)/monai-robust demo --output_dir demo
@@ -14,7 +14,7 @@ demo: install
 test: install lint types unit
 
 # What is longer than continuous integration has time for: before a change is called done.
-test-full: test hostile peers
+test-full: test full hostile peers
 
 lint: install
 	$(BIN)/ruff check .
@@ -25,6 +25,14 @@ types: install
 
 unit: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
+
+# Every shape of foreign bundle.
+full: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m full
+
+# docs/shapes.md, written by what those tests see.
+shapes-page: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "full or not full" --write-shapes tests/test_shapes.py
 
 # Damaged files and kills, ten times as many as make test has; tests/hostile/__init__.py tells more.
 hostile: install

@@ -32,6 +32,7 @@ __all__ = [
 _LONGEST = 600
 # What PyTorch writes of an error in a process that loads data; the error itself stays there.
 _IN_WORKER = re.compile(r"^monai_robust\.errors\.\w+Error: (.+)$", re.MULTILINE)
+_ENDS_A_RUN = re.compile(r"(Current|Engine) run is terminating due to exception: ")  # ignite's, twice for each
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Names = Any
@@ -206,6 +207,8 @@ def install_excepthook() -> None:
     hook.speaks_plainly = True  # type: ignore[attr-defined]
     sys.excepthook = hook
     logging.setLogRecordFactory(_without_traceback(logging.getLogRecordFactory()))
+    if logging.lastResort is not None:  # what is logged where nobody asked for logs
+        logging.lastResort.addFilter(lambda record: not _ENDS_A_RUN.match(str(record.msg)))
 
 
 def _without_traceback(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:

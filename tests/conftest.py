@@ -17,6 +17,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PUBLIC_DATA = REPOSITORY.parent / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-shapes", action="store_true", help="write docs/shapes.md by what test_shapes.py sees")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files first, so that no process is left with one at the end; a file's tests go to one process, which makes

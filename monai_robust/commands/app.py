@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from monai_robust import __version__
+from monai_robust.commands.attach import attach
 from monai_robust.commands.datalist import datalist
 from monai_robust.commands.demo import demo
 from monai_robust.commands.evaluate import evaluate
@@ -45,6 +46,7 @@ def _options(
     pass
 
 
+app.command()(attach)
 app.command()(overlay)
 app.command()(phantoms)
 app.command()(datalist)

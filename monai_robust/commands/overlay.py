@@ -22,12 +22,18 @@ def overlay(
 ) -> None:
     """Print the path of an overlay that trains a bundle robustly, or evaluates it under attack.
 
+    Called where a bundle is run from, whose engines have other names or whose evaluation needs a loss, it writes an
+    overlay that fits, as --for does. `monai-robust attach` prints whole commands.
+
     Example: python -m monai.bundle run --config_file "['configs/train.json', '$(monai-robust overlay rtda)']"
     """
     from monai_robust.overlays import overlay_path
+    from monai_robust.overlays.here import files_to_fit
 
+    shipped = overlay_path(name)
+    configs = configs or files_to_fit(name, Path())
     if not configs:
-        print(overlay_path(name))
+        print(shipped)
         return
     from monai_robust.overlays.fitting import fit_overlay
 

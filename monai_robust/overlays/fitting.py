@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from monai.bundle import ConfigParser
+from monai.engines import SupervisedTrainer
+from torch import nn
 
+from monai_robust.configuration.components import components
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
+from monai_robust.overlays.engines import find_evaluator, find_trainer
 from monai_robust.overlays.rendering import render_attack, render_recipe
 
-__all__ = ["fit_overlay"]
-
-_STANDARD = {"SupervisedTrainer": "train#trainer", "SupervisedEvaluator": "validate#evaluator"}
+__all__ = ["fit_overlay", "fitted_text", "read_configs"]
 
 
 def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | None = None) -> Path:
@@ -32,15 +36,7 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
             the ids that they do hold; or when ``output`` exists with other content.
     """
     shipped = overlay_path(name)
-    config = _read(configs)
-    if name == "attack":
-        engine = _engine(config, "SupervisedEvaluator", configs)
-        text = render_attack(engine, _loss(config))
-    elif name == "fast":
-        text = shipped.read_text()
-    else:
-        engine = _engine(config, "SupervisedTrainer", configs)
-        text = render_recipe(name, engine, _node(config, engine).get("train_handlers"))
+    text = fitted_text(name, configs)
     if output is None and text == shipped.read_text():
         return shipped
     target = Path(output or f"robust_{name}.yaml")
@@ -49,10 +45,29 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     return write_whole(target, text.encode()).resolve()
 
 
-def _read(configs: Sequence[str | Path]) -> Mapping[str, Any]:
+def fitted_text(name: str, configs: Sequence[str | Path]) -> str:
+    """The text of an overlay that fits a bundle; as :func:`fit_overlay`, and nothing is written."""
+    shipped = overlay_path(name)
+    config = read_configs(configs)
+    if name == "fast":
+        return shipped.read_text()
+    if name == "attack":
+        return render_attack(find_evaluator(config, configs).id, _loss(config))
+    trainer = find_trainer(config, configs)
+    return render_recipe(name, trainer.id, trainer.config.get("train_handlers"))
+
+
+def read_configs(configs: Sequence[str | Path]) -> Mapping[str, Any]:
+    """A bundle's configuration files merged in their order, unresolved.
+
+    Raises:
+        BadInputError: for files that are missing, that are no configuration, or that change what no file before them
+            has, with the file that is likely to have it.
+    """
     missing = [str(path) for path in configs if not Path(path).is_file()]
     if missing:
         raise BadInputError(f"there is no configuration file {missing[0]}; give --for the bundle's own config files")
+    _require_what_is_changed(configs)
     try:
         parser = ConfigParser()
         parser.read_config([str(path) for path in configs])
@@ -68,52 +83,57 @@ def _read(configs: Sequence[str | Path]) -> Mapping[str, Any]:
     return config
 
 
-def _components(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every id with a ``_target_``, and the target's last name."""
-    if isinstance(config, Mapping):
-        if isinstance(config.get("_target_"), str):
-            yield prefix, config["_target_"].rsplit(".", 1)[-1]
-        items: Iterator[tuple[Any, Any]] = iter(config.items())
-    elif isinstance(config, list):
-        items = iter(enumerate(config))
-    else:
-        return
-    for key, value in items:
-        yield from _components(value, f"{prefix}#{key}" if prefix else str(key))
+def _require_what_is_changed(configs: Sequence[str | Path]) -> None:
+    """Refuse files that set ids within what no file before them has, which MONAI answers by a KeyError."""
+    known: set[str] = set()
+    for path in configs:
+        content = _content(Path(path))
+        for key in content:
+            top = str(key).removeprefix("+").replace("::", "#").split("#")[0]
+            if str(key).removeprefix("+") != top and top not in known and top not in content:
+                raise BadInputError(
+                    f"{path} sets {key}, and no file before it has {top}; give --for the files it goes with first"
+                    f"{_such_as(Path(path), top)}"
+                )
+        known |= {str(key) for key in content}
 
 
-def _engine(config: Mapping[str, Any], target: str, configs: Sequence[str | Path]) -> str:
-    components = list(_components(config))
-    found = [identifier for identifier, last in components if last == target]
-    standard = _STANDARD[target]
-    if standard in found:
-        return standard
-    if len(found) == 1:
-        return found[0]
-    files = ", ".join(str(path) for path in configs)
-    if found:
-        raise BadInputError(f"{files} has several {target}s ({', '.join(found)}) and none is called {standard}")
-    engines = [f"{identifier} ({last})" for identifier, last in components if last.endswith(("Trainer", "Evaluator"))]
-    top = [key for key in config if key != "_meta_"]  # which MONAI adds
-    have = f"its engines are {', '.join(engines)}" if engines else f"its top-level ids are {', '.join(top)}"
-    raise BadInputError(f"the overlay needs a {target} such as {standard}, and {files} has none: {have}")
+def _such_as(path: Path, top: str) -> str:
+    """The files beside one that have an id at their top, as the advice to name them."""
+    others = sorted(one for one in path.parent.iterdir() if one.suffix in (".json", ".yaml", ".yml") and one != path)
+    having = sorted((one for one in others if top in _content(one)), key=lambda one: (one.stem != "train", one.name))
+    return f", as in --for {having[0]} --for {path}" if having else ""
 
 
-def _node(config: Mapping[str, Any], identifier: str) -> Mapping[str, Any]:
-    """The configuration of a component."""
-    node: Any = config
-    for key in identifier.split("#"):
-        node = node[int(key)] if isinstance(node, list) else node[key]
-    return node
+def _content(path: Path) -> Mapping[Any, Any]:
+    """What a configuration file has at its top; nothing where it cannot be read, which its reader says."""
+    try:
+        text = path.read_text()
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
 
 
 def _loss(config: Mapping[str, Any]) -> str | None:
-    """A reference to the loss of the bundle's trainer, which an attack on dense outputs needs."""
-    for identifier, last in _components(config):
-        if last == "SupervisedTrainer":
-            loss = _node(config, identifier).get("loss_function")
-            if isinstance(loss, str) and loss.startswith("@") and not loss.startswith("@#"):  # no relative reference
-                return loss
-            if loss is not None:
-                return f"@{identifier}#loss_function"
-    return None
+    """A reference to the loss of the bundle's trainer, which an attack on dense outputs needs; else to the only loss
+    that an evaluation's files hold."""
+    for trainer in components(config):
+        if not trainer.is_a(SupervisedTrainer):
+            continue
+        loss = trainer.config.get("loss_function")
+        if isinstance(loss, str) and loss.startswith("@") and not loss.startswith("@#"):  # no relative reference
+            return loss
+        if loss is not None:
+            return f"@{trainer.id}#loss_function"
+    losses = [one.id for one in components(config) if "#" not in one.id and _is_loss(one.imported)]
+    return f"@{losses[0]}" if len(losses) == 1 else None
+
+
+def _is_loss(imported: Any) -> bool:
+    """Whether a component's class is one of torch's or MONAI's losses."""
+    try:
+        kind = imported()
+    except BadInputError:
+        return False
+    return isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__name__.endswith("Loss")

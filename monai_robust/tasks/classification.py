@@ -67,7 +67,7 @@ class Classification(Task):
             what = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"type {type(outputs).__name__}"
             raise BadInputError(
                 f"the network's outputs have {what}, but cross-entropy over classes takes (B, C); "
-                "give the attack a task, or UnderAttack a loss"
+                "give the attack a task, or UnderAttack a loss (in a bundle, --robust_eval#loss @loss)"
             )
         return torch.cat([torch.zeros_like(outputs), outputs], dim=1) if outputs.shape[1] == 1 else outputs
 

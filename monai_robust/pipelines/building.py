@@ -1,0 +1,166 @@
+"""A stranger's configuration made into objects, without its side effects, and with one sentence for what fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import CacheDataset, PersistentDataset
+from monai.engines import Evaluator, Trainer
+
+from monai_robust.configuration.components import components, missing_package, pip_line
+from monai_robust.errors import BadInputError, in_one_line, user_error
+
+__all__ = ["build", "for_one_batch", "parser_of", "sentences", "single_process", "without_handlers"]
+
+_UNKNOWN = re.compile(r"Cannot locate class or function path: '([^']*)'")
+_UNDEFINED = re.compile(r"the referring item `@?([^`]*)` is not defined")
+_EMPTY = re.compile(r"num_samples should be a positive integer|num_samples=0|has no items|empty (list|sequence|data)")
+_PLACE = re.compile(r"(\w+_)?(dir|root|path|folder|file|datalist|data_list)(_\w+)?")
+
+
+def parser_of(
+    files: tuple[Path, ...], folder: Path, metadata: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
+) -> ConfigParser:
+    """A parser of configuration files as ``monai.bundle run`` makes it from within the bundle's folder.
+
+    A device that this machine lacks becomes the CPU.
+
+    Raises:
+        BadInputError: for files that cannot be merged.
+    """
+    parser = ConfigParser()
+    try:
+        parser.read_config([str(file) for file in files])
+    except Exception as error:
+        names = ", ".join(file.name for file in files)
+        raise BadInputError(f"{names} of {folder} cannot be read as MONAI bundle configuration: {error}") from error
+    if metadata:
+        parser["_meta_"] = dict(metadata)
+    if "bundle_root" in parser.get():
+        parser["bundle_root"] = str(folder)
+    for name, value in (overrides or {}).items():
+        try:
+            parser[name] = value
+        except (KeyError, IndexError, ValueError) as error:
+            raise BadInputError(f"the bundle has no id {name}, which is to be set: {error}") from error
+    if not torch.cuda.is_available() and "cuda" in str(parser.get().get("device", "")):
+        parser["device"] = "$torch.device('cpu')"
+    return parser
+
+
+def without_handlers(parser: ConfigParser) -> None:
+    """Take the handlers of all engines away: they write checkpoints and logs, and read weights."""
+    for engine in [one for one in components(parser.get()) if one.is_a(Trainer, Evaluator)]:
+        for name in ("train_handlers", "val_handlers"):
+            if engine.config.get(name) is not None:
+                parser[f"{engine.id}#{name}"] = None
+
+
+def for_one_batch(parser: ConfigParser) -> None:
+    """Change a configuration so that making it caches, downloads and compiles nothing: a batch is all that is wanted,
+    and weights do not matter."""
+    for one in list(components(parser.get())):
+        if one.is_a(PersistentDataset):
+            parser[f"{one.id}#cache_dir"] = None
+        elif one.is_a(CacheDataset):
+            parser[f"{one.id}#cache_num"] = 0
+        for name in ("download", "pretrained", "compile"):
+            if one.config.get(name) is True:
+                parser[f"{one.id}#{name}"] = False
+
+
+def build(parser: ConfigParser, identifier: str, folder: Path, packages: Mapping[str, str]) -> Any:
+    """The object that an id of a configuration stands for.
+
+    Raises:
+        BadInputError: one sentence that says what the bundle lacks: a package, a class, an id, data.
+    """
+    with sentences(parser, f"{identifier} of {folder.name}", packages):
+        return parser.get_parsed_content(identifier)
+
+
+@contextmanager
+def sentences(parser: ConfigParser, what: str, packages: Mapping[str, str]) -> Iterator[None]:
+    """Have whatever a bundle's own parts raise within said in one sentence.
+
+    Args:
+        parser: of the configuration.
+        what: was being done; begins the sentence.
+        packages: versions that the bundle's metadata asks for.
+
+    Raises:
+        BadInputError: in place of any exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = user_error(error)
+        if known is not None:
+            raise known from error
+        raise BadInputError(_sentence(error, what, parser.get(), packages)) from error
+
+
+def _sentence(error: BaseException, what: str, config: Mapping[str, Any], packages: Mapping[str, str]) -> str:
+    chain = list(_chain(error))
+    for one in chain:
+        package = missing_package(one)
+        if package is not None:
+            return f"{what} needs the package {package}, which is not installed; {pip_line(package, packages)}"
+        if found := _UNKNOWN.search(str(one)):
+            return f"{what} names {found[1]}, which is neither MONAI's nor in the bundle; correct that _target_"
+        if found := _UNDEFINED.search(str(one)):
+            return f"{what} refers to @{found[1]}, which none of its configuration files has; name the file that does"
+    gone = _places_not_there(config)
+    root = chain[-1]
+    reason = in_one_line(str(root) or type(root).__name__, 300)
+    if any(isinstance(one, FileNotFoundError) or _EMPTY.search(str(one)) for one in chain):
+        if gone:
+            return f"{what} finds no data: {gone}; set where your data is"
+        return f"{what} finds no data: {reason}"
+    hint = f" ({gone})" if gone else ""
+    return f"{what} fails: {type(root).__name__}: {reason}{hint}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from or while handling, down to the first."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _places_not_there(config: Mapping[str, Any]) -> str | None:
+    """The ids at the top that name a place which is not there."""
+    gone = [
+        f"--{name} is {value}, which is not there"
+        for name, value in config.items()
+        if isinstance(value, str)
+        and _PLACE.fullmatch(str(name))
+        and not value.startswith(("$", "@", "%"))
+        and ("/" in value or "\\" in value)
+        and not Path(value).expanduser().exists()
+        and not re.search(r"out|ckpt|checkpoint|model|log|eval|cache", str(name))
+    ]
+    return " and ".join(gone) if gone else None
+
+
+@contextmanager
+def single_process(loader: Any) -> Iterator[None]:
+    """Have a data loader load in this process within, since a batch is all that is wanted."""
+    if not isinstance(loader, torch.utils.data.DataLoader) or not loader.num_workers:
+        yield
+        return
+    workers, ahead = loader.num_workers, loader.prefetch_factor
+    loader.num_workers, loader.prefetch_factor = 0, None
+    try:
+        yield
+    finally:
+        loader.num_workers, loader.prefetch_factor = workers, ahead

@@ -1,0 +1,190 @@
+"""The command lines that fit a bundle, and the radii that are proposed for it."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_robust.configuration.components import node_of
+from monai_robust.errors import BadInputError
+from monai_robust.overlays import overlay_path
+from monai_robust.overlays.fitting import fit_overlay, fitted_text, read_configs
+from monai_robust.overlays.rendering import render_attack
+from monai_robust.pipelines.pipeline import Pipeline
+
+__all__ = ["Command", "commands_for", "proposed_radii"]
+
+_SHARES = (0.005, 0.01, 0.02)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line to be run from within the bundle's folder.
+
+    Attributes:
+        name: short, such as ``"train"``.
+        purpose: a phrase that says what it does.
+        line: for a POSIX shell.
+    """
+
+    name: str
+    purpose: str
+    line: str
+
+
+def proposed_radii(norm: float) -> tuple[float, ...]:
+    """L2 radii of 0.5, 1 and 2 percent of an image's norm, in intensity units of the network's input, two digits each.
+
+    Source of the shares: none is right for every task; below half a percent networks seldom break, and beyond two a
+    change tends to be seen. They are where to begin.
+
+    >>> proposed_radii(128.0)
+    (0.64, 1.3, 2.6)
+    """
+    if not norm > 0 or not math.isfinite(norm):
+        raise BadInputError(f"the images of the batch have the norm {norm}, so that no radius can be proposed for them")
+    return tuple(float(f"{share * norm:.2g}") for share in _SHARES)
+
+
+def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]:
+    """What trains, attacks and measures a bundle, in the order in which one would run it.
+
+    Args:
+        pipeline: the bundle.
+        write: folder that fitted overlays are written to; without it, the commands make them where they are needed.
+
+    Raises:
+        BadInputError: for a bundle that cannot be served.
+    """
+    found, folder = pipeline.found, pipeline.folder
+    listed: list[Command] = []
+    recipe = "rtda" if found.outputs.agreement is not None else "sat"
+    if found.training is not None:
+        radius = proposed_radii(found.training.norm)[1]
+        train = _run(pipeline, folder.training, found.trainer)
+        listed.append(Command("stock", "train it as it is", train + _to(pipeline, "stock")))
+        overlay = _overlay(pipeline, recipe, folder.training, write)
+        robust = _run(pipeline, folder.training, found.trainer, overlay) + f" --robust#attack#eps {radius:g}"
+        robust += _agreement(pipeline, recipe) + _to(pipeline, recipe)
+        listed.append(Command("train", f"train it robustly ({recipe})", robust))
+        if found.samples is not None and found.checkpoints is not None:
+            overlay = _overlay(pipeline, "amat", folder.training, write)
+            margins = (
+                _run(pipeline, folder.training, found.trainer, overlay)
+                + f" --robust#step {float(f'{radius / 5:.2g}'):g}"
+            )
+            margins += f" --robust#thresholds {_checkpoint(pipeline, 'stock')}"
+            listed.append(
+                Command("amat", "train it with a margin for every sample (amat)", margins + _to(pipeline, "amat"))
+            )
+    if found.validation is not None and found.labelled:
+        radii = proposed_radii(found.validation.norm)
+        attacked = _under_attack(pipeline, radii[1], recipe, write)
+        if attacked is not None:
+            listed.append(attacked)
+        shown = ",".join(f"{radius:g}" for radius in radii)
+        checkpoint = _checkpoint(pipeline, recipe) if found.checkpoints is not None else "CHECKPOINT"
+        line = f"monai-robust evaluate . --checkpoint {checkpoint} --radii {shown} --output_dir results/{recipe}"
+        listed.append(Command("evaluate", "measure it and write a report", line))
+    return listed
+
+
+def _run(pipeline: Pipeline, files: Sequence[Path], engine: str | None, *overlays: str) -> str:
+    """``python -m monai.bundle run`` of configuration files and overlays, by the id that runs an engine."""
+    listed = ", ".join(f"'{one}'" for one in [*pipeline.folder.shown(files), *overlays])
+    config = pipeline.configuration(tuple(files))
+    action = _action(config, engine, files)
+    words = "python -m monai.bundle run" + ("" if action == "run" else f" {action}")
+    words += f' --config_file "[{listed}]"'
+    root = read_configs(files).get("bundle_root")
+    if root is not None and Path(str(root)) != Path():
+        words += " --bundle_root ."
+    for name, value in pipeline.overrides.items():
+        words += f" --{name} {shlex.quote(str(value))}"
+    return words
+
+
+def _action(config: Mapping[str, object], engine: str | None, files: Sequence[Path]) -> str:
+    """The id at the top whose expressions run an engine: ``run``, or another one as bundles had before."""
+    runs = re.compile(rf"@{re.escape(str(engine))}\.run\(\)")
+    for name in ("run", *config):
+        value = config.get(name)
+        lines = value if isinstance(value, list) else [value]
+        if any(isinstance(line, str) and runs.search(line) for line in lines):
+            return name
+    names = ", ".join(file.name for file in files)
+    raise BadInputError(f"{names} does not run {engine}: no id at its top is an expression such as $@{engine}.run()")
+
+
+def _overlay(pipeline: Pipeline, name: str, files: Sequence[Path], write: Path | None) -> str:
+    """An overlay as a word of a ``--config_file`` list."""
+    found = pipeline.found
+    with pipeline.inside():
+        text = fitted_text(name, files)
+    if name == "attack" and found.loss == "CrossEntropyLoss" and not found.outputs.dense:
+        text = render_attack(str(found.evaluator))  # raises just that by itself
+    if text == overlay_path(name).read_text():
+        return f"$(monai-robust overlay {name})"
+    if write is not None:
+        with pipeline.inside():
+            path = fit_overlay(name, files, write / f"robust_{name}.yaml")
+        inner = path.is_relative_to(pipeline.folder.path)
+        return path.relative_to(pipeline.folder.path).as_posix() if inner else str(path)
+    listed = " ".join(f"--for {one}" for one in pipeline.folder.shown(files))
+    return f"$(monai-robust overlay {name} {listed})"
+
+
+def _to(pipeline: Pipeline, recipe: str) -> str:
+    """The setting that keeps the checkpoints of one recipe apart from those of others."""
+    checkpoints = pipeline.found.checkpoints
+    return "" if checkpoints is None else f" --{checkpoints.setting} {_folder(checkpoints.folder, recipe)}"
+
+
+def _folder(folder: str, recipe: str) -> str:
+    return f"{folder}_{recipe}"
+
+
+def _checkpoint(pipeline: Pipeline, recipe: str) -> str:
+    checkpoints = pipeline.found.checkpoints
+    assert checkpoints is not None
+    return checkpoints.path(_folder(checkpoints.folder, recipe))
+
+
+def _agreement(pipeline: Pipeline, recipe: str) -> str:
+    """The setting that says how views agree, where a recipe needs it and the loss does not tell."""
+    found = pipeline.found
+    return f" --robust#agreement {found.outputs.agreement}" if recipe == "rtda" and not found.loss_tells else ""
+
+
+def _under_attack(pipeline: Pipeline, radius: float, recipe: str, write: Path | None) -> Command | None:
+    """Evaluation by the bundle's own metrics, or where only a training evaluates, training that validates so."""
+    found, folder = pipeline.found, pipeline.folder
+    alone = set(folder.evaluation) - set(folder.training)
+    if not alone and not folder.training:
+        return None
+    files = folder.evaluation
+    if folder.training[:1] != files[:1] and (found.outputs.dense or found.outputs.kind != "classes"):
+        files = (*folder.training, *files)  # which have the loss that is attacked
+    overlay = _overlay(pipeline, "attack", files, write)
+    eps = f" --robust_eval#attack#eps {radius:g}"
+    if not alone:
+        trained = _overlay(pipeline, recipe, folder.training, write)
+        assert found.training is not None
+        line = _run(pipeline, folder.training, found.trainer, trained, overlay)
+        line += f" --robust#attack#eps {proposed_radii(found.training.norm)[1]:g}"
+        line += _agreement(pipeline, recipe) + _to(pipeline, recipe)
+        return Command("attack", "train it robustly, validated under attack by its own metrics", line + eps)
+    line = _run(pipeline, files, found.evaluator, overlay) + eps
+    if found.loader is not None and found.checkpoints is not None:
+        config = pipeline.configuration(folder.evaluation)
+        path = node_of(config, f"{found.loader}#load_path")
+        setting = found.checkpoints.setting
+        if "#" not in setting and isinstance(path, str) and f"@{setting}" in path:
+            line += _to(pipeline, recipe)
+        else:
+            line += f" --{found.loader}#load_path {_checkpoint(pipeline, recipe)}"
+    return Command("attack", "evaluate it under attack by its own metrics", line)

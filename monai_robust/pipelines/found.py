@@ -1,0 +1,99 @@
+"""What one batch of training and one of validation show of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from monai_robust.pipelines.outputs import Outputs
+
+__all__ = ["Checkpoints", "Found", "Images"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a batch as the network takes them.
+
+    Attributes:
+        shape: (C, *spatial) of one.
+        batch: how many there are.
+        low, high: least and greatest intensity.
+        norm: typical L2 norm of one, the median of the batch.
+        guidance: indices of channels that are no image, such as clicks or another image's label.
+        guided_by: what said so.
+    """
+
+    shape: tuple[int, ...]
+    batch: int
+    low: float
+    high: float
+    norm: float
+    guidance: tuple[int, ...] = ()
+    guided_by: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training writes its checkpoints.
+
+    Attributes:
+        saver: id of the ``CheckpointSaver``.
+        owner: ``"trainer"`` or ``"validator"``, whichever has it among its handlers.
+        folder: where, as seen from the bundle's folder.
+        file: name of the file, or a pattern of the shell that fits its files.
+        setting: the id that changes the folder.
+    """
+
+    saver: str
+    owner: str
+    folder: str
+    file: str
+    setting: str
+
+    def path(self, folder: str | None = None) -> str:
+        """A checkpoint for a command line, the newest where names are not known beforehand."""
+        path = f"{self.folder if folder is None else folder}/{self.file}"
+        return f'"$(ls -t {path} | head -n 1)"' if "*" in path else path
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found out about a bundle.
+
+    Attributes:
+        trainer, evaluator: ids of the engines, None where there is none.
+        engine_names: their classes' names.
+        outputs: what the network answers.
+        training, validation: images of one batch, None without one.
+        loss: name of the loss.
+        loss_tells: whether the loss says what outputs are, so that nobody else need say how views agree.
+        labelled: whether the evaluation's batches have labels.
+        windows: window size and number of windows of one validation image, None without sliding windows.
+        attack_gib: estimated memory of an attack on one batch of validation, in GiB.
+        samples: how samples are known, as a phrase; None where they are not.
+        checkpoints: where they go; None where nothing saves any.
+        loader: id of the ``CheckpointLoader`` of the evaluation, if it has one.
+        notes: whole sentences about what does not fit.
+    """
+
+    trainer: str | None
+    evaluator: str | None
+    engine_names: tuple[str, ...]
+    outputs: Outputs
+    training: Images | None
+    validation: Images | None
+    loss: str | None
+    loss_tells: bool
+    labelled: bool
+    windows: tuple[tuple[int, ...], int] | None
+    attack_gib: float | None
+    samples: str | None
+    checkpoints: Checkpoints | None
+    loader: str | None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def images(self) -> Images:
+        """Of validation where there is one, whose images are those that are attacked in an evaluation."""
+        images = self.validation or self.training
+        assert images is not None  # a pipeline without engines was refused
+        return images

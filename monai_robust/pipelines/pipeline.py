@@ -1,0 +1,340 @@
+"""A stranger's bundle: its files, its engines, and what one batch shows of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import CheckpointLoader, CheckpointSaver
+
+from monai_robust.attacks.threat import as_norm
+from monai_robust.configuration.components import Component, components, referred
+from monai_robust.errors import BadInputError
+from monai_robust.margins.ids import batch_ids, dataset_ids
+from monai_robust.overlays.engines import find_evaluator, find_trainer
+from monai_robust.pipelines.building import build, for_one_batch, parser_of, sentences, without_handlers
+from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, windows_of
+from monai_robust.pipelines.folder import BundleFolder
+from monai_robust.pipelines.found import Checkpoints, Found, Images
+from monai_robust.pipelines.guidance import guidance_channels
+from monai_robust.pipelines.outputs import Outputs, outputs_of
+from monai_robust.pipelines.place import inside
+from monai_robust.tasks.agreement import agreement_of
+from monai_robust.tasks.tensors import plain
+
+__all__ = ["Pipeline"]
+
+_GIB = 2**30
+
+
+class Pipeline:
+    """A bundle that somebody else wrote, which need not know of monai-robust and is not changed.
+
+    Its engines are found by class, whatever they are called, and are made by MONAI's ``ConfigParser`` as
+    ``monai.bundle run`` makes them from within the bundle's folder.
+
+    Args:
+        folder: its files, from :meth:`BundleFolder.read`.
+        overrides: ids of the configurations and their values, as on the command line of ``monai.bundle run``.
+
+    Example:
+        >>> pipeline = Pipeline.read("bundles/hippocampus_mri_segmentation")  # doctest: +SKIP
+        >>> pipeline.found.outputs.kind, pipeline.found.training.shape  # doctest: +SKIP
+        ('classes', (1, 56, 40))
+    """
+
+    def __init__(self, folder: BundleFolder, overrides: Mapping[str, Any] | None = None) -> None:
+        self.folder = folder
+        self.overrides = dict(overrides or {})
+
+    @classmethod
+    def read(
+        cls,
+        folder: str | Path,
+        config_files: Sequence[str | Path] = (),
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Pipeline:
+        """Read a bundle's folder; ``config_files`` names the files that train where there are several trainings.
+
+        Raises:
+            BadInputError: for a folder or files that are no bundle.
+        """
+        return cls(BundleFolder.read(folder, config_files), overrides)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Be in the bundle's folder, where its relative paths and its own modules are found, until the block ends.
+
+        Whoever runs one of its engines does so within.
+        """
+        with inside(self.folder.path):
+            yield
+
+    @cached_property
+    def trainer_component(self) -> Component | None:
+        """The supervised trainer in the training's configuration; None where nothing trains.
+
+        Raises:
+            BadInputError: for a training that cannot be served, which says why.
+        """
+        if not self.folder.training:
+            return None
+        with self.inside():
+            return find_trainer(self._parser(self.folder.training).get(), self.folder.shown(self.folder.training))
+
+    @cached_property
+    def evaluator_component(self) -> Component | None:
+        """The supervised evaluator in the evaluation's configuration; None where nothing evaluates.
+
+        Raises:
+            BadInputError: for an evaluation that cannot be served, which says why.
+        """
+        if not self.folder.evaluation:
+            return None
+        with self.inside():
+            return find_evaluator(self._parser(self.folder.evaluation).get(), self.folder.shown(self.folder.evaluation))
+
+    def trainer(self, *, dry: bool = False) -> SupervisedTrainer:
+        """A new trainer of the bundle, without its handlers.
+
+        Args:
+            dry: without caches, downloads and compilation, too: for a single batch.
+
+        Raises:
+            BadInputError: where there is none, or it cannot be made.
+        """
+        component = self.trainer_component
+        if component is None:
+            raise BadInputError(f"{self.folder.path} has no configuration that trains")
+        return self._engine(self.folder.training, component, dry)
+
+    def evaluator(self, *, dry: bool = False) -> SupervisedEvaluator:
+        """A new evaluator of the bundle, without its handlers, so that it reads and writes no checkpoint; otherwise as
+        :meth:`trainer`."""
+        component = self.evaluator_component
+        if component is None:
+            raise BadInputError(f"{self.folder.path} has no configuration that evaluates")
+        return self._engine(self.folder.evaluation, component, dry)
+
+    @cached_property
+    def found(self) -> Found:
+        """What the configurations say, and what one batch of training and one of validation show.
+
+        The weights are those that the network starts with; nothing is trained, cached or written.
+
+        Raises:
+            BadInputError: for a bundle that cannot be served or does not run here, which says why.
+        """
+        if self.trainer_component is None and self.evaluator_component is None:
+            raise BadInputError(f"{self.folder.path} has no trainer and no evaluator, so there is nothing to attach to")
+        training, validation = self._batches()
+        batches = [one[1] for one in (training, validation) if one is not None]
+        outputs = self._outputs(training, validation)
+        labelled = validation is not None and validation[1].prepared.targets is not None
+        if training is None and not labelled:
+            raise BadInputError(
+                f"{self.folder.path.name} trains nothing and evaluates without labels, and without a label nothing "
+                "says what would hurt its network; name the files that train it by --config_file"
+            )
+        loss = None if training is None else training[0].loss_function
+        notes = [self.folder.metadata.problem] if self.folder.metadata.problem else []
+        samples, why = self._samples(training)
+        notes += [why] if why else []
+        evaluator = None if validation is None else validation[0]
+        size = None if validation is None else tuple(validation[1].prepared.inputs.shape[2:])
+        windows = None if evaluator is None or size is None else windows_of(evaluator.inferer, size)
+        last = batches[-1]
+        copies = len(last.prepared.inputs) * windows[1] if windows is not None and windows[1] > 1 else 1
+        named = [one for one in (self.trainer_component, self.evaluator_component) if one is not None]
+        return Found(
+            trainer=None if self.trainer_component is None else self.trainer_component.id,
+            evaluator=None if self.evaluator_component is None else self.evaluator_component.id,
+            engine_names=tuple(one.name for one in named),
+            outputs=outputs,
+            training=None if training is None else self._images(training[1]),
+            validation=None if validation is None else self._images(validation[1]),
+            loss=None if loss is None else _name(loss),
+            loss_tells=loss is not None and agreement_of(loss) in ("softmax", "bernoulli"),
+            labelled=labelled,
+            windows=windows,
+            attack_gib=last.bytes * copies / _GIB,
+            samples=samples,
+            checkpoints=self._checkpoints(),
+            loader=self._loader(),
+            notes=tuple(notes),
+        )
+
+    def configuration(self, files: tuple[Path, ...]) -> Mapping[str, Any]:
+        """Configuration files merged with the overrides, unresolved."""
+        with self.inside():
+            config: Mapping[str, Any] = self._parser(files).get()
+        return config
+
+    # What goes into it
+
+    def _parser(self, files: tuple[Path, ...]) -> ConfigParser:
+        return parser_of(files, self.folder.path, self.folder.metadata.content, self.overrides)
+
+    def _engine(self, files: tuple[Path, ...], component: Component, dry: bool) -> Any:
+        with self.inside(), _quietly():
+            parser = self._parser(files)
+            without_handlers(parser)
+            if dry:
+                for_one_batch(parser)
+            engine = build(parser, component.id, self.folder.path, self.folder.metadata.packages)
+        if has_warp(engine.network):
+            raise BadInputError(
+                f"{component.id} of {self.folder.path.name} registers images: its network moves one image onto "
+                "another, and no label says what would be right, so it is not served"
+            )
+        return engine
+
+    def _batches(self) -> tuple[tuple[Any, OneBatch] | None, tuple[Any, OneBatch] | None]:
+        """Each engine with a batch of its own, its random numbers drawn apart from the caller's."""
+        made: list[tuple[Any, OneBatch] | None] = []
+        with _own_draws():
+            for component, make, files in (
+                (self.trainer_component, self.trainer, self.folder.training),
+                (self.evaluator_component, self.evaluator, self.folder.evaluation),
+            ):
+                if component is None:
+                    made.append(None)
+                    continue
+                engine = make(dry=True)
+                what = f"{component.id} of {self.folder.path.name}"
+                with self.inside(), _quietly(), sentences(self._parser(files), what, self.folder.metadata.packages):
+                    made.append((engine, one_batch(engine, what, train=make == self.trainer)))
+        return made[0], made[1]
+
+    def _outputs(self, training: Any, validation: Any) -> Outputs:
+        first = training or validation
+        engine, batch = first
+        loss = getattr(engine, "loss_function", None)
+        postprocessing = self._postprocessing()
+        one_head = None if training is None or validation is None else validation[1].outputs
+        return outputs_of(batch.outputs, batch.prepared.targets, loss, postprocessing, one_head)
+
+    def _postprocessing(self) -> Any:
+        """The transforms of predictions, those of the evaluation before those of the training."""
+        for component, files in (
+            (self.evaluator_component, self.folder.evaluation),
+            (self.trainer_component, self.folder.training),
+        ):
+            if component is None or component.config.get("postprocessing") is None:
+                continue
+            with self.inside(), _quietly():
+                parser = self._parser(files)
+                without_handlers(parser)
+                for_one_batch(parser)
+                return build(parser, f"{component.id}#postprocessing", self.folder.path, self.folder.metadata.packages)
+        return None
+
+    def _images(self, batch: OneBatch) -> Images:
+        inputs = plain(batch.prepared.inputs).detach().float()
+        config = self.configuration(self.folder.training or self.folder.evaluation)
+        guidance, by = guidance_channels(config, self.folder.metadata, inputs.shape[1])
+        images = [index for index in range(inputs.shape[1]) if index not in guidance]
+        own = inputs[:, images]
+        return Images(
+            shape=tuple(inputs.shape[1:]),
+            batch=len(inputs),
+            low=float(own.min()),
+            high=float(own.max()),
+            norm=float(as_norm("l2").size(own).median()),
+            guidance=guidance,
+            guided_by=by,
+        )
+
+    def _samples(self, training: tuple[Any, OneBatch] | None) -> tuple[str | None, str | None]:
+        """How samples are known, and why not."""
+        if training is None:
+            return None, None
+        engine, batch = training
+        try:
+            ids = batch_ids(batch.data, "sample_id", len(batch.prepared.inputs))
+            dataset_ids(getattr(engine.data_loader, "dataset", None), "sample_id")
+        except BadInputError as error:
+            return None, f"margins (amat) cannot be kept: {error}"
+        by_key = "sample_id" in batch.data if isinstance(batch.data, Mapping) else "sample_id" in batch.data[0]
+        return (f"by sample_id, such as {ids[0]!r}" if by_key else f"by their files' names, such as {ids[0]!r}"), None
+
+    def _checkpoints(self) -> Checkpoints | None:
+        if self.trainer_component is None:
+            return None
+        with self.inside():
+            parser = self._parser(self.folder.training)
+            savers = [one for one in components(parser.get()) if one.is_a(CheckpointSaver)]
+            if not savers:
+                return None
+            saver = next((one for one in savers if not one.config.get("_disabled_")), savers[0])
+            packages = self.folder.metadata.packages
+            folder = Path(str(build(parser, f"{saver.id}#save_dir", self.folder.path, packages)))
+            identifier, _ = referred(parser.get(), saver.config.get("save_dir"))
+            owner = self._owner(parser.get(), saver)
+            file = _file_name(saver.config)
+        shown = folder.relative_to(self.folder.path) if folder.is_relative_to(self.folder.path) else folder
+        setting = identifier if identifier is not None and "#" not in identifier else f"{saver.id}#save_dir"
+        return Checkpoints(saver.id, owner, shown.as_posix(), file, setting)
+
+    def _owner(self, config: Mapping[str, Any], saver: Component) -> str:
+        evaluators = [one for one in components(config) if one.is_a(SupervisedEvaluator)]
+        for evaluator in evaluators:
+            value = evaluator.config.get("val_handlers")
+            identifier, _ = referred(config, value)
+            places = [identifier or f"{evaluator.id}#val_handlers"]
+            if any(saver.id.startswith(f"{place}#") for place in places):
+                return "validator"
+        return "trainer"
+
+    def _loader(self) -> str | None:
+        if self.evaluator_component is None:
+            return None
+        with self.inside():
+            config = self._parser(self.folder.evaluation).get()
+            return next((one.id for one in components(config) if one.is_a(CheckpointLoader)), None)
+
+
+def _file_name(config: Mapping[str, Any]) -> str:
+    for name in ("key_metric_filename", "final_filename"):
+        if isinstance(config.get(name), str) and not config[name].startswith(("$", "@")):
+            return str(config[name])
+    return "*.pt"
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, "__name__", type(value).__name__))
+
+
+@contextmanager
+def _own_draws() -> Iterator[None]:
+    """Give the caller's random numbers back as they were."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the warnings and logs of a stranger's parts, which are made for one batch only."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

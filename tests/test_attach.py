@@ -1,0 +1,316 @@
+"""Attaching to bundles of somebody else's: what is found, what is proposed, and what is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import environment
+from foreign_bundles import SHAPES, write_bundle
+from warm_python import WarmPython
+
+from monai_robust.errors import BadInputError
+from monai_robust.overlays import overlay_path
+from monai_robust.overlays.fitting import fit_overlay
+from monai_robust.overlays.here import files_to_fit
+from monai_robust.pipelines import Pipeline, commands_for, outputs_of, proposed_radii
+from monai_robust.pipelines.folder import BundleFolder
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any], file: str = "configs/train.json") -> Path:
+    """A bundle whose configuration was edited."""
+    config = json.loads((folder / file).read_text())
+    change(config)
+    (folder / file).write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle("multi_label", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.refused is None])
+def test_what_the_outputs_are_is_found(name: str, tmp_path: Path) -> None:
+    found = Pipeline.read(write_bundle(name, tmp_path)).found
+    assert SHAPES[name].finds in found.outputs.described
+    assert found.checkpoints is not None
+    assert found.checkpoints.owner == ("trainer" if name == "single_label" else "validator")
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.refused is not None])
+def test_what_cannot_be_served_is_refused_by_attach_and_by_overlay_for(name: str, tmp_path: Path) -> None:
+    folder = write_bundle(name, tmp_path)
+    refused = str(SHAPES[name].refused)
+    with pytest.raises(BadInputError, match=refused):
+        commands_for(Pipeline.read(folder))
+    pipeline = Pipeline.read(folder)
+    with pipeline.inside(), pytest.raises(BadInputError, match=refused):
+        fit_overlay("rtda", ["configs/train.json"])
+
+
+def test_a_dry_run_leaves_files_places_and_random_numbers_as_they_were(bundle: Path) -> None:
+    before, place, state = sorted(bundle.rglob("*")), Path.cwd(), torch.random.get_rng_state()
+    assert Pipeline.read(bundle).found.trainer == "train#trainer"
+    assert sorted(bundle.rglob("*")) == before
+    assert Path.cwd() == place
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_engines_are_made_with_the_bundles_own_parts_and_without_its_handlers(bundle: Path) -> None:
+    pipeline = Pipeline.read(bundle)
+    trainer, evaluator = pipeline.trainer(), pipeline.evaluator()
+    assert type(trainer.loss_function).__name__ == "BCEWithLogitsLoss"
+    with pipeline.inside():
+        trainer.run()
+        evaluator.run()
+    assert "val_accuracy" in evaluator.state.metrics
+    assert not (bundle / "models").exists()
+
+
+def test_sliding_windows_are_counted_and_their_memory_is_that_of_all_of_them(tmp_path: Path) -> None:
+    pipeline = Pipeline.read(write_bundle("regions", tmp_path))
+    assert pipeline.found.windows == ((16, 16, 16), 8)  # two an axis of 20, with half a window of overlap
+    single = changed(tmp_path, lambda c: c["validate"]["inferer"].update(roi_size=[20, 20, 20]))
+    assert Pipeline.read(single).found.windows == ((20, 20, 20), 1)
+    more, whole = pipeline.found.attack_gib, Pipeline.read(single).found.attack_gib
+    assert more is not None
+    assert whole is not None
+    assert more / whole == pytest.approx(8 * 16**3 / 20**3, rel=0.3)
+
+
+def test_radii_are_shares_of_the_norm_of_what_the_network_sees(bundle: Path) -> None:
+    found = Pipeline.read(bundle).found
+    images = torch.stack([torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(i)) * 0.4 for i in range(2)])
+    images[1] += 0.3
+    assert found.images.norm == pytest.approx(float(images.flatten(1).norm(dim=1).median()), rel=1e-5)
+    assert proposed_radii(128.0) == (0.64, 1.3, 2.6)
+    with pytest.raises(BadInputError, match="no radius can be proposed"):
+        proposed_radii(0.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "loss", "labels", "kind"),
+    [
+        ((4, 3), torch.nn.CrossEntropyLoss(), torch.tensor([0, 1, 2, 0]), "classes"),
+        ((4, 3), torch.nn.BCEWithLogitsLoss(), torch.ones(4, 3), "labels"),
+        ((4, 1), torch.nn.BCEWithLogitsLoss(), torch.ones(4, 1), "logit"),
+        ((4, 3), torch.nn.MSELoss(), torch.rand(4, 3), "numbers"),
+        ((4, 3), lambda outputs, targets: outputs.sum(), torch.tensor([0, 1, 2, 0]), "classes"),
+        ((4, 3), lambda outputs, targets: outputs.sum(), torch.rand(4, 3), "numbers"),
+        ((4, 3), lambda outputs, targets: outputs.sum(), torch.tensor([0, 1, 2, 9]), "unknown"),
+    ],
+)
+def test_outputs_are_told_by_loss_and_labels(shape: tuple[int, ...], loss: Any, labels: Any, kind: str) -> None:
+    assert outputs_of(torch.zeros(shape), labels, loss).kind == kind
+
+
+def test_heads_of_deep_supervision_are_told_by_the_other_mode() -> None:
+    one = torch.zeros(2, 3, 8, 8)
+    for several in (torch.zeros(2, 4, 3, 8, 8), [one, one[..., ::2, ::2], one, one]):
+        found = outputs_of(several, torch.zeros(2, 1, 8, 8), torch.nn.CrossEntropyLoss(), one_head=one)
+        assert (found.heads, found.count, found.dense, found.agreement) == (4, 3, True, None)
+
+
+def test_channels_that_are_no_image_are_named(tmp_path: Path) -> None:
+    folder = write_bundle("one_logit", tmp_path)
+    change = {"0": "image", "1": "positive clicks", "2": "negative clicks"}
+    changed(
+        folder,
+        lambda c: c["network_data_format"]["inputs"]["image"].update(channel_def=change),
+        "configs/metadata.json",
+    )
+    assert Pipeline.read(folder).found.images.guidance == (1, 2)
+    assert Pipeline.read(write_bundle("regions", tmp_path / "other")).found.images.guidance == ()
+
+
+def test_fitted_overlays_are_written_once_where_one_says(tmp_path: Path) -> None:
+    folder = write_bundle("single_label", tmp_path)
+    pipeline = Pipeline.read(folder)
+    fitting = {command.name: command.line for command in commands_for(pipeline)}
+    assert "overlay rtda --for configs/train.json" in fitting["train"]
+    written = {command.name: command.line for command in commands_for(pipeline, folder / "fitted")}
+    assert "'fitted/robust_rtda.yaml'" in written["train"]
+    assert {path.name for path in (folder / "fitted").iterdir()} == {
+        "robust_rtda.yaml",
+        "robust_amat.yaml",
+        "robust_attack.yaml",
+    }
+
+
+def test_a_bundle_says_where_its_data_is_missing(bundle: Path) -> None:
+    def no_data(config: dict[str, Any]) -> None:
+        config["dataset_dir"] = "/data/not_there"
+        config["items"] = "$[{'image': one, 'label': 0} for one in __import__('glob').glob(@dataset_dir + '/*')]"
+
+    with pytest.raises(BadInputError, match="finds no data: --dataset_dir is /data/not_there, which is not there"):
+        _ = Pipeline.read(changed(bundle, no_data)).found
+
+
+def test_files_that_a_list_names_and_that_are_gone_are_told_of(bundle: Path) -> None:
+    def gone(config: dict[str, Any]) -> None:
+        config["items"] = "$[{'image': '/data/gone.nii.gz', 'label': 0}] * 4"
+        config["train"]["preprocessing"]["transforms"] = [{"_target_": "LoadImaged", "keys": "image"}]
+
+    with pytest.raises(BadInputError, match=r"finds no data: .*gone\.nii\.gz"):
+        _ = Pipeline.read(changed(bundle, gone)).found
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda c: c["train"]["inferer"].update(_target_="SimpleInferrer"),
+            "which is neither MONAI's nor in the bundle",
+        ),
+        (lambda c: c["train"]["trainer"].update(loss_function="@los"), "refers to @los, which none of its"),
+        (lambda c: c["network_def"].update(_target_="nowhere.Net"), "names nowhere.Net"),
+        (lambda c: c.update(network_def="$__import__('skimage_not_there')"), "pip install skimage_not_there"),
+        (lambda c: c["train"]["trainer"].update(_target_="torchvsion.Trainer"), "pip install torchvsion"),
+        (lambda c: c["train"]["trainer"].update(max_epochs_="1"), "fails: TypeError: .*max_epochs_"),
+        (lambda c: c["train"]["dataloader"].update(batch_size=0), "batch_size"),
+        (lambda c: c.update(items="$[{'image': torch.zeros(1, 16, 16)}] * 4"), "without a label|'label'"),
+        (lambda c: c.update(items="$[{'image': torch.zeros(1, 16, 16, dtype=int), 'label': 0}]*4"), "floating point"),
+    ],
+)
+def test_what_a_bundle_lacks_is_one_sentence(bundle: Path, change: Any, sentence: str) -> None:
+    if "nowhere" in sentence:
+        changed(bundle, lambda c: c.update(network_def={"_target_": "torch.nn.Flatten"}))
+    with pytest.raises(BadInputError, match=sentence):
+        commands_for(Pipeline.read(changed(bundle, change)))
+
+
+def test_the_version_of_a_missing_package_is_the_metadatas(bundle: Path) -> None:
+    changed(bundle, lambda c: c.update(network_def="$__import__('itkwidgets')"))
+    changed(bundle, lambda c: c["required_packages_version"].update(itkwidgets="1.2"), "configs/metadata.json")
+    with pytest.raises(BadInputError, match=r"pip install itkwidgets==1\.2"):
+        _ = Pipeline.read(bundle).found
+
+
+def test_folders_that_are_no_bundle_are_refused(tmp_path: Path, bundle: Path) -> None:
+    with pytest.raises(BadInputError, match="there is no folder"):
+        Pipeline.read(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInputError, match="is no MONAI bundle"):
+        Pipeline.read(tmp_path / "empty")
+    with pytest.raises(BadInputError, match=r"there is no configuration file other\.json"):
+        Pipeline.read(bundle, ["other.json"])
+    (bundle / "configs" / "train.json").write_text("{")
+    with pytest.raises(BadInputError, match=r"train\.json cannot be read as JSON"):
+        Pipeline.read(bundle)
+
+
+@pytest.mark.parametrize(("content", "note"), [(None, "no metadata.json"), ("{", "cannot be read and is left out")])
+def test_metadata_is_not_needed(bundle: Path, content: str | None, note: str) -> None:
+    metadata = bundle / "configs" / "metadata.json"
+    metadata.unlink() if content is None else metadata.write_text(content)
+    assert any(note in one for one in Pipeline.read(bundle).found.notes)
+
+
+def test_one_of_several_trainings_is_chosen_by_its_file(bundle: Path) -> None:
+    configs = bundle / "configs"
+    (configs / "train_small.json").write_text((configs / "train.json").read_text())
+    assert BundleFolder.read(bundle).training == (configs / "train.json",)
+    (configs / "train.json").rename(configs / "train_large.json")
+    with pytest.raises(BadInputError, match=r"several trainings \(train_large.json, train_small.json\)"):
+        Pipeline.read(bundle)
+    chosen = Pipeline.read(bundle, ["train_small.json"])
+    assert "'configs/train_small.json'" in commands_for(chosen)[0].line
+
+
+def test_settings_reach_the_dry_run_and_the_printed_commands(bundle: Path) -> None:
+    pipeline = Pipeline.read(bundle, overrides={"train#dataloader#batch_size": 3})
+    assert pipeline.found.training is not None
+    assert pipeline.found.training.batch == 3
+    assert "--train#dataloader#batch_size 3" in commands_for(pipeline)[0].line
+
+
+def test_evaluate_json_alone_says_what_goes_before_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bundle)
+    wanted = r"no file before it has validate; .*--for configs/train.json --for configs/evaluate.json"
+    with pytest.raises(BadInputError, match=wanted):
+        fit_overlay("attack", ["configs/evaluate.json"])
+
+
+def test_the_overlay_command_fits_the_bundle_it_is_called_in(tmp_path: Path, warm_python: WarmPython) -> None:
+    usual, other = (write_bundle(name, tmp_path / name) for name in ("multi_label", "single_label"))
+    assert files_to_fit("rtda", usual) == []
+    assert files_to_fit("amat", usual) == []
+    assert files_to_fit("rtda", other) == [other / "configs/train.json"]
+    assert files_to_fit("attack", usual) == [usual / f"configs/{one}.json" for one in ("train", "evaluate")]
+    assert files_to_fit("rtda", tmp_path) == []
+    printed = warm_python.run("-m", "monai_robust", "overlay", "rtda", cwd=other).stdout.strip()
+    assert "\ntrainer#iteration_update" in Path(printed).read_text()
+    assert warm_python.run("-m", "monai_robust", "overlay", "rtda", cwd=usual).stdout.strip() == str(
+        overlay_path("rtda")
+    )
+
+
+# What MONAI writes there of its own accord: progress bars, and a plug-in that pydicom has not.
+NOTES = re.compile(r"it/s\]|nvImageCodec")
+
+
+def run(folder: Path, warm: WarmPython, line: str) -> subprocess.CompletedProcess[str]:
+    path = f"{warm.folder}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env=environment(PATH=path, PYTHONWARNINGS="ignore"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "line", "sentence"),
+    [
+        ("multi_label", "'configs/train.json', '$(monai-robust overlay rtda)'", "--robust#agreement"),
+        ("multi_label", "'configs/train.json', '$(monai-robust overlay amat)'", "--robust#thresholds"),
+        ("segmentation", "'configs/train.json', 'configs/evaluate.json', 'attack.yaml'", "--robust_eval#loss @loss"),
+        ("segmentation", "'configs/train.json', 'configs/evaluate.json', 'fitted.yaml'", "models/model.pt"),
+    ],
+)
+def test_a_clear_sentence_is_the_only_line_of_stderr(
+    name: str, line: str, sentence: str, tmp_path: Path, warm_python: WarmPython
+) -> None:
+    folder = write_bundle(name, tmp_path)
+    (folder / "attack.yaml").write_text(overlay_path("attack").read_text())
+    if "fitted" in line:
+        files = [folder / "configs/train.json", folder / "configs/evaluate.json"]
+        fit_overlay("attack", files, folder / "fitted.yaml")
+    else:
+        changed(folder, lambda c: c.update({"validate#handlers": []}), "configs/evaluate.json")
+    done = run(folder, warm_python, f'python -m monai.bundle run --config_file "[{line}]"')
+    (told,) = [line for line in done.stderr.splitlines() if line and not NOTES.search(line)]
+    assert told.startswith("error: ")
+    assert sentence in told
+    assert done.returncode == 2
+
+
+def test_the_evaluator_that_a_pipeline_makes_is_attacked_within_the_radius(tmp_path: Path) -> None:
+    pipeline = Pipeline.read(write_bundle("segmentation", tmp_path))
+    changed(tmp_path, lambda c: c["validate"]["evaluator"].update(iteration_update=UPDATE, decollate=False))
+    assert commands_for(pipeline)  # an iteration of ours is none of the bundle's own
+    evaluator = pipeline.evaluator()
+    with pipeline.inside():
+        evaluator.run()
+    assert (evaluator.state.output["adv_norm"] > 0.1).all()
+    assert (evaluator.state.output["adv_norm"] <= 0.5 * (1 + 1e-5)).all()
+
+
+UPDATE = {
+    "_target_": "monai_robust.engines.UnderAttack",
+    "attack": {"_target_": "monai_robust.attacks.PGD", "eps": 0.5, "steps": 2, "bounds": "per_image"},
+    "loss": "@loss",
+}
