@@ -12,7 +12,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.networks.blocks import Warp
 from torch import Tensor
 
-from monai_robust.attacks.guard import bare, untouched
+from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.engines.common import Batch, autocast
 from monai_robust.errors import BadInputError
 from monai_robust.pipelines.building import single_process
