@@ -22,6 +22,7 @@ BUNDLES = REPOSITORY / "bundles"
 FLOORS = [
     {"errors"},
     {"attacks.threat"},
+    {"data.files"},
     {"losses", "metrics", "transforms", "networks", "inferers", "data", "configuration"},
     {"tasks"},
     {"attacks.common.guard", "attacks.common.masks", "attacks.common.samples", "attacks.common.arguments"},

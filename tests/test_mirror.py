@@ -137,7 +137,7 @@ def test_a_choice_comes_back_from_its_file(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="true or false"):
         read_postprocessing(path, ["Anterior"])
     path.write_text("{")
-    with pytest.raises(BadInputError, match="damaged"):
+    with pytest.raises(BadInputError, match="not valid JSON"):
         read_postprocessing(path, ["Anterior"])
     with pytest.raises(BadInputError, match="there is no"):
         read_postprocessing(tmp_path / "none.json", ["Anterior"])

@@ -27,6 +27,7 @@ from monai_robust.metrics.dice_index import (
     TotalVoxelDiceIndex,
     average_dice_index,
     foreground_dice_index,
+    sample_dice,
     total_voxel_dice_index,
     volume_dice,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "predictive_entropy",
     "reliability_bins",
     "rms_calibration_error",
+    "sample_dice",
     "successful_detection_rate",
     "total_voxel_dice_index",
     "volume_dice",

@@ -21,6 +21,7 @@ __all__ = [
     "TotalVoxelDiceIndex",
     "average_dice_index",
     "foreground_dice_index",
+    "sample_dice",
     "total_voxel_dice_index",
     "volume_dice",
 ]
@@ -40,6 +41,24 @@ class DiceIndex(NamedTuple):
     mean: float
     classes: Tensor
     samples: int
+
+
+def sample_dice(tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
+    """The mean Dice of the foreground classes that each sample holds (tp + fn > 0), NaN where it holds none.
+
+    Args:
+        tp: (N, K) true-positive pixels of each sample and foreground class, in floating point.
+        fp: false-positive pixels, in the same shape.
+        fn: false-negative pixels, in the same shape.
+
+    Returns:
+        (N,), in the precision and on the device of the counts.
+
+    Example:
+        >>> sample_dice(*torch.tensor([[[1.0, 4.0]], [[1.0, 0.0]], [[1.0, 0.0]]])).tolist()
+        [0.75]
+    """
+    return _per_sample(tp, fp, fn, tp + fn > 0)
 
 
 def average_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
@@ -207,10 +226,14 @@ class TotalVoxelDiceIndex(_DiceIndexMetric):
 def _averaged(tp: Tensor, fp: Tensor, fn: Tensor, counts: Tensor) -> DiceIndex:
     """The mean over samples of the mean over the classes that count for them, (N, K) bool."""
     dice = torch.where(counts, _dice(tp, fp, fn), 0.0)
-    scored = counts.any(dim=1)
-    per_sample = dice.sum(dim=1)[scored] / counts.sum(dim=1)[scored]
+    per_sample = _per_sample(tp, fp, fn, counts)[counts.any(dim=1)]
     held = (tp + fn > 0).any(dim=1)
     return DiceIndex(per_sample.mean().item(), dice.sum(dim=0) / counts.sum(dim=0), int(held.sum()))
+
+
+def _per_sample(tp: Tensor, fp: Tensor, fn: Tensor, counts: Tensor) -> Tensor:
+    """(N,) the mean over the classes that count for a sample, (N, K) bool; NaN where none does."""
+    return torch.where(counts, _dice(tp, fp, fn), 0.0).sum(dim=1) / counts.sum(dim=1)
 
 
 def _dice(tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:

@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.metrics import compute_dice
 from scipy import ndimage
 from torch import Tensor
 
-from monai_robust.errors import BadInputError, writing
+from monai_robust.data.files.schemas import checked
+from monai_robust.data.files.side_files import read_object
+from monai_robust.data.files.whole import write_whole
+from monai_robust.errors import BadInputError
 
 __all__ = ["apply_postprocessing", "choose_postprocessing", "read_postprocessing", "write_postprocessing"]
 
@@ -79,11 +83,7 @@ def apply_postprocessing(label_map: Tensor, choice: Mapping[str, bool]) -> Tenso
 
 def write_postprocessing(choice: Mapping[str, bool], path: str | Path) -> Path:
     """Write a choice as JSON, ``{class: whether only its largest component stays}``."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path):
-        path.write_text(json.dumps(dict(choice), indent=2) + "\n")
-    return path
+    return write_whole(Path(path), (json.dumps(dict(choice), indent=2) + "\n").encode())
 
 
 def read_postprocessing(path: str | Path, classes: Sequence[str]) -> dict[str, bool]:
@@ -92,16 +92,8 @@ def read_postprocessing(path: str | Path, classes: Sequence[str]) -> dict[str, b
     Raises:
         BadInputError: when the file is missing or damaged, or is about other classes.
     """
-    if not Path(path).is_file():  # a pipe would never end
-        raise BadInputError(f"there is no file {path}")
-    try:
-        choice = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path} is damaged: {error}") from error
-    if not isinstance(choice, dict) or any(not isinstance(value, bool) for value in choice.values()):
-        raise BadInputError(f"{path} needs true or false for each class")
+    found = read_object(path, "choice of postprocessing")
+    choice: dict[str, bool] = checked(dict[str, bool], found, str(path), "choice")
     if set(choice) != set(classes):
         raise BadInputError(f"{path} is about {', '.join(choice)}, but the classes are {', '.join(classes)}")
     return {name: choice[name] for name in classes}
@@ -126,8 +118,6 @@ def _gain(found: np.ndarray, truth: np.ndarray) -> list[float]:
     """By how much the largest component alone has a better Dice; nothing where neither holds the class."""
     if not found.any() and not truth.any():
         return []
-    return [_dice(_largest(found), truth) - _dice(found, truth)]
-
-
-def _dice(found: np.ndarray, truth: np.ndarray) -> float:
-    return 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
+    masks = torch.from_numpy(np.stack([_largest(found), found]))[:, None]
+    kept, given = compute_dice(masks.double(), torch.from_numpy(truth)[None, None].expand_as(masks), ignore_empty=False)
+    return [float(kept - given)]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.metrics import sample_dice
 from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.loss import LossTask
 from monai_robust.tasks.tensors import plain
@@ -114,10 +115,7 @@ class Segmentation(Task):
 
     def score(self, outputs: Any, targets: Any) -> Tensor:
         """Mean Dice of the foreground classes that a sample holds, NaN where it holds none."""
-        tp, fp, fn = self.counts(outputs, targets)
-        present = tp + fn > 0
-        dice = 2 * tp / (2 * tp + fp + fn).clamp(min=1)
-        return torch.where(present, dice, 0.0).sum(dim=1) / present.sum(dim=1)  # 0 / 0 is NaN: there is no score
+        return sample_dice(*self.counts(outputs, targets))
 
     def label_maps(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
         """Class indices (B, *spatial) of the prediction and of the truth."""

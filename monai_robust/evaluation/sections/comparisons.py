@@ -57,10 +57,11 @@ class ScoreStyle:
         title: as the title of a table, with the unit, such as ``Accuracy in percent``.
         scale: what scores are multiplied with in tables.
         digits: decimals in tables.
-        stem: of the names of CSV files.
+        stem: of the names of CSV files, and the statistic itself where ``column`` names no other.
         percent: whether axes and sentences write it in percent.
         higher_is_better: whether it is a score, or an error.
         unit: of an error, such as ``mm``; scores have none.
+        column: of the statistic in the frames.
     """
 
     name: str
@@ -71,6 +72,10 @@ class ScoreStyle:
     percent: bool
     higher_is_better: bool = True
     unit: str = ""
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", self.column or self.stem)
 
     def text(self, score: float) -> str:
         """A score within a sentence, without its unit."""

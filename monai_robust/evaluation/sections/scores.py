@@ -12,8 +12,11 @@ import pandas as pd
 
 from monai_robust.evaluation.sections.comparisons import (
     ScoreStyle,
+    breaking_table,
     by_name,
+    common_frames,
     of_kind,
+    radius_pictures,
     radius_table,
     severities_of,
     severity_picture,
@@ -21,17 +24,102 @@ from monai_robust.evaluation.sections.comparisons import (
 )
 from monai_robust.evaluation.sections.parts import ReportTable, Section, measured, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label, short_label
-from monai_robust.evaluation.statistics.summary import rated_by
+from monai_robust.evaluation.statistics.summary import Statistics, auc_by_attack, largest_error, rated_by
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import Run
 
-__all__ = ["attack_table", "auc_table", "corruption_section", "frames_by", "group_section", "statistics_table"]
+__all__ = [
+    "attack_section",
+    "attack_table",
+    "auc_table",
+    "corruption_section",
+    "frames_by",
+    "group_section",
+    "score_frames",
+    "score_sections",
+    "statistics_table",
+]
 
 
 def frames_by(frames: Mapping[str, pd.DataFrame], column: str) -> dict[str, pd.DataFrame]:
     """The frames of :mod:`~monai_robust.evaluation.sections.comparisons` with a statistic for the score."""
     rated = ("summary_of_runs", "summary", "means_over_severities")
     return {**frames, **{name: rated_by(frames[name], column) for name in rated}}
+
+
+def score_frames(
+    runs: Sequence[Run], statistics: Statistics, style: ScoreStyle, areas: Sequence[ScoreStyle]
+) -> dict[str, pd.DataFrame]:
+    """The frames of :func:`~monai_robust.evaluation.sections.comparisons.common_frames`, and AUC_robust of scores.
+
+    Args:
+        runs: finished evaluations.
+        statistics: of the task.
+        style: of the score that the report is about.
+        areas: the scores of which AUC_robust is told; errors are divided by the largest of the compared runs.
+    """
+    frames = common_frames(runs, statistics, style.column, style.higher_is_better)
+    for one in areas:
+        rated, higher = rated_by(frames["summary_of_runs"], one.column), one.higher_is_better
+        scale = None if higher else largest_error(rated)
+        frames[_area(one, style)] = auc_by_attack(rated, higher_is_better=higher, scale=scale)
+    return frames
+
+
+def attack_section(
+    runs: Sequence[Run],
+    frames: Mapping[str, pd.DataFrame],
+    styles: Sequence[ScoreStyle],
+    areas: Sequence[ScoreStyle],
+    *,
+    clean: str = "",
+    more: Sequence[ReportTable] = (),
+) -> Section:
+    """Scores under attack, their AUC_robust and where the first of them breaks; empty where there is no attack.
+
+    Args:
+        runs: finished evaluations.
+        frames: from :func:`score_frames`.
+        styles: of the scores; the first one is that of the report.
+        areas: those of which there is AUC_robust.
+        clean: see :func:`attack_table`.
+        more: tables of the task's own, which follow.
+    """
+    if not of_kind(runs, "attack"):
+        return Section("Attacks")
+    style = styles[0]
+    tables = [attack_table(runs, frames_by(frames, one.column), one, clean) for one in styles]
+    for one in areas:
+        largest = largest_error(rated_by(frames["summary_of_runs"], one.column))
+        scale = f"{largest:.2f} {one.unit}, the largest {one.name} of the compared runs"
+        stem = "" if one == style else one.stem
+        tables.append(auc_table(frames[_area(one, style)], one, stem, "" if one.higher_is_better else scale))
+    tables += [breaking_table(frames["breaking_radii"], style), *more]
+    text = "How far an image must be changed before the network fails."
+    return Section("Attacks", text, tables, radius_pictures(runs, frames_by(frames, style.column)["summary"], style))
+
+
+def score_sections(
+    runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], style: ScoreStyle, clean: Section, attacks: Section
+) -> list[Section]:
+    """Everything between the headline and the gallery: clean images, attacks, corruptions and groups, where there are
+    any.
+
+    Args:
+        runs: finished evaluations.
+        frames: from :func:`score_frames`.
+        style: of the score.
+        clean: what is said of clean images.
+        attacks: from :func:`attack_section`.
+    """
+    rated = frames_by(frames, style.column)
+    found = [
+        clean,
+        attacks,
+        corruption_section(runs, rated, style),
+        *(group_section(runs, rated, group, style) for group in runs[0].groups),
+    ]
+    return [section for section in found if section.tables or section.pictures]
 
 
 def statistics_table(
@@ -140,6 +228,11 @@ def group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], group
         name = f"table_{style.stem}"
         tables.append(by_name(means, "score", headers, name, style.title, style.scale, style.digits, group))
     return Section(f"Within {group}", "All other numbers stand in the CSV files.", tables)
+
+
+def _area(style: ScoreStyle, main: ScoreStyle) -> str:
+    """The name of the frame of a score's AUC_robust."""
+    return "auc_robust" if style == main else f"auc_robust_{style.stem}"
 
 
 def _shorts(attacks: Sequence[str]) -> dict[str, str]:

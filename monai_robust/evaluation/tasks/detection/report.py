@@ -10,26 +10,9 @@ import numpy as np
 import pandas as pd
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.sections.comparisons import (
-    ScoreStyle,
-    breaking_table,
-    common_frames,
-    falls,
-    of_kind,
-    radius_pictures,
-    undertrained,
-    whole,
-)
+from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, number
-from monai_robust.evaluation.sections.scores import (
-    attack_table,
-    auc_table,
-    corruption_section,
-    frames_by,
-    group_section,
-    statistics_table,
-)
-from monai_robust.evaluation.statistics.summary import auc_by_attack, rated_by
+from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
 from monai_robust.evaluation.tables.details import DETAIL_KEYS
 from monai_robust.evaluation.tables.detections import BOXES, DETECTIONS, Detections, read_detections
 from monai_robust.evaluation.tables.outcomes import CLEAN
@@ -125,13 +108,7 @@ class DetectionReport:
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        frames = common_frames(runs, self.statistics, "map")
-        summary = frames["summary_of_runs"]
-        areas = {
-            "auc_robust": auc_by_attack(rated_by(summary, "map")),
-            "auc_robust_average_iou": auc_by_attack(rated_by(summary, "average_iou")),
-        }
-        return {**frames, **areas}
+        return score_frames(runs, self.statistics, MAP, (MAP, AVERAGE_IOU))
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
         """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
@@ -152,14 +129,8 @@ class DetectionReport:
 
     def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         """Everything between the headline and the gallery."""
-        rated = frames_by(frames, "map")
-        found = [
-            _clean_section(runs, frames),
-            _attack_section(runs, frames),
-            corruption_section(runs, rated, MAP),
-            *(group_section(runs, rated, group, MAP) for group in runs[0].groups),
-        ]
-        return [section for section in found if section.tables or section.pictures]
+        attacks = attack_section(runs, frames, (MAP, MAP_50, AVERAGE_IOU), (MAP, AVERAGE_IOU))
+        return score_sections(runs, frames, MAP, _clean_section(runs, frames), attacks)
 
     def _check_counts(self, run: Run) -> None:
         """Refuse tables of boxes that were not written together with the outcomes."""
@@ -227,16 +198,3 @@ def _class_table(clean: pd.DataFrame, index: str, style: ScoreStyle, classes: Se
     columns = {"Mean": index, **{name: f"{index}_{place}" for place, name in enumerate(classes)}}
     note = "The mean is over the classes that have objects."
     return statistics_table(clean, f"table_{index}", f"{style.title} of each class, clean images", columns, note=note)
-
-
-def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
-    if not of_kind(runs, "attack"):
-        return Section("Attacks")
-    tables = [attack_table(runs, frames_by(frames, style.stem), style) for style in (MAP, MAP_50, AVERAGE_IOU)]
-    tables += [
-        auc_table(frames["auc_robust"], MAP),
-        auc_table(frames["auc_robust_average_iou"], AVERAGE_IOU, "average_iou"),
-        breaking_table(frames["breaking_radii"], MAP),
-    ]
-    text = "How far an image must be changed before the network fails."
-    return Section("Attacks", text, tables, radius_pictures(runs, frames_by(frames, "map")["summary"], MAP))

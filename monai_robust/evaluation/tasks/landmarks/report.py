@@ -9,27 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.sections.comparisons import (
-    ScoreStyle,
-    breaking_table,
-    common_frames,
-    falls,
-    of_kind,
-    radius_pictures,
-    undertrained,
-    whole,
-)
+from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, of_kind, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, measured, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.sections.scores import (
-    attack_table,
-    auc_table,
-    corruption_section,
+    attack_section,
     frames_by,
-    group_section,
+    score_frames,
+    score_sections,
     statistics_table,
 )
-from monai_robust.evaluation.statistics.summary import auc_by_attack, largest_error, rated_by
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.metrics import mean_radial_error, successful_detection_rate
@@ -122,10 +111,7 @@ class LandmarkReport:
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        frames = common_frames(runs, self.statistics, self.searched, higher_is_better=False)
-        pooled = rated_by(frames["summary_of_runs"], self.searched)
-        areas = auc_by_attack(pooled, higher_is_better=False, scale=largest_error(pooled))
-        return {**frames, "auc_robust": areas}
+        return score_frames(runs, self.statistics, MRE, (MRE,))
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
         """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
@@ -148,14 +134,10 @@ class LandmarkReport:
 
     def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         """Everything between the headline and the gallery."""
-        pooled = frames_by(frames, "mre")
-        found = [
-            _clean_section(runs, pooled),
-            _attack_section(runs, pooled),
-            corruption_section(runs, pooled, MRE),
-            *(group_section(runs, pooled, group, MRE) for group in runs[0].groups),
-        ]
-        return [section for section in found if section.tables or section.pictures]
+        pooled = frames_by(frames, MRE.column)
+        rates = [_rate_table(pooled["summary"], attack) for attack in of_kind(runs, "attack")]
+        attacks = attack_section(runs, frames, (MRE,), (MRE,), more=rates)
+        return score_sections(runs, frames, MRE, _clean_section(runs, pooled), attacks)
 
 
 def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
@@ -186,21 +168,6 @@ def _landmark_table(
     ]
     headers = [str(name) for name in clean["name"]]
     return ReportTable(f"table_{statistic}_of_landmarks", title, ["Landmark"], headers, rows, scale, digits)
-
-
-def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
-    attacks = of_kind(runs, "attack")
-    if not attacks:
-        return Section("Attacks")
-    scale = f"{largest_error(frames['summary_of_runs']):.2f} mm, the largest MRE of the compared runs"
-    tables = [
-        attack_table(runs, frames, MRE),
-        auc_table(frames["auc_robust"], MRE, scale=scale),
-        breaking_table(frames["breaking_radii"], MRE),
-        *(_rate_table(frames["summary"], attack) for attack in attacks),
-    ]
-    text = "How far an image must be changed before the network fails."
-    return Section("Attacks", text, tables, radius_pictures(runs, frames["summary"], MRE))
 
 
 def _rate_table(replicated: pd.DataFrame, attack: str) -> ReportTable:

@@ -6,29 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.sections.comparisons import (
-    ScoreStyle,
-    breaking_table,
-    common_frames,
-    falls,
-    of_kind,
-    radius_pictures,
-    undertrained,
-    whole,
-)
+from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed
-from monai_robust.evaluation.sections.scores import (
-    attack_table,
-    auc_table,
-    corruption_section,
-    frames_by,
-    group_section,
-    statistics_table,
-)
-from monai_robust.evaluation.statistics.summary import auc_by_attack, rated_by
+from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
 from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS
@@ -36,6 +20,7 @@ from monai_robust.metrics import (
     DiceIndex,
     average_dice_index,
     foreground_dice_index,
+    sample_dice,
     total_voxel_dice_index,
     volume_dice,
 )
@@ -43,7 +28,9 @@ from monai_robust.metrics import (
 __all__ = ["SegmentationReport"]
 
 ADI = ScoreStyle("ADI", "Average Dice index (ADI)", 1.0, 3, "adi", percent=False)
-FOREGROUND = ScoreStyle("foreground Dice", "Dice of images with foreground", 1.0, 3, "foreground_dice", percent=False)
+FOREGROUND = ScoreStyle(
+    "foreground Dice", "Dice of images with foreground", 1.0, 3, "foreground_dice", percent=False, column="score"
+)
 PILOT_TVDI = 0.80
 SCORE_TOLERANCE = 1e-4
 INDICES = {
@@ -122,13 +109,7 @@ class SegmentationReport:
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        frames = common_frames(runs, self.statistics, "adi")
-        summary = frames["summary_of_runs"]
-        return {
-            **frames,
-            "auc_robust": auc_by_attack(rated_by(summary, "adi")),
-            "auc_robust_foreground_dice": auc_by_attack(summary),
-        }
+        return score_frames(runs, self.statistics, ADI, (ADI, FOREGROUND))
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
         """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
@@ -150,14 +131,8 @@ class SegmentationReport:
 
     def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         """Everything between the headline and the gallery."""
-        rated = frames_by(frames, "adi")
-        found = [
-            _clean_section(runs, frames),
-            _attack_section(runs, frames),
-            corruption_section(runs, rated, ADI),
-            *(group_section(runs, rated, group, ADI) for group in runs[0].groups),
-        ]
-        return [section for section in found if section.tables or section.pictures]
+        attacks = attack_section(runs, frames, (ADI, FOREGROUND), (ADI, FOREGROUND), clean="S. Dice")
+        return score_sections(runs, frames, ADI, _clean_section(runs, frames), attacks)
 
 
 def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
@@ -187,21 +162,6 @@ def _class_table(clean: pd.DataFrame, index: str, title: str, classes: Sequence[
     return statistics_table(clean, f"table_{index}", title, columns)
 
 
-def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
-    attacks = of_kind(runs, "attack")
-    if not attacks:
-        return Section("Attacks")
-    tables = [
-        attack_table(runs, frames_by(frames, "adi"), ADI, "S. Dice"),
-        attack_table(runs, frames, FOREGROUND, "S. Dice"),
-        auc_table(frames["auc_robust"], ADI),
-        auc_table(frames["auc_robust_foreground_dice"], FOREGROUND, "foreground_dice"),
-        breaking_table(frames["breaking_radii"], ADI),
-    ]
-    text = "How far an image must be changed before the network fails."
-    return Section("Attacks", text, tables, radius_pictures(runs, frames_by(frames, "adi")["summary"], ADI))
-
-
 def _counts(run: Run, rows: pd.DataFrame) -> list[NDArray[np.int64]]:
     """tp, fp and fn, each (N, K)."""
     places = range(1, len(run.classes) + 1)
@@ -210,10 +170,8 @@ def _counts(run: Run, rows: pd.DataFrame) -> list[NDArray[np.int64]]:
 
 def _scores(run: Run, rows: pd.DataFrame) -> NDArray[np.float64]:
     """(N,) the mean Dice of the classes that a sample holds, NaN where it holds none."""
-    tp, fp, fn = _counts(run, rows)
-    present = tp + fn > 0
-    dice = np.where(present, 2 * tp / np.maximum(2 * tp + fp + fn, 1), 0.0).sum(axis=1)
-    return np.where(present.any(axis=1), dice / np.maximum(present.sum(axis=1), 1), np.nan)
+    scores: NDArray[np.float64] = sample_dice(*(torch.from_numpy(one).double() for one in _counts(run, rows))).numpy()
+    return scores
 
 
 def _volumes(rows: pd.DataFrame) -> list[str]:
