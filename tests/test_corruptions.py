@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, Lambdad, ScaleIntensity
 
 from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.evaluation.measure.perturbations import seeded
-from monai_robust.transforms import CORRUPTIONS, ContrastShift, SaltAndPepperCorruption, corruption
+from monai_robust.transforms import CORRUPTIONS, ContrastShift, Corruption, SaltAndPepperCorruption, corruption
 
 SEVERITIES = {"gaussian": 0.1, "speckle": 0.5, "salt_and_pepper": 0.3, "contrast_high": 2.0, "contrast_low": 0.4}
 
@@ -155,3 +156,12 @@ def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
 def test_a_severity_that_a_corruption_does_not_have_is_refused(name: str, severity: Any) -> None:
     with pytest.raises(BadInputError, match=rf"corruption {name}: severity"):
         corruption(name, severity)
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS.values())
+def test_corruptions_stand_in_monais_compositions(kind: type[Corruption]) -> None:
+    corrupt = kind(SEVERITIES[kind.name])
+    x = image(1, 8, 8)
+    single = Compose([ScaleIntensity(), corrupt])(x)
+    torch.testing.assert_close(Compose([Lambdad("image", corrupt)])({"image": ScaleIntensity()(x)})["image"], single)
+    assert not torch.equal(single, ScaleIntensity()(x))

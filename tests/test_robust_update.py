@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -438,3 +439,10 @@ def test_a_network_that_writes_into_its_inputs_leaves_the_views_as_they_were(rec
     if attack is not None:
         delta = engine.state.output["adv_image"].as_tensor() - clean
         torch.testing.assert_close(delta.flatten(1).norm(dim=1), engine.state.output["adv_norm"])
+
+
+def test_the_trainer_takes_all_that_the_update_takes():
+    update, own = (inspect.signature(kind.__init__).parameters for kind in (RobustUpdate, RobustTrainer))
+    assert {name: one.default for name, one in update.items()} == {
+        name: one.default for name, one in own.items() if name != "supervised"
+    }
