@@ -494,3 +494,52 @@ def test_xml_with_a_mark_or_in_utf_16_is_read(tmp_path: Path) -> None:
     for encoding in ("utf-8-sig", "utf-16"):
         path.write_bytes(XML.encode(encoding))
         assert read_xml(path).findtext("object/bndbox/xmax") == "7"
+
+
+LISTS = {
+    Classification: classification_datalist,
+    Detection: detection_datalist,
+    Landmarks: landmark_datalist,
+    Segmentation: segmentation_datalist,
+}
+
+
+@tasks
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"limit": 0}, "limit is 0; it can be a whole number from 1 on"),
+        ({"limit": True}, "limit is True"),
+        ({"limit": 2.5}, r"limit is 2\.5"),
+        ({"validation_fraction": 0}, "validation_fraction is 0 and test_fraction 0.2; both must be above 0"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave something to train on"),
+    ],
+)
+def test_a_share_or_a_limit_that_cannot_be_is_refused(
+    tmp_path: Path, task: type[Task], arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(BadInputError, match=told):
+        LISTS[task](tmp_path, **arguments)
+    with pytest.raises(BadInputError, match=r"there is no data set folder .*gone"):
+        LISTS[task](tmp_path / "gone", **arguments)
+
+
+@tasks
+def test_rows_of_other_splits_are_left_out_with_a_word(
+    tmp_path: Path, task: type[Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = task(tmp_path)
+    path, rows = one.table(("train", "val", "test"))
+    path.write_text(table([*rows[:-1], {**rows[-1], "split": "holdout"}]))
+    found = divided(one.found(path))
+    assert found == {**EXPECTED, "test": EXPECTED["test"][:-1]}
+    assert any("left out" in line and "holdout" in line for line in caplog.messages)
+
+
+@tasks
+def test_an_empty_split_is_named(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    path, rows = one.table(("train", "val", "test"))
+    path.write_text(table([{**row, "split": "test" if row["split"] == "train" else row["split"]} for row in rows]))
+    with pytest.raises(BadInputError, match=r"split 'train' is empty: 12 (samples|pictures|cases) are too few, or"):
+        one.found(path)

@@ -317,7 +317,7 @@ def test_contradictory_repeats_are_refused(tmp_path: Path) -> None:
         ({"fold": 0, "folds": 1000}, "folds is 1000, more than"),
         ({"groups": ["scanner"]}, "no column 'scanner' to group by; it has label, patient_id, sample_id, source"),
         ({"validation_fraction": 0}, "validation_fraction is 0"),
-        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave something to train on"),
         ({"classes": ["a", "a", "b"]}, "names 'a' more than once"),
         ({"datalist": "other.csv"}, r"no data list other\.csv"),
         ({"datalist": "0_0.png"}, r"neither a \.json nor a \.csv"),

@@ -43,10 +43,10 @@ class AdaptiveMargins(SampleRadii):
     sample to the final iterate at which the terms, taken to be linear between its ends, cross. Where it starts
     elsewhere, that line is bisected, at ``bisections`` forward passes of the crossing samples.
 
-    The state is saved with the checkpoints of a ``CheckpointSaver`` among the trainer's handlers, and restored by a
-    ``CheckpointLoader`` there. It names the samples, except in the final files of a ``TrainingSaver``. In several
-    processes margins are merged when an epoch ends, so that all of them hold the same; in two processes a sample should
-    be visited by one of them in an epoch.
+    The state is saved with the checkpoints of a ``CheckpointSaver`` among the trainer's handlers, or else among those
+    of its validators, and comes back from the file of a ``CheckpointLoader`` of the trainer. It names the samples,
+    except in the final files of a ``TrainingSaver``. In several processes margins are merged when an epoch ends, so
+    that all of them hold the same; in two processes a sample should be visited by one of them in an epoch.
 
     Args:
         step: by how much a margin grows, in intensity units of the network's input; also the margins' start.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +12,11 @@ from typing import Any
 import pandas as pd
 
 from monai_robust.data.classification.layouts import find_table
+from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
 from monai_robust.data.lists.listed import finite_number, refuse_spellings
-from monai_robust.data.lists.splits import SPLITS, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError
 
 __all__ = ["ClassificationDatalist", "classification_datalist"]
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,40 +73,18 @@ def classification_datalist(
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
-    root = Path(dataset_dir).expanduser().absolute()
-    _check_fractions(validation_fraction, test_fraction)
+    root = data_set_folder(dataset_dir)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit)
     table = find_table(root, None if datalist is None else Path(datalist).expanduser())
     _check_samples(table, root, groups)
     names, table["label"] = _class_indices(table["label"], classes, root)
-    table = complete_splits(table, validation_fraction, test_fraction, seed)
-    if fold is not None:
-        table = cross_validation_splits(table, fold, folds, seed)
+    table = division.divided(table)
     _check_splits(table, names, root)
-    if limit is not None:
-        _check_limit(limit, len(names))
-        table = limited(table, limit, seed)
+    if limit is not None and limit < len(names):
+        raise BadInputError(f"limit is {limit!r}; with {len(names)} classes it can be {len(names)} or more")
     columns = ["image", "label", "sample_id", "patient_id", *groups]
-    items = {split: _items(table.loc[table["split"] == split, list(dict.fromkeys(columns))]) for split in SPLITS}
-    return ClassificationDatalist(names, items)
-
-
-def _items(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-        if not 0 < value < 1:
-            raise BadInputError(f"{name} is {value}; it can be between 0 and 1")
-    if validation_fraction + test_fraction >= 1:
-        raise BadInputError(
-            f"validation_fraction {validation_fraction} and test_fraction {test_fraction} leave nothing to train on"
-        )
-
-
-def _check_limit(limit: int, classes: int) -> None:
-    if not isinstance(limit, int) or limit < classes:
-        raise BadInputError(f"limit is {limit!r}; with {classes} classes it can be {classes} or more")
+    parts = parts_of(division.limited(table))
+    return ClassificationDatalist(names, {split: items_of(part, columns) for split, part in parts.items()})
 
 
 def _check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> None:
@@ -184,12 +159,10 @@ def _check_class_names(names: tuple[str, ...]) -> None:
 
 
 def _check_splits(table: pd.DataFrame, names: tuple[str, ...], root: Path) -> None:
-    labels = {split: set(table.loc[table["split"] == split, "label"]) for split in SPLITS}
+    parts = parts_of(table)
+    require_parts(parts, len(table), root, "samples")
+    labels = {split: set(part["label"]) for split, part in parts.items()}
     for split, found in labels.items():
-        if not found:
-            raise BadInputError(
-                f"split {split!r} is empty: {len(table)} samples are too few, or the data list of {root} omits it"
-            )
         unseen = sorted(found - labels["train"])
         if unseen:
             raise BadInputError(
@@ -198,7 +171,3 @@ def _check_splits(table: pd.DataFrame, names: tuple[str, ...], root: Path) -> No
     absent = sorted(set(range(len(names))) - labels["train"])
     if absent:
         raise BadInputError(f"class {names[absent[0]]!r} has no training sample in {root}")
-    splits_of_patient = table.groupby("patient_id")["split"].nunique()
-    leaking = int((splits_of_patient > 1).sum())
-    if leaking:
-        _logger.warning("%d patients have samples in more than one split", leaking)

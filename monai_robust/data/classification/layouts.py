@@ -10,7 +10,7 @@ import pandas as pd
 
 from monai_robust.data.files.side_files import read_json
 from monai_robust.data.lists.listed import data_list_file, list_table, listed_file, visible_files, visible_folders
-from monai_robust.data.lists.split_names import lists_of_splits, split_of, warn_of_other_lists, without_trainval
+from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, split_of, warn_of_other_lists
 from monai_robust.errors import BadInputError
 
 __all__ = ["find_table"]
@@ -33,10 +33,8 @@ def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
         ``split`` ("train", "val" or "test", or all "" where there is none), and whatever else the list has.
 
     Raises:
-        BadInputError: there is no such folder or file, or nothing usable in it.
+        BadInputError: there is no such file, or nothing usable in the folder.
     """
-    if not root.is_dir():
-        raise BadInputError(f"there is no data set folder {root}")
     if datalist is not None:
         path = data_list_file(root, datalist)
         return _finished(_read_list(path), root, str(path))
@@ -66,30 +64,13 @@ def _finished(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
     table["sample_id"] = own.where(own != "", [_relative(file, root) for file in files])
     patients = table["patient_id"] if "patient_id" in table else pd.Series("", index=table.index)
     table["patient_id"] = patients.where(patients != "", table["sample_id"])
-    return _without_repeats(_with_known_splits(table, name), name).reset_index(drop=True)
+    table = table if "split" in table else table.assign(split="")
+    known = in_known_splits(table, list(table["sample_id"]), f"data list {name}", "samples")
+    return _without_repeats(known, name).reset_index(drop=True)
 
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-
-def _with_known_splits(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    if "split" not in table or (table["split"] == "").all():
-        return table.assign(split="")
-    splits = pd.Series(without_trainval(list(table["sample_id"]), [*map(split_of, table["split"])]), table.index)
-    repeated = splits.isna()
-    table, splits = table[~repeated], splits[~repeated]
-    known = splits != ""
-    if not known.any():
-        raise BadInputError(f"data list {name} has no split train, val or test; it has {_names(table['split'])}")
-    if not known.all():
-        _logger.warning(
-            "%d samples of %s belong to other splits (%s) and are left out",
-            int((~known).sum()),
-            name,
-            _names(table.loc[~known, "split"]),
-        )
-    return table.assign(split=splits)[known]
 
 
 def _without_repeats(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -97,10 +78,6 @@ def _without_repeats(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if repeated.any():
         _logger.warning("%d samples of %s are listed twice and used once", int(repeated.sum()), name)
     return table[~repeated]
-
-
-def _names(values: pd.Series[str]) -> str:
-    return ", ".join(sorted({value or "none" for value in values}))
 
 
 def _read_list(path: Path) -> pd.DataFrame:

@@ -15,9 +15,9 @@ from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
 from monai_robust.data.detection.coco import find_coco_files, read_coco
 from monai_robust.data.detection.voc import read_index, read_voc_folder
+from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
 from monai_robust.data.lists.listed import data_list_file, refuse_spellings
 from monai_robust.data.lists.split_names import without_trainval
-from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["DetectionDatalist", "detection_datalist"]
@@ -98,37 +98,28 @@ def detection_datalist(
         BadSampleError: something is bad and ``on_bad_sample`` is ``"fail"``.
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
-    root = Path(dataset_dir).expanduser().absolute()
+    root = data_set_folder(dataset_dir)
     require_choice("on_bad_sample", on_bad_sample, ("fail", "skip", "drop_boxes"))
     require_choice("empty", empty, ("bad", "keep"))
-    check_fractions(validation_fraction, test_fraction)
-    _check_limit(limit)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
     images = _divided(images)
     names = _class_names(images, classes, root)
     checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
     checked.check(images)
     # Drawn over all that is listed: a picture must not change sides with the faults of others.
-    listed = complete_splits(_listed(images, root), validation_fraction, test_fraction, seed)
-    if fold is not None:
-        listed = cross_validation_splits(listed, fold, folds, seed)
+    listed = division.divided(_listed(images, root))
     table = _table(checked, len(images), root).merge(listed.drop(columns="patient_id"), how="left", on="sample_id")
-    _check_splits(table, checked.skipped, root)
-    if limit is not None:
-        table = limited(table, limit, seed)
-    items = {split: _items(table[table["split"] == split]) for split in SPLITS}
+    faults, first = len(checked.skipped), checked.skipped[:1]
+    why = "".join(f"; {faults} boxes or pictures are left out, first {one['reason']}" for one in first)
+    require_parts(parts_of(table), len(table), root, "samples", why)
+    columns = ["image", "boxes", "classes", "sample_id", "patient_id"]
+    items = {split: items_of(part, columns) for split, part in parts_of(division.limited(table)).items()}
     _warn_of_unseen(items["train"], names)
     return DetectionDatalist(names, items, checked.skipped)
 
 
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise BadInputError(f"limit is {limit!r}; it can be a whole number from 1 on")
-
-
 def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
-    if not root.is_dir():
-        raise BadInputError(f"there is no data set folder {root}")
     if datalist is not None:
         path = data_list_file(root, datalist)
         require_choice(f"the suffix of data list {path}", path.suffix.lower(), (".json", ".csv"))
@@ -198,23 +189,6 @@ def _table(checked: CheckedAnnotations, total: int, root: Path) -> pd.DataFrame:
             checked.skipped[0]["reason"],
         )
     return pd.DataFrame(checked.rows)
-
-
-def _check_splits(table: pd.DataFrame, skipped: list[dict[str, str]], root: Path) -> None:
-    why = f"; {len(skipped)} boxes or pictures are left out, first {skipped[0]['reason']}" if skipped else ""
-    for split in SPLITS:
-        if not (table["split"] == split).any():
-            raise BadInputError(
-                f"split {split!r} is empty: {len(table)} samples are too few, or the data set {root} omits it{why}"
-            )
-    leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
-    if leaking:
-        _logger.warning("%d patients have samples in more than one split", leaking)
-
-
-def _items(table: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = table[["image", "boxes", "classes", "sample_id", "patient_id"]]
-    return [{str(key): value for key, value in row.items()} for row in columns.to_dict("records")]
 
 
 def _warn_of_unseen(items: list[dict[str, Any]], names: tuple[str, ...]) -> None:

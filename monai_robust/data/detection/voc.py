@@ -16,7 +16,7 @@ from monai_robust.data.detection.annotations import AnnotatedImage, AnnotatedObj
 from monai_robust.data.detection.xml_file import read_xml
 from monai_robust.data.files.side_files import read_text
 from monai_robust.data.lists.listed import finite_number, is_hidden, list_table, listed_file
-from monai_robust.data.lists.split_names import split_of, without_trainval
+from monai_robust.data.lists.split_names import in_known_splits, split_of, without_trainval
 from monai_robust.data.lists.splits import SPLITS
 from monai_robust.errors import BadInputError
 
@@ -66,22 +66,16 @@ def read_index(root: Path, path: Path) -> list[AnnotatedImage]:
         BadInputError: for a file that is no such table.
     """
     table = _table(path)
-    splits = table["split"].map(split_of) if "split" in table else pd.Series("", index=table.index)
-    if "split" in table and (table["split"] != "").any():
-        others = int((splits == "").sum())
-        if others == len(table):
-            raise BadInputError(
-                f"{path} has no split train, val or test; it has {', '.join(sorted(set(table['split'])))}"
-            )
-        if others:
-            _logger.warning("%d rows of %s belong to other splits and are left out", others, path)
-        table, splits = table[splits != ""], splits[splits != ""]
+    table = table if "split" in table else table.assign(split="")
+    table = in_known_splits(table, list(table["image"]), path, "rows")
     found = []
-    for line, row, split in zip(table.index, table.to_dict("records"), splits, strict=True):
+    for line, row in zip(table.index, table.to_dict("records"), strict=True):
         image, xml = (listed_file(root, row[key], f"{path}, line {line}: {key}") for key in ("image", "annotation"))
         one = _read(xml, [image], root)
         sample_id = str(row.get("sample_id") or one.sample_id)
-        found.append(replace(one, split=split, sample_id=sample_id, patient_id=str(row.get("patient_id") or sample_id)))
+        found.append(
+            replace(one, split=row["split"], sample_id=sample_id, patient_id=str(row.get("patient_id") or sample_id))
+        )
     return _counted_from_zero(found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -15,13 +14,11 @@ from monai_robust.data.files.side_files import read_json
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples
 from monai_robust.data.landmarks.table_layout import read_table
 from monai_robust.data.landmarks.text_layout import ANNOTATIONS, CHALLENGE_SPACING, read_text_layout
+from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
 from monai_robust.data.lists.listed import data_list_file
-from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["LandmarkDatalist", "landmark_datalist"]
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,23 +93,17 @@ def landmark_datalist(
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence with file and line.
     """
-    root = Path(dataset_dir).expanduser().absolute()
-    if not root.is_dir():
-        raise BadInputError(f"there is no data set folder {root}")
-    check_fractions(validation_fraction, test_fraction)
+    root = data_set_folder(dataset_dir)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit)
     bad, declared = BadSamples(on_bad_sample), _declared(root)
     names, found, usual = _read(root, datalist, annotator, test_split, declared.get("names"), bad)
     table = _checked(found, names, _spacing(spacing, usual), bad)
     pairs = _checked_swaps(declared.get("swaps", ()) if swaps is None else swaps, names)
-    table = complete_splits(table, validation_fraction, test_fraction, seed)
-    if fold is not None:
-        table = cross_validation_splits(table, fold, folds, seed)
-    _check_splits(table, root)
-    if limit is not None:
-        table = _limited(table, limit, seed)
-    return LandmarkDatalist(
-        names, {split: _items(table[table["split"] == split]) for split in SPLITS}, bad.skipped, pairs
-    )
+    table = division.divided(table)
+    require_parts(parts_of(table), len(table), root, "pictures")
+    columns = ["image", "points", "spacing", "sample_id", "patient_id"]
+    items = {split: items_of(part, columns) for split, part in parts_of(division.limited(table)).items()}
+    return LandmarkDatalist(names, items, bad.skipped, pairs)
 
 
 def _read(
@@ -199,25 +190,3 @@ def _checked(
     if len(repeated):
         raise BadInputError(f"sample id {repeated.iloc[0]} occurs twice in the data list; each picture needs its own")
     return table
-
-
-def _items(table: pd.DataFrame) -> list[dict[str, Any]]:
-    columns = ["image", "points", "spacing", "sample_id", "patient_id"]
-    return [{str(key): value for key, value in row.items()} for row in table[columns].to_dict("records")]
-
-
-def _limited(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
-    if not isinstance(limit, int) or limit < 1:
-        raise BadInputError(f"limit is {limit!r}; it can be 1 or more")
-    return limited(table, limit, seed)
-
-
-def _check_splits(table: pd.DataFrame, root: Path) -> None:
-    for split in SPLITS:
-        if not (table["split"] == split).any():
-            raise BadInputError(
-                f"split {split!r} of {root} is empty: {len(table)} pictures are too few, or it omits it"
-            )
-    leaking = int((table.groupby("patient_id")["split"].nunique() > 1).sum())
-    if leaking:
-        _logger.warning("%d patients have pictures in more than one split", leaking)

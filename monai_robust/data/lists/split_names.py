@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from monai_robust.data.files.schemas import shown
 from monai_robust.errors import BadInputError
 
-__all__ = ["lists_of_splits", "split_of", "split_of_file", "warn_of_other_lists", "without_trainval"]
+__all__ = ["in_known_splits", "lists_of_splits", "split_of", "split_of_file", "warn_of_other_lists", "without_trainval"]
 
 _logger = logging.getLogger(__name__)
 
@@ -66,6 +68,32 @@ def without_trainval(ids: Sequence[str], splits: Sequence[str]) -> list[str | No
         split if split != "trainval" else None if sample in own else rest
         for sample, split in zip(ids, splits, strict=True)
     ]
+
+
+def in_known_splits(table: pd.DataFrame, ids: Sequence[str], source: Path | str, what: str) -> pd.DataFrame:
+    """The rows of a table that are in a split, "train", "val" or "test"; others are left out and told of.
+
+    Args:
+        table: has a text column ``split`` with the data set's own names, empty throughout where nothing is divided.
+        ids: of its rows, of which "trainval" may list one again.
+        source: what it was read from, for messages.
+        what: its rows are, for messages.
+
+    Raises:
+        BadInputError: no row is in a split.
+    """
+    if (table["split"] == "").all():
+        return table
+    splits = pd.Series(without_trainval(list(ids), [split_of(name) for name in table["split"]]), table.index)
+    known = splits.isin(("train", "val", "test"))
+    others = ", ".join(sorted({name or "none" for name in table.loc[splits == "", "split"]}))
+    if not known.any():
+        raise BadInputError(f"{source} has no split train, val or test; it has {others}")
+    if others:
+        _logger.warning(
+            "%d %s of %s belong to other splits (%s) and are left out", int((splits == "").sum()), what, source, others
+        )
+    return table.assign(split=splits)[known]
 
 
 def lists_of_splits(content: Mapping[str, Any], path: Path) -> list[tuple[str, str, Any]]:

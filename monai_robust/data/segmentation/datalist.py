@@ -15,9 +15,9 @@ from sklearn.model_selection import KFold
 
 from monai_robust.data.files.schemas import shown
 from monai_robust.data.files.side_files import read_json
+from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
 from monai_robust.data.lists.listed import list_table, listed_file, refuse_spellings
-from monai_robust.data.lists.split_names import lists_of_splits, split_of, warn_of_other_lists, without_trainval
-from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, limited
+from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists, without_trainval
 from monai_robust.data.segmentation.folders import without_suffix
 from monai_robust.errors import BadInputError
 
@@ -80,33 +80,26 @@ def segmentation_datalist(
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
-    root = Path(dataset_dir).expanduser().absolute()
-    check_fractions(validation_fraction, test_fraction)
+    root = data_set_folder(dataset_dir)
+    division = Division(validation_fraction, test_fraction, seed, limit=limit)
     content = _read_description(root)
     modalities, classes = _modalities(content, root), _classes(content, root)
     table = _with_index(_cases(content, root), root)
-    if fold is None:
-        parts = _parts(complete_splits(table, validation_fraction, test_fraction, seed))
-    else:
-        parts = _fold(table, fold, folds)
-    _check_parts(parts, len(table), root)
+    parts = parts_of(division.divided(table)) if fold is None else _fold(table, fold, folds)
+    require_parts(parts, len(table), root, "cases")
     if limit is not None:
-        parts = {split: _limited(part, limit, seed) for split, part in parts.items()}
+        parts = {split: _limited(part, division) for split, part in parts.items()}
     items = {split: _items(part, len(modalities)) for split, part in parts.items()}
     return SegmentationDatalist(classes, modalities, items)
 
 
 def _items(table: pd.DataFrame, channels: int) -> list[dict[str, Any]]:
-    columns = table[["image", "mask", "case_id", "patient_id"]].rename(columns={"mask": "label"})
-    return [
-        {**{str(key): value for key, value in row.items()}, "channels": channels} for row in columns.to_dict("records")
-    ]
+    columns = ["image", "label", "case_id", "patient_id", "channels"]
+    return items_of(table.assign(label=table["mask"], channels=channels), columns)
 
 
 def _read_description(root: Path) -> dict[str, Any]:
     path = root / "dataset.json"
-    if not root.is_dir():
-        raise BadInputError(f"there is no data set folder {root}")
     if not path.exists():
         raise BadInputError(
             f"{root} has no dataset.json; the Medical Segmentation Decathlon's layout needs one, with imagesTr and "
@@ -203,9 +196,8 @@ def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
         table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["case_id"])
     if "split" not in rows or (rows["split"] == "").all():
         return table
-    splits = without_trainval(list(table["case_id"]), [split_of(name) or name for name in rows["split"]])
-    table["split"] = splits
-    return _in_known_splits(table, path)
+    table["split"] = rows["split"]
+    return in_known_splits(table, list(table["case_id"]), path, "cases").reset_index(drop=True)
 
 
 def _read_index(path: Path) -> pd.DataFrame:
@@ -216,22 +208,6 @@ def _read_index(path: Path) -> pd.DataFrame:
     if len(repeated):
         raise BadInputError(f"{path} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
     return index.set_index("case_id")
-
-
-def _in_known_splits(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    known = table["split"].isin(SPLITS)
-    if not known.all():
-        others = ", ".join(sorted({value or "none" for value in table.loc[~known, "split"]}))
-        if not known.any():
-            raise BadInputError(f"{path} has no split train, val or test; it has {others}")
-        _logger.warning(
-            "%d cases of %s belong to other splits (%s) and are left out", int((~known).sum()), path, others
-        )
-    return table[known].reset_index(drop=True)
-
-
-def _parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {split: table[table["split"] == split] for split in SPLITS}
 
 
 def _fold(table: pd.DataFrame, fold: int, folds: int) -> dict[str, pd.DataFrame]:
@@ -248,20 +224,11 @@ def _fold(table: pd.DataFrame, fold: int, folds: int) -> dict[str, pd.DataFrame]
     return {"train": pool[~validated], "val": val, "test": test if len(test) else val}
 
 
-def _limited(part: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+def _limited(part: pd.DataFrame, division: Division) -> pd.DataFrame:
     smallest = int(part["patient_id"].value_counts().min())
-    if not isinstance(limit, int) or limit < smallest:
+    if division.limit is not None and division.limit < smallest:
         raise BadInputError(
-            f"limit is {limit!r}; it must be {smallest} or more, to hold one whole patient of each split"
+            f"limit is {division.limit}; it must be {smallest} or more, to hold one whole patient of each split"
         )
     # A split's own name must not change the draw, so that a fold's validation cases stay its test cases.
-    return limited(part.assign(split="train"), limit, seed)
-
-
-def _check_parts(parts: dict[str, pd.DataFrame], cases: int, root: Path) -> None:
-    for split, part in parts.items():
-        if part.empty:
-            raise BadInputError(f"split {split!r} is empty: {cases} cases are too few, or {root} omits it")
-    leaking = set(parts["train"]["patient_id"]) & (set(parts["val"]["patient_id"]) | set(parts["test"]["patient_id"]))
-    if leaking:
-        _logger.warning("%d patients have cases in the training and in another split", len(leaking))
+    return division.limited(part.assign(split="train"))
