@@ -18,7 +18,7 @@ _WARNED = 3
 
 def evaluate(
     context: typer.Context,
-    bundle: Annotated[Path, typer.Argument(help="A bundle's folder, with configs/train and configs/robustness.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder; the bundle need not know of monai-robust.")],
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="The trained weights.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where outcomes.csv and the report go.")],
     presets: Presets = None,
@@ -28,17 +28,25 @@ def evaluate(
 ) -> None:
     """Measure a trained network of a bundle, clean, under attack and corrupted, and write outcomes.csv and report.html.
 
-    Every other option is an id of the bundle's configuration, such as --radii or --smallest_radius; its docs list them.
+    A bundle with a configuration robustness is measured by it, and every other option is an id of its configuration,
+    such as --radii or --smallest_radius; its docs list them. Any other supervised bundle is measured by its own
+    evaluator; options are then --radii, --norm, --attack (pgd or strong), --attack_steps, --corruptions, --task,
+    --sanity_samples, --seed, --name, and ids of its configuration, such as --dataset_dir.
     A stopped measurement continues where it stopped. Sanity checks of the attacks stand in sanity.json and the report.
 
     Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results
     --dataset_dir radiographs
     """
     from monai_robust.commands.bundles import measure_bundle
+    from monai_robust.commands.foreign import has_own_evaluation, measure_foreign
     from monai_robust.evaluation.report.page import write_report
     from monai_robust.evaluation.tables.sanity_file import read_sanity
 
-    folder = measure_bundle(bundle, checkpoint, output_dir, overrides(context.args), presets or ())
+    words = overrides(context.args)
+    if has_own_evaluation(bundle):
+        folder = measure_bundle(bundle, checkpoint, output_dir, words, presets or ())
+    else:
+        folder = measure_foreign(bundle, checkpoint, output_dir, words, presets or ())
     print(f"report: {write_report([folder], output_dir / 'report.html')}")
     if not strict:
         return

@@ -12,15 +12,16 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from monai.data import DataLoader, list_data_collate
+from monai.engines import SupervisedEvaluator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from monai_robust.attacks.common.guard import untouched
+from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.data import same_size_batches
 from monai_robust.data.files.schemas import Name, checked
@@ -28,9 +29,11 @@ from monai_robust.data.files.side_files import read_object
 from monai_robust.data.files.whole import write_whole
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures, alone, attempt, given
 from monai_robust.evaluation.measure.perturbations import Sweep, Victim
 from monai_robust.evaluation.measure.pictures import Pictures, Shown
+from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
 from monai_robust.evaluation.sanity.check import check_sanity
 from monai_robust.evaluation.sanity.probes import PROBABILITIES, OutputWatch
 from monai_robust.evaluation.tables.details import DetailsWriter, write_true_details
@@ -138,6 +141,58 @@ class Measurement:
         self.progress = progress
         self.guarded: Callable[..., Any] = self.network
         self.watch = OutputWatch()
+
+    @classmethod
+    def of(
+        cls,
+        evaluator: SupervisedEvaluator,
+        perturbations: Sequence[Sweep],
+        output_dir: str | Path,
+        *,
+        name: str = "network",
+        task: str | Task | None = None,
+        loss: Callable[..., Any] | None = None,
+        classes: Sequence[str] | None = None,
+        postprocessing: Any = None,
+        progress: bool = True,
+        **more: Any,
+    ) -> Measurement:
+        """A measurement of what a MONAI evaluator evaluates: its network, data, ``prepare_batch`` and inferer.
+
+        Where outputs are classes that exclude each other, by image or by pixel, it is one of classification or
+        segmentation; else the score is the evaluator's own key metric of each sample, after its postprocessing, and
+        attacks raise ``loss``. Of handlers that write, such as savers of checkpoints, the evaluator should have none.
+
+        Args:
+            evaluator: with a loader of a data set that can be indexed, its batches with labels.
+            perturbations: what is done to the inputs.
+            output_dir: the folder.
+            name: of the run in figures and tables.
+            task: ``"classification"``, ``"segmentation"``, ``"key_metric"``, or a task, in place of what outputs tell.
+            loss: what attacks raise where there are no classes, such as the one that the network was trained with.
+            classes: names of the classes, in the order of the outputs; numbers by default.
+            postprocessing: the evaluator's transforms of predictions, which may tell what outputs are.
+            progress: show bars with the remaining time.
+            **more: ``checkpoint``, ``record``, ``sanity_samples``, ``seed`` and ``batch_size`` as for the class.
+
+        Raises:
+            BadInputError: for an evaluator that cannot be measured so; the sentence says why.
+        """
+        samples = EvaluatorSamples(evaluator, progress=progress)
+        own, told = evaluator_task(evaluator, samples, task=task, loss=loss, postprocessing=postprocessing)
+        return cls(
+            cast(nn.Module, bare(evaluator.network)),
+            samples,
+            task=own,
+            perturbations=perturbations,
+            output_dir=output_dir,
+            name=name,
+            classes=class_names(own, told, classes),
+            inferer=evaluator_inferer(evaluator),
+            device=evaluator.state.device,
+            progress=progress,
+            **{"batch_size": getattr(evaluator.data_loader, "batch_size", None) or 1, **more},
+        )
 
     def run(self) -> Path:
         """Measure what is not measured yet.

@@ -41,6 +41,16 @@ class Metadata:
         listed = [self.content.get(name) for name in names]
         return {str(key): str(value) for one in listed if isinstance(one, Mapping) for key, value in one.items()}
 
+    def channels(self) -> list[str]:
+        """Names of the channels of the first output, in their order; none where it names none."""
+        described = self.content.get("network_data_format")
+        outputs = described.get("outputs") if isinstance(described, Mapping) else None
+        first = next(iter(outputs.values()), None) if isinstance(outputs, Mapping) else None
+        named = first.get("channel_def") if isinstance(first, Mapping) else None
+        if not isinstance(named, Mapping) or not all(str(key).isdigit() for key in named):
+            return []
+        return [str(named[key]) for key in sorted(named, key=lambda key: int(str(key)))]
+
     def image_format(self) -> tuple[str, Mapping[str, Any]] | None:
         """Name and description of the first input that is an image."""
         described = self.content.get("network_data_format")

@@ -174,6 +174,25 @@ class Pipeline:
             notes=tuple(notes),
         )
 
+    def loss(self) -> Any:
+        """The loss function of the bundle's trainer; None where nothing trains.
+
+        Raises:
+            BadInputError: where it cannot be made.
+        """
+        component = self.trainer_component
+        return None if component is None else self._part(self.folder.training, component, "loss_function")
+
+    def postprocessing(self) -> Any:
+        """The transforms of predictions, those of the evaluation before those of the training; None without any."""
+        for component, files in (
+            (self.evaluator_component, self.folder.evaluation),
+            (self.trainer_component, self.folder.training),
+        ):
+            if component is not None and component.config.get("postprocessing") is not None:
+                return self._part(files, component, "postprocessing")
+        return None
+
     def configuration(self, files: tuple[Path, ...]) -> Mapping[str, Any]:
         """Configuration files merged with the overrides, unresolved."""
         with self.inside():
@@ -220,24 +239,17 @@ class Pipeline:
         first = training or validation
         engine, batch = first
         loss = getattr(engine, "loss_function", None)
-        postprocessing = self._postprocessing()
+        postprocessing = self.postprocessing()
         one_head = None if training is None or validation is None else validation[1].outputs
         return outputs_of(batch.outputs, batch.prepared.targets, loss, postprocessing, one_head)
 
-    def _postprocessing(self) -> Any:
-        """The transforms of predictions, those of the evaluation before those of the training."""
-        for component, files in (
-            (self.evaluator_component, self.folder.evaluation),
-            (self.trainer_component, self.folder.training),
-        ):
-            if component is None or component.config.get("postprocessing") is None:
-                continue
-            with self.inside(), _quietly():
-                parser = self._parser(files)
-                without_handlers(parser)
-                for_one_batch(parser)
-                return build(parser, f"{component.id}#postprocessing", self.folder.path, self.folder.metadata.packages)
-        return None
+    def _part(self, files: tuple[Path, ...], component: Component, name: str) -> Any:
+        """A new object of what an engine's configuration has under a name."""
+        with self.inside(), _quietly():
+            parser = self._parser(files)
+            without_handlers(parser)
+            for_one_batch(parser)
+            return build(parser, f"{component.id}#{name}", self.folder.path, self.folder.metadata.packages)
 
     def _images(self, batch: OneBatch) -> Images:
         inputs = plain(batch.prepared.inputs).detach().float()

@@ -8,6 +8,7 @@ from monai_robust.tasks.classification import Classification
 from monai_robust.tasks.detection import Detection
 from monai_robust.tasks.divergence import PredictionDivergence
 from monai_robust.tasks.inferred import Inferred
+from monai_robust.tasks.key_metric import KeyMetric
 from monai_robust.tasks.landmarks import Landmarks
 from monai_robust.tasks.loss import LossTask
 from monai_robust.tasks.multi_label import MultiLabel
@@ -18,6 +19,7 @@ __all__ = [
     "Classification",
     "Detection",
     "Inferred",
+    "KeyMetric",
     "Landmarks",
     "LossTask",
     "MultiLabel",

@@ -15,7 +15,7 @@ from monai_robust.attacks import FMN, Attack, WindowAttack, attack_curve
 from monai_robust.attacks.common.masks import bounding_box
 from monai_robust.attacks.radius.curve import searchable
 from monai_robust.attacks.table import attack_name
-from monai_robust.attacks.threat import as_radius
+from monai_robust.attacks.threat import Bounds, BoundsSpec, as_radius
 from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Classification, Task, base_task
 from monai_robust.transforms.corruptions import corruption
@@ -212,14 +212,22 @@ class CorruptionSweep(Sweep):
 
     Args:
         name: one of ``monai_robust.transforms.corruptions.CORRUPTIONS``.
-        severities: variance, amount or factor: whatever the corruption counts in.
+        severities: variance, amount or factor: whatever the corruption counts in, for intensities from 0 to 1.
+        bounds: the intensities of the network's inputs that stand for 0 and 1, ``(low, high)`` or ``"per_image"``, each
+            image's own.
+
+    Raises:
+        BadInputError: for an unknown corruption, a severity that it does not have, or no bounds.
     """
 
     kind = "corruption"
 
-    def __init__(self, name: str, severities: Sequence[float]) -> None:
+    def __init__(self, name: str, severities: Sequence[float], bounds: BoundsSpec = (0.0, 1.0)) -> None:
         super().__init__(name, severities)
         self.corruptions = {severity: corruption(name, severity) for severity in self.severities}
+        if bounds is None:
+            raise BadInputError(f"the corruption {name!r} needs bounds: (low, high) or 'per_image'")
+        self.bounds = Bounds(bounds)
 
     def apply(self, severity: float, victim: Victim) -> Tensor:
         change = self.corruptions[severity]
@@ -229,6 +237,20 @@ class CorruptionSweep(Sweep):
                 () if victim.mask is None else bounding_box(victim.mask[index])
             )  # what was padded is no part of the image
             place: tuple[Any, ...] = (index, slice(None), *box)
-            changed[place] = change(changed[place], seeded(victim.seed, self.name, severity, sample)).to(changed.dtype)
+            low, width = self._range(changed[place])
+            corrupted = change((changed[place] - low) / width, seeded(victim.seed, self.name, severity, sample))
+            changed[place] = (corrupted * width + low).to(changed.dtype)
         changed = changed.to(victim.inputs.device)
         return changed if victim.mask is None else torch.where(victim.mask, changed, victim.inputs)
+
+    def settings(self) -> dict[str, Any]:
+        unit = self.bounds.bounds == (0.0, 1.0)
+        return {} if unit else {"bounds": self.bounds.bounds}
+
+    def _range(self, image: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """The intensity of an image (C, *spatial) that stands for 0, and how far from it the one for 1 is."""
+        limits = self.bounds.limits(image[None])
+        if limits is None or self.bounds.bounds == (0.0, 1.0):
+            return 0.0, 1.0
+        low, width = limits[0].squeeze(), (limits[1] - limits[0]).squeeze()
+        return low, torch.where(width > 0, width, torch.ones_like(width))  # an image of one intensity

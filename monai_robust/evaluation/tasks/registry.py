@@ -14,6 +14,7 @@ from monai_robust.evaluation.sections.parts import Section
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.classification import ClassificationOutcomes, ClassificationReport
 from monai_robust.evaluation.tasks.detection import DetectionOutcomes, DetectionReport
+from monai_robust.evaluation.tasks.key_metric import KeyMetricOutcomes, KeyMetricReport
 from monai_robust.evaluation.tasks.landmarks import LandmarkOutcomes, LandmarkReport
 from monai_robust.evaluation.tasks.segmentation import SegmentationOutcomes, SegmentationReport
 from monai_robust.tasks import Task, base_task
@@ -69,6 +70,7 @@ TASKS: dict[str, TaskView] = {
     "segmentation": TaskView(SegmentationOutcomes, SegmentationReport()),
     "landmarks": TaskView(LandmarkOutcomes, LandmarkReport()),
     "detection": TaskView(DetectionOutcomes, DetectionReport()),
+    "key_metric": TaskView(KeyMetricOutcomes, KeyMetricReport()),
 }
 """By the name of a task."""
 

@@ -1,0 +1,78 @@
+"""Measure a bundle that has no configuration for it, by words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_robust.configuration import check_ids, read_words
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.of_bundle import ForeignEvaluation, measure_pipeline
+from monai_robust.pipelines import Pipeline
+
+__all__ = ["has_own_evaluation", "measure_foreign"]
+
+
+def has_own_evaluation(bundle: str | Path) -> bool:
+    """Whether a bundle has a ``robustness`` configuration, which says itself how it is measured."""
+    configs = Path(bundle) / "configs"
+    return any((configs / f"robustness{suffix}").is_file() for suffix in (".yaml", ".yml", ".json"))
+
+
+def measure_foreign(
+    bundle: str | Path,
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    words: Mapping[str, str],
+    config_files: Sequence[str | Path] = (),
+) -> Path:
+    """Measure a checkpoint of any supervised bundle by its own evaluator.
+
+    Args:
+        bundle: its folder.
+        checkpoint: the trained weights.
+        output_dir: the run's folder.
+        words: fields of :class:`ForeignEvaluation` as text (``radii``: numbers with commas between them); all others
+            are ids of the bundle's configuration.
+        config_files: the bundle's files that train, where there are several trainings.
+
+    Returns:
+        ``output_dir``.
+
+    Raises:
+        BadInputError: for a bundle that cannot be measured so, an id that nothing reads, or a value that is none.
+    """
+    own = {name: word for name, word in words.items() if name in ForeignEvaluation.__dataclass_fields__}
+    settings = ForeignEvaluation(**{name: _value(name, word) for name, word in own.items()})
+    pipeline = Pipeline.read(bundle, config_files)
+    ids = {name: word for name, word in words.items() if name not in own}
+    if ids:
+        files = pipeline.folder.evaluation or pipeline.folder.training
+        configuration = pipeline.configuration(files)
+        known = ", ".join(f"--{name}" for name in ForeignEvaluation.__dataclass_fields__)
+        try:
+            check_ids(configuration, ids)
+        except BadInputError as error:
+            raise BadInputError(f"{error}; of the measurement itself there are {known}") from error
+        pipeline = Pipeline(pipeline.folder, read_words(configuration, {n: _from_here(w) for n, w in ids.items()}))
+    return measure_pipeline(pipeline, checkpoint, output_dir, settings)
+
+
+def _value(name: str, word: str) -> Any:
+    """A field of :class:`ForeignEvaluation` from the word that was given for it."""
+    kind = type(getattr(ForeignEvaluation(), name))
+    try:
+        if kind is tuple:
+            parts = [part.strip().strip("'\"") for part in word.strip("[]() ").split(",") if part.strip()]
+            return tuple(float(part) for part in parts) if name == "radii" else tuple(parts)
+        return int(word) if kind is int else word
+    except ValueError:
+        what = {"radii": "numbers with commas between them, such as 0.5,1,2"}.get(name, "a whole number")
+        raise BadInputError(f"--{name} is {word!r}; it must be {what}") from None
+
+
+def _from_here(word: str) -> str:
+    """A word that names a file or folder seen from here, as it is seen from everywhere."""
+    path = Path(word).expanduser()
+    return str(path.resolve()) if ("/" in word or path.is_dir()) and path.exists() else word

@@ -1,0 +1,216 @@
+"""What a MONAI evaluator brings to a measurement: its samples, one by one, and its own key metric of each of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+from tqdm import tqdm
+
+from monai_robust.engines.common import MASK_KEY, Batch
+from monai_robust.errors import BadInputError
+from monai_robust.margins.ids import dataset_ids, hashed_id
+from monai_robust.tasks.tensors import plain, select_rows
+
+__all__ = ["EvaluatorSamples", "EvaluatorScore", "sample_names"]
+
+
+class EvaluatorSamples(Dataset[Any]):
+    """The samples of an evaluator's data, as its own transforms, collation and ``prepare_batch`` make them.
+
+    Args:
+        evaluator: a ``SupervisedEvaluator`` whose loader has a data set that can be indexed.
+        progress: show a bar while all samples are read once, to know their sizes and labels.
+
+    Attributes:
+        items: for each sample ``sample_id``, ``patient_id``, ``size`` and, where labels are such, its class ``label``
+            and the ``foreground`` classes that it holds.
+
+    Raises:
+        BadInputError: for data that can be read once only, and batches that are no images with labels.
+    """
+
+    def __init__(self, evaluator: Any, *, progress: bool = True) -> None:
+        loader = evaluator.data_loader
+        dataset = getattr(loader, "dataset", None)
+        if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+            raise BadInputError(
+                "the evaluator's data can be read once only, and a measurement reads each sample for every "
+                "perturbation; give it a DataLoader of a data set that can be indexed"
+            )
+        if not len(dataset):
+            raise BadInputError("the evaluator's data set is empty")
+        self.evaluator = evaluator
+        self.dataset = dataset
+        self.collate = getattr(loader, "collate_fn", None) or torch.utils.data.default_collate
+        names = sample_names(dataset)
+        patients = _patients(dataset) or names
+        places = tqdm(range(len(dataset)), desc="reading samples", unit="sample", disable=not progress)
+        self.items = [
+            {"sample_id": names[place], "patient_id": patients[place], **self._about(place)} for place in places
+        ]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        names = {key: self.items[place][key] for key in ("sample_id", "patient_id")}
+        return {**names, **self.sample(place)}
+
+    def sample(self, place: int) -> dict[str, Any]:
+        """``image`` (C, *spatial) and ``label`` of a sample, and its ``image_mask`` where there is padding.
+
+        Raises:
+            BadInputError: where a sample is no image with a label.
+        """
+        row = self.dataset[place]
+        if isinstance(row, (list, tuple)) and len(row) > 1 and all(isinstance(one, Mapping) for one in row):
+            raise BadInputError(
+                f"a sample of the evaluator's data set is {len(row)} crops; evaluate whole images, or windows of them "
+                "through an inferer"
+            )
+        batch = Batch.prepare(self.evaluator, self.collate([row]))
+        if batch.targets is None:
+            raise BadInputError("the evaluator's batches have no label, without which nothing can be measured")
+        if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point() or len(batch.inputs) != 1:
+            raise BadInputError("the evaluator's prepare_batch gives no images in floating point, one for each sample")
+        if batch.has_arguments:
+            raise BadInputError(
+                "the evaluator's prepare_batch gives the network more than an image, and only one image is perturbed; "
+                "put the other channels into the image"
+            )
+        found = {"image": plain(batch.inputs)[0].cpu(), "label": _label(batch.targets)}
+        if batch.mask is not None:
+            found[MASK_KEY] = batch.mask[0].cpu()
+        return found
+
+    def _about(self, place: int) -> dict[str, Any]:
+        sample = self.sample(place)
+        label = plain(sample["label"])
+        about: dict[str, Any] = {"size": tuple(sample["image"].shape)}
+        if label.ndim == 0 or label.numel() == 1:
+            about["label"] = float(label) if label.is_floating_point() and float(label) % 1 else int(label)
+        elif label.ndim == 1:
+            about["label"] = int(label.argmax())
+        elif label.ndim > 2:
+            channels = range(len(label))
+            held = label.unique().tolist() if len(label) == 1 else [i for i in channels if bool(label[i].any())]
+            about["foreground"] = sorted(int(one) for one in held if one > 0)
+        return about
+
+
+class EvaluatorScore:
+    """The key metric of a MONAI evaluator for single samples: what its metric gives for an epoch of one sample.
+
+    Predictions pass the evaluator's own postprocessing. All its handlers of iterations and epochs hear of these epochs:
+    take one without handlers that write.
+
+    Args:
+        evaluator: with a key metric.
+
+    Raises:
+        BadInputError: for an evaluator without one.
+    """
+
+    def __init__(self, evaluator: Any) -> None:
+        if evaluator.state.key_metric_name is None:
+            raise BadInputError("the evaluator has no key metric; give it key_val_metric")
+        self.evaluator = evaluator
+        self.name = str(evaluator.state.key_metric_name)
+        self.higher_is_better = bool(evaluator.metric_cmp_fn(1.0, 0.0))
+
+    def __call__(self, outputs: Any, targets: Any) -> Tensor:
+        """The metric of each sample, (B,); NaN where it has none."""
+        size = len(targets) if not isinstance(targets, Mapping) else len(next(iter(targets.values())))
+        values = [
+            self._one(select_rows(outputs, slice(i, i + 1)), select_rows(targets, slice(i, i + 1))) for i in range(size)
+        ]
+        return torch.tensor(values, dtype=torch.float64)
+
+    def _one(self, outputs: Any, targets: Any) -> float:
+        evaluator = self.evaluator
+        state = evaluator.state
+        before = (state.output, state.batch, dict(state.metrics), state.best_metric, state.best_metric_epoch)
+        state.batch, state.output = {Keys.LABEL: targets}, {Keys.PRED: outputs, Keys.LABEL: targets}
+        try:
+            for event in (
+                Events.EPOCH_STARTED,
+                IterationEvents.FORWARD_COMPLETED,
+                IterationEvents.MODEL_COMPLETED,  # decollates, and runs the postprocessing
+                Events.ITERATION_COMPLETED,
+                Events.EPOCH_COMPLETED,
+            ):
+                evaluator.fire_event(event)
+            value = state.metrics[self.name]
+        except BadInputError:
+            raise
+        except Exception as error:  # of a stranger's postprocessing or metric
+            raise BadInputError(
+                f"the evaluator's metric {self.name} cannot be taken of one sample: {type(error).__name__}: {error}; "
+                "name the task, or give the measurement a metric"
+            ) from error
+        finally:
+            state.output, state.batch, state.metrics, state.best_metric, state.best_metric_epoch = before
+        numbers = torch.as_tensor(plain(value) if isinstance(value, Tensor) else value, dtype=torch.float64)
+        return float(numbers.nanmean())
+
+
+def sample_names(dataset: Any) -> list[str]:
+    """An id for each sample of a data set: its ``sample_id``, else its image's file where that is one sample's alone,
+    else a hash of its entry in the data list, else its place."""
+    try:
+        known = dataset_ids(dataset, "sample_id")
+    except BadInputError:  # shared by several samples
+        known = None
+    if known is not None:
+        return known
+    entries = [_entry(one) for one in _entries(dataset)]
+    if len(entries) == len(dataset) and all(entries) and max(Counter(entries).values()) == 1:
+        return [hashed_id(str(entry)) for entry in entries]
+    digits = len(str(len(dataset) - 1))
+    return [f"sample_{place:0{digits}d}" for place in range(len(dataset))]
+
+
+def _entries(dataset: Any) -> Sequence[Any]:
+    """The data list of a data set, in whatever attribute."""
+    found = getattr(dataset, "items", None), getattr(dataset, "data", None)
+    return next((one for one in found if isinstance(one, Sequence) and len(one) == len(dataset)), [])
+
+
+def _entry(item: Any) -> str | None:
+    """An entry of a data list as text, where it is made of names and numbers alone."""
+    try:
+        return json.dumps(item, sort_keys=True, default=_as_path) if isinstance(item, Mapping) else None
+    except TypeError:
+        return None
+
+
+def _as_path(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def _patients(dataset: Any) -> list[str] | None:
+    items = _entries(dataset)
+    if not items or not all(isinstance(item, Mapping) and "patient_id" in item for item in items):
+        return None
+    return [str(item["patient_id"]) for item in items]
+
+
+def _label(targets: Any) -> Tensor:
+    if not isinstance(targets, Tensor):
+        raise BadInputError(
+            f"the evaluator's labels are a {type(targets).__name__}, and only tensors are measured so; evaluate with a "
+            "task and a data set of your own: Measurement(network, dataset, task=...)"
+        )
+    return plain(targets)[0].cpu()

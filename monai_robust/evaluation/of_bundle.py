@@ -1,0 +1,137 @@
+"""Measure a bundle that nobody here wrote: its own loader, network, inferer, postprocessing and key metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_robust.attacks import PGD, strong_attack
+from monai_robust.data import load_weights
+from monai_robust.errors import BadInputError, require_choice
+from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep, Sweep
+from monai_robust.evaluation.measurement import Measurement
+from monai_robust.pipelines import Pipeline, proposed_radii
+
+__all__ = ["ForeignEvaluation", "measure_pipeline"]
+
+# What corruptions count in is told by their table; these are those of the papers' evaluations.
+_SEVERITIES: Mapping[str, Sequence[float]] = {
+    "gaussian": (0.01, 0.05, 0.1),
+    "speckle": (0.1, 0.4, 0.7),
+    "salt_and_pepper": (0.01, 0.05, 0.1),
+    "contrast_high": (1.5, 2.0, 3.0),
+    "contrast_low": (0.7, 0.5, 0.3),
+}
+
+
+@dataclass(frozen=True)
+class ForeignEvaluation:
+    """What a bundle without a configuration of its own for it is measured under.
+
+    Attributes:
+        radii: of the attack, in intensity units of the network's input; proposed by the norm of a batch where empty.
+        norm: ``"l2"`` or ``"linf"``; radii are proposed for L2 alone.
+        attack: ``"pgd"``, or ``"strong"``, the set of attacks for the task.
+        attack_steps: of PGD.
+        corruptions: names of corruptions, of three severities each, within each image's own range.
+        task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
+        sanity_samples: on so many samples the attack is tried in other ways.
+        seed: of random starts and noise.
+        name: of the run in the report; the folder's by default.
+    """
+
+    radii: Sequence[float] = ()
+    norm: str = "l2"
+    attack: str = "pgd"
+    attack_steps: int = 20
+    corruptions: Sequence[str] = field(default_factory=tuple)
+    task: str | None = None
+    sanity_samples: int = 16
+    seed: int = 0
+    name: str = ""
+
+    def perturbations(self, task: str, norm: float) -> list[Sweep]:
+        """Clean inputs, the attack and the corruptions.
+
+        Args:
+            task: of the measurement.
+            norm: typical L2 norm of an input.
+
+        Raises:
+            BadInputError: for an attack or a corruption that there is not.
+        """
+        require_choice("attack", self.attack, ["pgd", "strong"])
+        for name in self.corruptions:
+            require_choice("corruptions", name, list(_SEVERITIES))
+        if not self.radii and self.norm != "l2":
+            raise BadInputError(f"radii are proposed for the norm l2 alone; give --radii for {self.norm}")
+        radii = self.radii or proposed_radii(norm)
+        if self.attack == "strong":
+            require_choice("task of a strong attack", task, ["classification", "segmentation"])
+            attack: Any = strong_attack(task, norm=self.norm, bounds="per_image")
+        else:
+            attack = PGD(norm=self.norm, steps=self.attack_steps, bounds="per_image")
+        noises = [CorruptionSweep(name, _SEVERITIES[name], bounds="per_image") for name in self.corruptions]
+        return [CleanSweep(), AttackSweep(attack, radii), *noises]
+
+
+def measure_pipeline(
+    pipeline: Pipeline,
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    settings: ForeignEvaluation | None = None,
+    *,
+    progress: bool = True,
+) -> Path:
+    """Measure a checkpoint of a bundle by its own evaluator.
+
+    Args:
+        pipeline: the bundle.
+        checkpoint: the trained weights, of the network that the evaluator runs.
+        output_dir: the run's folder; a stopped measurement there is continued.
+        settings: what it is measured under.
+        progress: show bars.
+
+    Returns:
+        ``output_dir``.
+
+    Raises:
+        BadInputError: for a bundle that cannot be evaluated, or weights that are not its network's.
+    """
+    settings = settings or ForeignEvaluation()
+    checkpoint, output_dir = Path(checkpoint).resolve(), Path(output_dir).resolve()
+    if not checkpoint.is_file():
+        raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
+    found = pipeline.found
+    if found.validation is None or not found.labelled:
+        raise BadInputError(
+            f"{pipeline.folder.path} has no evaluator whose batches have labels; name the files that evaluate by "
+            "--config_file"
+        )
+    evaluator = pipeline.evaluator()
+    load_weights(evaluator.network, checkpoint)
+    with pipeline.inside():
+        measurement = Measurement.of(
+            evaluator,
+            [],
+            output_dir,
+            name=settings.name or checkpoint.parent.name or pipeline.folder.path.name,
+            task=settings.task,
+            loss=pipeline.loss(),
+            postprocessing=pipeline.postprocessing(),
+            classes=_classes(pipeline),
+            checkpoint=checkpoint,
+            sanity_samples=settings.sanity_samples,
+            seed=settings.seed,
+            progress=progress,
+        )
+        measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm)
+        return measurement.run()
+
+
+def _classes(pipeline: Pipeline) -> list[str] | None:
+    """Names of the outputs' channels, where the bundle's metadata has one for each."""
+    names = pipeline.folder.metadata.channels()
+    return names if len(names) == pipeline.found.outputs.count else None

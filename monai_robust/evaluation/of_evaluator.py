@@ -1,0 +1,118 @@
+"""What a measurement of a MONAI evaluator consists of: its samples, and the task that its outputs tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_robust.attacks.common.guard import bare, untouched
+from monai_robust.engines.common import autocast
+from monai_robust.errors import BadInputError, require_choice
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
+from monai_robust.pipelines import Outputs, outputs_of
+from monai_robust.tasks import Classification, KeyMetric, Segmentation, Task
+from monai_robust.tasks.tensors import plain
+
+__all__ = ["EVALUATOR_TASKS", "class_names", "evaluator_inferer", "evaluator_task"]
+
+EVALUATOR_TASKS = ("classification", "segmentation", "key_metric")
+
+
+def evaluator_inferer(evaluator: Any) -> Callable[..., Any]:
+    """``(inputs, network) -> outputs`` as an evaluator runs its network."""
+
+    def infer(inputs: Tensor, network: Callable[..., Any]) -> Any:
+        with autocast(evaluator) if evaluator.amp else nullcontext():
+            return evaluator.inferer(inputs, network)
+
+    infer.__name__ = type(evaluator.inferer).__name__
+    return infer
+
+
+def evaluator_task(
+    evaluator: Any,
+    samples: EvaluatorSamples,
+    *,
+    task: str | Task | None = None,
+    loss: Callable[..., Any] | None = None,
+    postprocessing: Any = None,
+) -> tuple[Task, Outputs]:
+    """The task of an evaluator, and what the outputs of its network are.
+
+    Classes that exclude each other, by image or by pixel, are classification and segmentation. Everything else is
+    measured by the evaluator's own key metric and attacked by a loss, which must then be given.
+
+    Args:
+        evaluator: a ``SupervisedEvaluator``.
+        samples: its samples, the first of which is run.
+        task: one of :data:`EVALUATOR_TASKS`, or a task, instead of what the outputs tell.
+        loss: what attacks raise where there are no classes, and what tells of outputs what they are.
+        postprocessing: the evaluator's transforms of predictions, which may tell the same.
+
+    Raises:
+        BadInputError: where nothing tells what the outputs are, or there is no loss for them.
+    """
+    sample = samples.sample(0)
+    device = evaluator.state.device
+    inputs, targets = (sample[key][None].to(device) for key in ("image", "label"))
+    with torch.no_grad(), untouched(bare(evaluator.network)) as network:
+        outputs = evaluator_inferer(evaluator)(inputs, network)
+    told = outputs_of(outputs, targets, loss, postprocessing)
+    if isinstance(task, Task):
+        return task, told
+    if task is not None:
+        require_choice("task", task, list(EVALUATOR_TASKS))
+    name = task or _told_task(told, targets)
+    if name == "classification":
+        return Classification(), told
+    if name == "segmentation":
+        return Segmentation(), told
+    if loss is None:
+        raise BadInputError(
+            f"the evaluator's outputs are {told.described}, and an evaluator has no loss that an attack could raise; "
+            "give loss, such as the one that the network was trained with, or a task"
+        )
+    if evaluator.state.key_metric_name is None:
+        return KeyMetric(loss), told
+    metric = EvaluatorScore(evaluator)
+    if not bool(metric(outputs, targets).isfinite().any()):  # a metric of many samples, such as AUROC
+        return KeyMetric(loss), told
+    return KeyMetric(loss, metric, metric_name=metric.name, higher_is_better=metric.higher_is_better), told
+
+
+def _told_task(told: Outputs, targets: Tensor) -> str:
+    labels = plain(targets)
+    whole = bool((labels == labels.round()).all())
+    single = labels.ndim == 1 or labels.shape[1] == 1 or bool((labels.sum(dim=1) == 1).all())
+    if told.kind == "classes" and whole and single:
+        return "segmentation" if told.dense else "classification"
+    if told.kind == "logit" and whole and bool(((labels == 0) | (labels == 1)).all()):
+        return "segmentation" if told.dense else "classification"
+    return "key_metric"
+
+
+def class_names(task: Task, told: Outputs, given: Sequence[str] | None) -> list[str]:
+    """Names of the classes as a measurement wants them: without the background in segmentation.
+
+    Args:
+        task: of the measurement.
+        told: what the outputs are.
+        given: names in the order of the outputs, the background's among them or not; None for numbers.
+
+    Raises:
+        BadInputError: for another number of names than there are classes.
+    """
+    if task.name not in ("classification", "segmentation"):
+        return list(given or ())
+    count = 2 if told.kind == "logit" else told.count
+    names = [str(one) for one in given] if given is not None else [f"class {index}" for index in range(count)]
+    if task.name == "segmentation" and len(names) == count:
+        names = names[1:]
+    wanted = count - 1 if task.name == "segmentation" else count
+    if len(names) != wanted:
+        raise BadInputError(f"there are {len(names)} names of classes ({', '.join(names)}), the network has {count}")
+    return names

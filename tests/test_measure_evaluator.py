@@ -1,0 +1,233 @@
+"""A measurement of any MONAI evaluator, in three lines."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.handlers import MeanDice, from_engine
+from monai.inferers import SlidingWindowInferer
+from monai.losses import DiceLoss
+from monai.metrics import DiceMetric
+from monai.networks.nets import UNet
+from monai.transforms import Activationsd, AsDiscreted, Compose
+from torch import nn
+from torch.utils.data import IterableDataset
+
+from monai_robust.attacks import PGD
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore, sample_names
+from monai_robust.evaluation.report.page import write_report
+from monai_robust.evaluation.tables.run_folder import read_run
+from monai_robust.tasks import Segmentation
+
+CPU = torch.device("cpu")
+ATTACK = AttackSweep(PGD(steps=3, bounds="per_image"), [0.5, 4.0])
+DICE = Compose([Activationsd("pred", sigmoid=True), AsDiscreted("pred", threshold=0.5)])
+
+
+class Brightness(nn.Module):
+    """Three classes by the mean brightness of an image."""
+
+    def forward(self, images):
+        mean = images.flatten(1).mean(dim=1, keepdim=True)
+        return -10 * (mean - torch.tensor([[0.2, 0.5, 0.8]])) ** 2
+
+
+def films(count=9):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {"image": 0.3 * (index % 3) + 0.4 * torch.rand(1, 8, 8, generator=generator), "label": index % 3}
+        for index in range(count)
+    ]
+
+
+def evaluator_of(network, data, **more):
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=4)
+    return SupervisedEvaluator(device=CPU, val_data_loader=loader, network=network, **more)
+
+
+def squares(count=4, channels=2, dims=2):
+    """Images with as many squares, each a region, and their masks."""
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for index in range(count):
+        label = torch.zeros(channels, *(16,) * dims)
+        for channel in range(channels):
+            label[(channel, *(slice(2 + channel + index, 9 + channel + index),) * dims)] = 1
+        noise = 0.1 * torch.rand(1, *(16,) * dims, generator=generator)
+        found.append({"image": label.sum(dim=0, keepdim=True) + noise, "label": label})
+    return found
+
+
+class Regions(nn.Module):
+    """Overlapping regions by two thresholds of the intensity."""
+
+    def forward(self, images):
+        return torch.cat([8 * (images - 0.5), 8 * (images - 0.9)], dim=1)
+
+
+def table(folder):
+    return pd.read_csv(folder / "outcomes.csv")
+
+
+def test_a_classifier_is_measured_and_reported_in_three_lines(tmp_path):
+    evaluator = evaluator_of(Brightness(), Dataset(films()))
+    folder = Measurement.of(evaluator, [CleanSweep(), ATTACK], tmp_path / "run", sanity_samples=4, progress=False).run()
+    report = write_report([folder], tmp_path / "report.html")
+    outcomes = table(folder)
+    assert len(outcomes) == 9 * 3
+    clean = outcomes[outcomes["perturbation"] == "clean"]
+    with torch.no_grad():
+        images = torch.stack([torch.as_tensor(film["image"]) for film in films()])
+        expected = Brightness()(images).argmax(dim=1).tolist()
+    assert clean["prediction"].tolist() == expected
+    assert clean["label"].tolist() == [film["label"] for film in films()]
+    assert outcomes[outcomes["severity"] == 4.0]["score"].mean() < clean["score"].mean()
+    assert read_run(folder).info["task"] == "classification"
+    assert "class 2" in report.read_text()
+
+
+def test_volumes_are_segmented_through_the_evaluators_own_windows(tmp_path):
+    torch.manual_seed(0)
+    network = UNet(3, 1, 2, channels=(4, 8), strides=(2,), num_res_units=0)
+    data = [{"image": one["image"], "label": one["label"][:1]} for one in squares(3, 1, dims=3)]
+    inferer = SlidingWindowInferer((8, 8, 8), sw_batch_size=2, overlap=0.25)
+    evaluator = evaluator_of(network, DataLoader(Dataset(data), batch_size=1), inferer=inferer)
+    folder = Measurement.of(evaluator, [CleanSweep(), ATTACK], tmp_path, sanity_samples=0, progress=False).run()
+    clean = table(folder)[lambda rows: rows["perturbation"] == "clean"]
+    with torch.no_grad():
+        found = [inferer(one["image"][None], network.eval()).argmax(dim=1, keepdim=True) for one in data]
+    dice = [
+        float(DiceMetric()(pred.float(), one["label"][None].float()).mean())
+        for pred, one in zip(found, data, strict=True)
+    ]
+    assert clean["score"].tolist() == pytest.approx(dice, abs=1e-6)
+    assert read_run(folder).info["settings"]["inferer"] == "SlidingWindowInferer"
+
+
+def test_regions_that_overlap_are_judged_by_the_evaluators_own_metric(tmp_path):
+    metric = {"regions_dice": MeanDice(include_background=True, output_transform=from_engine(["pred", "label"]))}
+    evaluator = evaluator_of(Regions(), Dataset(squares()), postprocessing=DICE, key_val_metric=metric)
+    measurement = Measurement.of(
+        evaluator,
+        [CleanSweep(), ATTACK],
+        tmp_path / "run",
+        loss=DiceLoss(sigmoid=True),
+        sanity_samples=2,
+        progress=False,
+    )
+    folder = measurement.run()
+    outcomes, info = table(folder), read_run(folder).info
+    assert info["task"] == "key_metric"
+    assert info["score"] == {"name": "regions_dice", "higher_is_better": True}
+    own = DiceMetric(include_background=True)
+    for row, one in zip(outcomes[outcomes["perturbation"] == "clean"].itertuples(), squares(), strict=True):
+        logits = Regions()(one["image"][None])
+        assert row.score == pytest.approx(float(own((logits > 0).float(), one["label"][None]).mean()), abs=1e-6)
+        assert row.loss == pytest.approx(float(DiceLoss(sigmoid=True)(logits, one["label"][None])), abs=1e-6)
+    assert outcomes[outcomes["severity"] == 4.0]["score"].mean() < 0.9 * outcomes["score"].iloc[:4].mean()
+    page = write_report([folder], tmp_path / "report.html").read_text()
+    assert "regions_dice" in page
+
+
+def test_the_state_of_the_evaluator_is_as_before():
+    metric = {"dice": MeanDice(output_transform=from_engine(["pred", "label"]))}
+    evaluator = evaluator_of(Regions(), Dataset(squares()), postprocessing=DICE, key_val_metric=metric)
+    evaluator.run()
+    before = dict(evaluator.state.metrics), evaluator.state.best_metric, evaluator.state.best_metric_epoch
+    one = squares()[0]
+    score = EvaluatorScore(evaluator)(Regions()(one["image"][None]), one["label"][None])
+    assert score.shape == (1,)
+    assert 0 < float(score) <= 1
+    assert (dict(evaluator.state.metrics), evaluator.state.best_metric, evaluator.state.best_metric_epoch) == before
+
+
+def test_without_a_metric_the_loss_is_the_score(tmp_path):
+    class Numbers(nn.Module):
+        def forward(self, images):
+            return images.flatten(1).mean(dim=1, keepdim=True)
+
+    data = [
+        {"image": (images := torch.linspace(0, 0.1 * i, 16).reshape(1, 4, 4)), "label": images.mean()[None] + 0.05}
+        for i in range(1, 5)
+    ]
+    evaluator = evaluator_of(Numbers(), Dataset(data))
+    folder = Measurement.of(
+        evaluator, [CleanSweep(), ATTACK], tmp_path, loss=nn.MSELoss(), sanity_samples=0, progress=False
+    ).run()
+    outcomes = table(folder)
+    assert read_run(folder).info["score"] == {"name": "loss", "higher_is_better": False}
+    assert outcomes["score"][:4].tolist() == pytest.approx([0.0025] * 4, rel=1e-4)
+    assert outcomes[outcomes["severity"] == 4.0]["score"].min() > 0.0025
+
+
+def test_a_stopped_measurement_goes_on(tmp_path):
+    evaluator = evaluator_of(Brightness(), Dataset(films()))
+    arguments = {"sanity_samples": 0, "progress": False}
+    whole = Measurement.of(evaluator, [CleanSweep(), ATTACK], tmp_path / "whole", **arguments).run()
+
+    class Stopping(Brightness):
+        passes = 0
+
+        def forward(self, images):
+            self.passes += 1
+            if self.passes > 12:
+                raise KeyboardInterrupt
+            return super().forward(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        Measurement.of(
+            evaluator_of(Stopping(), Dataset(films())), [CleanSweep(), ATTACK], tmp_path / "cut", **arguments
+        ).run()
+    cut = Measurement.of(evaluator, [CleanSweep(), ATTACK], tmp_path / "cut", **arguments).run()
+    assert (cut / "outcomes.csv").read_bytes() == (whole / "outcomes.csv").read_bytes()
+
+
+def test_samples_are_named_by_id_by_file_by_entry_or_by_place():
+    assert sample_names(Dataset([{"sample_id": "a"}, {"sample_id": "b"}])) == ["a", "b"]
+    assert sample_names(Dataset([{"image": "x.png"}, {"image": "y.png"}])) == ["x.png", "y.png"]
+    twice = sample_names(Dataset([{"image": "x.nii", "slice": 1}, {"image": "x.nii", "slice": 2}]))
+    assert len(set(twice)) == 2
+    assert all(len(name) == 32 for name in twice)
+    assert twice == sample_names(Dataset([{"slice": 1, "image": "x.nii"}, {"slice": 2, "image": "x.nii"}]))
+    assert sample_names(Dataset([{"image": torch.zeros(1)}] * 11))[10] == "sample_10"
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(films())
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (DataLoader(Stream(), batch_size=2), "read once only"),
+        (Dataset([]), "data set is empty"),
+        (Dataset([{"image": torch.zeros(1, 4, 4)}]), "no label"),
+        (Dataset([{"image": torch.zeros(1, 4, 4).int(), "label": 0}]), "floating point"),
+    ],
+)
+def test_data_that_cannot_be_measured_is_refused_in_a_sentence(data, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        EvaluatorSamples(evaluator_of(Brightness(), data), progress=False)
+
+
+def test_what_outputs_mean_must_be_known_or_said(tmp_path):
+    evaluator = evaluator_of(Regions(), Dataset(squares()))
+    with pytest.raises(BadInputError, match="give loss, such as the one that the network was trained with, or a task"):
+        Measurement.of(evaluator, [CleanSweep()], tmp_path, progress=False)
+    with pytest.raises(BadInputError, match="task"):
+        Measurement.of(evaluator, [CleanSweep()], tmp_path, task="landmark", progress=False)
+    with pytest.raises(BadInputError, match="names of classes"):
+        Measurement.of(
+            evaluator_of(Brightness(), Dataset(films())), [CleanSweep()], tmp_path, classes=["a"], progress=False
+        )
+    one = [{"image": one["image"], "label": one["label"][:1]} for one in squares()]
+    given = Measurement.of(
+        evaluator_of(Regions(), Dataset(one)), [CleanSweep()], tmp_path, task=Segmentation(), progress=False
+    )
+    assert given.task.name == "segmentation"
