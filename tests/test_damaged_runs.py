@@ -106,9 +106,11 @@ def npz_mutations(content: bytes) -> Iterator[bytes]:
 def read_all(folder: Path) -> None:
     """All that a report reads of a folder and computes from it; what it draws is drawn elsewhere."""
     run = read_run(folder)
-    reading = report_of(run.task) if run.task in ("classification", "segmentation", "landmarks", "detection") else None
-    if reading is not None:
-        reading.check(run)
+    report_of_task = (
+        report_of(run.task) if run.task in ("classification", "segmentation", "landmarks", "detection") else None
+    )
+    if report_of_task is not None:
+        report_of_task.check(run)
     training_frames([run])
     sanity_frames([run]), sanity_sections([run])
     nearest_frames([run])
@@ -184,8 +186,8 @@ def test_names_are_shown_as_they_are_in_figures(tmp_path: Path) -> None:
     write_pictures(folder / "gallery.npz", np.random.default_rng(0), names)
     run = read_run(folder)
     figure = gallery_figure(run.gallery, "pgd_l2@2.0")
-    reading = report_of("classification")
-    curve = score_versus_radius(reading.frames([run])["summary"], "pgd_l2")
+    report_of_task = report_of("classification")
+    curve = score_versus_radius(report_of_task.frames([run])["summary"], "pgd_l2")
     for one in (figure, curve):
         one.canvas.draw()
         assert not any(text.get_parse_math() for text in one.findobj(Text) if "$" in text.get_text())

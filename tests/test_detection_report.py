@@ -234,10 +234,10 @@ def test_boxes_are_matched_once_for_each_perturbation_and_severity(
 
     match_images = detection_report.match_images
     monkeypatch.setattr(detection_report, "match_images", counted)
-    reading = DetectionReport()
-    reading.check(runs[0])
-    first = reading.frames(runs[:1])
-    again = reading.frames(runs[:1])
+    report_of_task = DetectionReport()
+    report_of_task.check(runs[0])
+    first = report_of_task.frames(runs[:1])
+    again = report_of_task.frames(runs[:1])
     assert calls == [COUNT] * (1 + 2 * len(RADII) + 2)
     pd.testing.assert_frame_equal(first["summary"], again["summary"])
 
@@ -261,8 +261,8 @@ def test_an_undertrained_standard_network_makes_a_pilot(
     tmp_path: Path, recipe: str, clean: float, expected: bool
 ) -> None:
     run = read_run(write_detection_run(tmp_path / "run", "some", clean=clean, info={"recipe": recipe}))
-    reading = DetectionReport()
-    assert ("less than 0.50" in reading.pilot([run], reading.frames([run]))) == expected
+    report_of_task = DetectionReport()
+    assert ("less than 0.50" in report_of_task.pilot([run], report_of_task.frames([run]))) == expected
 
 
 @pytest.mark.parametrize(
@@ -277,10 +277,10 @@ def test_an_undertrained_standard_network_makes_a_pilot(
     ],
 )
 def test_outcomes_that_contradict_themselves_or_the_boxes_are_refused(runs: list[Run], change, message: str) -> None:
-    reading = DetectionReport()
-    reading.check(runs[0])
+    report_of_task = DetectionReport()
+    report_of_task.check(runs[0])
     with pytest.raises(BadInputError, match=message):
-        reading.check(replace(runs[0], outcomes=change(runs[0].outcomes)))
+        report_of_task.check(replace(runs[0], outcomes=change(runs[0].outcomes)))
 
 
 @pytest.mark.parametrize(
@@ -294,11 +294,11 @@ def test_outcomes_that_contradict_themselves_or_the_boxes_are_refused(runs: list
 )
 def test_what_run_json_says_must_fit_the_tables(runs: list[Run], info: dict[str, Any], message: str) -> None:
     changed = replace(runs[0], info={**runs[0].info, **info})
-    reading = DetectionReport()
+    report_of_task = DetectionReport()
     if not message:
-        return reading.check(changed)  # the default threshold is below all sure detections here
+        return report_of_task.check(changed)  # the default threshold is below all sure detections here
     with pytest.raises(BadInputError, match=message):
-        reading.check(changed)
+        report_of_task.check(changed)
 
 
 @pytest.mark.parametrize(
@@ -349,10 +349,10 @@ def test_boxes_of_volumes_have_six_numbers(tmp_path: Path) -> None:
         if file == "detections.csv":
             with pytest.raises(BadInputError, match="boxes of 4 or of 6 numbers"):
                 read_detections(folder)
-    reading, run = DetectionReport(), read_run(folder)
-    reading.check(run)
+    report_of_task, run = DetectionReport(), read_run(folder)
+    report_of_task.check(run)
     flat = read_run(write_detection_run(tmp_path / "flat"))
-    pd.testing.assert_frame_equal(reading.frames([run])["summary"], reading.frames([flat])["summary"])
+    pd.testing.assert_frame_equal(report_of_task.frames([run])["summary"], report_of_task.frames([flat])["summary"])
 
 
 def test_a_report_knows_the_task() -> None:

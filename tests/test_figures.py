@@ -28,7 +28,7 @@ from monai_robust.evaluation.statistics.summary import mean_over_severities, ove
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tasks.classification import ClassificationReport
 
-READING = ClassificationReport()
+REPORT = ClassificationReport()
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +43,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def replicated(runs: list[Run]) -> pd.DataFrame:
-    return over_replicates(summarise(runs, READING.statistics))
+    return over_replicates(summarise(runs, REPORT.statistics))
 
 
 @pytest.fixture(scope="module")
 def averaged(runs: list[Run]) -> pd.DataFrame:
-    return over_replicates(mean_over_severities(runs, summarise(runs, READING.statistics)))
+    return over_replicates(mean_over_severities(runs, summarise(runs, REPORT.statistics)))
 
 
 def line(axes: Axes, label: str) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_bars_are_the_metric_of_every_name_and_perturbation(averaged: pd.DataFra
 
 
 def test_the_reliability_diagram_shows_its_bins(runs: list[Run]) -> None:
-    bins = READING.reliability(runs)
+    bins = REPORT.reliability(runs)
     figure = reliability_diagram(bins)
     erm = bins[bins["name"] == "erm"].sort_values("confidence")
     assert line(figure.axes[0], "erm") == pytest.approx(erm[["confidence", "accuracy"]].to_numpy().T)
@@ -182,21 +182,21 @@ def change_row(folder: Path, perturbation: str, severity: float, **cells: str) -
 
 
 def radius_data(run: Run) -> np.ndarray:
-    return line(score_versus_radius(over_replicates(summarise([run], READING.statistics)), "pgd_l2").axes[0], "erm")[1]
+    return line(score_versus_radius(over_replicates(summarise([run], REPORT.statistics)), "pgd_l2").axes[0], "erm")[1]
 
 
 def noise_data(run: Run) -> np.ndarray:
-    figure = score_over_severity(over_replicates(summarise([run], READING.statistics)), ["gaussian"])
+    figure = score_over_severity(over_replicates(summarise([run], REPORT.statistics)), ["gaussian"])
     return line(figure.axes[0], "erm")[1]
 
 
 def bar_data(run: Run) -> np.ndarray:
-    means = over_replicates(mean_over_severities([run], summarise([run], READING.statistics)))
+    means = over_replicates(mean_over_severities([run], summarise([run], REPORT.statistics)))
     return np.array(heights(grouped_bars(means, "brier_multiclass", ["clean", "contrast_low"], label="").axes[0]))
 
 
 def reliability_data(run: Run) -> np.ndarray:
-    return line(reliability_diagram(READING.reliability([run])).axes[0], "erm")
+    return line(reliability_diagram(REPORT.reliability([run])).axes[0], "erm")
 
 
 def contrast_data(run: Run) -> np.ndarray:

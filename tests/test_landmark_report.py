@@ -23,7 +23,7 @@ from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.landmarks import LandmarkReport
 from monai_robust.metrics import auc_robust
 
-READING = LandmarkReport()
+REPORT = LandmarkReport()
 NAMES = ["sella", "nasion", "menton"]
 RADII = [2.0, 6.0, 10.0]
 COUNT = 8
@@ -84,7 +84,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def frames(runs: list[Run]) -> dict[str, pd.DataFrame]:
-    return READING.frames(runs)
+    return REPORT.frames(runs)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_where_landmarks_are_missing_all_of_them_are_pooled(runs: list[Run], rep
 
 def test_an_interval_is_given_where_no_landmark_is_missing(tmp_path: Path) -> None:
     run = read_run(write_landmark_run(tmp_path / "erm", missing=False))
-    sections = READING.sections([run], READING.frames([run]))
+    sections = REPORT.sections([run], REPORT.frames([run]))
     value = sections[0].tables[0].rows[0][1][0]
     assert value.low < value.mean < value.high
     assert sections[0].text == "Every image has every landmark."
@@ -239,7 +239,7 @@ def test_an_undertrained_standard_network_makes_a_pilot(
     tmp_path: Path, recipe: str, clean: float, expected: bool
 ) -> None:
     run = read_run(write_landmark_run(tmp_path / "run", "some", clean=clean, info={"recipe": recipe}))
-    assert ("more than 4 mm" in READING.pilot([run], READING.frames([run]))) == expected
+    assert ("more than 4 mm" in REPORT.pilot([run], REPORT.frames([run]))) == expected
 
 
 @pytest.mark.parametrize(
@@ -255,16 +255,16 @@ def test_an_undertrained_standard_network_makes_a_pilot(
 )
 def test_a_table_that_is_no_landmark_detectors_is_refused(runs: list[Run], change, message: str) -> None:
     run = runs[0]
-    READING.check(run)
+    REPORT.check(run)
     with pytest.raises(BadInputError, match=message):
-        READING.check(Run(run.folder, run.info, change(run.outcomes), run.perturbations))
+        REPORT.check(Run(run.folder, run.info, change(run.outcomes), run.perturbations))
 
 
 def test_errors_that_claim_to_be_better_when_larger_are_refused(runs: list[Run]) -> None:
     run = runs[0]
     info = {**run.info, "score": {"name": "mean radial error", "higher_is_better": True}}
     with pytest.raises(BadInputError, match="less is better"):
-        READING.check(Run(run.folder, info, run.outcomes, run.perturbations))
+        REPORT.check(Run(run.folder, info, run.outcomes, run.perturbations))
 
 
 def test_images_without_any_landmark_have_no_score(tmp_path: Path) -> None:
@@ -273,8 +273,8 @@ def test_images_without_any_landmark_have_no_score(tmp_path: Path) -> None:
     outcomes.loc[outcomes["sample_id"] == "secretfilm-0", ["error_1", "error_2", "error_3", "score"]] = ""
     outcomes.to_csv(folder / "outcomes.csv", index=False)
     changed = read_run(folder)
-    READING.check(changed)
-    summary = READING.frames([changed])["summary_of_runs"]
+    REPORT.check(changed)
+    summary = REPORT.frames([changed])["summary_of_runs"]
     assert set(summary[summary["group"] == ""]["n"]) == {COUNT - 1}
 
 

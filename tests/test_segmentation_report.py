@@ -20,7 +20,7 @@ from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.segmentation import SegmentationReport
 from monai_robust.metrics import average_dice_index
 
-READING = SegmentationReport()
+REPORT = SegmentationReport()
 RADII = [2.0, 6.0, 10.0]
 
 
@@ -38,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def frames(runs: list[Run]) -> dict[str, pd.DataFrame]:
-    return READING.frames(runs)
+    return REPORT.frames(runs)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_an_undertrained_standard_network_makes_a_pilot(
     tmp_path: Path, recipe: str, clean: float, expected: bool
 ) -> None:
     run = read_run(write_segmentation_run(tmp_path / "run", "some", clean=clean, info={"recipe": recipe}))
-    found = READING.pilot([run], READING.frames([run]))
+    found = REPORT.pilot([run], REPORT.frames([run]))
     assert ("less than 0.80" in found) == expected
 
 
@@ -215,7 +215,7 @@ def test_a_report_without_attacks_or_corruptions_is_written(tmp_path: Path) -> N
     run = read_run_with(
         folder, perturbations=read_run(write_segmentation_run(tmp_path / "x")).info["perturbations"][:1]
     )
-    assert [section.title for section in READING.sections([run], READING.frames([run]))] == ["Dice"]
+    assert [section.title for section in REPORT.sections([run], REPORT.frames([run]))] == ["Dice"]
 
 
 def read_run_with(folder: Path, **changes: object) -> Run:
@@ -232,7 +232,7 @@ def test_adi_is_told_within_groups(tmp_path: Path) -> None:
     sites = [f"{line},{'site' if place == 0 else 'ab'[place % 2]}" for place, line in enumerate(text)]
     (folder / "outcomes.csv").write_text("\n".join(sites) + "\n")
     run = read_run_with(folder, groups=["site"])
-    sections = READING.sections([run], READING.frames([run]))
+    sections = REPORT.sections([run], REPORT.frames([run]))
     within = next(section for section in sections if section.title == "Within site")
     assert [stub[0] for stub, _ in within.tables[0].rows] == ["a", "b"]
     rows = rows_of(run, "pgd_l2", 6.0)
@@ -254,9 +254,9 @@ def test_adi_is_told_within_groups(tmp_path: Path) -> None:
 )
 def test_a_table_that_is_no_segmentations_is_refused(runs: list[Run], change, message: str) -> None:
     run = runs[0]
-    READING.check(run)
+    REPORT.check(run)
     with pytest.raises(BadInputError, match=message):
-        READING.check(Run(run.folder, run.info, change(run.outcomes), run.perturbations))
+        REPORT.check(Run(run.folder, run.info, change(run.outcomes), run.perturbations))
 
 
 def change_row(folder: Path, perturbation: str, severity: float, **cells: str) -> None:
@@ -273,12 +273,12 @@ def change_row(folder: Path, perturbation: str, severity: float, **cells: str) -
 
 
 def line_data(run: Run) -> np.ndarray:
-    axes = score_versus_radius(READING.frames([run])["summary"], "pgd_l2", score="ADI", percent=False).axes[0]
+    axes = score_versus_radius(REPORT.frames([run])["summary"], "pgd_l2", score="ADI", percent=False).axes[0]
     return np.array(axes.lines[0].get_ydata())
 
 
 def paper_row(run: Run) -> np.ndarray:
-    section = next(s for s in READING.sections([run], READING.frames([run])) if s.title == "Attacks")
+    section = next(s for s in REPORT.sections([run], REPORT.frames([run])) if s.title == "Attacks")
     return np.array([value.mean for value in section.tables[0].rows[0][1]])
 
 
@@ -295,7 +295,7 @@ def test_a_figure_and_a_table_follow_a_change_of_one_row(
     before = data(read_run(folder))
     change_row(folder, "pgd_l2", 6.0, **GOOD)
     run = read_run(folder)
-    READING.check(run)
+    REPORT.check(run)
     difference = data(run) - before
     expected = np.zeros(len(difference))
     expected[list(changed)] = list(changed.values())

@@ -24,7 +24,7 @@ from monai_robust.evaluation.statistics.summary import (
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tasks.classification import ClassificationReport
 
-READING = ClassificationReport()
+REPORT = ClassificationReport()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 
 @pytest.fixture(scope="module")
 def summary(runs: list[Run]) -> pd.DataFrame:
-    return summarise(runs, READING.statistics)
+    return summarise(runs, REPORT.statistics)
 
 
 def only(frame: pd.DataFrame, **values: object) -> pd.Series:
@@ -78,7 +78,7 @@ def test_binary_brier_exists_for_two_classes_only_and_is_half_of_the_other(
 ) -> None:
     assert "brier_binary" not in summary
     run = read_run(write_run(tmp_path / "two", classes=["benign", "malignant"]))
-    found = summarise([run], READING.statistics)
+    found = summarise([run], REPORT.statistics)
     assert found["brier_binary"].to_numpy() == pytest.approx(found["brier_multiclass"].to_numpy() / 2)
 
 
@@ -194,7 +194,7 @@ def test_samples_without_a_patient_count_one_by_one(tmp_path: Path) -> None:
     for index in range(8):
         text = text.replace(f"patient-{index:04d}-secret", "")
     (folder / "outcomes.csv").write_text(text)
-    found = summarise([read_run(folder)], READING.statistics)
+    found = summarise([read_run(folder)], REPORT.statistics)
     assert only(found, group="", perturbation="clean", severity=0.0)["patients"] == 16
 
 
@@ -211,11 +211,11 @@ def test_samples_without_a_patient_count_one_by_one(tmp_path: Path) -> None:
 def test_a_table_that_is_no_classifiers_is_refused(runs: list[Run], change, message: str) -> None:
     run = runs[0]
     with pytest.raises(BadInputError, match=message):
-        READING.check(Run(run.folder, run.info, change(run.outcomes), run.perturbations))
+        REPORT.check(Run(run.folder, run.info, change(run.outcomes), run.perturbations))
 
 
 def test_reliability_bins_of_replicates_hold_all_their_samples(runs: list[Run]) -> None:
-    bins = READING.reliability(runs)
+    bins = REPORT.reliability(runs)
     assert bins.groupby("name")["samples"].sum().to_dict() == {"erm": 96, "rtda": 48}
     erm = bins[bins["name"] == "erm"]
     right = sum(row["label"] == row["prediction"] for run in runs[:2] for row in lines(run, "clean", 0))
@@ -224,7 +224,7 @@ def test_reliability_bins_of_replicates_hold_all_their_samples(runs: list[Run]) 
 
 def test_an_undertrained_erm_makes_a_pilot(runs: list[Run], summary: pd.DataFrame) -> None:
     means = over_replicates(mean_over_severities(runs, summary))
-    assert READING.pilot(runs, {"means_over_severities": means}) == ""
+    assert REPORT.pilot(runs, {"means_over_severities": means}) == ""
     for name, expected in (("erm", True), ("rtda", False)):
         weak = means.assign(accuracy=means["accuracy"].where(means["name"] != name, 0.7999))
-        assert ("less than 80 %" in READING.pilot(runs, {"means_over_severities": weak})) == expected
+        assert ("less than 80 %" in REPORT.pilot(runs, {"means_over_severities": weak})) == expected

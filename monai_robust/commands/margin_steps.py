@@ -129,10 +129,10 @@ def _measure(
 
 def _table(runs: Mapping[float, Run]) -> pd.DataFrame:
     first = next(iter(runs.values()))
-    reading = report_of(first.task)
+    report = report_of(first.task)
     for run in runs.values():
-        reading.check(run)
-    summary = rated_by(summarise(list(runs.values()), reading.statistics), reading.searched)
+        report.check(run)
+    summary = rated_by(summarise(list(runs.values()), report.statistics), report.searched)
     summary = summary[summary["group"] == ""]
     higher = bool((first.info.get("score") or {}).get("higher_is_better", True))
     areas = auc_by_attack(summary, higher_is_better=higher, scale=None if higher else largest_error(summary))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
-from monai_robust.data.files.schemas import Count, Name, Positive, Rule, checked, shown
+from monai_robust.data.files.schemas import Count, Name, Positive, Rule, fields_of, shown
 from monai_robust.data.files.side_files import read_object
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
@@ -18,20 +18,22 @@ _NAME = "training.json"
 _Pixels = Annotated[int, Rule("a whole number from 1 to 65536", lambda value: 1 <= value <= 2**16)]
 _Index = Annotated[int, Rule("a whole number from 0 on", lambda value: value >= 0)]
 _Names = Annotated[list[Name], Rule("a list of different names", lambda names: 0 < len(names) == len(set(names)))]
-# What the settings that are read again must be: some of them go into a bundle's configuration, where a text could run.
-_KINDS: Mapping[str, Any] = {
-    "classes": _Names,
-    "recipe": Name | None,
-    "seed": int | None,
-    "split_seed": _Index | None,
-    "fold": _Index | None,
-    "image_size": _Pixels | list[_Pixels] | None,
-    "features": Count | list[Count] | None,
-    "backbone": Literal["resnet10", "resnet18", "resnet34"],
-    "anchor_shapes": list[list[Positive]],
-    "heatmap": Literal["bce", "dice"],
-    "radius": Positive,
-}
+
+
+class _Record(TypedDict, total=False):
+    """What the settings that are read again must be: some go into a bundle's configuration, where a text could run."""
+
+    classes: _Names
+    recipe: Name | None
+    seed: int | None
+    split_seed: _Index | None
+    fold: _Index | None
+    image_size: _Pixels | list[_Pixels] | None
+    features: Count | list[Count] | None
+    backbone: Literal["resnet10", "resnet18", "resnet34"]
+    anchor_shapes: list[list[Positive]]
+    heatmap: Literal["bce", "dice"]
+    radius: Positive
 
 
 def write_record(output_dir: str | Path, **settings: Any) -> Path:
@@ -62,7 +64,7 @@ def read_record(checkpoint: str | Path, default: Mapping[str, Any] | None = None
     except BadInputError as error:
         raise BadInputError(f"{path} is damaged ({error}); write it anew by training again") from None
     _check_present(record, default or (), path)
-    return {name: checked(_KINDS.get(name, Any), value, str(path), name) for name, value in record.items()}
+    return fields_of(_Record, record, str(path))
 
 
 def check_record(

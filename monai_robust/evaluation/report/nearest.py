@@ -96,10 +96,10 @@ def nearest_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) ->
     images, of_runs = frames["smallest_radius"], frames["smallest_radius_of_runs"]
     tables, pictures = [], []
     for one in searches:
-        own = of_runs[of_runs["perturbation"] == one.name]
-        tables.append(_radius_table(runs[0], one, own))
+        frame = of_runs[of_runs["perturbation"] == one.name]
+        tables.append(_radius_table(runs[0], one, frame))
         if _has_triage(runs[0], one):
-            tables.append(_triage_table(one, own))
+            tables.append(_triage_table(one, frame))
         pictures.append(_picture(runs, one, images[images["perturbation"] == one.name]))
     changes = listed(list(dict.fromkeys(f"until {_event(runs[0], one)}" for one in searches)))
     text = (
@@ -157,7 +157,7 @@ def _median(radii: np.ndarray) -> float:
     return float(np.median(radii)) if len(radii) else math.nan
 
 
-def _radius_table(run: Run, one: Perturbation, own: pd.DataFrame) -> ReportTable:
+def _radius_table(run: Run, one: Perturbation, frame: pd.DataFrame) -> ReportTable:
     high = number(one.severities[0])
     fine = 4 if one.norm == "linf" else 3
     columns = [_Column("Median radius", "median", 1.0, fine, f"beyond {high}")]
@@ -174,10 +174,10 @@ def _radius_table(run: Run, one: Perturbation, own: pd.DataFrame) -> ReportTable
     note = "Radii are in units of the network's input."
     if run.task != "classification":
         note += " Images without a score when clean are left out."
-    return _table(f"table_{one.name}", title, columns, own, note)
+    return _table(f"table_{one.name}", title, columns, frame, note)
 
 
-def _triage_table(one: Perturbation, own: pd.DataFrame) -> ReportTable:
+def _triage_table(one: Perturbation, frame: pd.DataFrame) -> ReportTable:
     columns = [
         _Column("Wrong images", "wrong", 1.0, 0),
         _Column("Accuracy [%]", "accuracy", 100.0, 1),
@@ -185,7 +185,7 @@ def _triage_table(one: Perturbation, own: pd.DataFrame) -> ReportTable:
         _Column("AUC", "auc", 1.0, 3),
     ]
     title = f"Does a small radius tell a wrong prediction? {perturbation_label(one.name)}"
-    return _table(f"table_{one.name}_triage", title, columns, own, _TRIAGE_NOTE)
+    return _table(f"table_{one.name}_triage", title, columns, frame, _TRIAGE_NOTE)
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ class _Column:
         return Measure(mean, self.scale * float(values.std(ddof=1)))
 
 
-def _table(name: str, title: str, columns: Sequence[_Column], own: pd.DataFrame, note: str) -> ReportTable:
-    rows = [([run], [one.cell(block[one.statistic]) for one in columns]) for run, block in _by_name(own)]
+def _table(name: str, title: str, columns: Sequence[_Column], frame: pd.DataFrame, note: str) -> ReportTable:
+    rows = [([run], [one.cell(block[one.statistic]) for one in columns]) for run, block in _by_name(frame)]
     return ReportTable(
         name, title, ["Run"], [one.header for one in columns], rows, 1.0, [one.digits for one in columns], note
     )

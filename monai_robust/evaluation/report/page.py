@@ -74,21 +74,21 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
     runs = [read_run(folder) for folder in folders]
     check_comparable(runs)
-    reading = _reading(runs[0])
+    task_report = _task_report(runs[0])
     for run in runs:
-        reading.check(run)
-    frames = {**reading.frames(runs), **nearest_frames(runs), **training_frames(runs), **sanity_frames(runs)}
+        task_report.check(run)
+    frames = {**task_report.frames(runs), **nearest_frames(runs), **training_frames(runs), **sanity_frames(runs)}
     sections = [
-        *reading.sections(runs, frames),
+        *task_report.sections(runs, frames),
         *nearest_sections(runs, frames),
         *sanity_sections(runs),
         *training_sections(runs, frames),
     ]
     _write_tables(output.with_name(f"{output.stem}_tables"), runs, frames, sections)
-    return write_whole(output, _page(runs, reading, frames, sections, output.stem).encode())
+    return write_whole(output, _page(runs, task_report, frames, sections, output.stem).encode())
 
 
-def _reading(run: Run) -> TaskReport:
+def _task_report(run: Run) -> TaskReport:
     try:
         return report_of(run.task)
     except BadInputError as error:
@@ -97,7 +97,7 @@ def _reading(run: Run) -> TaskReport:
 
 def _page(
     runs: Sequence[Run],
-    reading: TaskReport,
+    task_report: TaskReport,
     frames: Mapping[str, pd.DataFrame],
     sections: Sequence[Section],
     stem: str,
@@ -113,15 +113,15 @@ def _page(
         runs=runs,
         task=runs[0].task,
         samples=_samples(runs),
-        headline=reading.headline(runs, frames),
-        pilot=reading.pilot(runs, frames),
+        headline=task_report.headline(runs, frames),
+        pilot=task_report.pilot(runs, frames),
         caveats=_caveats(runs),
         sections=[*sections, *_gallery_sections(runs)],
         skipped=_skipped_in_words(runs),
         perturbations=_perturbations(runs[0]),
         settings=[one for one in settings if not one.shared],
         shared=[one for one in settings if one.shared],
-        glossary=reading.glossary,
+        glossary=task_report.glossary,
         tables=f"{stem}_tables",
         version=__version__,
     )

@@ -52,7 +52,7 @@ def sanity_sections(runs: Sequence[Run]) -> list[Section]:
         return [Section(TITLE, "The attacks were not checked, so that is not known: the runs hold no sanity checks.")]
     headers = [f"{name}, {perturbation_label(attack)}" for name, attack in columns]
     rows = [
-        ([question], [_mark([one for one in own if one.check == check]) for own in columns.values()])
+        ([question], [_mark([one for one in findings if one.check == check]) for findings in columns.values()])
         for check, question in CHECKS.items()
     ]
     note = "All sentences, also of the checks that were passed, stand in sanity.csv."
@@ -70,13 +70,13 @@ def sanity_caveat(runs: Sequence[Run]) -> str:
 
 def _sentences(runs: Sequence[Run], columns: Mapping[Key, Sequence[Finding]]) -> Iterator[tuple[str, str]]:
     """For each column its warnings, or one line that there are none, as a mark and a text."""
-    for (name, attack), own in columns.items():
+    for (name, attack), findings in columns.items():
         who = f"{name}, {perturbation_label(attack)}"
-        warned = list(dict.fromkeys(one.sentence for one in own if one.status == "warn"))
+        warned = list(dict.fromkeys(one.sentence for one in findings if one.status == "warn"))
         if not warned:
-            apart = len({one.check for one in own if one.status == "not_applicable"})
+            apart = len({one.check for one in findings if one.status == "not_applicable"})
             rest = f"; {apart} do{'es' * (apart == 1)} not apply" if apart else ""
-            checked = len({one.check for one in own})
+            checked = len({one.check for one in findings})
             yield "passed", f"{who}: all of {checked - apart} checks{rest}."
         for sentence in warned:
             yield "warning", f"{who}: {sentence}"

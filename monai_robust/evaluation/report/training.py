@@ -95,8 +95,8 @@ def _time_table(runs: Sequence[Run], times: pd.DataFrame) -> ReportTable:
     medians = times.groupby(["name", "run"], sort=False)["seconds"].median()
     recipes = {run.name: str(run.info.get("recipe") or "") for run in runs}
     rows = [
-        ([str(name), recipes[str(name)]], [_over_runs(own.to_numpy())])
-        for name, own in medians.groupby("name", sort=False)
+        ([str(name), recipes[str(name)]], [_over_runs(block.to_numpy())])
+        for name, block in medians.groupby("name", sort=False)
     ]
     note = "The median over the epochs of a run; comparable only where machine, data and batches are the same."
     title = "Time of a training epoch"
@@ -107,10 +107,10 @@ def _margin_table(margins: pd.DataFrame) -> ReportTable:
     last = margins.groupby(["name", "run"], sort=False).tail(1)
     rows = [
         (
-            [str(name), _spread_of(own["epoch"]), _spread_of(own["samples"])],
-            [_over_runs(factor * own[column].to_numpy(dtype=float)) for column, factor in LAST_EPOCH.values()],
+            [str(name), _spread_of(block["epoch"]), _spread_of(block["samples"])],
+            [_over_runs(factor * block[column].to_numpy(dtype=float)) for column, factor in LAST_EPOCH.values()],
         )
-        for name, own in last.groupby("name", sort=False)
+        for name, block in last.groupby("name", sort=False)
     ]
     note = (
         "In intensity units of the network's input. Ever shrunk: the share of the training samples whose margin was "
@@ -122,8 +122,8 @@ def _margin_table(margins: pd.DataFrame) -> ReportTable:
 
 def _margin_picture(margins: pd.DataFrame) -> Picture:
     ends = [
-        f"{name} from {number(own.iloc[0]['p50'])} to {number(own.iloc[-1]['p50'])}"
-        for (name, _), own in margins.groupby(["name", "run"], sort=False)
+        f"{name} from {number(block.iloc[0]['p50'])} to {number(block.iloc[-1]['p50'])}"
+        for (name, _), block in margins.groupby(["name", "run"], sort=False)
     ]
     alt = f"Lines: the median margin of each run over the epochs, {listed(ends)}."
     return Picture(margins_over_epochs(margins), alt, "Lines: medians. Bands: from the 10th to the 90th percentile.")

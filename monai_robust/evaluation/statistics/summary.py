@@ -145,13 +145,13 @@ def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale
     """
     all_samples = summary[summary["group"] == ""]
     rows = []
-    for _, own in all_samples.groupby("run", sort=False):
-        clean = own.loc[own["perturbation"] == CLEAN, "score"].iloc[0]
-        for attack, block in own[own["kind"] == "attack"].groupby("perturbation", sort=False):
+    for _, of_run in all_samples.groupby("run", sort=False):
+        clean = of_run.loc[of_run["perturbation"] == CLEAN, "score"].iloc[0]
+        for attack, block in of_run[of_run["kind"] == "attack"].groupby("perturbation", sort=False):
             radii, scores = [0.0, *block["severity"]], [clean, *block["score"]]
             known = not np.isnan(scores).any()
             area = auc_robust(radii, scores, higher_is_better=higher_is_better, scale=scale) if known else math.nan
-            rows.append({"name": own["name"].iloc[0], "perturbation": attack, "auc_robust": area, "top": max(radii)})
+            rows.append({"name": of_run["name"].iloc[0], "perturbation": attack, "auc_robust": area, "top": max(radii)})
     frame = pd.DataFrame(rows, columns=["name", "perturbation", "auc_robust", "top"])
     grouped = frame.groupby(["name", "perturbation"], sort=False)
     table = grouped.agg(
