@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from monai_robust.attacks import APGD, BIM, FGSM, PGD, Square, attack_curve, strong_attack
+from monai_robust.attacks import APGD, BIM, FGSM, PGD, AttackCurve, Square, attack_curve, minimal_radius, strong_attack
 from monai_robust.attacks.common.draws import twin
 from monai_robust.attacks.criteria import ScoreBeyond
 from monai_robust.evaluation import AttackSweep
@@ -162,3 +162,73 @@ def test_samples_do_not_depend_on_their_batch_or_on_other_radii_also_with_one_ge
     torch.testing.assert_close(curves[0].distance, curves[1].distance)
     first = curves[0].radius > RADII["l2"][0]
     torch.testing.assert_close(curves[0].broken[1:3, first], curves[2].broken[:, first])
+
+
+def searched(problem, norm, name, radii, size=COUNT, order=None) -> AttackCurve:
+    """The curve of the problem's samples in that order, each with a generator of its own."""
+    network, inputs, labels = problem
+    order = torch.arange(COUNT) if order is None else order
+    starts = [torch.Generator().manual_seed(index) for index in order.tolist()]
+    return attack_curve(
+        network, inputs[order], labels[order], radii, attack=ATTACKS[name](norm), batch_size=size, generator=starts
+    )
+
+
+PROBLEMS = st.builds(problem, st.integers(0, 10**6), st.integers(2, 8), st.floats(1.0, 30.0))
+SEARCHED = st.sampled_from(["fgsm", "bim", "pgd", "pgd, random", "apgd"])
+NORMS = st.sampled_from(["l2", "linf"])
+FEW = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@FEW
+@given(PROBLEMS, NORMS, SEARCHED)
+def test_no_sample_breaks_later_than_for_attacks_that_are_counted_together(problem, norm, name):
+    network, inputs, labels = problem
+    curve = searched(problem, norm, name, RADII[norm])
+    smallest = torch.where(judged("incorrect", network, inputs, labels), 0.0, torch.inf)
+    for radius in RADII[norm]:
+        starts = [torch.Generator().manual_seed(index) for index in range(COUNT)]
+        points = ATTACKS[name](norm)(network, inputs, labels, radius, generator=starts)
+        broken = judged("incorrect", network, points, labels) & smallest.isinf()
+        smallest = torch.where(broken, radius, smallest)
+    assert (curve.radius <= smallest * (1 + 1e-6)).all()
+    found = curve.radius.isfinite()
+    assert (curve.distance[found] <= curve.radius[found] * (1 + 1e-4)).all()
+    assert curve.distance[~found].isinf().all()
+    assert (curve.broken[1:] >= curve.broken[:-1]).all()
+
+
+@FEW
+@given(PROBLEMS, NORMS, SEARCHED, st.integers(1, 3))
+def test_larger_radii_change_nothing_at_the_smaller_ones(problem, norm, name, count):
+    few, all_of_them = (searched(problem, norm, name, radii) for radii in (RADII[norm][:count], RADII[norm]))
+    assert torch.equal(few.broken, all_of_them.broken[:count])
+    for radius in RADII[norm][:count]:
+        broken = few.radius <= radius
+        assert torch.equal(few.adversarial(radius)[broken], all_of_them.adversarial(radius)[broken])
+
+
+@FEW
+@given(PROBLEMS, NORMS, SEARCHED, st.integers(1, COUNT), st.permutations(range(COUNT)))
+def test_neither_the_batch_nor_the_order_of_the_samples_matters(problem, norm, name, size, order):
+    order = torch.tensor(order)
+    whole, other = searched(problem, norm, name, RADII[norm]), searched(problem, norm, name, RADII[norm], size, order)
+    assert torch.equal(whole.broken[:, order], other.broken)
+    torch.testing.assert_close(whole.distance[order], other.distance, rtol=1e-5, atol=0.0)
+
+
+@FEW
+@given(PROBLEMS, NORMS, st.sampled_from(["bisection", "minimum_norm"]), st.permutations(range(COUNT)))
+def test_the_smallest_radius_is_that_of_a_success_whatever_the_order_of_the_samples(problem, norm, method, order):
+    network, inputs, _labels = problem
+    order, high = torch.tensor(order), RADII[norm][-1]
+    found, other = (
+        minimal_radius(network, inputs[rows], None, attack=PGD(norm=norm, steps=5), high=high, method=method)
+        for rows in (torch.arange(COUNT), order)
+    )
+    torch.testing.assert_close(found.radius[order], other.radius, rtol=1e-5, atol=0.0)
+    changed = judged("incorrect", network, found.adversarial, network(inputs).argmax(dim=1))
+    assert torch.equal(changed, found.found)
+    size = PGD(norm=norm).norm.size(found.adversarial - inputs)
+    torch.testing.assert_close(found.radius[found.found], size[found.found])
+    assert (found.radius[found.found] <= high * (1 + 1e-5)).all()
