@@ -200,11 +200,8 @@ class KeptStarts:
             return
         own = {name: self._shares[name] for name in sorted(self._fresh)}
         self._fresh = set()
-        if idist.get_world_size() == 1:
-            return
-        gathered: list[Any] = [None] * idist.get_world_size()
-        torch.distributed.all_gather_object(gathered, own)
-        for part in gathered:  # of a sample that several processes saw, all keep the same
+        parts: Any = idist.all_gather(own)
+        for part in parts:  # of a sample that several processes saw, all keep the same
             self._shares.update(part)
         self._bytes = sum(map(_size, self._shares.values()))
 

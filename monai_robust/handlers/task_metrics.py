@@ -35,11 +35,8 @@ class _Collected(Metric):
             self._samples.extend(self.samples(outputs, targets))
 
     def compute(self) -> float:
-        samples = self._samples
-        if idist.get_world_size() > 1:
-            gathered: list[Any] = [None] * idist.get_world_size()
-            torch.distributed.all_gather_object(gathered, samples)
-            samples = [one for part in gathered for one in part]
+        parts: Any = idist.all_gather(self._samples)
+        samples = [one for part in parts for one in part]
         if not samples:
             raise NotComputableError(f"{type(self).__name__} was shown no samples")
         return self.result(samples)
