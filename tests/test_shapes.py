@@ -16,6 +16,8 @@ from conftest import REPOSITORY, environment
 from foreign_bundles import SHAPES, write_bundle
 from warm_python import WarmPython
 
+from monai_robust.evaluation.tables.run_folder import read_run
+
 PAGE = REPOSITORY / "docs" / "shapes.md"
 IN_MAKE_TEST = ("single_label", "segmentation", "gan")
 
@@ -60,9 +62,7 @@ def test_the_printed_commands_run_word_for_word(
 
 
 def runs(line: str, folder: Path, warm: WarmPython) -> bool:
-    """Whether a command is one of training or attack, which then must run and do what it is for."""
-    if line.startswith("monai-robust evaluate"):
-        return False
+    """Whether a command runs and does what it is for."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", line],
         cwd=folder,
@@ -73,7 +73,12 @@ def runs(line: str, folder: Path, warm: WarmPython) -> bool:
     )
     assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     recipe = re.search(r"models_(rtda|sat|amat)\b", line)
-    if recipe is not None and "evaluate.json" not in line:
+    if line.startswith("monai-robust evaluate"):
+        (report,) = (folder / "results").glob("*/report.html")
+        outcomes = read_run(report.parent).outcomes
+        assert outcomes["score"].notna().any()
+        assert (outcomes["distance"] > 0).any()
+    elif recipe is not None and "evaluate.json" not in line:
         trained, stock = (weights(folder / f"models_{one}") for one in (recipe[1], "stock"))
         assert trained.keys() == stock.keys()
         assert any(not torch.equal(value, stock[key]) for key, value in trained.items()), "it was trained as ever"

@@ -56,7 +56,7 @@ class APGD(WorstCaseAttack):
         radius_schedule: pairs of a ball's radius, in radii, and its share of the steps, such as
             ``((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))``; radii fall to 1. The ball alone by default.
         eot, stop_at_success, keep: as for :class:`WorstCaseAttack`.
-        norm, eps, bounds, goal, task, mode, precision: as for :class:`Attack`.
+        norm, eps, bounds, goal, task, mode, precision, channels: as for :class:`Attack`.
 
     Raises:
         BadInputError: for an argument that cannot work.
@@ -83,6 +83,7 @@ class APGD(WorstCaseAttack):
         task: Task | None = None,
         mode: Mode = "eval",
         precision: Precision | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__(
             loss=loss,
@@ -96,6 +97,7 @@ class APGD(WorstCaseAttack):
             task=task,
             mode=mode,
             precision=precision,
+            channels=channels,
         )
         self.steps = positive("steps", steps, int)
         self.step_size = None if step_size is None else positive("step_size", step_size, float)

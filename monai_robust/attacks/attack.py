@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_robust.attacks.common.arguments import checked_goal, checked_inputs, one_of
 from monai_robust.attacks.common.guard import Mode, bare, untouched
-from monai_robust.attacks.common.masks import bounding_box, checked_mask
+from monai_robust.attacks.common.masks import bounding_box, checked_channels, checked_mask, within_channels
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius
 from monai_robust.errors import BadInputError, BadSamplesError, NotFiniteError
@@ -45,6 +45,8 @@ class Attack(ABC):
         mode: run the network in ``"eval"`` or ``"train"`` mode (its batch statistics, then) or ``"keep"`` its mode.
         precision: run the network under autocast to ``"bfloat16"`` or ``"float16"``; the perturbation stays in the
             precision of the inputs.
+        channels: those of the input that are image and may be changed, by index; all by default. The others, such as
+            clicks of a person, stay as they are and count neither in norms nor in the range of an image.
 
     Raises:
         BadInputError: for an argument that cannot work.
@@ -62,6 +64,7 @@ class Attack(ABC):
         task: Task | None = None,
         mode: Mode = "eval",
         precision: Precision | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
         self.norm = as_norm(self._norm if norm is None else norm)
         if eps is not None:
@@ -72,6 +75,7 @@ class Attack(ABC):
         self.task = task
         self.mode = one_of("mode", mode, ("eval", "train", "keep"))
         self.precision = one_of("precision", precision, (None, "bfloat16", "float16"))
+        self.channels = None if channels is None else checked_channels(channels)
 
     def __repr__(self) -> str:
         numbers = {name: value for name, value in {**self.settings(), "eps": self.eps}.items() if name != "attack"}
@@ -96,6 +100,7 @@ class Attack(ABC):
             "goal": self.goal,
             "mode": self.mode,
             "precision": self.precision,
+            **({} if self.channels is None else {"channels": list(self.channels)}),
         }
 
     def __call__(
@@ -132,7 +137,7 @@ class Attack(ABC):
             clean = checked_inputs(inputs)
             targets = outside_inference(targets)
             radius = as_radius(self._radius(eps), len(clean), clean.device)
-            inside = None if mask is None else checked_mask(mask, clean)
+            inside = self.region(clean, mask)
             self.bounds.check(clean, inside)
             samples = Samples.of(clean, targets, radius, generator, inside, _detached(start, clean))
             chosen = task or self.task or Classification()
@@ -147,6 +152,19 @@ class Attack(ABC):
     @abstractmethod
     def _search(self, network: Callable[..., Any], samples: Samples, task: Task) -> Tensor:
         """The adversarial inputs of ``samples``, (R, C, *spatial); their targets are those that were given."""
+
+    def region(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Where inputs (B, C, *spatial) may be changed, of their shape, bool; None where everywhere.
+
+        Args:
+            inputs: the clean inputs.
+            mask: (B, 1, *spatial), true where there is image and not padding.
+
+        Raises:
+            BadInputError: for a mask of another shape, and channels that the inputs do not have.
+        """
+        inside = None if mask is None else checked_mask(mask, inputs)
+        return inside if self.channels is None else within_channels(self.channels, inputs, inside)
 
     def limits(self, samples: Samples) -> Limits:
         """The intensities that the bounds allow each sample; its padding stays as it is."""

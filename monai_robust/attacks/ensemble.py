@@ -68,13 +68,14 @@ class AttackEnsemble(WorstCaseAttack):
             bounds=first.bounds.bounds,
             goal=first.goal if len(goals) == 1 else "untargeted",
             mode=first.mode,
+            channels=first.channels,
             task=task,
             eot=eot,
             keep=keep,
         )
         for member in members[1:]:
-            for name in ("norm", "bounds", "mode"):
-                given, wanted = member.settings()[name], first.settings()[name]
+            for name in ("norm", "bounds", "mode", "channels"):
+                given, wanted = member.settings().get(name), first.settings().get(name)
                 if given != wanted:
                     raise BadInputError(
                         f"the ensemble's {type(member).__name__} has {name} {given!r} and its first member {wanted!r}; "

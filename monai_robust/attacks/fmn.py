@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -69,8 +69,11 @@ class FMN(Attack):
         mode: Mode = "eval",
         precision: Precision | None = None,
         criterion: str | Criterion = "incorrect",
+        channels: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(norm=norm, eps=eps, bounds=bounds, task=task, mode=mode, precision=precision)
+        super().__init__(
+            norm=norm, eps=eps, bounds=bounds, task=task, mode=mode, precision=precision, channels=channels
+        )
         self.steps = positive("steps", steps, int)
         self.relative_step = positive("relative_step", relative_step, float)
         self.shrink = positive("shrink", shrink, float)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ class GradientAttack(Attack):
         step_size: length of a step in intensity units; by default ``relative_step * eps / steps`` for each sample.
         relative_step: what all steps together could travel, in radii.
         random_start: ``False`` (start at the input), ``"ball"`` (``True`` is the same) or ``"sphere"``.
-        norm, eps, bounds, goal, task, mode, precision: as for :class:`Attack`.
+        norm, eps, bounds, goal, task, mode, precision, channels: as for :class:`Attack`.
 
     Raises:
         BadInputError: for an argument that cannot work.
@@ -55,8 +55,11 @@ class GradientAttack(Attack):
         task: Task | None = None,
         mode: Mode = "eval",
         precision: Precision | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(norm=norm, eps=eps, bounds=bounds, goal=goal, task=task, mode=mode, precision=precision)
+        super().__init__(
+            norm=norm, eps=eps, bounds=bounds, goal=goal, task=task, mode=mode, precision=precision, channels=channels
+        )
         self.steps = positive("steps", self._steps if steps is None else steps, int)
         self.step_size = None if step_size is None else positive("step_size", step_size, float)
         self.relative_step = positive(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +81,7 @@ def strong_attack(
     task: Task | None = None,
     mode: Mode = "eval",
     precision: Precision | None = None,
+    channels: Sequence[int] | None = None,
 ) -> AttackEnsemble:
     """The strong attack on a kind of task, without anything to be tuned.
 
@@ -98,7 +99,7 @@ def strong_attack(
 
     Args:
         name: one of ``STRONG_ATTACKS``; segmentation, landmarks and several labels have their task as default.
-        norm, eps, bounds, task, mode, precision: as for :class:`Attack`.
+        norm, eps, bounds, task, mode, precision, channels: as for :class:`Attack`.
         steps, restarts, classes: as for :class:`APGD`; 300 steps for segmentation, 100 otherwise.
         queries: as for :class:`Square`; 5000 for classes and labels, 1000 otherwise.
         eot: as for :class:`WorstCaseAttack`.
@@ -108,7 +109,13 @@ def strong_attack(
     """
     require_choice("the strong attack", name, tuple(STRONG_ATTACKS))
     chosen = STRONG_ATTACKS[name]
-    threat: dict[str, Any] = {"norm": norm, "bounds": bounds, "mode": mode, "precision": precision}
+    threat: dict[str, Any] = {
+        "norm": norm,
+        "bounds": bounds,
+        "mode": mode,
+        "precision": precision,
+        "channels": channels,
+    }
     judging = {**threat, "eot": eot, "keep": chosen.keep, "stop_at_success": chosen.keep == "loss"}
     ascending = {
         **judging,

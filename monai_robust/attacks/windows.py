@@ -11,7 +11,6 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from monai_robust.attacks.attack import Attack
-from monai_robust.attacks.common.masks import checked_mask
 from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import as_tensors, map_tensors, plain, select_rows
@@ -50,6 +49,10 @@ class WindowAttack:
         self.eps = attack.eps
         self.bounds = attack.bounds
 
+    def region(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Where inputs may be changed; see :meth:`Attack.region`."""
+        return self.attack.region(inputs, mask)
+
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
         return {**self.attack.settings(), "windows": list(self.roi_size), "overlap": self.overlap}
@@ -79,7 +82,7 @@ class WindowAttack:
         steps = tuple(max(1, round(length * (1 - self.overlap))) for length in size)
         weights = compute_importance_map(size, mode=self.mode, device=clean.device, dtype=torch.float32)[None, None]
         change, weight = torch.zeros_like(clean, dtype=torch.float32), clean.new_zeros(1, 1, *clean.shape[2:])
-        inside = None if mask is None else checked_mask(mask, clean)
+        inside = self.region(clean, mask)
         for window in dense_patch_slices(clean.shape[2:], size, steps):
             place = (slice(None), slice(None), *window)
             weight[place] += weights

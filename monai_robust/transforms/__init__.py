@@ -16,6 +16,7 @@ from monai_robust.transforms.corruptions import (
     SpeckleCorruption,
     corruption,
 )
+from monai_robust.transforms.on_channels import OnChannels
 from monai_robust.transforms.operations import OPERATION_SETS, AugMixOperation
 from monai_robust.transforms.original_size import OriginalSized
 from monai_robust.transforms.points import PointsToLabel, PointsToLabeld
@@ -33,6 +34,7 @@ __all__ = [
     "GaussianCorruption",
     "HighContrast",
     "LowContrast",
+    "OnChannels",
     "OriginalSized",
     "PointsToLabel",
     "PointsToLabeld",

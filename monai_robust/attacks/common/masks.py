@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["bounding_box", "checked_mask"]
+__all__ = ["bounding_box", "checked_channels", "checked_mask", "within_channels"]
 
 
 def checked_mask(mask: Any, inputs: Tensor) -> Tensor:
@@ -28,6 +29,40 @@ def checked_mask(mask: Any, inputs: Tensor) -> Tensor:
     if not bool(inside.flatten(1).any(dim=1).all()):
         raise BadInputError("the mask of a sample is false everywhere, so there is no image to attack")
     return inside
+
+
+def checked_channels(channels: Any) -> tuple[int, ...]:
+    """Indices of channels, each once.
+
+    Raises:
+        BadInputError: for anything else.
+    """
+    listed = list(channels) if isinstance(channels, Iterable) and not isinstance(channels, str) else [channels]
+    whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in listed)
+    if not listed or not whole or len(set(listed)) != len(listed):
+        raise BadInputError(f"channels is {channels!r}; it must list indices of channels, such as [0], each once")
+    return tuple(listed)
+
+
+def within_channels(channels: tuple[int, ...], inputs: Tensor, inside: Tensor | None) -> Tensor:
+    """Where in inputs (B, C, *spatial) there is image, in some channels alone.
+
+    Args:
+        channels: by index.
+        inputs: (B, C, *spatial).
+        inside: of the inputs' shape, true where there is image; None where everywhere.
+
+    Raises:
+        BadInputError: for channels that the inputs do not have.
+    """
+    if max(channels) >= inputs.shape[1]:
+        raise BadInputError(
+            f"channels are {list(channels)}, but the inputs have the channels 0 to {inputs.shape[1] - 1}"
+        )
+    chosen = torch.zeros(inputs.shape[1], dtype=torch.bool, device=inputs.device)
+    chosen[list(channels)] = True
+    chosen = chosen.reshape(1, -1, *(1,) * (inputs.ndim - 2)).expand_as(inputs)
+    return chosen if inside is None else inside & chosen
 
 
 def bounding_box(inside: Tensor) -> tuple[slice, ...]:

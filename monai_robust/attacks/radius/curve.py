@@ -14,7 +14,6 @@ from monai_robust.attacks.attack import Attack
 from monai_robust.attacks.common.arguments import checked_inputs, positive
 from monai_robust.attacks.common.draws import Draws, RadiusGenerators
 from monai_robust.attacks.common.guard import bare, same_in_both_modes, untouched
-from monai_robust.attacks.common.masks import checked_mask
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.criteria import Criterion, as_criterion
 from monai_robust.attacks.ensemble import AttackEnsemble
@@ -137,7 +136,7 @@ def attack_curve(
         clean = checked_inputs(inputs)
         if not len(clean):
             raise BadInputError("there are no samples to attack; give at least one")
-        inside = None if mask is None else checked_mask(mask, clean)
+        inside = attack.region(clean, mask)
         attack.bounds.check(clean, inside)
         values, listed = _listed(radii, clean)
         draws = Draws(generator, len(clean), values, asked=_draws(attack))

@@ -15,7 +15,6 @@ from torch import Tensor
 from monai_robust.attacks.attack import Attack
 from monai_robust.attacks.common.arguments import checked_inputs
 from monai_robust.attacks.common.guard import bare, untouched
-from monai_robust.attacks.common.masks import checked_mask
 from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.criteria import Criterion, as_criterion
@@ -99,7 +98,7 @@ def minimal_radius(
     attack = usable_attack(attack, method, criterion)
     with torch.inference_mode(False), torch.no_grad():
         clean = checked_inputs(inputs)
-        inside = None if mask is None else checked_mask(mask, clean)
+        inside = attack.region(clean, mask)
         attack.bounds.check(clean, inside)
         largest = as_radius(high, len(clean), clean.device)
         margin = largest / 100 if tolerance is None else torch.full_like(largest, checked_tolerance(tolerance, largest))
@@ -192,6 +191,7 @@ def usable_attack(attack: Attack | None, method: str, criterion: Criterion) -> A
         task=attack.task,
         mode=attack.mode,
         precision=attack.precision,
+        channels=attack.channels,
         criterion=criterion,
     )
 

@@ -42,7 +42,7 @@ class Square(WorstCaseAttack):
         share: of the image that the first squares cover.
         loss: what is raised; by default the margin of classes, as published, and the task's own loss elsewhere.
         eot, stop_at_success, keep: as for :class:`WorstCaseAttack`.
-        norm, eps, bounds, goal, task, mode, precision: as for :class:`Attack`.
+        norm, eps, bounds, goal, task, mode, precision, channels: as for :class:`Attack`.
 
     Raises:
         BadInputError: for an argument that cannot work.
@@ -64,6 +64,7 @@ class Square(WorstCaseAttack):
         task: Task | None = None,
         mode: Mode = "eval",
         precision: Precision | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__(
             loss=loss,
@@ -77,6 +78,7 @@ class Square(WorstCaseAttack):
             task=task,
             mode=mode,
             precision=precision,
+            channels=channels,
         )
         if loss in ("targeted_dlr", "segpgd"):
             raise BadInputError(f"the loss {loss!r} is one of APGD; use another for Square, or the one it has without")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks import FMN, Attack, WindowAttack, attack_curve
-from monai_robust.attacks.common.masks import bounding_box
+from monai_robust.attacks.common.masks import bounding_box, checked_channels, within_channels
 from monai_robust.attacks.radius.curve import searchable
 from monai_robust.attacks.table import attack_name
 from monai_robust.attacks.threat import Bounds, BoundsSpec, as_radius
@@ -215,6 +215,7 @@ class CorruptionSweep(Sweep):
         severities: variance, amount or factor: whatever the corruption counts in, for intensities from 0 to 1.
         bounds: the intensities of the network's inputs that stand for 0 and 1, ``(low, high)`` or ``"per_image"``, each
             image's own.
+        channels: those of the input that are image, by index; all by default. The others stay as they are.
 
     Raises:
         BadInputError: for an unknown corruption, a severity that it does not have, or no bounds.
@@ -222,21 +223,30 @@ class CorruptionSweep(Sweep):
 
     kind = "corruption"
 
-    def __init__(self, name: str, severities: Sequence[float], bounds: BoundsSpec = (0.0, 1.0)) -> None:
+    def __init__(
+        self,
+        name: str,
+        severities: Sequence[float],
+        bounds: BoundsSpec = (0.0, 1.0),
+        channels: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(name, severities)
         self.corruptions = {severity: corruption(name, severity) for severity in self.severities}
         if bounds is None:
             raise BadInputError(f"the corruption {name!r} needs bounds: (low, high) or 'per_image'")
         self.bounds = Bounds(bounds)
+        self.channels = None if channels is None else checked_channels(channels)
 
     def apply(self, severity: float, victim: Victim) -> Tensor:
         change = self.corruptions[severity]
         changed = victim.inputs.cpu().clone()
+        if self.channels is not None:
+            within_channels(self.channels, changed, None)  # refuses those that there are not
         for index, sample in enumerate(victim.sample_ids):
             box = (
                 () if victim.mask is None else bounding_box(victim.mask[index])
             )  # what was padded is no part of the image
-            place: tuple[Any, ...] = (index, slice(None), *box)
+            place: tuple[Any, ...] = (index, slice(None) if self.channels is None else list(self.channels), *box)
             low, width = self._range(changed[place])
             corrupted = change((changed[place] - low) / width, seeded(victim.seed, self.name, severity, sample))
             changed[place] = (corrupted * width + low).to(changed.dtype)
@@ -245,7 +255,8 @@ class CorruptionSweep(Sweep):
 
     def settings(self) -> dict[str, Any]:
         unit = self.bounds.bounds == (0.0, 1.0)
-        return {} if unit else {"bounds": self.bounds.bounds}
+        channels = {} if self.channels is None else {"channels": list(self.channels)}
+        return channels if unit else {"bounds": self.bounds.bounds, **channels}
 
     def _range(self, image: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """The intensity of an image (C, *spatial) that stands for 0, and how far from it the one for 1 is."""

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks import APGD, FMN, Attack, AttackEnsemble, GradientAttack, Square, WindowAttack
-from monai_robust.attacks.common.masks import checked_mask
 from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.table import attack_kind
 from monai_robust.attacks.threat import Bounds, as_radius, expand
@@ -117,7 +116,7 @@ class Probe:
         """The samples without content: every intensity is the mean of its image."""
         found = []
         for victim in self.victims:
-            inside = _inside(victim)
+            inside = _inside(victim, self.attack)
             mean = (victim.inputs * inside).flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)
             blank = expand(mean, victim.inputs).to(victim.inputs.dtype).expand_as(victim.inputs)
             found.append(torch.where(inside, blank, victim.inputs))
@@ -142,7 +141,7 @@ class Probe:
                 outputs = objective.forward(victim.network, leaf, prepared)
                 loss = total(objective.terms(outputs, prepared)).sum()
                 gradient = torch.autograd.grad(loss, leaf, allow_unused=True)[0] if loss.requires_grad else None
-            gradient = (torch.zeros_like(leaf) if gradient is None else gradient) * _inside(victim)
+            gradient = (torch.zeros_like(leaf) if gradient is None else gradient) * _inside(victim, self.attack)
             has = _has_loss(victim, outputs)
             finite = gradient.isfinite().flatten(1).all(dim=1)
             counted += int(has.sum())
@@ -210,7 +209,7 @@ class Probe:
 
         At least twice the sweep's largest radius, for images that are nearly constant.
         """
-        inside = _inside(victim)
+        inside = _inside(victim, self.attack)
         limits = self.attack.bounds.limits(victim.inputs, inside) or Bounds("per_image").limits(victim.inputs, inside)
         assert limits is not None  # the range of an image always exists
         span = (limits[1] - limits[0]).expand(len(victim.inputs), *victim.inputs.shape[1:]) * inside
@@ -287,11 +286,10 @@ def _free(attack: Attack) -> None:
         attack.restarts = 1
 
 
-def _inside(victim: Victim) -> Tensor:
-    """(B, C, *spatial) bool, true where there is image."""
-    if victim.mask is None:
-        return torch.ones_like(victim.inputs, dtype=torch.bool)
-    return checked_mask(victim.mask, victim.inputs)
+def _inside(victim: Victim, attack: Any) -> Tensor:
+    """(B, C, *spatial) bool, true where there is image that the attack may change."""
+    inside: Tensor | None = attack.region(victim.inputs, victim.mask)
+    return torch.ones_like(victim.inputs, dtype=torch.bool) if inside is None else inside
 
 
 @torch.no_grad()
