@@ -33,8 +33,8 @@ def measure_foreign(
         bundle: its folder.
         checkpoint: the trained weights.
         output_dir: the run's folder.
-        words: fields of :class:`ForeignEvaluation` as text (``radii``: numbers with commas between them); all others
-            are ids of the bundle's configuration.
+        words: fields of :class:`ForeignEvaluation` as text, ``radii`` and ``corruptions`` with commas between; all
+            others are ids of the bundle's configuration.
         config_files: the bundle's files that train, where there are several trainings.
 
     Returns:
@@ -65,11 +65,10 @@ def _value(name: str, word: str) -> Any:
     try:
         if kind is tuple:
             parts = [part.strip().strip("'\"") for part in word.strip("[]() ").split(",") if part.strip()]
-            return tuple(float(part) for part in parts) if name == "radii" else tuple(parts)
+            return tuple(parts)
         return int(word) if kind is int else word
     except ValueError:
-        what = {"radii": "numbers with commas between them, such as 0.5,1,2"}.get(name, "a whole number")
-        raise BadInputError(f"--{name} is {word!r}; it must be {what}") from None
+        raise BadInputError(f"--{name} is {word!r}; it must be a whole number") from None
 
 
 def _from_here(word: str) -> str:

@@ -12,7 +12,7 @@ from monai_robust.data import load_weights
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
-from monai_robust.pipelines import Pipeline, proposed_radii
+from monai_robust.pipelines import Pipeline, Scaling, proposed_radii, radius_in_input_units, scaling_of
 
 __all__ = ["ForeignEvaluation", "measure_pipeline"]
 
@@ -31,7 +31,9 @@ class ForeignEvaluation:
     """What a bundle without a configuration of its own for it is measured under.
 
     Attributes:
-        radii: of the attack, in intensity units of the network's input; proposed by the norm of a batch where empty.
+        radii: of the attack, in intensity units of the network's input, or as text with a unit of the file (``"20HU"``,
+            ``"3grey"``) or a share of the window that the pipeline clips to (``"5%"``); proposed by the norm of a batch
+            where empty.
         norm: ``"l2"`` or ``"linf"``; radii are proposed for L2 alone.
         attack: ``"pgd"``, or ``"strong"``, the set of attacks for the task.
         attack_steps: of PGD.
@@ -42,7 +44,7 @@ class ForeignEvaluation:
         name: of the run in the report; the folder's by default.
     """
 
-    radii: Sequence[float] = ()
+    radii: Sequence[float | str] = ()
     norm: str = "l2"
     attack: str = "pgd"
     attack_steps: int = 20
@@ -52,12 +54,13 @@ class ForeignEvaluation:
     seed: int = 0
     name: str = ""
 
-    def perturbations(self, task: str, norm: float) -> list[Sweep]:
+    def perturbations(self, task: str, norm: float, scaling: Scaling) -> list[Sweep]:
         """Clean inputs, the attack and the corruptions.
 
         Args:
             task: of the measurement.
             norm: typical L2 norm of an input.
+            scaling: of the pipeline's intensities, whose window bounds what is done to them.
 
         Raises:
             BadInputError: for an attack or a corruption that there is not.
@@ -67,13 +70,14 @@ class ForeignEvaluation:
             require_choice("corruptions", name, list(_SEVERITIES))
         if not self.radii and self.norm != "l2":
             raise BadInputError(f"radii are proposed for the norm l2 alone; give --radii for {self.norm}")
-        radii = self.radii or proposed_radii(norm)
+        radii = [radius_in_input_units(radius, scaling) for radius in self.radii or proposed_radii(norm)]
+        bounds: Any = scaling.bounds or "per_image"
         if self.attack == "strong":
             require_choice("task of a strong attack", task, ["classification", "segmentation"])
-            attack: Any = strong_attack(task, norm=self.norm, bounds="per_image")
+            attack: Any = strong_attack(task, norm=self.norm, bounds=bounds)
         else:
-            attack = PGD(norm=self.norm, steps=self.attack_steps, bounds="per_image")
-        noises = [CorruptionSweep(name, _SEVERITIES[name], bounds="per_image") for name in self.corruptions]
+            attack = PGD(norm=self.norm, steps=self.attack_steps, bounds=bounds)
+        noises = [CorruptionSweep(name, _SEVERITIES[name], bounds=bounds) for name in self.corruptions]
         return [CleanSweep(), AttackSweep(attack, radii), *noises]
 
 
@@ -111,6 +115,7 @@ def measure_pipeline(
             "--config_file"
         )
     evaluator = pipeline.evaluator()
+    scaling = scaling_of(getattr(getattr(evaluator.data_loader, "dataset", None), "transform", None))
     load_weights(evaluator.network, checkpoint)
     with pipeline.inside():
         measurement = Measurement.of(
@@ -123,11 +128,12 @@ def measure_pipeline(
             postprocessing=pipeline.postprocessing(),
             classes=_classes(pipeline),
             checkpoint=checkpoint,
+            record={"intensities": scaling.described(), "radii_given": [str(radius) for radius in settings.radii]},
             sanity_samples=settings.sanity_samples,
             seed=settings.seed,
             progress=progress,
         )
-        measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm)
+        measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm, scaling)
         return measurement.run()
 
 

@@ -1,0 +1,130 @@
+"""A bundle that knows nothing of us is measured by one command; what cannot be measured ends in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import environment
+from mini_bundle import write_mini_bundle
+from monai.bundle import ConfigParser
+
+from monai_robust.commands.foreign import measure_foreign
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.tables.run_folder import read_run
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """The small classifier, with weights of its own in ``weights.pt``."""
+    folder = write_mini_bundle(tmp_path / "bundle")
+    parser = ConfigParser()
+    parser.read_config([str(folder / "configs" / "train.json")])
+    torch.manual_seed(3)
+    torch.save(parser.get_parsed_content("network").state_dict(), folder / "weights.pt")
+    return folder
+
+
+def measured(bundle: Path, **words: str) -> Path:
+    given = {"radii": "0.2,0.4", "attack_steps": "2", "sanity_samples": "0", **words}
+    return measure_foreign(bundle, bundle / "weights.pt", bundle / "results", given)
+
+
+def test_it_is_measured_by_its_own_evaluator(bundle: Path) -> None:
+    run = read_run(measured(bundle, corruptions="gaussian", name="mine"))
+    assert run.info["task"] == "classification"
+    assert run.info["name"] == "mine"
+    assert [(one.name, list(one.severities)) for one in run.perturbations] == [
+        ("clean", [0.0]),
+        ("pgd_l2", [0.2, 0.4]),
+        ("gaussian", [0.01, 0.05, 0.1]),
+    ]
+    assert len(run.outcomes) == 12 * 6
+    assert run.info["weights_sha256"]
+    assert run.info["checkpoint"]
+
+
+def test_radii_may_be_in_units_of_the_file_where_the_pipeline_tells_them(bundle: Path) -> None:
+    train = bundle / "configs" / "train.json"
+    config = json.loads(train.read_text())
+    scaled = {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": 0, "a_max": 100, "b_min": 0.0, "b_max": 1.0}
+    config["train"]["dataset"]["transform"] = {**scaled, "clip": True}
+    train.write_text(json.dumps(config))
+    run = read_run(measured(bundle, radii="2grey,5%"))
+    (attack,) = [one for one in run.perturbations if one.name == "pgd_l2"]
+    assert list(attack.severities) == pytest.approx([0.02, 0.05])
+    settings = run.info["settings"]
+    assert settings["radii_given"] == ["2grey", "5%"]
+    assert settings["intensities"].startswith("1 of the input is 100 of the file (ScaleIntensityRange)")
+    described = next(one for one in run.info["perturbations"] if one["name"] == "pgd_l2")
+    assert described["settings"]["bounds"] == [0.0, 1.0]
+
+
+def test_without_radii_some_are_proposed_by_the_norm_of_the_images(bundle: Path) -> None:
+    (attack,) = [one for one in read_run(measured(bundle, radii="")).perturbations if one.kind == "attack"]
+    assert len(attack.severities) == 3
+    norms = read_run(bundle / "results").clean["input_norm"][:4]  # a batch
+    assert min(attack.severities) / norms.median() == pytest.approx(0.005, rel=0.3)
+
+
+def test_a_stopped_measurement_is_continued_and_another_is_refused(bundle: Path) -> None:
+    first = (measured(bundle) / "outcomes.csv").read_bytes()
+    assert (measured(bundle) / "outcomes.csv").read_bytes() == first
+    with pytest.raises(BadInputError, match="holds another measurement"):
+        measured(bundle, seed="5")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"radii": "fast"}, "a radius is 'fast'"),
+        ({"radii": "0"}, "radius|eps"),
+        ({"attack_steps": "many"}, "--attack_steps is 'many'"),
+        ({"attack": "deepfool"}, "deepfool"),
+        ({"corruptions": "rain"}, "rain"),
+        ({"task": "dentistry"}, "dentistry"),
+        ({"norm": "l7"}, "l7"),
+        ({"data_dir": "/x"}, "data_dir.*of the measurement itself there are"),
+    ],
+)
+def test_words_that_cannot_work_are_refused(bundle: Path, words: dict[str, str], sentence: str) -> None:
+    with pytest.raises(BadInputError, match=sentence):
+        measured(bundle, **words)
+    assert not (bundle / "results" / "outcomes.csv").exists()
+
+
+def test_weights_of_another_network_are_refused(bundle: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), bundle / "weights.pt")
+    with pytest.raises(BadInputError, match="weights.pt"):
+        measured(bundle)
+    (bundle / "weights.pt").unlink()
+    with pytest.raises(BadInputError, match="there is no checkpoint"):
+        measured(bundle)
+
+
+def test_an_evaluator_without_labels_is_refused(bundle: Path) -> None:
+    train = bundle / "configs" / "train.json"
+    config = json.loads(train.read_text())
+    unlabelled = "$[{'image': torch.full((1, 16, 16), 0.1 * i)} for i in range(4)]"
+    config["validate"]["dataloader"]["dataset"] = {"_target_": "monai.data.Dataset", "data": unlabelled}
+    train.write_text(json.dumps(config))
+    with pytest.raises(BadInputError, match="label"):
+        measured(bundle)
+
+
+def test_the_command_writes_a_report(bundle: Path, warm_python) -> None:
+    done = warm_python.run(
+        "-m", "monai_robust", "evaluate", bundle, "--checkpoint", bundle / "weights.pt", "--radii", "0.2",
+        "--attack_steps", "2", "--output_dir", bundle / "results", env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (bundle / "results" / "report.html").is_file()
+    wrong = warm_python.run(
+        "-m", "monai_robust", "evaluate", bundle, "--checkpoint", bundle / "weights.pt", "--radii", "x",
+        "--output_dir", bundle / "other", env=environment(),
+    )  # fmt: skip
+    assert wrong.returncode == 2
+    assert len(wrong.stderr.strip().splitlines()[-1:]) == 1
+    assert "Traceback" not in wrong.stderr
