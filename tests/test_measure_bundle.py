@@ -97,7 +97,7 @@ def test_words_that_cannot_work_are_refused(bundle: Path, words: dict[str, str],
 
 def test_weights_of_another_network_are_refused(bundle: Path) -> None:
     torch.save(torch.nn.Linear(2, 2).state_dict(), bundle / "weights.pt")
-    with pytest.raises(BadInputError, match="weights.pt"):
+    with pytest.raises(BadInputError, match=r"weights\.pt"):
         measured(bundle)
     (bundle / "weights.pt").unlink()
     with pytest.raises(BadInputError, match="there is no checkpoint"):
