@@ -20,7 +20,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_run, write_report
 from monai_robust.evaluation.measure.perturbations import Victim, seeded
 from monai_robust.evaluation.sanity.check import probe_radius, telling_samples
-from monai_robust.evaluation.sanity.evidence import chance
+from monai_robust.evaluation.sanity.probed_attack import chance
 from monai_robust.evaluation.sanity.probes import Probe, limited, unlimited, unmoved
 from monai_robust.evaluation.tables.sanity_file import CHECKS, Finding, Sanity, read_sanity, write_sanity
 from monai_robust.tasks import Classification, Landmarks, Segmentation

@@ -11,9 +11,9 @@ import torch
 from tqdm import tqdm
 
 from monai_robust.evaluation.measure.perturbations import AttackSweep, Sweep, Victim
-from monai_robust.evaluation.sanity.evidence import Evidence
+from monai_robust.evaluation.sanity.attack_checks import run_checks
+from monai_robust.evaluation.sanity.probed_attack import ProbedAttack
 from monai_robust.evaluation.sanity.probes import Probe
-from monai_robust.evaluation.sanity.signs import checks
 from monai_robust.evaluation.tables.outcomes import CLEAN, read_outcomes
 from monai_robust.evaluation.tables.sanity_file import Finding, Sanity, read_sanity, write_sanity
 
@@ -71,7 +71,9 @@ def check_sanity(
             chosen = victims(telling_samples(outcomes[outcomes["perturbation"] == CLEAN], samples, higher_is_better))
             for sweep in tqdm(attacks, desc="sanity checks", unit="attack", disable=not progress):
                 scores = dict(_scores(outcomes, sweep))
-                findings += checks(Evidence(Probe(sweep, chosen, probe_radius(scores, higher_is_better)), scores))
+                findings += run_checks(
+                    ProbedAttack(Probe(sweep, chosen, probe_radius(scores, higher_is_better)), scores)
+                )
     sanity = Sanity(samples, findings)
     write_sanity(folder, sanity)
     return sanity

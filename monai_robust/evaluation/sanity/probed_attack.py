@@ -11,7 +11,7 @@ from scipy.stats import binom
 from monai_robust.evaluation.sanity.probes import Harm, Probe, limited, unmoved
 from monai_robust.evaluation.sections.parts import number
 
-__all__ = ["CHANCE", "ROUNDING", "Evidence", "chance", "falls", "slack"]
+__all__ = ["CHANCE", "ROUNDING", "ProbedAttack", "chance", "falls", "slack"]
 
 CHANCE = 0.05
 """Level of the one-sided exact sign test (McNemar's, of paired successes), divided by the number of comparisons."""
@@ -19,7 +19,7 @@ ROUNDING = 1e-6
 _SLACK = 0.01  # what does not count, as a share of the whole change
 
 
-class Evidence:
+class ProbedAttack:
     """What is known of an attack: its rows in the outcomes table, and what probes of a few samples do.
 
     Args:
@@ -61,7 +61,7 @@ class Evidence:
         """With ``steps`` of all the steps there are."""
         return self.probe.harm(self.probe.points(limited(self.probe.attack, steps)))
 
-    def shown(self, found: Harm) -> float:
+    def reported(self, found: Harm) -> float:
         """The mean harm as it is told: a merit as the merit itself."""
         mean = float(np.nanmean(found.harm))
         return -mean if self.probe.by_score and self.task.higher_is_better else mean

@@ -14,12 +14,12 @@ import numpy as np
 
 from monai_robust.attacks import APGD, GradientAttack
 from monai_robust.errors import BadSamplesError
-from monai_robust.evaluation.sanity.evidence import CHANCE, ROUNDING, Evidence, chance, falls, slack
+from monai_robust.evaluation.sanity.probed_attack import CHANCE, ROUNDING, ProbedAttack, chance, falls, slack
 from monai_robust.evaluation.sanity.probes import PROBABILITIES, members_of
 from monai_robust.evaluation.sections.parts import listed, number
 from monai_robust.evaluation.tables.sanity_file import Finding
 
-__all__ = ["NEARLY_ALL", "QUERIES", "checks"]
+__all__ = ["NEARLY_ALL", "QUERIES", "run_checks"]
 
 QUERIES = 50
 """Guesses of the black-box attack for each sample."""
@@ -31,56 +31,61 @@ _RANDOM = 1e-4  # of the largest output; accelerators repeat themselves to about
 Verdict = tuple[str, str, dict[str, Any]]
 
 
-def loss_grows_with_steps(seen: Evidence) -> Verdict:
+def loss_grows_with_steps(attack: ProbedAttack) -> Verdict:
     """Clean, one step, half of them, all of them: no budget may do less harm than a smaller one."""
     shares: dict[str, Callable[[int], int]] = {
         "1 step": lambda _: 1,
         "half of its steps": lambda steps: max(1, steps // 2),
     }
-    several = max(one.budget for one in members_of(seen.probe.attack))
+    several = max(one.budget for one in members_of(attack.probe.attack))
     tried = [(name, share) for name, share in shares.items() if share(several) < several]
-    found = [seen.clean, *(seen.shortened(share) for _, share in tried), seen.full]
-    means = [seen.shown(one) for one in found]
+    found = [attack.clean, *(attack.shortened(share) for _, share in tried), attack.full]
+    means = [attack.reported(one) for one in found]
     after = [f"{number(mean)} after {name}" for (name, _), mean in zip(tried, means[1:-1], strict=True)]
-    told = f"the {seen.name} of {seen.images} is {number(means[0])} unattacked, "
+    told = f"the {attack.name} of {attack.images} is {number(means[0])} unattacked, "
     told += listed([*after, f"{number(means[-1])} after all"])
-    numbers = {"radius": seen.probe.radius, "budgets": ["none", *(name for name, _ in tried), "all"], seen.name: means}
-    least = slack(np.nanmean(seen.clean.harm), max(np.nanmean(one.harm) for one in found))
-    rises = int((seen.full.harm > seen.clean.harm + ROUNDING * (1 + np.abs(seen.clean.harm))).sum())
+    numbers = {
+        "radius": attack.probe.radius,
+        "budgets": ["none", *(name for name, _ in tried), "all"],
+        attack.name: means,
+    }
+    least = slack(np.nanmean(attack.clean.harm), max(np.nanmean(one.harm) for one in found))
+    rises = int((attack.full.harm > attack.clean.harm + ROUNDING * (1 + np.abs(attack.clean.harm))).sum())
     numbers["raised"] = rises
-    if not seen.probe.by_score and 2 * rises <= seen.probe.samples:
+    if not attack.probe.by_score and 2 * rises <= attack.probe.samples:
         sentence = (
-            f"At radius {seen.radius} the search raises the loss of only {rises} of {seen.images}: it finds no way."
+            f"At radius {attack.radius} the search raises the loss of only {rises} of {attack.images}: it finds no way."
         )
         return "warn", sentence, numbers
     if any(falls(less.harm, more.harm, least, len(found) - 1) for less, more in pairwise(found)):
-        sentence = f"A longer search does less harm at radius {seen.radius}: {told}; it loses its way."
+        sentence = f"A longer search does less harm at radius {attack.radius}: {told}; it loses its way."
         return "warn", sentence, numbers
-    return "pass", f"At radius {seen.radius} {told}.", numbers
+    return "pass", f"At radius {attack.radius} {told}.", numbers
 
 
-def loss_grows_with_radius(seen: Evidence) -> Verdict:
+def loss_grows_with_radius(attack: ProbedAttack) -> Verdict:
     """Probes at the smallest radius, at the probed one and without limit, and all rows of the outcomes table: no radius
     may do less harm than a smaller one. (A table of searched radii cannot tell: there a success counts at all larger
     radii.)"""
-    radii = list(seen.scores)
-    means = [float(np.nanmean(scores)) for scores in seen.scores.values()]
-    name = seen.task.score_name
-    probed = {f"radius {number(min(radii[1:]))}": seen.nearest, f"radius {seen.radius}": seen.full}
-    probed["no limit"] = seen.farthest
-    far = {where: seen.shown(one) for where, one in probed.items()}
-    numbers: dict[str, Any] = {"radii": radii, name: means, f"{seen.name} of the probes": far}
+    radii = list(attack.scores)
+    means = [float(np.nanmean(scores)) for scores in attack.scores.values()]
+    name = attack.task.score_name
+    probed = {f"radius {number(min(radii[1:]))}": attack.nearest, f"radius {attack.radius}": attack.full}
+    probed["no limit"] = attack.farthest
+    far = {where: attack.reported(one) for where, one in probed.items()}
+    numbers: dict[str, Any] = {"radii": radii, name: means, f"{attack.name} of the probes": far}
     for (here, nearer), (there, farther) in pairwise(probed.items()):
-        least = slack(np.nanmean(seen.clean.harm), max(np.nanmean(nearer.harm), np.nanmean(farther.harm)))
+        least = slack(np.nanmean(attack.clean.harm), max(np.nanmean(nearer.harm), np.nanmean(farther.harm)))
         if falls(nearer.harm, farther.harm, least, len(probed) - 1):
             told = (
-                f"The {seen.name} of {seen.images} is {number(far[here])} at {here} and {number(far[there])} at {there}"
+                f"The {attack.name} of {attack.images} is {number(far[here])} at {here} and {number(far[there])} at "
+                f"{there}"
             )
             return "warn", f"{told}: a larger change does less harm, so that the search loses its way.", numbers
-    if seen.probe.single.goal != "untargeted":
+    if attack.probe.single.goal != "untargeted":
         told = listed([f"{number(mean)} at {where}" for where, mean in far.items()])
-        return "pass", f"The {seen.name} is {told}.", numbers
-    harm = {radius: -seen.merit(scores) for radius, scores in seen.scores.items()}
+        return "pass", f"The {attack.name} is {told}.", numbers
+    harm = {radius: -attack.merit(scores) for radius, scores in attack.scores.items()}
     least = slack(np.nanmean(harm[0.0]), max(float(np.nanmean(one)) for one in harm.values()))
     for less, more in pairwise(radii):
         if falls(harm[less], harm[more], least, len(radii) - 1):
@@ -93,25 +98,27 @@ def loss_grows_with_radius(seen: Evidence) -> Verdict:
     return "pass", f"No larger radius does less harm; the {name} is {ends}.", numbers
 
 
-def succeeds_at_large_radius(seen: Evidence) -> Verdict:
+def succeeds_at_large_radius(attack: ProbedAttack) -> Verdict:
     """An attack that may change an image altogether: nearly all are misclassified; elsewhere, the score is nearly as
     bad as for images without content, or, since an attack need not raise the score of a poor network, the loss is."""
-    if seen.probe.classes:
-        share = float(seen.farthest.won.mean())
-        told = f"{_LIMITLESS} the attack reaches its goal for {100 * share:.0f} % of {seen.images}"
+    if attack.probe.classes:
+        share = float(attack.farthest.won.mean())
+        told = f"{_LIMITLESS} the attack reaches its goal for {100 * share:.0f} % of {attack.images}"
         numbers: dict[str, Any] = {"share": share}
         reached = share >= NEARLY_ALL
     else:
-        wiped = seen.probe.harm(seen.probe.wiped())
-        clean, blank, far = (float(np.nanmean(seen.merit(one.score))) for one in (seen.clean, wiped, seen.farthest))
-        sign = 1 if seen.task.higher_is_better else -1
+        wiped = attack.probe.harm(attack.probe.wiped())
+        clean, blank, far = (
+            float(np.nanmean(attack.merit(one.score))) for one in (attack.clean, wiped, attack.farthest)
+        )
+        sign = 1 if attack.task.higher_is_better else -1
         numbers = {"clean": sign * clean, "wiped": sign * blank, "attacked": sign * far}
         told = (
-            f"{_LIMITLESS} the attack takes the {seen.task.score_name} from "
+            f"{_LIMITLESS} the attack takes the {attack.task.score_name} from "
             f"{number(sign * clean)} to {number(sign * far)} (images without content: {number(sign * blank)})"
         )
-        rise, needed = (float(np.nanmean(one.harm - seen.clean.harm)) for one in (seen.farthest, wiped))
-        numbers[f"change of the {seen.name}, attacked and wiped"] = [rise, needed]
+        rise, needed = (float(np.nanmean(one.harm - attack.clean.harm)) for one in (attack.farthest, wiped))
+        numbers[f"change of the {attack.name}, attacked and wiped"] = [rise, needed]
         reached = clean - far >= NEARLY_ALL * (clean - blank) or rise >= NEARLY_ALL * needed > 0
     if reached:
         return "pass", f"{told}.", numbers
@@ -122,42 +129,42 @@ def succeeds_at_large_radius(seen: Evidence) -> Verdict:
     )
 
 
-def black_box_does_not_win(seen: Evidence) -> Verdict:
+def black_box_does_not_win(attack: ProbedAttack) -> Verdict:
     """Square with few queries and no gradient, within the same radius: sample by sample against the attack."""
-    if seen.probe.black_box:
+    if attack.probe.black_box:
         return _not_applicable("The attack guesses itself; there is nothing to compare it with")
-    if seen.probe.clean[0].ndim < 3:
+    if attack.probe.clean[0].ndim < 3:
         return _not_applicable("The attack by guessing takes images, and these inputs are none")
-    if seen.probe.classes and seen.full.won.all():
+    if attack.probe.classes and attack.full.won.all():
         sentence = (
-            f"At radius {seen.radius} the attack misleads the network on all of {seen.images}; no guess does more."
+            f"At radius {attack.radius} the attack misleads the network on all of {attack.images}; no guess does more."
         )
-        return "pass", sentence, {"radius": seen.probe.radius}
-    guessed = seen.probe.harm(seen.probe.points(seen.probe.black_box_attack(QUERIES)))
-    if seen.probe.classes:
-        better, worse = guessed.won & ~seen.full.won, seen.full.won & ~guessed.won
+        return "pass", sentence, {"radius": attack.probe.radius}
+    guessed = attack.probe.harm(attack.probe.points(attack.probe.black_box_attack(QUERIES)))
+    if attack.probe.classes:
+        better, worse = guessed.won & ~attack.full.won, attack.full.won & ~guessed.won
         what = "misleads the network on"
     else:
-        least = slack(np.nanmean(seen.clean.harm), np.nanmean(seen.full.harm))
-        better, worse = guessed.harm > seen.full.harm + least, seen.full.harm > guessed.harm + least
+        least = slack(np.nanmean(attack.clean.harm), np.nanmean(attack.full.harm))
+        better, worse = guessed.harm > attack.full.harm + least, attack.full.harm > guessed.harm + least
         what = "does more harm to"
     wins, losses = int(better.sum()), int(worse.sum())
     p = chance(wins, losses)
     told = (
-        f"At radius {seen.radius} guessing ({QUERIES} queries) {what} {wins} of {seen.images} where the attack does "
-        f"not, and the attack {what} {losses} where guessing does not"
+        f"At radius {attack.radius} guessing ({QUERIES} queries) {what} {wins} of {attack.images} where the attack "
+        f"does not, and the attack {what} {losses} where guessing does not"
     )
-    numbers = {"radius": seen.probe.radius, "queries": QUERIES, "black_box_only": wins, "attack_only": losses, "p": p}
+    numbers = {"radius": attack.probe.radius, "queries": QUERIES, "black_box_only": wins, "attack_only": losses, "p": p}
     if p < CHANCE:
         return "warn", f"{told}: the network hides its gradient, and is weaker than the attack shows.", numbers
     return "pass", f"{told}.", numbers
 
 
-def gradients_alive(seen: Evidence) -> Verdict:
+def gradients_alive(attack: ProbedAttack) -> Verdict:
     """The loss gradient at the clean input: exactly zero or not finite anywhere?"""
-    if seen.probe.black_box:
+    if attack.probe.black_box:
         return _not_applicable("The attack uses no gradient")
-    counted, zero, broken = seen.probe.gradients()
+    counted, zero, broken = attack.probe.gradients()
     numbers = {"samples": counted, "zero": zero, "not_finite": broken}
     if zero or broken:
         told = [f"zero for {zero}"] * bool(zero) + [f"not a number for {broken}"] * bool(broken)
@@ -168,22 +175,24 @@ def gradients_alive(seen: Evidence) -> Verdict:
     return "pass", f"The gradient that the search follows exists for all of {counted} unattacked images.", numbers
 
 
-def start_does_not_win(seen: Evidence) -> Verdict:
+def start_does_not_win(attack: ProbedAttack) -> Verdict:
     """The random start before any step: does it do most of the harm already?"""
-    if seen.probe.black_box:
+    if attack.probe.black_box:
         return _not_applicable("The attack starts from patterns that are meant to do harm")
-    if not any(getattr(one, "random_start", False) for one in members_of(seen.probe.attack)):
+    if not any(getattr(one, "random_start", False) for one in members_of(attack.probe.attack)):
         return _not_applicable("The attack starts from the image itself")
-    start = seen.start
-    if seen.probe.classes:
-        noise, search = int((start.won & ~seen.clean.won).sum()), int((seen.full.won & ~seen.clean.won).sum())
-        told = f"at radius {seen.radius} the random start alone breaks {noise} of {seen.images}, the attack {search}"
+    start = attack.start
+    if attack.probe.classes:
+        noise, search = int((start.won & ~attack.clean.won).sum()), int((attack.full.won & ~attack.clean.won).sum())
+        told = (
+            f"at radius {attack.radius} the random start alone breaks {noise} of {attack.images}, the attack {search}"
+        )
         numbers: dict[str, Any] = {"start": noise, "attack": search}
         mostly = noise > 1 and 2 * noise > search
     else:
-        rise, whole = (float(np.nanmean(one.harm - seen.clean.harm)) for one in (start, seen.full))
+        rise, whole = (float(np.nanmean(one.harm - attack.clean.harm)) for one in (start, attack.full))
         share = f"{100 * max(rise, 0.0) / whole:.0f} %" if whole > 0 else "all"
-        told = f"at radius {seen.radius} the random start alone makes {share} of the change of the {seen.name}"
+        told = f"at radius {attack.radius} the random start alone makes {share} of the change of the {attack.name}"
         numbers = {"start": rise, "attack": whole}
         mostly = rise > 0 and 2 * rise > whole
     if mostly:
@@ -191,12 +200,12 @@ def start_does_not_win(seen: Evidence) -> Verdict:
     return "pass", f"A{told[1:]}.", numbers
 
 
-def travels_radius(seen: Evidence) -> Verdict:
+def travels_radius(attack: ProbedAttack) -> Verdict:
     """``steps * step >= radius`` at every radius; of APGD, whose steps only get shorter, by the first step."""
-    walking = [one for one in members_of(seen.probe.attack) if isinstance(one, (GradientAttack, APGD))]
+    walking = [one for one in members_of(attack.probe.attack) if isinstance(one, (GradientAttack, APGD))]
     if not walking:
         return _not_applicable("The attack has no steps of a given length")
-    largest = max(seen.scores)
+    largest = max(attack.scores)
     reach = min(_reach(one, largest) for one in walking)
     numbers = {"radius": largest, "reach": reach}
     if reach >= largest * (1 - ROUNDING):
@@ -212,36 +221,36 @@ def travels_radius(seen: Evidence) -> Verdict:
     return "warn", sentence, numbers
 
 
-def deterministic_network(seen: Evidence) -> Verdict:
+def deterministic_network(attack: ProbedAttack) -> Verdict:
     """The network's outputs for the same clean input, twice."""
     pairs = [
         (first.double(), second.double())
-        for batch in zip(seen.probe.answers(), seen.probe.answers(), strict=True)
+        for batch in zip(attack.probe.answers(), attack.probe.answers(), strict=True)
         for first, second in zip(*batch, strict=True)
     ]
     apart = max((float((one - other).abs().where(one != other, 0).max()) for one, other in pairs), default=0.0)
     largest = max((float(one.abs().max()) for one, _ in pairs), default=0.0)
-    numbers = {"difference": apart, "largest_output": largest, "eot": seen.probe.eot}
+    numbers = {"difference": apart, "largest_output": largest, "eot": attack.probe.eot}
     if apart <= _RANDOM * largest:
         return "pass", "The network gives the same answer when it is shown the same image again.", numbers
     told = "The network answers at random: the same image gets another answer when it is shown again"
-    if seen.probe.eot > 1:
-        return "pass", f"{told}; the attack averages over {seen.probe.eot} answers, as it then must.", numbers
+    if attack.probe.eot > 1:
+        return "pass", f"{told}; the attack averages over {attack.probe.eot} answers, as it then must.", numbers
     sentence = f"{told}. The attack must then average over several answers, such as APGD(eot=10), and here it does not."
     return "warn", sentence, numbers
 
 
-def outputs_are_logits(seen: Evidence) -> Verdict:
+def outputs_are_logits(attack: ProbedAttack) -> Verdict:
     """The outputs for the clean samples: do they look like probabilities?"""
-    probabilities = seen.probe.watched().probabilities
+    probabilities = attack.probe.watched().probabilities
     if probabilities is None:
         return _not_applicable("The task has no logits of classes in its outputs")
     if probabilities:
-        return "warn", PROBABILITIES, {"samples": seen.probe.samples}
+        return "warn", PROBABILITIES, {"samples": attack.probe.samples}
     return "pass", "The network's outputs are no probabilities, and are taken for logits.", {}
 
 
-_CHECKS: Mapping[str, Callable[[Evidence], Verdict]] = {
+_CHECKS: Mapping[str, Callable[[ProbedAttack], Verdict]] = {
     check.__name__: check
     for check in (
         loss_grows_with_steps,
@@ -257,16 +266,16 @@ _CHECKS: Mapping[str, Callable[[Evidence], Verdict]] = {
 }
 
 
-def checks(seen: Evidence) -> list[Finding]:
+def run_checks(attack: ProbedAttack) -> list[Finding]:
     """What every check says, in the order of :data:`~monai_robust.evaluation.tables.sanity_file.CHECKS`."""
     found = []
     for name, check in _CHECKS.items():
         try:
-            status, sentence, numbers = check(seen)
+            status, sentence, numbers = check(attack)
         except (FloatingPointError, BadSamplesError) as error:
             # a result in itself: so far out, or for these samples, the network gives no loss to follow
             status, sentence, numbers = "warn", f"The check broke off: {error}.", {}
-        found.append(Finding(seen.probe.sweep.name, name, status, sentence, numbers))  # type: ignore[arg-type]
+        found.append(Finding(attack.probe.sweep.name, name, status, sentence, numbers))  # type: ignore[arg-type]
     return found
 
 
