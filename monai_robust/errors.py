@@ -34,6 +34,7 @@ _LONGEST = 600
 _IN_WORKER = re.compile(r"^monai_robust\.errors\.\w+Error: (.+)$", re.MULTILINE)
 _ENDS_A_RUN = re.compile(r"(Current|Engine) run is terminating due to exception: ")  # ignite's, twice for each
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_EXPLAIN: list[Callable[[BaseException], str | None]] = []  # of what runs in this process
 
 Names = Any
 """Names of samples, or their places in a larger batch: a sequence or a tensor."""
@@ -181,20 +182,25 @@ def _refused_by_the_system(error: OSError) -> str:
     return f"{name} cannot be used: {reason}; name another file or folder"
 
 
-def install_excepthook() -> None:
+def install_excepthook(explain: Callable[[BaseException], str | None] | None = None) -> None:
     """End a process that meets a user's error with one line and exit status 2 (130 after Ctrl-C).
 
     Bundles and overlays call this while their configuration is parsed, so that ``python -m monai.bundle run`` speaks as
     plainly as ``monai-robust`` does. Handlers that log such an error do so without its traceback. Every other exception
     keeps it.
+
+    Args:
+        explain: says what to tell of further errors, such as those of a configuration; None for what it does not know.
     """
+    if explain is not None and explain not in _EXPLAIN:
+        _EXPLAIN.append(explain)
     previous = sys.excepthook
     if getattr(previous, "speaks_plainly", False):
         return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         interrupted = isinstance(user_error(error), KeyboardInterrupt)
-        sentence = None if interrupted else user_sentence(error)
+        sentence = None if interrupted else _explained(error)
         if not interrupted and sentence is None:
             previous(kind, error, traceback)
             return
@@ -208,7 +214,16 @@ def install_excepthook() -> None:
     sys.excepthook = hook
     logging.setLogRecordFactory(_without_traceback(logging.getLogRecordFactory()))
     if logging.lastResort is not None:  # what is logged where nobody asked for logs
-        logging.lastResort.addFilter(lambda record: not _ENDS_A_RUN.match(str(record.msg)))
+        logging.lastResort.addFilter(_ends_no_run)
+
+
+def _ends_no_run(record: logging.LogRecord) -> bool:
+    return not _ENDS_A_RUN.match(str(record.msg))
+
+
+def _explained(error: BaseException) -> str | None:
+    """What to tell a user of an error, if anything."""
+    return user_sentence(error) or next((told for one in _EXPLAIN if (told := one(error))), None)
 
 
 def _without_traceback(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
@@ -217,7 +232,7 @@ def _without_traceback(make: Callable[..., logging.LogRecord]) -> Callable[..., 
     def made(*arguments: Any, **keywords: Any) -> logging.LogRecord:
         record = make(*arguments, **keywords)
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and (isinstance(user_error(error), KeyboardInterrupt) or user_sentence(error)):
+        if error is not None and (isinstance(user_error(error), KeyboardInterrupt) or _explained(error)):
             record.exc_info = None
         return record
 

@@ -177,7 +177,7 @@ def test_files_that_a_list_names_and_that_are_gone_are_told_of(bundle: Path) -> 
         (lambda c: c["network_def"].update(_target_="nowhere.Net"), "names nowhere.Net"),
         (lambda c: c.update(network_def="$__import__('skimage_not_there')"), "pip install skimage_not_there"),
         (lambda c: c["train"]["trainer"].update(_target_="torchvsion.Trainer"), "pip install torchvsion"),
-        (lambda c: c["train"]["trainer"].update(max_epochs_="1"), "fails: TypeError: .*max_epochs_"),
+        (lambda c: c["train"]["trainer"].update(max_epochs_="1"), "SupervisedTrainer the argument max_epochs_"),
         (lambda c: c["train"]["dataloader"].update(batch_size=0), "batch_size"),
         (lambda c: c.update(items="$[{'image': torch.zeros(1, 16, 16)}] * 4"), "without a label|'label'"),
         (lambda c: c.update(items="$[{'image': torch.zeros(1, 16, 16, dtype=int), 'label': 0}]*4"), "floating point"),
@@ -188,6 +188,19 @@ def test_what_a_bundle_lacks_is_one_sentence(bundle: Path, change: Any, sentence
         changed(bundle, lambda c: c.update(network_def={"_target_": "torch.nn.Flatten"}))
     with pytest.raises(BadInputError, match=sentence):
         commands_for(Pipeline.read(changed(bundle, change)))
+
+
+def test_an_evaluation_that_does_not_run_yet_leaves_the_training(bundle: Path) -> None:
+    later = {"validate#dataset#data": "$torch.load('made_by_training.pt')"}
+    pipeline = Pipeline.read(changed(bundle, lambda c: c.update(later), "configs/evaluate.json"))
+    assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "amat"]
+    assert any("the evaluation does not run here" in note for note in pipeline.found.notes)
+
+
+def test_without_a_saver_there_is_nothing_to_fit_margins_from_or_to_measure(bundle: Path) -> None:
+    pipeline = Pipeline.read(changed(bundle, lambda c: c["validate"]["handlers"].pop()))
+    assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "attack"]
+    assert any("it keeps no checkpoints" in note for note in pipeline.found.notes)
 
 
 def test_the_version_of_a_missing_package_is_the_metadatas(bundle: Path) -> None:
@@ -280,12 +293,20 @@ def run(folder: Path, warm: WarmPython, line: str) -> subprocess.CompletedProces
         ("multi_label", "'configs/train.json', '$(monai-robust overlay amat)'", "--robust#thresholds"),
         ("segmentation", "'configs/train.json', 'configs/evaluate.json', 'attack.yaml'", "--robust_eval#loss @loss"),
         ("segmentation", "'configs/train.json', 'configs/evaluate.json', 'fitted.yaml'", "models/model.pt"),
+        ("multi_label", "'configs/train.json', 'slip.yaml', '$(monai-robust overlay sat)'", "names SimpleInferrer"),
+        ("multi_label", "'configs/train.json', '$(monai-robust overlay sat)', 'epss.yaml'", "the argument epss, which"),
+        ("multi_label", "'configs/train.json', 'gone.yaml', '$(monai-robust overlay sat)'", "gone.png"),
     ],
 )
 def test_a_clear_sentence_is_the_only_line_of_stderr(
     name: str, line: str, sentence: str, tmp_path: Path, warm_python: WarmPython
 ) -> None:
     folder = write_bundle(name, tmp_path)
+    (folder / "slip.yaml").write_text("train#inferer#_target_: SimpleInferrer\n")
+    (folder / "epss.yaml").write_text("robust#attack#epss: 1.0\n")
+    loading = {"items": "$[{'image': 'gone.png', 'label': 0}] * 4"}
+    loading["train#preprocessing#transforms#0#_target_"] = "LoadImaged"
+    (folder / "gone.yaml").write_text(json.dumps(loading))
     (folder / "attack.yaml").write_text(overlay_path("attack").read_text())
     if "fitted" in line:
         files = [folder / "configs/train.json", folder / "configs/evaluate.json"]
@@ -314,3 +335,33 @@ UPDATE = {
     "attack": {"_target_": "monai_robust.attacks.PGD", "eps": 0.5, "steps": 2, "bounds": "per_image"},
     "loss": "@loss",
 }
+
+
+@pytest.mark.slow
+def test_margins_are_kept_by_the_validators_saver_and_found_again(tmp_path: Path, warm_python: WarmPython) -> None:
+    folder = write_bundle("segmentation", tmp_path)
+    (folder / "thresholds.json").write_text('{"thresholds": {"loss": 99.0}}')
+    (folder / "resume.json").write_text(json.dumps({"train#handlers": [RESUME, VALIDATE]}))
+    amat = "--robust#thresholds thresholds.json --robust#step 0.01"
+    first = (
+        f"""python -m monai.bundle run --config_file "['configs/train.json', '$(monai-robust overlay amat)']" {amat}"""
+    )
+    margins = margins_after(first, folder, warm_python)
+    assert list(margins.values()) == pytest.approx([0.02] * 6)  # they began with a step and grew by another
+    assert (folder / "models" / "margins.csv").is_file()
+    again = first.replace("json', '$", "json', 'resume.json', '$") + " --ckpt_dir again"
+    assert list(margins_after(again, folder, warm_python, "again").values()) == pytest.approx([0.03] * 6)
+    stock = run(folder, warm_python, EVALUATE)
+    assert stock.returncode == 0, stock.stderr
+
+
+RESUME = {"_target_": "CheckpointLoader", "load_path": "models/model.pt", "load_dict": {"model": "@network"}}
+VALIDATE = {"_target_": "ValidationHandler", "validator": "@validate#evaluator", "epoch_level": True, "interval": 1}
+EVALUATE = """python -m monai.bundle run --config_file "['configs/train.json', 'configs/evaluate.json']\""""
+
+
+def margins_after(line: str, folder: Path, warm: WarmPython, models: str = "models") -> dict[str, float]:
+    done = run(folder, warm, line)
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = torch.load(folder / models / "model.pt", weights_only=True)["margins"]
+    return dict(zip(state["ids"], state["margins"].tolist(), strict=True))

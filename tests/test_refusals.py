@@ -41,6 +41,7 @@ CHEST = REPOSITORY / "bundles" / "chest_xray_classification"
 def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a run that speaks plainly changes in its process, put back."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr("monai_robust.errors._EXPLAIN", [])
     monkeypatch.delitem(sys.modules, "monai_robust.overlays.excepthook", raising=False)
     make = logging.getLogRecordFactory()
     yield

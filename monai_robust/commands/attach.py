@@ -82,7 +82,7 @@ def _rows(pipeline: Pipeline, found: Found) -> list[tuple[str, str]]:
         roi, number = found.windows
         rows.append(("windows", f"{' x '.join(map(str, roi))}, {number} for such an image"))
     if found.attack_gib is not None:
-        rows.append(("an attack needs", f"about {found.attack_gib:.2g} GiB beside the network, for such a batch"))
+        rows.append(("an attack needs", f"{_gib(found.attack_gib)} beside the network, for such a batch"))
     rows.append(("samples", found.samples or "cannot be told apart"))
     if found.checkpoints is not None:
         one = found.checkpoints
@@ -92,3 +92,7 @@ def _rows(pipeline: Pipeline, found: Found) -> list[tuple[str, str]]:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} channel{'s' if shape[0] > 1 else ''} of {' x '.join(map(str, shape[1:]))}"
+
+
+def _gib(size: float) -> str:
+    return "less than 0.01 GiB" if size < 0.01 else f"about {size:.2g} GiB"

@@ -6,8 +6,9 @@ made is to run the import statements in it.
 
 from __future__ import annotations
 
+from monai_robust.configuration.explaining import configuration_sentence
 from monai_robust.errors import install_excepthook
 
 __all__: list[str] = []
 
-install_excepthook()
+install_excepthook(configuration_sentence)

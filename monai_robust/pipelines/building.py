@@ -13,13 +13,12 @@ from monai.bundle import ConfigParser
 from monai.data import CacheDataset, PersistentDataset
 from monai.engines import Evaluator, Trainer
 
-from monai_robust.configuration.components import components, missing_package, pip_line
+from monai_robust.configuration.components import components
+from monai_robust.configuration.explaining import chain_of, configuration_sentence
 from monai_robust.errors import BadInputError, in_one_line, user_error
 
 __all__ = ["build", "for_one_batch", "parser_of", "sentences", "single_process", "without_handlers"]
 
-_UNKNOWN = re.compile(r"Cannot locate class or function path: '([^']*)'")
-_UNDEFINED = re.compile(r"the referring item `@?([^`]*)` is not defined")
 _EMPTY = re.compile(r"num_samples should be a positive integer|num_samples=0|has no items|empty (list|sequence|data)")
 _PLACE = re.compile(r"(\w+_)?(dir|root|path|folder|file|datalist|data_list)(_\w+)?")
 
@@ -107,34 +106,20 @@ def sentences(parser: ConfigParser, what: str, packages: Mapping[str, str]) -> I
 
 
 def _sentence(error: BaseException, what: str, config: Mapping[str, Any], packages: Mapping[str, str]) -> str:
-    chain = list(_chain(error))
-    for one in chain:
-        package = missing_package(one)
-        if package is not None:
-            return f"{what} needs the package {package}, which is not installed; {pip_line(package, packages)}"
-        if found := _UNKNOWN.search(str(one)):
-            return f"{what} names {found[1]}, which is neither MONAI's nor in the bundle; correct that _target_"
-        if found := _UNDEFINED.search(str(one)):
-            return f"{what} refers to @{found[1]}, which none of its configuration files has; name the file that does"
+    chain = list(chain_of(error))
     gone = _places_not_there(config)
     root = chain[-1]
     reason = in_one_line(str(root) or type(root).__name__, 300)
-    if any(isinstance(one, FileNotFoundError) or _EMPTY.search(str(one)) for one in chain):
-        if gone:
-            return f"{what} finds no data: {gone}; set where your data is"
+    no_data = any(isinstance(one, FileNotFoundError) or _EMPTY.search(str(one)) for one in chain)
+    if no_data and gone:
+        return f"{what} finds no data: {gone}; set where your data is"
+    known = configuration_sentence(error, what, packages)
+    if known is not None:
+        return known
+    if no_data:
         return f"{what} finds no data: {reason}"
     hint = f" ({gone})" if gone else ""
     return f"{what} fails: {type(root).__name__}: {reason}{hint}"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from or while handling, down to the first."""
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or one.__context__
 
 
 def _places_not_there(config: Mapping[str, Any]) -> str | None:

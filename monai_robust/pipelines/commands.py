@@ -86,10 +86,11 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
         attacked = _under_attack(pipeline, radii[1], recipe, write)
         if attacked is not None:
             listed.append(attacked)
-        shown = ",".join(f"{radius:g}" for radius in radii)
-        checkpoint = _checkpoint(pipeline, recipe) if found.checkpoints is not None else "CHECKPOINT"
-        line = f"monai-robust evaluate . --checkpoint {checkpoint} --radii {shown} --output_dir results/{recipe}"
-        listed.append(Command("evaluate", "measure it and write a report", line))
+        if found.checkpoints is not None:
+            shown = ",".join(f"{radius:g}" for radius in radii)
+            line = f"monai-robust evaluate . --checkpoint {_checkpoint(pipeline, recipe)} --radii {shown}"
+            line += f" --output_dir results/{recipe}"
+            listed.append(Command("evaluate", "measure it and write a report", line))
     return listed
 
 

@@ -137,7 +137,7 @@ class Pipeline:
         """
         if self.trainer_component is None and self.evaluator_component is None:
             raise BadInputError(f"{self.folder.path} has no trainer and no evaluator, so there is nothing to attach to")
-        training, validation = self._batches()
+        training, validation, unrun = self._batches()
         batches = [one[1] for one in (training, validation) if one is not None]
         outputs = self._outputs(training, validation)
         labelled = validation is not None and validation[1].prepared.targets is not None
@@ -149,7 +149,9 @@ class Pipeline:
         loss = None if training is None else training[0].loss_function
         notes = [self.folder.metadata.problem] if self.folder.metadata.problem else []
         samples, why = self._samples(training)
-        notes += [why] if why else []
+        checkpoints = self._checkpoints()
+        lost = "it keeps no checkpoints (no CheckpointSaver among the handlers), so there is nothing to measure later"
+        notes += [one for one in (why, unrun, lost if training and not checkpoints else None) if one]
         evaluator = None if validation is None else validation[0]
         size = None if validation is None else tuple(validation[1].prepared.inputs.shape[2:])
         windows = None if evaluator is None or size is None else windows_of(evaluator.inferer, size)
@@ -169,7 +171,7 @@ class Pipeline:
             windows=windows,
             attack_gib=last.bytes * copies / _GIB,
             samples=samples,
-            checkpoints=self._checkpoints(),
+            checkpoints=checkpoints,
             loader=self._loader(),
             notes=tuple(notes),
         )
@@ -218,28 +220,35 @@ class Pipeline:
             )
         return engine
 
-    def _batches(self) -> tuple[tuple[Any, OneBatch] | None, tuple[Any, OneBatch] | None]:
-        """Each engine with a batch of its own, its random numbers drawn apart from the caller's."""
-        made: list[tuple[Any, OneBatch] | None] = []
+    def _batches(self) -> tuple[tuple[Any, OneBatch] | None, tuple[Any, OneBatch] | None, str | None]:
+        """Each engine with a batch of its own, random numbers drawn apart from the caller's, and why the evaluation
+        has none although there is one: it may need what only a training makes."""
+        why = None
         with _own_draws():
-            for component, make, files in (
-                (self.trainer_component, self.trainer, self.folder.training),
-                (self.evaluator_component, self.evaluator, self.folder.evaluation),
-            ):
-                if component is None:
-                    made.append(None)
-                    continue
-                engine = make(dry=True)
-                what = f"{component.id} of {self.folder.path.name}"
-                with self.inside(), _quietly(), sentences(self._parser(files), what, self.folder.metadata.packages):
-                    made.append((engine, one_batch(engine, what, train=make == self.trainer)))
-        return made[0], made[1]
+            training = None if self.trainer_component is None else self._batch(self.trainer_component, train=True)
+            validation = None
+            try:
+                if self.evaluator_component is not None:
+                    validation = self._batch(self.evaluator_component, train=False)
+            except BadInputError as error:
+                if training is None:
+                    raise
+                why = f"the evaluation does not run here, and has no commands: {error}"
+        return training, validation, why
+
+    def _batch(self, component: Component, *, train: bool) -> tuple[Any, OneBatch]:
+        engine: Any = self.trainer(dry=True) if train else self.evaluator(dry=True)
+        files = self.folder.training if train else self.folder.evaluation
+        what = f"{component.id} of {self.folder.path.name}"
+        with self.inside(), _quietly(), sentences(self._parser(files), what, self.folder.metadata.packages):
+            return engine, one_batch(engine, what, train=train)
 
     def _outputs(self, training: Any, validation: Any) -> Outputs:
         first = training or validation
         engine, batch = first
         loss = getattr(engine, "loss_function", None)
-        postprocessing = self.postprocessing()
+        ran = validation is not None or self.evaluator_component is None  # else its transforms cannot be made, either
+        postprocessing = self.postprocessing() if ran else None
         one_head = None if training is None or validation is None else validation[1].outputs
         return outputs_of(batch.outputs, batch.prepared.targets, loss, postprocessing, one_head)
 
