@@ -13,7 +13,7 @@ from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, DiceBelow, Square, W
 from monai_robust.attacks.criteria import Criterion
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import outcomes_of
-from monai_robust.networks.fast_form import FastForm, _agree, exact, fast_form
+from monai_robust.networks.fast_form import FastForm, _agree, fast_form, forms_kept
 from monai_robust.networks.few_channels import SpaceToDepth, with_space_to_depth
 from monai_robust.tasks import Classification, Inferred, Segmentation
 
@@ -350,7 +350,7 @@ def test_a_form_that_computes_something_else_is_refused_whatever_the_largest_log
     network, inputs = TwoNorms(masked).eval(), torch.rand(3, 1, 8, 8)
     found = form_of(network, inputs)
     torch.testing.assert_close(found(inputs), network(inputs), rtol=1e-4, atol=1e-4)
-    wrong_form = FastForm(nn.Sequential(network.features, network.norms[0], nn.AvgPool2d(6), nn.Flatten()), network)
+    wrong_form = FastForm(nn.Sequential(network.features, network.norms[0], nn.AvgPool2d(6), nn.Flatten()))
     assert not _agree(network, wrong_form, lambda form, points: form(points), inputs)
 
 
@@ -617,6 +617,49 @@ def test_the_fast_form_of_a_stem_with_a_stride_computes_the_same():
     inputs = torch.rand(3, 1, 15, 16)
     fast = form_of(network, inputs)
     assert any(isinstance(module, SpaceToDepth) for module in fast.modules())
-    assert exact(fast) is network
     assert isinstance(network[0], nn.Conv2d)
     torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_a_form_is_made_once_where_the_network_stays_as_it_is_and_anew_elsewhere(victim):
+    network, inputs, _ = victim
+    with forms_kept():
+        first = form_of(network, inputs)
+        with forms_kept():
+            assert form_of(network, inputs) is first
+        assert form_of(TinyNet().eval(), inputs) is not first
+        assert form_of(network.train(), inputs) is network
+    assert form_of(network.eval(), inputs) is not first
+
+
+class Fussy(nn.Module):
+    """Takes its inputs in the usual order of memory and in no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2 * 64, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.view(len(x), -1))
+
+
+def test_why_a_network_has_no_faster_form_is_logged(caplog):
+    network = Fussy().eval()
+    assert form_of(network, torch.rand(2, 2, 8, 8)) is network
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "Fussy" in record.getMessage()
+    assert "view size" in record.getMessage()
+
+
+def test_an_error_that_is_no_matter_of_a_copy_is_not_swallowed(victim):
+    network, inputs, _ = victim
+
+    class StoppedError(Exception):
+        pass
+
+    def stopped(form, points):
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        fast_form(network, stopped, inputs)

@@ -18,7 +18,6 @@ ALLOWED = {
     "_forward_pre_hooks": "likewise",
     "_version": "torch's count of changes in place, without which every buffer would be written anew",
     "_modules": "the children of a module under each of their names; named_children leaves out the second name",
-    "torch.utils._pytree": "torch's own way through nested outputs, which torch.func uses and nothing public offers",
     "_autoattack": "of another library that is measured as its authors use it",
 }
 OWN_IN_STRINGS = {"getattr", "hasattr", "setattr", "delattr"}

@@ -19,7 +19,7 @@ from monai_robust.attacks.square.square import _moved
 from monai_robust.attacks.threat import L2
 from monai_robust.errors import BadInputError
 from monai_robust.losses.attack.classes import dlr, label_margin, targeted_dlr
-from monai_robust.networks.fast_form import FastForm, exact
+from monai_robust.networks.fast_form import FastForm, gradients_by, gradients_of
 from monai_robust.tasks import Classification, LossTask, Segmentation, Watched
 
 RADII = {"l2": 0.3, "linf": 0.03}
@@ -493,7 +493,7 @@ class Noting(PGD):
     """Notes the network and the samples that it is given."""
 
     def __call__(self, network, inputs, targets, *arguments, **keywords):
-        self.network = network
+        self.network, self.form = network, gradients_of(network)
         self.given = (inputs.clone(), targets.clone())
         return super().__call__(network, inputs, targets, *arguments, **keywords)
 
@@ -531,8 +531,9 @@ def test_members_attack_a_faster_form_unless_the_network_is_random(eot):
     members = [Noting(steps=20), Noting(steps=30)]
     AttackEnsemble(members, eps=0.01, eot=eot)(network, inputs, labels)
     for member in members:
-        assert isinstance(member.network, FastForm) if eot == 1 else member.network is network
-        assert exact(member.network) is network
+        assert isinstance(member.form, FastForm) if eot == 1 else member.form is network
+        assert member.network is network
+    assert gradients_of(network) is network
 
 
 def test_a_training_that_watches_its_attack_sees_whole_batches_of_the_network_itself():
@@ -541,7 +542,7 @@ def test_a_training_that_watches_its_attack_sees_whole_batches_of_the_network_it
     watched = Watched(Classification(), inputs, labels, L2())
     members = [Noting(steps=30), Noting(steps=30)]
     AttackEnsemble(members, eps=1e-6)(network, inputs, labels, task=watched)
-    assert [member.network is network for member in members] == [True, True]
+    assert [member.form is network for member in members] == [True, True]
     assert len(watched.sizes) == 60 + 3  # the judge looks, too
 
 
@@ -554,7 +555,8 @@ def test_what_only_the_faster_form_takes_for_a_success_is_none(attack):
     rows = labels != 1
     assert rows.sum() > 2
     counting = Counting(lying).eval()
-    found = attack(FastForm(counting, network), inputs[rows], labels[rows], 1e-6, generator=seeded())
+    with gradients_by(FastForm(counting), network):
+        found = attack(network, inputs[rows], labels[rows], 1e-6, generator=seeded())
     assert accuracy(network, found, labels[rows]) == 1.0
     assert [passed for passed in counting.passes if passed == rows.sum()] == counting.passes
     assert len(counting.passes) == 7  # nobody has left

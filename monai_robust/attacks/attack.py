@@ -17,6 +17,7 @@ from monai_robust.attacks.common.masks import bounding_box, checked_channels, ch
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius
 from monai_robust.errors import BadInputError, BadSamplesError, NotFiniteError
+from monai_robust.networks.fast_form import gradients_of
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.base import Goal, total
 from monai_robust.tasks.tensors import outside_inference
@@ -192,7 +193,7 @@ class Attack(ABC):
         """
         leaf = points.detach().requires_grad_(True)
         with self.autocast(leaf):
-            outputs = task.forward(network, leaf, targets)
+            outputs = task.forward(gradients_of(network), leaf, targets)
             loss = total(task.terms(outputs, targets)).sum()
             scale = _loss_scale(leaf.device)
         loss = loss * scale if scale != 1.0 else loss

@@ -14,7 +14,7 @@ from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.common.worst_case import WorstCase, WorstCaseAttack
 from monai_robust.errors import BadInputError, naming
-from monai_robust.networks.fast_form import exact, fast_form
+from monai_robust.networks.fast_form import fast_form, gradients_by
 from monai_robust.tasks import Task, Watched, base_task
 
 __all__ = ["AttackEnsemble"]
@@ -105,9 +105,9 @@ class AttackEnsemble(WorstCaseAttack):
                 break
             if not base_task(task).offers(member.goal, clean):
                 continue
-            with naming(standing.rows):
+            with naming(standing.rows), gradients_by(fast, network):
                 points = member(
-                    fast,
+                    network,
                     standing.clean,
                     standing.targets["true"],
                     standing.eps,
@@ -120,7 +120,8 @@ class AttackEnsemble(WorstCaseAttack):
         return worst.points
 
     def _fast(self, network: Callable[..., Any], samples: Samples, task: Task) -> Callable[..., Any]:
-        """What members attack: the network, in a faster form where it has one and there are enough steps to pay for it.
+        """What members take gradients of: the network, in a faster form where it has one and there are enough steps to
+        pay for it.
 
         A random network has none, and a training that watches its attack wants to see all that is run.
         """
@@ -135,7 +136,7 @@ class AttackEnsemble(WorstCaseAttack):
         """Offer ``points`` to ``worst``; return the network's outputs for them."""
         objective: Objective = self._objective(task, None)
         prepared = self._prepared(objective, samples)
-        worst.update(samples.rows, points, self._judged(exact(network), samples, points, objective, prepared))
+        worst.update(samples.rows, points, self._judged(network, samples, points, objective, prepared))
         return objective.outputs
 
 

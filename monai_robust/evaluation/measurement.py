@@ -41,6 +41,7 @@ from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_colu
 from monai_robust.evaluation.tables.provenance import checkpoint_record, machine, now, versions, weights_digest
 from monai_robust.evaluation.tables.run_folder import read_failed, write_run_info
 from monai_robust.evaluation.tasks.registry import outcomes_of
+from monai_robust.networks.fast_form import forms_kept
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.tensors import plain
 
@@ -210,7 +211,7 @@ class Measurement:
         self.failures = Failures(
             known, len(items), lambda listed: write_run_info(self.folder, {**about, "failed": listed})
         )
-        with untouched(self.network) as self.guarded:
+        with untouched(self.network) as self.guarded, forms_kept():
             table = self.folder / "outcomes.csv"
             batches = same_size_batches(items, self.batch_size)
             columns = outcome_columns(self.outcomes.columns(self.classes), self.groups)

@@ -5,21 +5,31 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils._pytree import tree_leaves, tree_map
 
 from monai_robust.networks.few_channels import CONVOLUTIONS, replaced, with_space_to_depth
 
-__all__ = ["FastForm", "exact", "fast_form"]
+__all__ = ["FastForm", "fast_form", "forms_kept", "gradients_by", "gradients_of"]
 
-# What adding numbers in another order can explain in single precision: of an output, of the length of a gradient (where
-# a unit at the edge of its activation may fall to the other side), and the noise that keeps pixels from being equal.
-_OUTPUTS, _GRADIENTS, _NOISE = 1e-3, 1e-2, 1e-2
+# Tolerances: what the same sums in another order may differ by in single precision, and no other function would.
+# A rounding of 6e-8 grows to about 1e-4 through a hundred layers; ten times that is still no other function's output.
+_OUTPUTS = 1e-3
+# Of the length of a gradient: units at the edge of their activation may fall to the other side, which changes its terms
+# by as much as they are.
+_GRADIENTS = 1e-2
+# Of an image's range, added before both are compared: where an image is flat, a maximum has several places and so the
+# gradient several values.
+_NOISE = 1e-2
+# What a network may raise on a copy, in another layout or on a few samples, and does not raise otherwise.
+_MISFITS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -37,26 +47,53 @@ class FastForm(nn.Module):
 
     Args:
         copied: a copy of a network in evaluation mode, folded where that was possible; it is changed.
-        network: what was copied, by which successes are confirmed.
     """
 
-    def __init__(self, copied: nn.Module, network: nn.Module) -> None:
+    def __init__(self, copied: nn.Module) -> None:
         super().__init__()
-        self.own = with_space_to_depth(copied).requires_grad_(False)
-        self._copied_from = (network,)  # no module of this one
-        for parameter in self.own.parameters():
+        self.folded = with_space_to_depth(copied).requires_grad_(False)
+        for parameter in self.folded.parameters():
             if parameter.ndim in _LAYOUTS:
                 parameter.data = parameter.data.contiguous(memory_format=_LAYOUTS[parameter.ndim])
 
     def forward(self, inputs: Tensor, *arguments: Any, **keywords: Any) -> Any:
         layout = _LAYOUTS.get(inputs.ndim, torch.contiguous_format)
-        outputs = self.own(inputs.contiguous(memory_format=layout), *arguments, **keywords)
-        return tree_map(_usual, outputs)
+        outputs = self.folded(inputs.contiguous(memory_format=layout), *arguments, **keywords)
+        return _mapped(_usual, outputs)
 
 
-def exact(network: Callable[..., Any]) -> Callable[..., Any]:
-    """The network that a fast form was made of; any other network itself."""
-    return network._copied_from[0] if isinstance(network, FastForm) else network
+_Standing = Mapping[int, Callable[..., Any]]
+_NONE: _Standing = MappingProxyType({})
+_IN_PLACE: ContextVar[_Standing] = ContextVar("forms that stand in for networks", default=_NONE)
+_KEPT: ContextVar[dict[int, tuple[Any, Any]] | None] = ContextVar("forms that were made", default=None)
+
+
+@contextmanager
+def gradients_by(form: Callable[..., Any], network: Callable[..., Any]) -> Iterator[None]:
+    """Within, gradients of ``network`` are those of ``form``; who calls the network itself still calls the network."""
+    token = _IN_PLACE.set({**_IN_PLACE.get(), id(network): form})
+    try:
+        yield
+    finally:
+        _IN_PLACE.reset(token)
+
+
+def gradients_of(network: Callable[..., Any]) -> Callable[..., Any]:
+    """What to take gradients of ``network`` of: its faster form within :func:`gradients_by`, else the network."""
+    return _IN_PLACE.get().get(id(network), network)
+
+
+@contextmanager
+def forms_kept() -> Iterator[None]:
+    """Within, :func:`fast_form` makes a network's form once; nothing may change the network meanwhile."""
+    if _KEPT.get() is not None:
+        yield
+        return
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def fast_form(network: Callable[..., Any], run: Run, inputs: Tensor) -> Callable[..., Any]:
@@ -72,14 +109,24 @@ def fast_form(network: Callable[..., Any], run: Run, inputs: Tensor) -> Callable
         return network
     if any(module.training for module in network.modules()):
         return network
+    kept = _KEPT.get()
+    if kept is None:
+        return _made(network, run, inputs)
+    if id(network) not in kept:
+        kept[id(network)] = network, _made(network, run, inputs)  # with the network, so that no other gets its id
+    return kept[id(network)][1]
+
+
+def _made(network: nn.Module, run: Run, inputs: Tensor) -> nn.Module:
+    name = type(network).__name__
     try:
-        fast = FastForm(_folded(copy.deepcopy(network), run, inputs), network)
+        fast = FastForm(_folded(copy.deepcopy(network), run, inputs))
         agree = _agree(network, fast, run, inputs)
-    except Exception as error:  # what a network does may fail on a copy, in another layout or on a few samples
-        _LOG.info("%s is attacked as it is: %s", type(network).__name__, error, exc_info=error)
+    except _MISFITS as error:
+        _LOG.warning("%s has no faster form and is attacked as it is: %s: %s", name, type(error).__name__, error)
         return network
     if not agree:
-        _LOG.info("%s is attacked as it is: its faster form computes something else", type(network).__name__)
+        _LOG.info("%s is attacked as it is: its faster form computes something else", name)
     return fast if agree else network
 
 
@@ -115,8 +162,7 @@ def _folded(copied: nn.Module, run: Run, inputs: Tensor) -> nn.Module:
 
 
 def _agree(network: nn.Module, fast: nn.Module, run: Run, inputs: Tensor) -> bool:
-    """Whether both have the same outputs, and the same gradients of them, for ``inputs`` with a little noise: where an
-    image is flat, a maximum has several places and so the gradient several values."""
+    """Whether both have the same outputs, and the same gradients of them, for ``inputs`` with a little noise."""
     draw = torch.Generator().manual_seed(0)
     spread = (inputs.max() - inputs.min()).item() * _NOISE
     noise = torch.randn(inputs.shape, generator=draw).to(inputs) * spread
@@ -126,11 +172,11 @@ def _agree(network: nn.Module, fast: nn.Module, run: Run, inputs: Tensor) -> boo
         for one in (network, fast):
             leaf = (inputs + noise).detach().requires_grad_(True)
             found = run(one, leaf)
-            smooth = [part for part in tree_leaves(found) if isinstance(part, Tensor) and part.requires_grad]
+            smooth = [part for part in _leaves(found) if isinstance(part, Tensor) and part.requires_grad]
             draw.manual_seed(1)
             weights = [torch.randn(part.shape, generator=draw).to(part) for part in smooth]
             gradients += torch.autograd.grad(smooth, leaf, weights)
-            outputs.append(tree_leaves(found))
+            outputs.append(_leaves(found))
     wanted, found = outputs
     if len(wanted) != len(found) or not all(map(_near, wanted, found)):
         return False
@@ -154,3 +200,26 @@ def _near(wanted: Any, found: Any) -> bool:
 def _usual(output: Any) -> Any:
     """In the order of memory that a task may count on."""
     return output.contiguous() if isinstance(output, Tensor) else output
+
+
+def _mapped(function: Callable[[Any], Any], outputs: Any) -> Any:
+    """``function`` of everything in dictionaries, lists and tuples, which stay of their kind."""
+    if isinstance(outputs, dict):
+        changed = copy.copy(outputs)
+        for key, value in outputs.items():
+            changed[key] = _mapped(function, value)
+        return changed
+    if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
+        return type(outputs)(*(_mapped(function, value) for value in outputs))
+    if isinstance(outputs, (list, tuple)):
+        return type(outputs)(_mapped(function, value) for value in outputs)
+    return function(outputs)
+
+
+def _leaves(outputs: Any) -> list[Any]:
+    """Everything in dictionaries, lists and tuples."""
+    if isinstance(outputs, dict):
+        return [leaf for value in outputs.values() for leaf in _leaves(value)]
+    if isinstance(outputs, (list, tuple)):
+        return [leaf for value in outputs for leaf in _leaves(value)]
+    return [outputs]

@@ -15,7 +15,7 @@ from monai_robust.attacks.common.objective import Objective, check_loss
 from monai_robust.attacks.common.samples import Samples
 from monai_robust.attacks.threat import expand
 from monai_robust.errors import NotFiniteError, naming
-from monai_robust.networks.fast_form import exact
+from monai_robust.networks.fast_form import gradients_of
 from monai_robust.tasks import Task
 
 __all__ = ["PointValues", "WorstCase", "WorstCaseAttack"]
@@ -132,6 +132,7 @@ class WorstCaseAttack(Attack):
         Raises:
             BadSamplesError: for samples whose loss is NaN or does not depend on them.
         """
+        searched = gradients_of(network)
         loss = torch.zeros(len(points), dtype=torch.float64, device=points.device)
         successes, harm, slope = torch.zeros_like(loss), torch.zeros_like(loss), points.new_zeros(())
         for _ in range(self.eot):
@@ -140,7 +141,7 @@ class WorstCaseAttack(Attack):
                     slope = slope + self.gradient(network, points, prepared, objective)[0] / self.eot
             else:
                 with torch.no_grad(), self.autocast(points):
-                    objective.terms(objective.forward(network, points, prepared), prepared)
+                    objective.terms(objective.forward(searched, points, prepared), prepared)
             loss = loss + objective.values / self.eot
             successes = successes + objective.succeeded()
             harm = harm + objective.harm() / self.eot
@@ -148,9 +149,8 @@ class WorstCaseAttack(Attack):
             what = "the attack met a loss that is NaN; check loss and network"
             raise NotFiniteError(what, samples.rows[loss.isnan()].tolist())
         success = successes > self.eot / 2
-        original = exact(network)
-        if (self.precision is not None or original is not network) and bool(success.any()):
-            success = success & self._confirmed(original, points, objective, prepared)
+        if (self.precision is not None or searched is not network) and bool(success.any()):
+            success = success & self._confirmed(network, points, objective, prepared)
         return PointValues(loss, success, harm, slope)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from monai_robust.attacks.radius.stepwise import StepwiseSearch
 from monai_robust.attacks.steps import PGD, GradientAttack
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError
+from monai_robust.networks.fast_form import forms_kept
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.tensors import outside_inference
 
@@ -142,7 +143,7 @@ def attack_curve(
         draws = Draws(generator, len(clean), values, asked=_draws(attack))
         samples = Samples.of(clean, outside_inference(targets), listed[0].repeat(len(clean)), None, inside)
         chosen = task or attack.task or Classification()
-        with untouched(bare(network), attack.mode) as run:
+        with untouched(bare(network), attack.mode) as run, forms_kept():
             search = RadiusSearch(run, samples, attack.norm, as_criterion(criterion), chosen, batch_size, inputs)
             return (
                 _searched(search, attack, listed, draws) if searchable(attack) else _each(search, attack, listed, draws)
