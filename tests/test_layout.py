@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import gc
 import importlib
 import os
 import subprocess
@@ -126,26 +127,26 @@ def test_no_modules_import_each_other_in_a_circle():
     assert finished == set(MODULES)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="imports are tried in forks, which have MONAI already")
-def test_any_folder_can_be_the_first_to_be_imported():
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="imports are tried in a fork, which has MONAI already")
+def test_any_folder_can_be_the_first_to_be_imported(tmp_path):
     """What a folder's page hands on must not be asked for while the page is half imported."""
     pages = [name for name, path in MODULES.items() if path.name == "__init__.py" and name.count(".") == 1]
     importlib.import_module("monai_robust.commands.app")  # with what others it needs
-    failed = []
-    for page in pages:
-        child = os.fork()
-        if child == 0:
-            for name in [name for name in sys.modules if name.startswith("monai_robust.")]:
-                del sys.modules[name]
-            status = 1
-            try:
+    report = tmp_path / "imported"
+    report.touch()
+    child = os.fork()
+    if child == 0:
+        gc.disable()
+        try:
+            for page in pages:
+                for name in [name for name in sys.modules if name.startswith("monai_robust.")]:
+                    del sys.modules[name]
                 importlib.import_module(page)
-                status = 0
-            finally:
-                os._exit(status)
-        if os.waitpid(child, 0)[1]:
-            failed.append(page)
-    assert failed == []
+                report.write_text(f"{report.read_text()}{page}\n")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert report.read_text().split() == pages
 
 
 def assigned_names(path: Path) -> set[str]:
@@ -192,12 +193,16 @@ def test_a_folder_hands_on_all_that_its_modules_offer_to_users():
         assert odd == [], module
 
 
-@pytest.fixture(scope="module")
-def monais_names() -> set[str]:
-    """Classes and functions that MONAI finds by their bare names, in its own package alone."""
+def monais_own(names: set[str]) -> set[str]:
+    """Those names by which MONAI finds a class or function of its own package."""
     locator = ComponentLocator()
-    own = [name for name in locator._find_module_names() if name == "monai" or name.startswith("monai.")]
-    return set(locator._find_classes_or_functions(own))
+
+    def is_monais(name: str) -> bool:
+        modules = locator.get_component_module_name(name)
+        found = [modules] if isinstance(modules, str) else modules or []
+        return any(module == "monai" or module.startswith("monai.") for module in found)
+
+    return {name for name in names if is_monais(name)}
 
 
 def public_definitions() -> dict[str, str]:
@@ -209,8 +214,9 @@ def public_definitions() -> dict[str, str]:
     return found
 
 
-def test_no_public_name_of_ours_shadows_one_of_monais(monais_names):
-    assert {"SupervisedTrainer", "DiceLoss", "AdversarialTrainer"} <= monais_names
+def test_no_public_name_of_ours_shadows_one_of_monais():
+    theirs = {"SupervisedTrainer", "DiceLoss", "AdversarialTrainer"}
+    assert monais_own(theirs) == theirs
     ours = public_definitions()
     assert {"PGD", "RobustUpdate", "BrierScore"} <= set(ours)
     offered = {
@@ -219,8 +225,8 @@ def test_no_public_name_of_ours_shadows_one_of_monais(monais_names):
         if path.name == "__init__.py"
         for name in importlib.import_module(module).__all__
     }
-    assert {name: ours[name] for name in set(ours) & monais_names} == {}
-    assert offered & monais_names == set()
+    assert {name: ours[name] for name in monais_own(set(ours))} == {}
+    assert monais_own(offered) == set()
 
 
 def configurations() -> list[Path]:
