@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.handlers import MetricLogger
 from torch import nn
 
 from monai_robust.commands.bundles import measure_bundle
 from monai_robust.data import check_record, load_weights, read_record
+from monai_robust.data.files.weights import UnreadableCheckpointError, read_checkpoint
 from monai_robust.errors import BadInputError
 
 
@@ -172,3 +174,61 @@ def test_no_text_of_a_record_reaches_a_bundles_configuration(tmp_path: Path) -> 
         with pytest.raises(BadInputError, match=f"training.json: field '{name}'"):
             measure_bundle(tmp_path / "bundle", tmp_path / "model.pt", tmp_path / "out")
     assert not mark.exists()
+
+
+def engine_checkpoint(path, trained, **more):
+    """What MONAI's CheckpointSaver writes for a trainer with a MetricLogger."""
+    logger = MetricLogger()
+    logger.loss.append((1, 0.5))
+    logger.metrics["val_dice"].append((1, torch.tensor(0.25)))
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1, momentum=0.9)
+    trained(torch.zeros(1, 2)).sum().backward()
+    optimizer.step()
+    torch.save({**more, "optimizer": optimizer.state_dict(), "metric_logger": logger.state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["model", "net", "network", "student"])
+def test_the_weights_are_found_among_all_that_monai_saves(tmp_path, name):
+    saved, loaded = nn.Linear(2, 3), nn.Linear(2, 3)
+    path = engine_checkpoint(tmp_path / "key_metric.pt", saved, **{name: saved.state_dict()})
+    load_weights(loaded, path)
+    assert torch.equal(loaded.weight, torch.load(path, weights_only=False)[name]["weight"])
+
+
+def test_of_several_networks_the_one_that_fits_is_taken(tmp_path):
+    wanted, other, loaded = nn.Linear(2, 3), nn.Sequential(nn.Linear(2, 3)), nn.Linear(2, 3)
+    torch.save({"teacher": other.state_dict(), "student": wanted.state_dict()}, tmp_path / "two.pt")
+    load_weights(loaded, tmp_path / "two.pt")
+    assert torch.equal(loaded.weight, wanted.weight)
+
+
+@pytest.mark.parametrize("below", [None, "model"])
+def test_the_prefix_of_a_data_parallel_wrapper_is_left_out(tmp_path, below):
+    saved, loaded = nn.Linear(2, 3), nn.Linear(2, 3)
+    state = nn.DataParallel(saved).state_dict()
+    assert all(key.startswith("module.") for key in state)
+    torch.save(state if below is None else {below: state}, tmp_path / "parallel.pt")
+    load_weights(loaded, tmp_path / "parallel.pt")
+    assert torch.equal(loaded.weight, saved.weight)
+
+
+def test_a_network_with_a_part_called_module_keeps_its_names(tmp_path):
+    class Wrapping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = nn.Linear(2, 3)
+
+    saved, loaded = Wrapping(), Wrapping()
+    torch.save(saved.state_dict(), tmp_path / "wrapping.pt")
+    load_weights(loaded, tmp_path / "wrapping.pt")
+    assert torch.equal(loaded.module.weight, saved.module.weight)
+
+
+def test_what_monai_writes_is_allowed_and_nothing_else(tmp_path):
+    torch.save({"model": {}, "callback": print}, tmp_path / "runs.pt")
+    with pytest.raises(UnreadableCheckpointError, match="Python objects"):
+        read_checkpoint(tmp_path / "runs.pt")
+    torch.load(engine_checkpoint(tmp_path / "own.pt", nn.Linear(2, 3)), weights_only=False)
+    with pytest.raises(pickle.UnpicklingError):  # elsewhere in the process it is as strict as ever
+        torch.load(tmp_path / "own.pt", weights_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.handlers.metric_logger import MetricLoggerKeys
 from torch import Tensor, nn
 
 from monai_robust.data.files.schemas import shown
@@ -17,7 +18,15 @@ from monai_robust.errors import BadInputError
 
 __all__ = ["UnreadableCheckpointError", "checkpoint_entry", "load_weights", "read_checkpoint"]
 
-_WEIGHTS = ("network", "model", "state_dict")
+
+def _emptied(factory: Any = None) -> dict[Any, Any]:
+    """A dictionary in place of a defaultdict, which torch's safe loading cannot fill."""
+    return {}
+
+
+# What MONAI's MetricLogger writes into checkpoints: names, lists and a defaultdict of them, which run nothing.
+_OF_MONAI = (MetricLoggerKeys, list, (_emptied, "collections.defaultdict"))
+_PARALLEL = "module."  # before every name, where a network was saved within DistributedDataParallel or DataParallel
 _EXPANSION = 10
 _ADVICE = "save the state_dict() of the network with torch.save, and name that file"
 
@@ -42,7 +51,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     if zipfile.is_zipfile(path):
         _check_archive(path)
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        with torch.serialization.safe_globals([*_OF_MONAI]):
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets, with the advice to switch safety off
         raise UnreadableCheckpointError(_refusal(path, error)) from None
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
@@ -64,21 +74,25 @@ def checkpoint_entry(path: str | Path, name: str) -> Any:
     """
     path = regular_file(path, "checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with torch.serialization.safe_globals([*_OF_MONAI]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # as in read_checkpoint
         raise UnreadableCheckpointError(_refusal(path, error)) from None
     return content.get(name) if isinstance(content, Mapping) else None
 
 
 def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
-    """``network`` with the weights of a checkpoint: a state dictionary, or one below ``network`` or ``model``.
+    """``network`` with the weights of a checkpoint: a state dictionary, or one beside others under a name.
+
+    Of several it is the one that shares most names with the network, such as ``model`` beside ``optimizer``. Names may
+    have the prefix of a data-parallel wrapper.
 
     Raises:
         BadInputError: for what :func:`read_checkpoint` refuses, and for weights that are those of another network, no
             tensors, NaN or infinite; ``network`` is then as it was.
     """
     content = read_checkpoint(checkpoint)
-    state = next((content[name] for name in _WEIGHTS if name in content), content)
+    state = _state_of(network, content)
     _check_state(state, checkpoint)
     _check_fit(state, network, checkpoint)
     try:
@@ -86,6 +100,23 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
     except (RuntimeError, TypeError, ValueError, KeyError) as error:  # of networks that load in a way of their own
         raise BadInputError(f"{checkpoint} holds another network: {' '.join(str(error).split())[:200]}") from error
     return network
+
+
+def _state_of(network: nn.Module, content: Mapping[str, Any]) -> Any:
+    """The entry of a checkpoint that is the state of a network, or all of it, without a wrapper's prefix."""
+    own = network.state_dict().keys()
+    entries = [content, *(entry for entry in content.values() if isinstance(entry, Mapping))]
+    plain = [_without_prefix(entry) for entry in entries]
+    best = max(plain, key=lambda entry: len(own & entry.keys()))
+    if own & best.keys():
+        return best
+    named = (content[name] for name in ("network", "model", "net", "state_dict") if name in content)
+    return next(named, content)  # of another network, or none: whoever checks it says so
+
+
+def _without_prefix(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    wrapped = bool(state) and all(isinstance(name, str) and name.startswith(_PARALLEL) for name in state)
+    return {name.removeprefix(_PARALLEL): value for name, value in state.items()} if wrapped else dict(state)
 
 
 def _check_archive(path: Path) -> None:
