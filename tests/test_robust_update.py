@@ -446,3 +446,57 @@ def test_the_trainer_takes_all_that_the_update_takes():
     assert {name: one.default for name, one in update.items()} == {
         name: one.default for name, one in own.items() if name != "supervised"
     }
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"amp": True}, {"compile": True, "compile_kwargs": {"backend": "eager"}, "decollate": False}],
+    ids=["amp_on_a_cpu", "compile"],
+)
+@pytest.mark.parametrize("recipe", ["sat", "rtda"])
+def test_amp_on_a_cpu_and_compile_end_with_the_weights_of_plain_training(setting, recipe):
+    """MONAI's autocast is CUDA's, so a CPU trains as ever; what is compiled computes the same in the same order."""
+    results = []
+    for keywords in ({}, setting):
+        network = fresh()
+        network.dropout.p = 0.0
+        update = RobustUpdate(recipe, PGD(eps=0.5, steps=2), views=VIEWS)
+        trainer(network, update, epochs=2, **keywords).run()
+        results.append(weights(network))
+    for name, value in results[0].items():
+        assert torch.allclose(value, results[1][name], rtol=1e-6, atol=1e-7), name
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    results = []
+    for size, steps in ((12, 1), (4, 3)):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))  # each sample by itself
+        torch.manual_seed(2)
+        nn.init.normal_(network[1].weight, std=0.1)
+        nn.init.zeros_(network[1].bias)
+        torch.manual_seed(3)
+        engine = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=2,
+            train_data_loader=DataLoader(items(), batch_size=size, shuffle=False),
+            network=network,
+            optimizer=torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9),
+            loss_function=nn.CrossEntropyLoss(),
+            iteration_update=RobustUpdate("sat", PGD(eps=0.5, steps=2)),
+            accumulation_steps=steps,
+        )
+        engine.run()
+        results.append(weights(network))
+    for name, value in results[0].items():
+        assert torch.allclose(value, results[1][name], atol=1e-6), name
+
+
+def test_erm_makes_as_many_passes_as_the_stock_trainer():
+    counts = []
+    for update in (None, RobustUpdate("erm", PGD(eps=0.5, steps=2))):
+        network, passes = fresh(), {"forward": 0, "backward": 0}
+        network.register_forward_hook(lambda *_, passes=passes: passes.update(forward=passes["forward"] + 1))
+        network.head.weight.register_hook(lambda g, passes=passes: passes.update(backward=passes["backward"] + 1))
+        trainer(network, update, epochs=2).run()
+        counts.append(passes)
+    assert counts[0] == counts[1] == {"forward": 6, "backward": 6}
