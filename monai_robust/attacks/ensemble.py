@@ -144,5 +144,5 @@ def _move_on(generator: Generators) -> None:
     """Have the caller's generators draw anew from now on: members have only drawn from their twins."""
     if generator is None:
         return
-    for own in generator if isinstance(generator, Sequence) else [generator]:
-        own.manual_seed(int(torch.randint(2**62, (), generator=own, device=own.device)))
+    for one in generator if isinstance(generator, Sequence) else [generator]:
+        one.manual_seed(int(torch.randint(2**62, (), generator=one, device=one.device)))

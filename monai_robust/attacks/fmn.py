@@ -105,18 +105,18 @@ class FMN(Attack):
             gradient = None if last else self.gradient(network, adversarial, aimed, aim)[0]
             if last or self.precision is not None:
                 aim.outputs = _outputs(network, adversarial, targets, task)
-            won, size = aim.succeeded().to(clean.device), self.norm.size(adversarial - clean)
-            closer = won & (size < distance)
+            success, size = aim.succeeded().to(clean.device), self.norm.size(adversarial - clean)
+            closer = success & (size < distance)
             nearest = torch.where(expand(closer, clean), adversarial, nearest)
             distance = torch.where(closer, size, distance)
             if gradient is None:
                 break
             decay = 0.5 * (1 + math.cos(math.pi * step / self.steps))
             if step:  # the input itself says nothing of the first ball
-                too_small |= ~won
+                too_small |= ~success
                 factor = self.shrink * (_LAST_FACTOR + (1 - _LAST_FACTOR) * decay)
                 smaller = torch.where(too_small, radius * (1 - factor), radius / 2)
-                radius = torch.where(won, smaller, radius * (1 + factor)).minimum(distance).minimum(eps)
+                radius = torch.where(success, smaller, radius * (1 + factor)).minimum(distance).minimum(eps)
             gradient = usable(gradient, samples)
             share = self.relative_step * (_LAST_STEP + (1 - _LAST_STEP) * decay)
             length = expand(share * radius, clean).to(clean.dtype)

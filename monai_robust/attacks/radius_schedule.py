@@ -43,8 +43,8 @@ def phases(schedule: RadiusSchedule | None, steps: int) -> list[tuple[float, int
     made: list[tuple[float, int]] = []
     for radius, share in (schedule or ((1.0, 1.0),))[:-1]:
         made.append((radius, math.floor(round(share * steps, 6))))
-    left = steps - sum(own for _, own in made)
-    return [(radius, own) for radius, own in made if own] + [(1.0, left)]
+    left = steps - sum(part for _, part in made)
+    return [(radius, part) for radius, part in made if part] + [(1.0, left)]
 
 
 def _refused(schedule: object) -> BadInputError:

@@ -86,14 +86,14 @@ class WindowAttack:
         for window in dense_patch_slices(clean.shape[2:], size, steps):
             place = (slice(None), slice(None), *window)
             weight[place] += weights
-            own = None if inside is None else inside[place]
+            part = None if inside is None else inside[place]
             # samples whose padding fills the window have nothing there to attack
-            rows = torch.arange(len(clean)) if own is None else own.flatten(1).any(dim=1).nonzero().flatten().cpu()
+            rows = torch.arange(len(clean)) if part is None else part.flatten(1).any(dim=1).nonzero().flatten().cpu()
             if not len(rows):
                 continue
             at: tuple[Any, ...] = (rows.to(clean.device), *place[1:])
             labels = select_rows(map_tensors(lambda x, place=place: plain(x)[place], targets), rows)  # type: ignore[misc]
-            own_draws = [generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator
+            draws = [generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator
             with naming(rows):
                 adversarial = self.attack(
                     network,
@@ -101,8 +101,8 @@ class WindowAttack:
                     labels,
                     eps[at[0]] if isinstance(eps, Tensor) and eps.ndim else eps,
                     task=task,
-                    generator=own_draws,
-                    mask=None if own is None else own[at[0]],
+                    generator=draws,
+                    mask=None if part is None else part[at[0]],
                 )
             change[at] += weights * (adversarial - clean[place][at[0]]).float()
         adversarial = clean + (change / weight).to(clean.dtype)

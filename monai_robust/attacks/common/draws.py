@@ -34,17 +34,17 @@ class Draws:
     def __init__(self, given: RadiusGenerators, count: int, radii: Sequence[float], *, asked: bool) -> None:
         if given is None or isinstance(given, torch.Generator):
             given = _spread(given, count) if asked else ()
-        self._of = [list(given(radius)) for radius in radii] if callable(given) else [list(given)] * len(radii)
-        for own in self._of:
-            if asked and len(own) != count:
-                raise BadInputError(f"there are {len(own)} generators for {count} samples; give one for each")
+        self._by_radius = [list(given(radius)) for radius in radii] if callable(given) else [list(given)] * len(radii)
+        for generators in self._by_radius:
+            if asked and len(generators) != count:
+                raise BadInputError(f"there are {len(generators)} generators for {count} samples; give one for each")
         self.asked = asked
 
-    def at(self, rows: Tensor, trial: Tensor) -> list[torch.Generator] | None:
-        """Those of samples ``rows`` (R,) within the radii of the places ``trial`` (R,); None where nothing is drawn."""
+    def at(self, rows: Tensor, places: Tensor) -> list[torch.Generator] | None:
+        """Those of ``rows`` (R,) within the radii at ``places`` (R,) of the list; None where nothing is drawn."""
         if not self.asked:
             return None
-        return [twin(self._of[rung][row]) for row, rung in zip(rows.tolist(), trial.tolist(), strict=True)]
+        return [twin(self._by_radius[place][row]) for row, place in zip(rows.tolist(), places.tolist(), strict=True)]
 
 
 def _spread(generator: torch.Generator | None, count: int) -> list[torch.Generator]:
@@ -64,4 +64,4 @@ def replayed(generator: Generators) -> Generators:
     """Generators that will draw what the given ones would."""
     if generator is None:
         return None
-    return twin(generator) if isinstance(generator, torch.Generator) else [twin(own) for own in generator]
+    return twin(generator) if isinstance(generator, torch.Generator) else [twin(one) for one in generator]

@@ -60,13 +60,13 @@ class Samples:
 
     def take(self, places: Tensor) -> Samples:
         """Those at ``places``, (R,) indices."""
-        own = self.generator
+        generator = self.generator
         return Samples(
             self.rows[places],
             self.clean[places],
             select_rows(self.targets, places),
             self.eps[places],
-            [own[place] for place in places.tolist()] if isinstance(own, Sequence) else own,
+            [generator[place] for place in places.tolist()] if isinstance(generator, Sequence) else generator,
             None if self.inside is None else self.inside[places],
             None if self.start is None else self.start[places],
         )

@@ -236,8 +236,8 @@ def _each(search: RadiusSearch, attack: Attack, radii: Tensor, draws: Draws) -> 
         parts = []
         for rows in everything.split(search.batch_size):
             eps = radius.repeat(len(rows))
-            own_draws = draws.at(rows, torch.full_like(rows, place))
-            parts.append(search.attempt(attack, rows, eps, search.task, own_draws))
+            generators = draws.at(rows, torch.full_like(rows, place))
+            parts.append(search.attempt(attack, rows, eps, search.task, generators))
         points = torch.cat(parts)
         broken.append(search.succeeds(everything, points))
         search.confirm(everything, points, radius.repeat(len(everything)))
