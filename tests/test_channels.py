@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, MetaTensor
+from monai.engines import SupervisedTrainer
 from monai.transforms import RandGaussianNoise
 from torch import nn
 
@@ -21,6 +22,7 @@ from monai_robust.attacks import (
     minimal_radius,
     strong_attack,
 )
+from monai_robust.engines import RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.perturbations import CorruptionSweep, Victim
 from monai_robust.tasks import Classification
@@ -164,3 +166,44 @@ def test_a_view_leaves_the_other_channels_and_draws_as_it_is_seeded(inputs):
     assert torch.equal(view.set_random_state(3)(image), first)
     with pytest.raises(BadInputError, match="cannot follow"):
         OnChannels(lambda x: x[:, 1:], [0])(inputs[0])
+
+
+def update_of(recipe, **more):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    data = [
+        {"image": torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(i)), "label": i % 2}
+        for i in range(8)
+    ]
+    return SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=DataLoader(data, batch_size=4),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        loss_function=nn.CrossEntropyLoss(),
+        iteration_update=RobustUpdate(recipe, **more),
+        decollate=False,
+    )
+
+
+@pytest.mark.parametrize("recipe", ["rtda", "robustaugmix", "sat"])
+def test_a_recipe_leaves_the_other_channels_in_every_view(recipe):
+    seen = []
+    view = RandGaussianNoise(prob=1.0, std=0.5)
+    trainer = update_of(recipe, attack=PGD(eps=1.0, steps=2, channels=[0, 2]), views={"aug": view}, channels=[0, 2])
+    trainer.network.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].detach()[:, 1]))
+    trainer.run()
+    clicks = {index: torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(index))[1] for index in range(8)}
+    for batch in seen:
+        assert all(any(torch.equal(image, click) for click in clicks.values()) for image in batch)
+    changed = trainer.state.output["adv_image"] != trainer.state.output["image"]
+    assert changed[:, [0, 2]].any()
+
+
+def test_an_attack_on_other_channels_than_the_views_is_refused():
+    with pytest.raises(BadInputError, match=r"channels are \[0\], and those of the attack all"):
+        RobustUpdate("sat", PGD(eps=1.0), channels=[0])
+    with pytest.raises(BadInputError, match=r"--robust#attack#channels"):
+        RobustUpdate("sat", PGD(eps=1.0, channels=[1]), channels=[0])
+    RobustUpdate("dataaug", views={"aug": lambda image: image}, channels=[0])  # which attacks nothing

@@ -30,8 +30,8 @@ def evaluate(
 
     A bundle with a configuration robustness is measured by it, and every other option is an id of its configuration,
     such as --radii or --smallest_radius; its docs list them. Any other supervised bundle is measured by its own
-    evaluator; options are then --radii, --norm, --attack (pgd or strong), --attack_steps, --corruptions, --task,
-    --sanity_samples, --seed, --name, and ids of its configuration, such as --dataset_dir.
+    evaluator; options are then --radii, --norm, --attack (pgd or strong), --attack_steps, --corruptions, --channels,
+    --task, --sanity_samples, --seed, --name, and ids of its configuration, such as --dataset_dir.
     A stopped measurement continues where it stopped. Sanity checks of the attacks stand in sanity.json and the report.
 
     Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results

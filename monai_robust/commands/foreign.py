@@ -33,7 +33,7 @@ def measure_foreign(
         bundle: its folder.
         checkpoint: the trained weights.
         output_dir: the run's folder.
-        words: fields of :class:`ForeignEvaluation` as text, ``radii`` and ``corruptions`` with commas between; all
+        words: fields of :class:`ForeignEvaluation` as text, lists with commas between; all
             others are ids of the bundle's configuration.
         config_files: the bundle's files that train, where there are several trainings.
 
@@ -65,10 +65,11 @@ def _value(name: str, word: str) -> Any:
     try:
         if kind is tuple:
             parts = [part.strip().strip("'\"") for part in word.strip("[]() ").split(",") if part.strip()]
-            return tuple(parts)
+            return tuple(int(part) for part in parts) if name == "channels" else tuple(parts)
         return int(word) if kind is int else word
     except ValueError:
-        raise BadInputError(f"--{name} is {word!r}; it must be a whole number") from None
+        what = "indices of channels, such as 0,1" if name == "channels" else "a whole number"
+        raise BadInputError(f"--{name} is {word!r}; it must be {what}") from None
 
 
 def _from_here(word: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monai.engines import SupervisedTrainer
@@ -21,7 +21,7 @@ class RobustTrainer(SupervisedTrainer):
     """``SupervisedTrainer(..., iteration_update=RobustUpdate(...))`` in one call, and nothing more.
 
     Args:
-        recipe, attack, weight, augmented, views, task, shared_forward, margins, starts, agreement: as for
+        recipe, attack, weight, augmented, views, task, shared_forward, margins, starts, agreement, channels: as for
             :class:`RobustUpdate`.
         **supervised: everything ``monai.engines.SupervisedTrainer`` takes.
     """
@@ -39,6 +39,7 @@ class RobustTrainer(SupervisedTrainer):
         margins: SampleRadii | None = None,
         starts: KeptStarts | None = None,
         agreement: str | None = None,
+        channels: Sequence[int] | None = None,
         **supervised: Any,
     ) -> None:
         update = RobustUpdate(
@@ -52,5 +53,6 @@ class RobustTrainer(SupervisedTrainer):
             margins=margins,
             starts=starts,
             agreement=agreement,
+            channels=channels,
         )
         super().__init__(**supervised, iteration_update=update)

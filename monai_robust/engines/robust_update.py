@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -28,6 +28,7 @@ from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.agreement import named, require_agreement, with_agreement
 from monai_robust.tasks.loss import batch_length
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
+from monai_robust.transforms import OnChannels
 from monai_robust.transforms.batch import apply_per_sample
 from monai_robust.transforms.operations import AugMixOperation
 
@@ -71,6 +72,8 @@ class RobustUpdate:
             that exclude each other, or ``"bernoulli"``, logits of independent labels or overlapping regions, in each
             of which views agree by itself. It is needed where neither the task nor the loss says so, and of sigmoids
             (``BCEWithLogitsLoss``, ``DiceLoss(sigmoid=True)``) no loss does.
+        channels: those of the input that are image, by index; all by default. Transforms of views are given these
+            alone, and the attack must have the same.
 
     Raises:
         BadInputError: for an unknown recipe, a missing attack or missing margins, or (when training starts) a view
@@ -90,6 +93,7 @@ class RobustUpdate:
         margins: SampleRadii | None = None,
         starts: KeptStarts | None = None,
         agreement: str | None = None,
+        channels: Sequence[int] | None = None,
     ) -> None:
         if isinstance(recipe, str):
             recipe = make_recipe(recipe, weight=weight, augmented=augmented)
@@ -122,6 +126,9 @@ class RobustUpdate:
         if margins is not None:
             margins.bind(self._task_of)
         self.views = dict(views or {})
+        if channels is not None:
+            _check_channels(attack if "adv" in recipe.views else None, channels)
+            self.views = {name: _on_channels(view, channels) for name, view in self.views.items()}
         self.agreement = agreement
         self.task = None if task is None else with_agreement(task, agreement)
         self.shared_forward = shared_forward
@@ -356,6 +363,20 @@ def _own_seed(view: View) -> int | None:
     if isinstance(view, Compose) and get_seed() is None:
         return None
     return int(copy.deepcopy(view.R).randint(MAX_SEED))
+
+
+def _check_channels(attack: Callable[..., Tensor] | None, channels: Sequence[int]) -> None:
+    """Refuse an attack that would change other channels than views do."""
+    known = getattr(attack, "channels", None)
+    if attack is not None and (known is None or list(known) != list(channels)):
+        raise BadInputError(
+            f"channels are {list(channels)}, and those of the attack {'all' if known is None else list(known)}; give "
+            f"the attack the same, as in PGD(channels={list(channels)}) (in a bundle, --robust#attack#channels)"
+        )
+
+
+def _on_channels(view: View, channels: Sequence[int]) -> View:
+    return view if isinstance(view, str) else OnChannels(view, channels)
 
 
 def _base(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class ForeignEvaluation:
         attack: ``"pgd"``, or ``"strong"``, the set of attacks for the task.
         attack_steps: of PGD.
         corruptions: names of corruptions, of three severities each, within each image's own range.
+        channels: those of the input that are image, by index; all where empty.
         task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
         sanity_samples: on so many samples the attack is tried in other ways.
         seed: of random starts and noise.
@@ -48,7 +49,8 @@ class ForeignEvaluation:
     norm: str = "l2"
     attack: str = "pgd"
     attack_steps: int = 20
-    corruptions: Sequence[str] = field(default_factory=tuple)
+    corruptions: Sequence[str] = ()
+    channels: Sequence[int] = ()
     task: str | None = None
     sanity_samples: int = 16
     seed: int = 0
@@ -72,12 +74,14 @@ class ForeignEvaluation:
             raise BadInputError(f"radii are proposed for the norm l2 alone; give --radii for {self.norm}")
         radii = [radius_in_input_units(radius, scaling) for radius in self.radii or proposed_radii(norm)]
         bounds: Any = scaling.bounds or "per_image"
+        threat: dict[str, Any] = {"norm": self.norm, "bounds": bounds, "channels": self.channels or None}
         if self.attack == "strong":
             require_choice("task of a strong attack", task, ["classification", "segmentation"])
-            attack: Any = strong_attack(task, norm=self.norm, bounds=bounds)
+            attack: Any = strong_attack(task, **threat)
         else:
-            attack = PGD(norm=self.norm, steps=self.attack_steps, bounds=bounds)
-        noises = [CorruptionSweep(name, _SEVERITIES[name], bounds=bounds) for name in self.corruptions]
+            attack = PGD(steps=self.attack_steps, **threat)
+        within = {"bounds": bounds, "channels": threat["channels"]}
+        noises = [CorruptionSweep(name, _SEVERITIES[name], **within) for name in self.corruptions]
         return [CleanSweep(), AttackSweep(attack, radii), *noises]
 
 

@@ -19,6 +19,7 @@ _RECIPE = """\
 #                        overlapping regions) or softmax (classes that exclude each other)
 #   robust#thresholds    of a recipe with margins (amat), needed there: a JSON file of thresholds, or a trained
 #                        checkpoint to fit them from
+#   robust#channels      of inputs some of whose channels are no image (clicks, label maps): those that are, as in "[0]"
 #   robust#step          of a recipe with margins: by how much a sample's margin grows
 robust:
   excepthook: $import monai_robust.overlays.excepthook   # what a user can mend ends in one line
@@ -27,6 +28,7 @@ robust:
   weight: null
   augmented: null
   agreement: null
+  channels: null
   thresholds: null
   step: 0.1
   attack:
@@ -35,6 +37,7 @@ robust:
     eps: 1.0
     steps: 7
     bounds: per_image
+    channels: "@robust#channels"
   views:
     aug:
       _target_: monai_robust.transforms.AugMix
@@ -55,6 +58,7 @@ robust:
     views: "@robust#views"
     shared_forward: "@robust#shared_forward"
     agreement: "@robust#agreement"
+    channels: "@robust#channels"
     margins: "@robust#margins"
 {trainer}#iteration_update: "@robust#update"
 """
@@ -70,6 +74,7 @@ robust#handlers: {handlers}
 _ATTACK = """\
 # Evaluates a bundle under attack, with its own metrics: add this file to its --config_file list.
 #   robust_eval#attack#eps    radius of the attack, in intensity units of the network's input
+#   robust_eval#attack#channels  of inputs some of whose channels are no image: those that are, as in "[0]"
 #   robust_eval#loss          what the attack raises; null is cross-entropy of (B, C) outputs, and dense outputs
 #                             (segmentation) need the bundle's loss, such as "@loss"
 robust_eval:
@@ -80,6 +85,7 @@ robust_eval:
     eps: 1.0
     steps: 20
     bounds: per_image
+    channels: null
   loss: {loss}
   update:
     _target_: monai_robust.engines.UnderAttack

@@ -69,7 +69,7 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
         listed.append(Command("stock", "train it as it is", train + _to(pipeline, "stock")))
         overlay = _overlay(pipeline, recipe, folder.training, write)
         robust = _run(pipeline, folder.training, found.trainer, overlay) + f" --robust#attack#eps {radius:g}"
-        robust += _agreement(pipeline, recipe) + _to(pipeline, recipe)
+        robust += _channels(pipeline, "robust#channels") + _agreement(pipeline, recipe) + _to(pipeline, recipe)
         listed.append(Command("train", f"train it robustly ({recipe})", robust))
         if found.samples is not None and found.checkpoints is not None:
             overlay = _overlay(pipeline, "amat", folder.training, write)
@@ -77,7 +77,7 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
                 _run(pipeline, folder.training, found.trainer, overlay)
                 + f" --robust#step {float(f'{radius / 5:.2g}'):g}"
             )
-            margins += f" --robust#thresholds {_checkpoint(pipeline, 'stock')}"
+            margins += f" --robust#thresholds {_checkpoint(pipeline, 'stock')}" + _channels(pipeline, "robust#channels")
             listed.append(
                 Command("amat", "train it with a margin for every sample (amat)", margins + _to(pipeline, "amat"))
             )
@@ -89,7 +89,7 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
         if found.checkpoints is not None:
             shown = ",".join(f"{radius:g}" for radius in radii)
             line = f"monai-robust evaluate . --checkpoint {_checkpoint(pipeline, recipe)} --radii {shown}"
-            line += f" --output_dir results/{recipe}"
+            line += f"{_channels(pipeline, 'channels')} --output_dir results/{recipe}"
             listed.append(Command("evaluate", "measure it and write a report", line))
     return listed
 
@@ -161,6 +161,13 @@ def _agreement(pipeline: Pipeline, recipe: str) -> str:
     return f" --robust#agreement {found.outputs.agreement}" if recipe == "rtda" and not found.loss_tells else ""
 
 
+def _channels(pipeline: Pipeline, name: str) -> str:
+    """The setting that leaves channels of guidance as they are, where there are any."""
+    images = pipeline.found.images
+    chosen = [index for index in range(images.shape[0]) if index not in images.guidance]
+    return f' --{name} "{chosen}"' if images.guidance and chosen else ""
+
+
 def _under_attack(pipeline: Pipeline, radius: float, recipe: str, write: Path | None) -> Command | None:
     """Evaluation by the bundle's own metrics, or where only a training evaluates, training that validates so."""
     found, folder = pipeline.found, pipeline.folder
@@ -171,13 +178,13 @@ def _under_attack(pipeline: Pipeline, radius: float, recipe: str, write: Path | 
     if folder.training[:1] != files[:1] and (found.outputs.dense or found.outputs.kind != "classes"):
         files = (*folder.training, *files)  # which have the loss that is attacked
     overlay = _overlay(pipeline, "attack", files, write)
-    eps = f" --robust_eval#attack#eps {radius:g}"
+    eps = f" --robust_eval#attack#eps {radius:g}" + _channels(pipeline, "robust_eval#attack#channels")
     if not alone:
         trained = _overlay(pipeline, recipe, folder.training, write)
         assert found.training is not None
         line = _run(pipeline, folder.training, found.trainer, trained, overlay)
         line += f" --robust#attack#eps {proposed_radii(found.training.norm)[1]:g}"
-        line += _agreement(pipeline, recipe) + _to(pipeline, recipe)
+        line += _channels(pipeline, "robust#channels") + _agreement(pipeline, recipe) + _to(pipeline, recipe)
         return Command("attack", "train it robustly, validated under attack by its own metrics", line + eps)
     line = _run(pipeline, files, found.evaluator, overlay) + eps
     if found.loader is not None and found.checkpoints is not None:
