@@ -341,7 +341,7 @@ def _deep_supervision() -> _Files:
             "deep_supervision": True,
             "deep_supr_num": 1,
         },
-        loss="$lambda pred, y: @base_loss(list(torch.unbind(pred, dim=1)) if pred.ndim > y.ndim else pred, y)",
+        loss="$lambda pred, y: @base_loss(list(torch.unbind(pred, dim=1)), y)",
         items=_items("1, 32, 32", label),
         metric=_metric("mean_dice"),
         post=[

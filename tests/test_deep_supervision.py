@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from monai.losses import DeepSupervisionLoss, DiceCELoss
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.losses import DeepSupervised, deep_supervision_weights
+from monai_robust.tasks import LossTask
 
 DICE_CE = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
 
@@ -82,3 +85,30 @@ def test_heads_that_do_not_fit_are_refused(targets: Tensor) -> None:
 def test_weights_without_a_positive_sum_are_refused(weights: list[float]) -> None:
     with pytest.raises(BadInputError, match="positive sum"):
         DeepSupervised(DICE_CE, weights)
+
+
+BASE = DiceCELoss(to_onehot_y=True, softmax=True)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param(lambda heads, y: DeepSupervisionLoss(BASE)(list(torch.unbind(heads, dim=1)), y), id="unbound"),
+        pytest.param(lambda heads, y: sum(w * BASE(h, y) for w, h in zip((1.0, 0.5), heads, strict=False)), id="list"),
+        pytest.param(DeepSupervisionLoss(BASE), id="monai"),
+        pytest.param(DeepSupervised(BASE), id="ours"),
+    ],
+)
+def test_a_loss_of_heads_takes_the_single_output_of_an_evaluation(loss: Any) -> None:
+    """An attack runs the network in evaluation mode, where it has one output: its loss is that of the first head."""
+    outputs, targets = torch.randn(3, 2, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float()
+    expected = torch.stack([BASE(outputs[i : i + 1], targets[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(LossTask(loss).terms(outputs, targets)["loss"], expected)
+
+
+def test_a_loss_that_takes_outputs_in_no_form_says_why_itself() -> None:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        raise ValueError("these are no outputs of mine")
+
+    with pytest.raises(ValueError, match="no outputs of mine"):
+        LossTask(loss).terms(torch.randn(2, 2, 8, 8), torch.zeros(2, 1, 8, 8))

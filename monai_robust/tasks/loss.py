@@ -47,7 +47,9 @@ class LossTask(Task):
 
     Args:
         loss: ``(outputs, targets) -> scalar | (B,) | dict of either``. A loss without a per-sample form is evaluated
-            sample by sample, as if each sample were a batch of its own: the loss is cheap, the network is not.
+            sample by sample, as if each sample were a batch of its own: the loss is cheap, the network is not. A loss
+            of the heads of deep supervision, stacked (B, heads, C, *spatial) or listed, as a network gives them while
+            it trains, takes the single output (B, C, *spatial) of its evaluation as one head.
     """
 
     name = "loss"
@@ -59,6 +61,7 @@ class LossTask(Task):
         self.loss = loss
         self.agreement = agreement_of(loss)
         self.spatial_targets = getattr(loss, "spatial_targets", False)  # type: ignore[misc]
+        self._as_heads: Callable[[Tensor], Any] | None = None
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         outputs = map_tensors(plain, outputs)
@@ -69,8 +72,25 @@ class LossTask(Task):
         loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:
             return {"loss": loss(outputs, targets)}
-        samples = [_named(self.loss(sample_slice(outputs, i), sample_slice(targets, i))) for i in range(size)]
+        samples = [_named(self._of(sample_slice(outputs, i), sample_slice(targets, i))) for i in range(size)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    def _of(self, outputs: Any, targets: Any) -> Any:
+        """The loss of outputs in the form of training or in that of evaluation."""
+        single = isinstance(outputs, Tensor) and outputs.ndim > 2 and outputs.ndim == getattr(targets, "ndim", 0)
+        if single and self._as_heads is not None:
+            return self.loss(self._as_heads(outputs), targets)
+        try:
+            return self.loss(outputs, targets)
+        except (AssertionError, IndexError, RuntimeError, TypeError, ValueError):
+            for form in (_stacked, _listed) if single else ():
+                try:
+                    value = self.loss(form(outputs), targets)
+                except (AssertionError, IndexError, RuntimeError, TypeError, ValueError):
+                    continue
+                self._as_heads = form
+                return value
+            raise  # it refuses these outputs in every form
 
     def agreeing(self, outputs: Any, targets: Any) -> Any:
         if isinstance(self.loss, DeepSupervised):
@@ -85,6 +105,14 @@ class LossTask(Task):
         if targets.shape[1] == 1:
             return aimed[:, None].to(targets.dtype)
         return torch.nn.functional.one_hot(aimed, targets.shape[1]).to(targets.dtype)
+
+
+def _stacked(output: Tensor) -> Tensor:
+    return output[:, None]
+
+
+def _listed(output: Tensor) -> list[Tensor]:
+    return [output]
 
 
 def _device(outputs: Any) -> torch.device:
