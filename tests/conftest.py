@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import pytest
 import torch
 from torch import nn
 from warm_python import WarmPython
+
+if TYPE_CHECKING:
+    from bundle_runs import Runs
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # tiny tensors: a second thread only waits
@@ -45,6 +50,14 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython
     warm = WarmPython(tmp_path_factory.mktemp("warm"))
     yield warm
     warm.close()
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Runs]:
+    """The runs of a bundle, by its name; tests share them."""
+    from bundle_runs import BUNDLES, Runs
+
+    return cache(lambda name: Runs(BUNDLES[name], tmp_path_factory.mktemp(name)))
 
 
 @pytest.fixture
