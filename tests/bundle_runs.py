@@ -50,6 +50,8 @@ class Bundle:
         said: words of its report.
         state: of a checkpoint besides network, optimizer, schedule and trainer.
         step: the default of margins.
+        inputs: shape of a batch, and of what an exported network makes of it (of the first level's classes).
+        exporting: what MONAI's export must be told.
         wrong: settings that contradict a training.
     """
 
@@ -66,6 +68,8 @@ class Bundle:
     said: tuple[str, ...]
     wrong: Mapping[str, Any]
     step: float
+    inputs: tuple[tuple[int, ...], tuple[int, ...]]
+    exporting: Mapping[str, Any] = field(default_factory=dict)
     lower: bool = False
     hurt: float = 1.0
     reached: float = 0.0
@@ -111,6 +115,8 @@ BUNDLES = {
             said=("ccuracy",),
             wrong={"image_size": 64, "split_seed": 3, "fold": 1},
             step=0.1,
+            inputs=((2, 1, 64, 64), (2, 3)),
+            exporting={"input_shape": [1, 1, 64, 64]},
             attack={"robust_eval#attack#eps": 20.0},
             measuring={"groups": ["source"]},
         ),
@@ -128,6 +134,8 @@ BUNDLES = {
             said=("ADI", "TVDI"),
             wrong={"features": 8, "split_seed": 3, "fold": 1},
             step=2.0,
+            inputs=((2, 1, 40, 56), (2, 3, 40, 56)),
+            exporting={"use_trace": True, "input_shape": [1, 1, 40, 56]},
             attack={"robust_eval#attack#eps": 8.0, "robust_eval#attack#bounds": None, "robust_eval#loss": "@loss"},
             # Two epochs, each with a validation: metrics are gathered from all processes, so all must validate.
             processes={"batch_size": 3, "epochs": 2, "val_interval": 1, "limit": 2},
@@ -154,6 +162,7 @@ BUNDLES = {
             said=("mAP", "IoU"),
             wrong={"backbone": "resnet18", "anchor_shapes": [[8, 8]], "image_size": [64, 96]},
             step=0.5,
+            inputs=((2, 3, 96, 64), (2, 9, 24, 16)),
             attack={"robust_eval#attack#eps": 8.0, "robust_eval#loss": "@loss"},
             hurt=0.5,
             reached=7.5,
@@ -176,6 +185,7 @@ BUNDLES = {
             said=("MRE",),
             wrong={"heatmap": "dice", "annotator": "junior", "image_size": [48, 32]},
             step=0.25,
+            inputs=((2, 1, 32, 48), (2, 18, 32, 48)),
             attack={"robust_eval#attack#eps": 4.0, "robust_eval#loss": "@loss"},
             hurt=1.5,
             reached=3.5,

@@ -82,6 +82,15 @@ def test_inference_writes_boxes_and_pictures_of_every_smear(blood: Runs, tmp_pat
     assert len(list((tmp_path / "pictures").rglob("*.png"))) == len(found)
 
 
+def test_every_level_of_an_exported_network_is_there(blood: Runs, tmp_path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(BUNDLE.config("inference"))
+    parser.update({"bundle_root": str(BUNDLE.folder), "checkpoint": str(blood.erm / "model.pt")})
+    outputs = torch.jit.script(parser.get_parsed_content("network_def"))(torch.zeros(2, 3, 96, 64))
+    shapes = [(2, 9, 24, 16), (2, 9, 12, 8), (2, 9, 6, 4)]
+    assert [tuple(level.shape) for level in outputs["classification"]] == shapes
+
+
 def test_an_inverted_box_is_named_or_left_out(blood: Runs, tmp_path: Path) -> None:
     folder = shutil.copytree(blood.data, tmp_path / "smears")
     name = (folder / "ImageSets" / "Main" / "train.txt").read_text().split()[0]
