@@ -234,13 +234,12 @@ class Runs:
     def measured(self) -> Path:
         return self.measure(self.folder / "measured")
 
+    def settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        data = {} if "dataset_dir" in changes else {"dataset_dir": str(self.data)}
+        return {**self.bundle.settings, **data, **changes}
+
     def trained(self, folder: Path, **changes: Any) -> Path:
-        settings = {
-            **self.bundle.settings,
-            **({} if "dataset_dir" in changes else {"dataset_dir": str(self.data)}),
-            **changes,
-        }
-        run(config_file=self.bundle.train, output_dir=str(folder), **settings)
+        run(config_file=self.bundle.train, output_dir=str(folder), **self.settings(changes))
         return folder
 
     def measure(self, folder: Path, model: Path | None = None, **changes: Any) -> Path:
