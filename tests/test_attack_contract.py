@@ -22,8 +22,10 @@ from monai_robust.attacks import (
     AttackEnsemble,
     Square,
     WindowAttack,
+    attack_curve,
     strong_attack,
 )
+from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Segmentation, Task
 
 ATTACKS: dict[str, Callable[..., Attack]] = {
@@ -221,3 +223,23 @@ def test_an_argument_that_means_nothing_for_an_attack_is_not_taken(kind, argumen
     members = [[PGD()]] if kind is AttackEnsemble else []
     with pytest.raises(TypeError, match=argument):
         kind(*members, **{argument: 1})
+
+
+class Noise(Attack):
+    """What the how-to asks of an attack of one's own."""
+
+    def _search(self, network, samples, task):
+        return self.projected(samples.clean + self._random(samples, surface=True), samples, self.limits(samples))
+
+
+def test_an_attack_of_ones_own_says_how_it_searches_and_nothing_else(network, batch):
+    inputs, labels = batch
+    eps = torch.linspace(0.1, 0.5, len(inputs))
+    attack = Noise(norm="linf", bounds=(0.0, 1.0), eps=1.0)
+    made = attack(network, inputs, labels, eps, generator=torch.Generator().manual_seed(0))
+    assert ((made - inputs).flatten(1).abs().amax(dim=1) <= eps + 1e-6).all()
+    assert repr(attack).startswith("Noise(norm='linf'")
+    curve = attack_curve(network, inputs, labels, [0.1, 0.5], attack=attack)
+    assert curve.broken.shape == (2, len(inputs))
+    with pytest.raises(BadInputError, match="begins where it chooses"):
+        attack(network, inputs, labels, start=torch.zeros_like(inputs))

@@ -106,6 +106,9 @@ def test_losses_of_several_labels_agree_with_torch():
         [max(((1 - 2 * y) * z).tolist()) for z, y in zip(logits, labels, strict=True)]
     )
     assert torch.equal(margin > 0, MultiLabel().wrong(logits, labels))
+    assert torch.equal(margin <= 0, MultiLabel().score(logits, labels).bool())
+    both = torch.cat([logits, torch.where(labels.bool(), 1.0, -1.0)])
+    assert MultiLabel().score(both, labels.repeat(2, 1))[5:].tolist() == [1.0] * 5
 
 
 # APGD.
