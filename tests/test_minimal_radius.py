@@ -232,6 +232,22 @@ def test_an_attack_that_finds_the_same_point_in_every_ball_comes_to_an_end():
     assert float(found.radius) == 2.0
 
 
+def test_a_success_far_beyond_the_boundary_is_pulled_in_to_the_tolerance():
+    class Step(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            value = x.flatten(1).sum(dim=1)
+            return torch.stack([0 * value, value - 0.37], dim=1)
+
+    class Far(PGD):
+        def _search(self, network, samples, task):
+            return samples.clean + 1.0
+
+    found = minimal_radius(
+        Step(), torch.zeros(1, 1, 1), None, attack=Far(task=Classification()), high=1.0, tolerance=0.01
+    )
+    assert 0.37 < float(found.radius) <= 0.38
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("norm", NORMS)
 def test_padding_stays_as_it_is_and_images_in_their_own_range(method, norm):
