@@ -477,6 +477,25 @@ def _interactive() -> _Files:
     return files
 
 
+def _guided() -> _Files:
+    """A second channel that holds clicks of a user, made by the pipeline and no part of the image."""
+    mask = _MASK.replace("(1 + i % 2)", "1")
+    files = _bundle(
+        network={**_UNET, "spatial_dims": 2, "in_channels": 2, "out_channels": 2},
+        loss={"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
+        items=_items("1, 16, 16", mask),
+        metric=_metric("mean_dice"),
+        post=[{"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": 2}],
+        transforms=[
+            {"_target_": "EnsureTyped", "keys": ["image", "label"]},
+            {"_target_": "CopyItemsd", "keys": "label", "names": "clicks"},
+            {"_target_": "ConcatItemsd", "keys": ["image", "clicks"], "name": "image"},
+        ],
+        metadata=_metadata("segmentation", 2, channel_def={"0": "image", "1": "clicks"}),
+    )
+    return files
+
+
 def _dictionary() -> _Files:
     """A network with several branches, whose outputs are a dictionary."""
     files = _bundle(
@@ -539,6 +558,7 @@ SHAPES: dict[str, Shape] = {
         "validation in training alone; no metadata", _no_evaluation_file, finds="4 independent"
     ),
     "dictionary": Shape("dictionary outputs, a loss of the bundle's own", _dictionary, finds="a dictionary"),
+    "guided": Shape("clicks in a channel beside the image", _guided, finds="2 classes"),
     "own_iteration": Shape("an `iteration_update` of its own", _own_iteration, refused="has an iteration of its own"),
     "own_iteration_method": Shape(
         "a trainer class with an `_iteration` of its own", _own_iteration_method, refused="which defines _iteration"

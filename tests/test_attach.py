@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,22 @@ def test_a_dry_run_leaves_files_places_and_random_numbers_as_they_were(bundle: P
     assert sorted(bundle.rglob("*")) == before
     assert Path.cwd() == place
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_dry_run_is_short_however_large_a_batch_is(bundle: Path) -> None:
+    """Beyond imports and loading, of which there is little here."""
+    larger = {"train#dataloader#batch_size": 8, "items": SHAPES["multi_label"].files()["configs/train.json"]["items"]}
+    larger["items"] = larger["items"].replace("16, 16", "128, 128")
+    begin = time.process_time()
+    small = Pipeline.read(bundle)
+    assert commands_for(small)
+    large = Pipeline.read(bundle, overrides=larger)
+    assert commands_for(large)
+    assert time.process_time() - begin < 20
+    # the graph of one sample is multiplied: 64 times the pixels in a batch of the same size
+    assert small.found.attack_gib is not None
+    assert large.found.attack_gib is not None
+    assert large.found.attack_gib / small.found.attack_gib == pytest.approx(64, rel=0.2)
 
 
 def test_engines_are_made_with_the_bundles_own_parts_and_without_its_handlers(bundle: Path) -> None:
@@ -131,6 +148,28 @@ def test_channels_that_are_no_image_are_named(tmp_path: Path) -> None:
     )
     assert Pipeline.read(folder).found.images.guidance == (1, 2)
     assert Pipeline.read(write_bundle("regions", tmp_path / "other")).found.images.guidance == ()
+
+
+def test_the_newest_checkpoint_stands_for_one_whose_name_nobody_knows(bundle: Path) -> None:
+    saver = {"save_final": True, "save_key_metric": False, "key_metric_filename": None, "save_dir": "$'kept'"}
+    pipeline = Pipeline.read(changed(bundle, lambda c: c["validate"]["handlers"][1].update(saver)))
+    amat = next(one.line for one in commands_for(pipeline) if one.name == "amat")
+    assert '--robust#thresholds "$(ls -t kept_stock/*.pt | head -n 1)"' in amat
+    assert "--validate#handlers#1#save_dir kept_amat" in amat
+
+
+def test_pretrained_weights_are_not_downloaded_for_a_dry_run(bundle: Path) -> None:
+    network = {"_target_": "scripts.Pretrained", "pretrained": "@use_pretrained"}
+    (bundle / "scripts.py").write_text(
+        "import torch\n\n\n"
+        "def Pretrained(pretrained):\n"
+        "    assert not pretrained, 'this would download'\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 4))\n"
+    )
+    pipeline = Pipeline.read(changed(bundle, lambda c: c.update(network_def=network, use_pretrained=True)))
+    assert pipeline.found.outputs.count == 4
+    with pytest.raises(BadInputError, match="this would download"):
+        pipeline.trainer()
 
 
 def test_fitted_overlays_are_written_once_where_one_says(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from monai.data import CacheDataset, PersistentDataset
 from monai.engines import Evaluator, Trainer
 
-from monai_robust.configuration.components import components
+from monai_robust.configuration.components import components, referred
 from monai_robust.configuration.explaining import chain_of, configuration_sentence
 from monai_robust.errors import BadInputError, in_one_line, user_error
 
@@ -70,7 +70,7 @@ def for_one_batch(parser: ConfigParser) -> None:
         elif one.is_a(CacheDataset):
             parser[f"{one.id}#cache_num"] = 0
         for name in ("download", "pretrained", "compile"):
-            if one.config.get(name) is True:
+            if referred(parser.get(), one.config.get(name))[1] is True:
                 parser[f"{one.id}#{name}"] = False
 
 

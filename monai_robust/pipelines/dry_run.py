@@ -28,10 +28,9 @@ class OneBatch:
     Attributes:
         data: as the loader gave it.
         prepared: inputs and targets.
-        outputs: of the network, in the mode in which the engine runs it.
+        outputs: of the network for its first samples, in the mode in which the engine runs it.
         loss: the value of the loss, or None where there is no loss.
-        bytes: that the graph of one forward pass keeps for a gradient of its inputs; of one window where there are
-            windows.
+        bytes: that the graph of a forward pass keeps for a gradient of one sample, or of one window of it.
     """
 
     data: Any
@@ -44,7 +43,8 @@ class OneBatch:
 def one_batch(engine: Any, what: str, *, train: bool) -> OneBatch:
     """Run a network on one batch of an engine's data.
 
-    Images that an inferer would take apart into windows are run for one window only.
+    Of the batch, one sample is run, and two in training, whose statistics ask for them; of an image that an inferer
+    would take apart into windows, one window.
 
     Args:
         engine: a supervised trainer or evaluator.
@@ -64,13 +64,14 @@ def one_batch(engine: Any, what: str, *, train: bool) -> OneBatch:
         )
     if train and prepared.targets is None:
         raise BadInputError(f"{what} has batches without a label, without which there is no loss to attack")
-    inputs, infer = _one_window(engine, prepared)
+    part, infer = _part(engine, prepared, 2 if train else 1)
     with torch.random.fork_rng(devices=[]), untouched(bare(engine.network), "train" if train else "eval") as network:
-        outputs, size = _forward(lambda: infer(inputs, network), inputs, engine)
-        if inputs is not prepared.inputs or not train:
+        outputs, size = _forward(lambda: infer(part.inputs, network), part.inputs, engine)
+        size //= len(part.inputs)
+        if part.targets is None or not train:
             return OneBatch(data, prepared, outputs, None, size)
         with torch.no_grad(), autocast(engine):
-            loss = engine.loss_function(outputs, prepared.targets)
+            loss = engine.loss_function(outputs, part.targets)
     if not isinstance(loss, (Tensor, Mapping)):
         raise BadInputError(
             f"the loss of {what} is a {type(loss).__name__}; it must be a tensor, or a dictionary of them"
@@ -103,19 +104,22 @@ def _first(loader: Any, what: str) -> Any:
     raise BadInputError(f"{what} has no data: its loader gives no batch")
 
 
-def _one_window(engine: Any, batch: Batch) -> tuple[Tensor, Callable[..., Any]]:
-    """Inputs of one window, and how they are run; the whole batch through the inferer where there are no windows."""
-    inputs = batch.inputs
-    windows = windows_of(engine.inferer, tuple(inputs.shape[2:]))
-    arguments = (batch.args, dict(batch.kwargs or {}))
-    if windows is None or windows[1] == 1:
-        return inputs, lambda x, network: engine.inferer(x, network, *arguments[0], **arguments[1])
+def _part(engine: Any, batch: Batch, samples: int) -> tuple[Batch, Callable[..., Any]]:
+    """The first samples of a batch and how they are run, without targets where it is a window of the first one."""
+    rows = torch.arange(min(samples, len(batch.inputs)))
+    windows = windows_of(engine.inferer, tuple(batch.inputs.shape[2:]))
+    whole = windows is None or windows[1] == 1
+    rows = rows if whole else rows[:1]
+    args = tuple(select_rows(one, rows) for one in batch.args)
+    kwargs = {name: select_rows(one, rows) for name, one in (batch.kwargs or {}).items()}
+    if whole:
+        targets = select_rows(batch.targets, rows)
+        part = Batch(select_rows(batch.inputs, rows), targets, args, kwargs)
+        return part, lambda x, network: engine.inferer(x, network, *args, **kwargs)
+    assert windows is not None  # several of them
     place = tuple(slice(0, side) for side in windows[0])
-    rows = torch.zeros(1, dtype=torch.long)
-    arguments = (tuple(select_rows(one, rows) for one in batch.args), select_rows(arguments[1], rows))
-    return plain(inputs)[(slice(0, 1), slice(None), *place)], lambda x, network: network(
-        x, *arguments[0], **arguments[1]
-    )
+    window = plain(batch.inputs)[(slice(0, 1), slice(None), *place)]
+    return Batch(window, None, args, kwargs), lambda x, network: network(x, *args, **kwargs)
 
 
 def _forward(run: Callable[[], Any], inputs: Tensor, engine: Any) -> tuple[Any, int]:

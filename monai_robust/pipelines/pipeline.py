@@ -156,7 +156,7 @@ class Pipeline:
         size = None if validation is None else tuple(validation[1].prepared.inputs.shape[2:])
         windows = None if evaluator is None or size is None else windows_of(evaluator.inferer, size)
         last = batches[-1]
-        copies = len(last.prepared.inputs) * windows[1] if windows is not None and windows[1] > 1 else 1
+        copies = len(last.prepared.inputs) * (1 if windows is None else windows[1])
         named = [one for one in (self.trainer_component, self.evaluator_component) if one is not None]
         return Found(
             trainer=None if self.trainer_component is None else self.trainer_component.id,
