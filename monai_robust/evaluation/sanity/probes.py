@@ -74,17 +74,17 @@ class Probe:
 
     Args:
         sweep: whose attack is probed.
-        victims: batches of samples.
+        batches: batches of samples.
         radius: at which it is probed, in intensity units of the network's input.
     """
 
-    def __init__(self, sweep: AttackSweep, victims: Sequence[Victim], radius: float) -> None:
+    def __init__(self, sweep: AttackSweep, batches: Sequence[Victim], radius: float) -> None:
         self.sweep = sweep
         self.attack = sweep.attack
-        self.victims = victims
+        self.batches = batches
         self.radius = radius
         self.single = single(sweep.attack)
-        self.task = victims[0].task
+        self.task = batches[0].task
         self.classes = isinstance(base_task(self.task), Classification)
         self.by_score = _keeps_success(self.single, self.classes)
         self.black_box = attack_kind(self.single) == "black-box"
@@ -92,16 +92,16 @@ class Probe:
 
     @property
     def samples(self) -> int:
-        return sum(len(victim.inputs) for victim in self.victims)
+        return sum(len(batch.inputs) for batch in self.batches)
 
     @property
     def clean(self) -> list[Tensor]:
-        return [victim.inputs for victim in self.victims]
+        return [batch.inputs for batch in self.batches]
 
     def points(self, attack: AnyAttack | None = None, radius: float | None = None) -> list[Tensor]:
         """What the sweep's attack, or another, makes of the samples at the radius, or at another."""
         eps = self.radius if radius is None else radius
-        return [self._attacked(attack or self.attack, victim, eps) for victim in self.victims]
+        return [self._attacked(attack or self.attack, batch, eps) for batch in self.batches]
 
     def farthest(self) -> list[Tensor]:
         """What the attack makes of the samples when it may turn each into any other image of its intensities.
@@ -110,39 +110,39 @@ class Probe:
             FloatingPointError: where the network's loss overflows so far out.
         """
         attack = unlimited(self.attack)
-        return [self._attacked(attack, victim, self._diameter(victim)) for victim in self.victims]
+        return [self._attacked(attack, batch, self._diameter(batch)) for batch in self.batches]
 
     def wiped(self) -> list[Tensor]:
         """The samples without content: every intensity is the mean of its image."""
         found = []
-        for victim in self.victims:
-            inside = _inside(victim, self.attack)
-            mean = (victim.inputs * inside).flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)
-            blank = expand(mean, victim.inputs).to(victim.inputs.dtype).expand_as(victim.inputs)
-            found.append(torch.where(inside, blank, victim.inputs))
+        for batch in self.batches:
+            inside = _inside(batch, self.attack)
+            mean = (batch.inputs * inside).flatten(1).sum(dim=1) / inside.flatten(1).sum(dim=1)
+            blank = expand(mean, batch.inputs).to(batch.inputs.dtype).expand_as(batch.inputs)
+            found.append(torch.where(inside, blank, batch.inputs))
         return found
 
     def harm(self, points: Sequence[Tensor]) -> Harm:
-        """What the points, one batch for each victim, do to the task.
+        """What the points, one for each batch, do to the task.
 
         Raises:
             FloatingPointError: for outputs whose loss is not finite.
         """
-        parts = [self._harm(victim, own) for victim, own in zip(self.victims, points, strict=True)]
+        parts = [self._harm(batch, own) for batch, own in zip(self.batches, points, strict=True)]
         return Harm(*(np.concatenate(own) for own in zip(*parts, strict=True)))
 
     def gradients(self) -> tuple[int, int, int]:
         """Of the samples that have a loss: how many, with a gradient of zero, and with one that is not finite."""
         counted = zero = broken = 0
-        for victim in self.victims:
-            objective, prepared = self._objective(victim)
+        for batch in self.batches:
+            objective, prepared = self._objective(batch)
             with torch.inference_mode(False), torch.enable_grad():
-                leaf = victim.inputs.detach().clone().requires_grad_(True)
-                outputs = objective.forward(victim.network, leaf, prepared)
+                leaf = batch.inputs.detach().clone().requires_grad_(True)
+                outputs = objective.forward(batch.network, leaf, prepared)
                 loss = total(objective.terms(outputs, prepared)).sum()
                 gradient = torch.autograd.grad(loss, leaf, allow_unused=True)[0] if loss.requires_grad else None
-            gradient = (torch.zeros_like(leaf) if gradient is None else gradient) * _inside(victim, self.attack)
-            has = _has_loss(victim, outputs)
+            gradient = (torch.zeros_like(leaf) if gradient is None else gradient) * _inside(batch, self.attack)
+            has = _has_loss(batch, outputs)
             finite = gradient.isfinite().flatten(1).all(dim=1)
             counted += int(has.sum())
             zero += int((has & (gradient == 0).flatten(1).all(dim=1)).sum())
@@ -153,15 +153,15 @@ class Probe:
     def watched(self) -> OutputWatch:
         """What the outputs for the clean samples look like."""
         watch = OutputWatch()
-        for victim in self.victims:
-            outputs = victim.task.forward(victim.network, victim.inputs, victim.targets)
-            watch.see(victim.task, outputs, victim.targets)
+        for batch in self.batches:
+            outputs = batch.task.forward(batch.network, batch.inputs, batch.targets)
+            watch.see(batch.task, outputs, batch.targets)
         return watch
 
     @torch.no_grad()
     def answers(self) -> list[list[Tensor]]:
         """The tensors in the network's outputs for the clean samples, batch by batch."""
-        return [_leaves(victim.task.forward(victim.network, victim.inputs, victim.targets)) for victim in self.victims]
+        return [_leaves(batch.task.forward(batch.network, batch.inputs, batch.targets)) for batch in self.batches]
 
     def black_box_attack(self, queries: int) -> AnyAttack:
         """Square, within the same threat."""
@@ -175,44 +175,44 @@ class Probe:
         windows.attack = square
         return windows
 
-    def _attacked(self, attack: AnyAttack, victim: Victim, eps: float | Tensor) -> Tensor:
-        starts = [seeded(victim.seed, self.sweep.name, self.radius, sample) for sample in victim.sample_ids]
-        masked = {} if victim.mask is None else {"mask": victim.mask}
-        return attack(victim.network, victim.inputs, victim.targets, eps, task=victim.task, generator=starts, **masked)
+    def _attacked(self, attack: AnyAttack, batch: Victim, eps: float | Tensor) -> Tensor:
+        starts = [seeded(batch.seed, self.sweep.name, self.radius, sample) for sample in batch.sample_ids]
+        masked = {} if batch.mask is None else {"mask": batch.mask}
+        return attack(batch.network, batch.inputs, batch.targets, eps, task=batch.task, generator=starts, **masked)
 
     @torch.no_grad()
-    def _harm(self, victim: Victim, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        objective, prepared = self._objective(victim)
-        outputs = objective.forward(victim.network, points, prepared)
+    def _harm(self, batch: Victim, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        objective, prepared = self._objective(batch)
+        outputs = objective.forward(batch.network, points, prepared)
         objective.terms(outputs, prepared)
         loss = objective.values.double().cpu()
         if not bool(loss.isfinite().all()):
             raise FloatingPointError("the loss is NaN or infinite; check loss and network")
-        score = victim.task.score(outputs, victim.targets).double().cpu()
-        merit = -score if victim.task.higher_is_better else score
+        score = batch.task.score(outputs, batch.targets).double().cpu()
+        merit = -score if batch.task.higher_is_better else score
         return (merit if self.by_score else loss).numpy(), score.numpy(), objective.succeeded().cpu().numpy()
 
-    def _objective(self, victim: Victim) -> tuple[Objective, Any]:
+    def _objective(self, batch: Victim) -> tuple[Objective, Any]:
         """What the attack raises, and the targets it leaves or approaches."""
         loss, goal = getattr(self.single, "loss", None), self.single.goal
-        targets = victim.targets
+        targets = batch.targets
         if goal != "untargeted" and not isinstance(self.single, AttackEnsemble):
             with torch.no_grad():
-                targets = victim.task.aim(victim.task.forward(victim.network, victim.inputs, targets), targets, goal)
+                targets = batch.task.aim(batch.task.forward(batch.network, batch.inputs, targets), targets, goal)
         else:
             goal = "untargeted"
-        objective = Objective(victim.task, loss, goal)
-        return objective, objective.prepared(victim.inputs, targets)
+        objective = Objective(batch.task, loss, goal)
+        return objective, objective.prepared(batch.inputs, targets)
 
-    def _diameter(self, victim: Victim) -> Tensor:
+    def _diameter(self, batch: Victim) -> Tensor:
         """(B,) the norm of the widest change within the bounds, or within the range of the image itself.
 
         At least twice the sweep's largest radius, for images that are nearly constant.
         """
-        inside = _inside(victim, self.attack)
-        limits = self.attack.bounds.limits(victim.inputs, inside) or Bounds("per_image").limits(victim.inputs, inside)
+        inside = _inside(batch, self.attack)
+        limits = self.attack.bounds.limits(batch.inputs, inside) or Bounds("per_image").limits(batch.inputs, inside)
         assert limits is not None  # the range of an image always exists
-        span = (limits[1] - limits[0]).expand(len(victim.inputs), *victim.inputs.shape[1:]) * inside
+        span = (limits[1] - limits[0]).expand(len(batch.inputs), *batch.inputs.shape[1:]) * inside
         widest = self.attack.norm.size(span)
         return torch.maximum(widest, as_radius(2 * max(self.sweep.severities), len(widest), widest.device))
 
@@ -286,18 +286,18 @@ def _free(attack: Attack) -> None:
         attack.restarts = 1
 
 
-def _inside(victim: Victim, attack: Any) -> Tensor:
+def _inside(batch: Victim, attack: Any) -> Tensor:
     """(B, C, *spatial) bool, true where there is image that the attack may change."""
-    inside: Tensor | None = attack.region(victim.inputs, victim.mask)
-    return torch.ones_like(victim.inputs, dtype=torch.bool) if inside is None else inside
+    inside: Tensor | None = attack.region(batch.inputs, batch.mask)
+    return torch.ones_like(batch.inputs, dtype=torch.bool) if inside is None else inside
 
 
 @torch.no_grad()
-def _has_loss(victim: Victim, outputs: Any) -> Tensor:
+def _has_loss(batch: Victim, outputs: Any) -> Tensor:
     """(B,) bool, whether a sample has any loss: one without a visible landmark has none."""
-    names = victim.task.terms(outputs, victim.targets)
-    defined = victim.task.defined(outputs, victim.targets)
-    size, device = len(victim.inputs), victim.inputs.device
+    names = batch.task.terms(outputs, batch.targets)
+    defined = batch.task.defined(outputs, batch.targets)
+    size, device = len(batch.inputs), batch.inputs.device
     everywhere = torch.ones(size, dtype=torch.bool, device=device)
     return torch.stack([defined.get(name, everywhere).to(device) for name in names]).any(dim=0)
 
