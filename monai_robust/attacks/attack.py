@@ -199,7 +199,10 @@ class Attack(ABC):
         loss = loss * scale if scale != 1.0 else loss
         (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True) if loss.requires_grad else (None,)
         if gradient is None:
-            what = "the loss does not depend on the network's input, so there is nothing to attack"
+            what = (
+                "the loss does not depend on the network's input by any gradient, so there is nothing to follow; "
+                "networks without one are attacked by Square"
+            )
             raise BadSamplesError(what, range(len(leaf)))
         return gradient, outputs
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from monai_robust.attacks.apgd import APGD
+from monai_robust.attacks.attack import Attack
 from monai_robust.attacks.ensemble import AttackEnsemble
 from monai_robust.attacks.fmn import FMN
 from monai_robust.attacks.square import Square
 from monai_robust.attacks.steps import BIM, FGSM, PGD
 from monai_robust.attacks.windows import WindowAttack
 
-__all__ = ["ATTACKS", "AttackKind", "AttackRow", "attack_kind", "attack_name"]
+__all__ = ["ATTACKS", "AttackKind", "AttackRow", "attack_kind", "attack_name", "follows_gradients"]
 
 AttackKind = Literal["white-box", "black-box", "ensemble", "search"]
 """``white-box`` attacks follow the network's gradient, ``black-box`` ones only ask for its answers, an ``ensemble`` is
@@ -64,3 +65,13 @@ def attack_kind(attack: Any) -> AttackKind:
     """The kind of an attack, also of one whose class is derived from a listed one; others follow gradients."""
     kinds = (row.kind for row in ATTACKS.values() if row.made_by is not None and isinstance(attack, row.made_by))
     return next(kinds, "white-box")
+
+
+def follows_gradients(attack: Any) -> bool:
+    """Whether an attack, the one on each window, or any member of an ensemble asks a network for gradients; of a
+    callable that is no :class:`Attack` that is not known, and it is taken not to."""
+    if isinstance(attack, WindowAttack):
+        return follows_gradients(attack.attack)
+    if isinstance(attack, AttackEnsemble):
+        return any(map(follows_gradients, attack.members))
+    return isinstance(attack, Attack) and attack_kind(attack) != "black-box"

@@ -31,6 +31,7 @@ from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures, alone, attempt, given
+from monai_robust.evaluation.measure.gradient import refuse_without_gradient
 from monai_robust.evaluation.measure.perturbations import Sweep, Victim
 from monai_robust.evaluation.measure.pictures import Pictures, Shown
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
@@ -51,6 +52,7 @@ Batch = Mapping[str, Any]
 Measured = tuple[dict[str, list[Any]], list[Any]]
 # Batches whose radii are searched together: enough that the places of a batch stay taken.
 _BLOCK = 4
+_PROBED = 16  # samples that may fail before the probe of the network is left out
 
 
 class Measurement:
@@ -204,6 +206,7 @@ class Measurement:
         self.items = getattr(self.dataset, "items", None) or [self._item(i) for i in range(len(self.dataset))]  # type: ignore[arg-type]
         items = self.items
         self._check(items)
+        self._probe()
         sample_ids = [str(item["sample_id"]) for item in items]
         self.folder.mkdir(parents=True, exist_ok=True)
         about = self._about(items)
@@ -244,6 +247,15 @@ class Measurement:
             made = {} if key in ("sample_id", "patient_id") or key in items[0] else self.dataset[0]
             if key not in {**items[0], **made}:
                 raise BadInputError(f"the data set's items have no {key!r}; they have {', '.join(map(str, items[0]))}")
+
+    def _probe(self) -> None:
+        """Refuse attacks that this network cannot be attacked by, before anything is measured."""
+        if (self.folder / "run.json").exists():  # it was asked when that was written
+            return
+        few = range(min(len(self.items), _PROBED))
+        # a network that answers at random draws later as if it had not been asked
+        with torch.random.fork_rng(), untouched(self.network) as self.guarded:
+            refuse_without_gradient(self.perturbations, map(self._victim, self._loader([[place] for place in few])))
 
     @cached_property
     def _masked(self) -> bool:

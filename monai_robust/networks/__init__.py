@@ -12,16 +12,22 @@ from monai_robust.networks.postprocessing import (
 )
 from monai_robust.networks.pyramid import ResNetPyramid
 from monai_robust.networks.retinanet import retinanet
+from monai_robust.networks.stored import FunctionModel, OnnxModel, ScriptedModel, StoredModel, stored_model
 from monai_robust.networks.windows import WindowInferer
 
 __all__ = [
+    "FunctionModel",
     "MirrorInferer",
+    "OnnxModel",
     "ResNetPyramid",
+    "ScriptedModel",
+    "StoredModel",
     "WindowInferer",
     "apply_postprocessing",
     "choose_postprocessing",
     "landmark_unet",
     "read_postprocessing",
     "retinanet",
+    "stored_model",
     "write_postprocessing",
 ]

@@ -69,6 +69,8 @@ def untouched(network: Callable[..., Any], mode: Mode = "eval") -> Iterator[Call
             for module in network.modules():
                 if (training := getattr(module, "training", None)) is not None:
                     restored.callback(setattr, module, "training", training)
+                else:  # a frozen script has no mode until it is told one
+                    restored.callback(vars(module).pop, "training", None)
             if mode != "keep":
                 _switch(network, mode == "train")
             for parameter in network.parameters():

@@ -20,7 +20,9 @@ from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.criteria import Criterion, as_criterion
 from monai_robust.attacks.fmn import FMN
 from monai_robust.attacks.radius.engine import RadiusSearch
+from monai_robust.attacks.square import Square
 from monai_robust.attacks.steps import PGD
+from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks import Classification, Task
@@ -179,6 +181,9 @@ def usable_attack(attack: Attack | None, method: str, criterion: Criterion) -> A
         raise BadInputError("FMN looks for the nearest success itself; use method='minimum_norm'")
     if method == "bisection":
         return attack
+    if not follows_gradients(attack):
+        name = type(attack).__name__
+        raise BadInputError(f"method='minimum_norm' follows gradients, and {name} does not; use method='bisection'")
     if attack.goal != "untargeted":
         raise BadInputError(f"method='minimum_norm' has no goal {attack.goal!r}; use method='bisection'")
     if isinstance(attack, FMN):
@@ -200,7 +205,7 @@ def _losses(task: Task | None, attack: Attack) -> Sequence[Task]:
     """What is raised in turn; an attack may bring a loss of its own, by name, or as :class:`FMN` does."""
     if task is not None:
         return (task,)
-    brings = isinstance(attack, FMN) or getattr(attack, "loss", None) is not None
+    brings = isinstance(attack, (FMN, Square)) or getattr(attack, "loss", None) is not None
     return (Classification(),) if brings else (Objective(Classification(), "margin"), Classification())
 
 

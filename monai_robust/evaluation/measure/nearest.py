@@ -15,6 +15,7 @@ from monai_robust.attacks import Attack, DiceBelow, ScoreBeyond
 from monai_robust.attacks.criteria import CRITERIA, Criterion, Incorrect, PredictionChanged, as_criterion
 from monai_robust.attacks.radius import minimal_radius
 from monai_robust.attacks.radius.smallest import METHODS, checked_tolerance, usable_attack
+from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.evaluation.measure.perturbations import Sweep, Victim, seeded
@@ -80,6 +81,11 @@ class NearestSweep(Sweep):
         self.method = method
         norm = self.attack.norm.name
         super().__init__(name or f"{self.kind}_{norm}", [high], norm)
+
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether the network must have a gradient with respect to its inputs."""
+        return follows_gradients(self.attack)
 
     def apply(self, severity: float, victim: Victim) -> Tensor:
         # without a task, bisection raises the margin of classes, which finds nearer successes than cross-entropy alone

@@ -14,7 +14,7 @@ from torch import Tensor
 from monai_robust.attacks import FMN, Attack, WindowAttack, attack_curve
 from monai_robust.attacks.common.masks import bounding_box, checked_channels, within_channels
 from monai_robust.attacks.radius.curve import searchable
-from monai_robust.attacks.table import attack_name
+from monai_robust.attacks.table import attack_name, follows_gradients
 from monai_robust.attacks.threat import Bounds, BoundsSpec, as_radius
 from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Classification, Task, base_task
@@ -89,6 +89,11 @@ class Sweep(ABC):
     def apply(self, severity: float, victim: Victim) -> Tensor:
         """The victim's inputs, perturbed; a function of the arguments alone."""
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether the network must have a gradient with respect to its inputs."""
+        return False
+
     def together(self, task: Task) -> bool:
         """Whether what is done at one severity helps at the others, so that all of a batch's are asked for at once."""
         return False
@@ -139,7 +144,7 @@ class AttackSweep(Sweep):
     average over the answers of a random network, are never searched with.
 
     Args:
-        attack: a gradient attack, on whole images or on windows; its own radius does not matter.
+        attack: on whole images or on windows; its own radius does not matter.
         radii: the severities.
         name: what tables call it; by default the attack and its norm, such as ``pgd_l2``, ``bim_l2`` for BIM,
             also known as IFGSM, or ``strong_l2`` for an ensemble.
@@ -162,6 +167,11 @@ class AttackSweep(Sweep):
             as_radius(radius, 1, "cpu")
         self.attack = attack
         self.faithful = bool(faithful)
+
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether the network must have a gradient with respect to its inputs."""
+        return follows_gradients(self.attack)
 
     def together(self, task: Task) -> bool:
         if not isinstance(self.attack, Attack) or isinstance(self.attack, FMN):

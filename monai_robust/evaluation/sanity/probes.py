@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_robust.attacks import APGD, FMN, Attack, AttackEnsemble, GradientAttack, Square, WindowAttack
 from monai_robust.attacks.common.objective import Objective
-from monai_robust.attacks.table import attack_kind
+from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import Bounds, as_radius, expand
 from monai_robust.evaluation.measure.perturbations import AttackSweep, Victim, seeded
 from monai_robust.tasks import Classification, Segmentation, Task, base_task
@@ -87,7 +87,7 @@ class Probe:
         self.task = batches[0].task
         self.classes = isinstance(base_task(self.task), Classification)
         self.by_score = _keeps_success(self.single, self.classes)
-        self.black_box = attack_kind(self.single) == "black-box"
+        self.black_box = not follows_gradients(self.attack)
         self.eot = max(getattr(one, "eot", 1) for one in (self.single, *members_of(self.attack)))
 
     @property
