@@ -13,8 +13,8 @@ from monai.transforms import KeepLargestConnectedComponent
 from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError
+from monai_robust.inferers import MirrorInferer
 from monai_robust.networks import (
-    MirrorInferer,
     apply_postprocessing,
     choose_postprocessing,
     read_postprocessing,

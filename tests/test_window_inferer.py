@@ -7,7 +7,7 @@ import torch
 from conftest import TinyNet
 from monai.inferers import SlidingWindowInferer
 
-from monai_robust.networks import WindowInferer
+from monai_robust.inferers import WindowInferer
 
 SLIDING = {"sw_batch_size": 2, "overlap": 0.5, "mode": "gaussian"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from monai_robust.inferers.recomputed import WithinMemory
+from monai_robust.inferers.mirror import MirrorInferer
+from monai_robust.inferers.windows import WindowInferer
+from monai_robust.inferers.within_memory import WithinMemory
 
-__all__ = ["WithinMemory"]
+__all__ = ["MirrorInferer", "WindowInferer", "WithinMemory"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from monai_robust.networks.landmark_unet import landmark_unet
-from monai_robust.networks.mirror import MirrorInferer
 from monai_robust.networks.postprocessing import (
     apply_postprocessing,
     choose_postprocessing,
@@ -13,16 +12,13 @@ from monai_robust.networks.postprocessing import (
 from monai_robust.networks.pyramid import ResNetPyramid
 from monai_robust.networks.retinanet import retinanet
 from monai_robust.networks.stored import FunctionModel, OnnxModel, ScriptedModel, StoredModel, stored_model
-from monai_robust.networks.windows import WindowInferer
 
 __all__ = [
     "FunctionModel",
-    "MirrorInferer",
     "OnnxModel",
     "ResNetPyramid",
     "ScriptedModel",
     "StoredModel",
-    "WindowInferer",
     "apply_postprocessing",
     "choose_postprocessing",
     "landmark_unet",
