@@ -192,7 +192,7 @@ def test_a_bundle_says_where_its_data_is_missing(bundle: Path) -> None:
         config["imports"].append("$import glob")
         config["items"] = "$[{'image': x} for x in list(sorted(glob.glob(os.path.join(@dataset_dir, 'a', '*.jpg'))))]"
 
-    with pytest.raises(BadInputError, match="finds no data: --dataset_dir is /data/not_there, which is not there"):
+    with pytest.raises(BadInputError, match=r"no data: dataset_dir is /data/not_there, .* --set dataset_dir=PATH"):
         _ = Pipeline.read(changed(bundle, no_data)).found
 
 
@@ -239,7 +239,7 @@ def test_an_evaluation_that_does_not_run_yet_leaves_the_training(bundle: Path) -
 def test_without_a_saver_there_is_nothing_to_fit_margins_from_or_to_measure(bundle: Path) -> None:
     pipeline = Pipeline.read(changed(bundle, lambda c: c["validate"]["handlers"].pop()))
     assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "attack"]
-    assert any("it keeps no checkpoints" in note for note in pipeline.found.notes)
+    assert any("no CheckpointSaver stands in its configuration" in note for note in pipeline.found.notes)
 
 
 def test_the_version_of_a_missing_package_is_the_metadatas(bundle: Path) -> None:
@@ -260,6 +260,14 @@ def test_folders_that_are_no_bundle_are_refused(tmp_path: Path, bundle: Path) ->
     (bundle / "configs" / "train.json").write_text("{")
     with pytest.raises(BadInputError, match=r"train\.json cannot be read as JSON"):
         Pipeline.read(bundle)
+
+
+def test_packages_that_the_metadata_asks_for_are_named_with_the_line_that_installs_them(bundle: Path) -> None:
+    required = {"pytorch-ignite": "0.5.0", "itkwidgets-not-there": "1.2"}
+    changed(bundle, lambda c: c.update(required_packages_version=required), "configs/metadata.json")
+    (note,) = Pipeline.read(bundle).found.notes
+    assert "pip install itkwidgets-not-there==1.2" in note
+    assert "ignite" not in note
 
 
 @pytest.mark.parametrize(("content", "note"), [(None, "no metadata.json"), ("{", "cannot be read and is left out")])

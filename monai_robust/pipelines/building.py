@@ -112,7 +112,7 @@ def _sentence(error: BaseException, what: str, config: Mapping[str, Any], packag
     reason = in_one_line(str(root) or type(root).__name__, 300)
     no_data = any(isinstance(one, FileNotFoundError) or _EMPTY.search(str(one)) for one in chain)
     if no_data and gone:
-        return f"{what} finds no data: {gone}; set where your data is"
+        return f"{what} finds no data: {gone}"
     known = configuration_sentence(error, what, packages)
     if known is not None:
         return known
@@ -123,9 +123,9 @@ def _sentence(error: BaseException, what: str, config: Mapping[str, Any], packag
 
 
 def _places_not_there(config: Mapping[str, Any]) -> str | None:
-    """The ids at the top that name a place which is not there."""
+    """The ids at the top that name a place which is not there, and how to name another one."""
     gone = [
-        f"--{name} is {value}, which is not there"
+        (str(name), value)
         for name, value in config.items()
         if isinstance(value, str)
         and _PLACE.fullmatch(str(name))
@@ -134,7 +134,11 @@ def _places_not_there(config: Mapping[str, Any]) -> str | None:
         and not Path(value).expanduser().exists()
         and not re.search(r"out|ckpt|checkpoint|model|log|eval|cache", str(name))
     ]
-    return " and ".join(gone) if gone else None
+    if not gone:
+        return None
+    told = " and ".join(f"{name} is {value}, which is not there" for name, value in gone)
+    first = gone[0][0]
+    return f"{told}; say where it is (attach --set {first}=PATH, evaluate --{first} PATH)"
 
 
 @contextmanager

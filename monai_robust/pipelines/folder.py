@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ class Metadata:
         if not isinstance(named, Mapping) or not all(str(key).isdigit() for key in named):
             return []
         return [str(named[key]) for key in sorted(named, key=lambda key: int(str(key)))]
+
+    def missing_packages(self) -> str | None:
+        """A sentence about packages that the bundle asks for and that are not installed, with the line that does it;
+        None where all are."""
+        missing = [(name, version) for name, version in self.packages.items() if not _installed(name)]
+        if not missing:
+            return None
+        names, line = ", ".join(name for name, _ in missing), " ".join(f"{name}=={one}" for name, one in missing)
+        return f"the bundle's metadata asks for {names}, which this environment lacks; pip install {line}"
 
     def image_format(self) -> tuple[str, Mapping[str, Any]] | None:
         """Name and description of the first input that is an image."""
@@ -117,6 +127,14 @@ class BundleFolder:
     def shown(self, files: Sequence[Path]) -> list[str]:
         """Files as they are named from within the folder."""
         return [_relative(one, self.path) for one in files]
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _given(file: str | Path, folder: Path) -> Path:

@@ -150,8 +150,19 @@ class Pipeline:
         notes = [self.folder.metadata.problem] if self.folder.metadata.problem else []
         samples, why = self._samples(training)
         checkpoints = self._checkpoints()
-        lost = "it keeps no checkpoints (no CheckpointSaver among the handlers), so there is nothing to measure later"
-        notes += [one for one in (why, unrun, lost if training and not checkpoints else None) if one]
+        lost = (
+            "no CheckpointSaver stands in its configuration, so it is not known where checkpoints go, if any are kept"
+        )
+        notes += [
+            one
+            for one in (
+                self.folder.metadata.missing_packages(),
+                why,
+                unrun,
+                lost if training and not checkpoints else None,
+            )
+            if one
+        ]
         evaluator = None if validation is None else validation[0]
         size = None if validation is None else tuple(validation[1].prepared.inputs.shape[2:])
         windows = None if evaluator is None or size is None else windows_of(evaluator.inferer, size)
