@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import REPOSITORY, environment
 from mini_bundle import write_mini_bundle
+from monai.bundle import ConfigParser
 from warm_python import WarmPython
 
 from monai_robust.data import (
@@ -46,6 +48,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages speak of: a user's bundle, folders of each kind of data, and the bundles of this project."""
     folder = tmp_path_factory.mktemp("user")
     write_mini_bundle(folder)
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs" / "train.json"))
+    (folder / "models").mkdir()
+    torch.save(parser.get_parsed_content("network").state_dict(), folder / "models" / "model.pt")
     write_radiograph_phantoms(folder / "radiographs", patients=12, size=64)
     write_hippocampus_phantoms(folder / "volumes", cases=12)
     write_cephalogram_phantoms(folder / "cephalograms", patients=16)
