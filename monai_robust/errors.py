@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import logging
 import re
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -207,7 +208,7 @@ def install_excepthook(explain: Callable[[BaseException], str | None] | None = N
         sys.stdout.flush()
         for bar in [one for one in gc.get_objects() if issubclass(type(one), tqdm)]:
             bar.close()  # it would write its last line after ours
-        print("interrupted" if interrupted else f"error: {sentence}", file=sys.stderr)
+        print("interrupted" if interrupted else f"error: {sentence}", file=_messages())
         sys.exit(130 if interrupted else 2)
 
     hook.speaks_plainly = True  # type: ignore[attr-defined]
@@ -224,6 +225,12 @@ def _ends_no_run(record: logging.LogRecord) -> bool:
 def _explained(error: BaseException) -> str | None:
     """What to tell a user of an error, if anything."""
     return user_sentence(error) or next((told for one in _EXPLAIN if (told := one(error))), None)
+
+
+def _messages() -> TextIO:
+    """Standard error. Among several processes, PyTorch's own hook collects what ours prints, to put the process' number
+    before it, and loses it when ours ends the process."""
+    return sys.__stderr__ if type(sys.stderr) is io.StringIO and sys.__stderr__ is not None else sys.stderr
 
 
 def _without_traceback(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from monai_robust.evaluation.tables.gallery import write_gallery
-from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns
 from monai_robust.evaluation.tables.run_folder import write_run_info
+from monai_robust.evaluation.tables.schema import outcome_columns
+from monai_robust.evaluation.tables.stored import write_table
+from monai_robust.evaluation.tables.writer import OutcomesWriter
 
 CLASSES = ["covid", "normal", "pneumonia"]
 RADII = [0.5, 1.0, 2.0]
@@ -29,8 +34,25 @@ def sample_ids(count: int) -> list[str]:
     return [f"film-{index:04d}-secretid" for index in range(count)]
 
 
-def task_columns(classes: Sequence[str]) -> list[str]:
-    return ["label", "prediction", *(f"probability_{index}" for index in range(len(classes))), "score"]
+def measured_lines(folder: Path) -> list[str]:
+    """The lines that the finished parts of a stopped measurement would have in its table, without an order."""
+    parts = [pq.read_table(path) for path in sorted((folder / "parts").glob("*.parquet"))]
+    if not parts:
+        return []
+    table = pa.concat_tables(parts)
+    write_table(folder / "measured", "lines", table.select([name for name in table.column_names if name != "details"]))
+    lines = (folder / "measured" / "lines.csv").read_text().splitlines()[1:]
+    shutil.rmtree(folder / "measured")
+    return lines
+
+
+def plan_of(perturbations: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Every perturbation and severity, in order."""
+    return [(one["name"], severity) for one in perturbations for severity in one["severities"]]
+
+
+def task_columns(classes: Sequence[str]) -> dict[str, type]:
+    return {"label": int, "prediction": int, **{f"probability_{k}": float for k in range(len(classes))}, "score": float}
 
 
 def outcomes(
@@ -72,16 +94,16 @@ def write_run(
     """Write a finished evaluation whose accuracy falls by ``falls`` per unit of radius, and return its folder."""
     generator = np.random.default_rng([seed, len(name), round(100 * falls)])
     columns = outcome_columns(task_columns(classes), ["source"])
-    with OutcomesWriter(folder / "outcomes.csv", columns, sample_ids(count), 16) as writer:
+    with OutcomesWriter(folder, columns, sample_ids(count), plan_of(PERTURBATIONS)) as writer:
         for one in PERTURBATIONS:
             for severity in one["severities"]:
                 drop = severity if one["kind"] == "attack" else 0.3 * severity * (one["kind"] == "corruption")
                 contrast = severity if one["name"].startswith("contrast") else 1.0
                 right = max(clean - falls * drop, 0.0)
                 rows = outcomes(generator, count, classes, right, severity, contrast) | {"norm": [one["norm"]] * count}
-                for start in range(0, count, 16):
-                    batch = {column: values[start : start + 16] for column, values in rows.items()}
-                    writer.append(one["name"], severity, batch)
+                writer.append(one["name"], severity, rows)
+        writer.commit()
+    writer.finish()
     write_run_info(folder, run_info(name, seed, classes) | dict(info or {}))
     if gallery:
         write_pictures(folder / "gallery.npz", generator, classes)
@@ -150,17 +172,17 @@ def write_segmentation_run(
     """Write a finished segmentation whose Dice falls by ``falls`` per unit of radius, and return its folder."""
     generator = np.random.default_rng([seed, len(name), round(100 * falls)])
     perturbations = segmentation_perturbations(corruptions)
-    columns = outcome_columns([f"{part}_{k}" for k in (1, 2) for part in ("tp", "fp", "fn")] + ["score"])
+    columns = outcome_columns({f"{part}_{k}": int for k in (1, 2) for part in ("tp", "fp", "fn")} | {"score": float})
     ids = slice_ids(volumes)
-    with OutcomesWriter(folder / "outcomes.csv", columns, ids, [SLICES] * volumes) as writer:
+    with OutcomesWriter(folder, columns, ids, plan_of(perturbations)) as writer:
         for one in perturbations:
             for severity in one["severities"]:
                 drop = severity * {"pgd_l2": 1.0, "ifgsm_l2": 0.4}.get(one["name"], 0.5)
                 rows = slice_outcomes(generator, volumes, max(clean - falls * drop, 0.0), severity)
                 rows |= {"norm": [one["norm"]] * len(ids)}
-                for start in range(0, len(ids), SLICES):
-                    batch = {column: values[start : start + SLICES] for column, values in rows.items()}
-                    writer.append(one["name"], severity, batch)
+                writer.append(one["name"], severity, rows)
+        writer.commit()
+    writer.finish()
     about = {"task": "segmentation", "groups": [], "perturbations": perturbations}
     about |= {"score": {"name": "mean foreground Dice", "higher_is_better": True}}
     write_run_info(folder, run_info(name, seed, ORGANS) | about | dict(info or {}))

@@ -98,6 +98,10 @@ def npz_mutations(content: bytes) -> Iterator[bytes]:
     for text in json_mutations(str(arrays["captions"])):
         if b"\0" not in text and b"\xff" not in text:
             yield saved(captions=np.array(text.decode()))
+    yield from byte_mutations(content)
+
+
+def byte_mutations(content: bytes) -> Iterator[bytes]:
     for place in range(0, len(content), 97):
         yield content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
         yield content[:place]
@@ -133,12 +137,14 @@ def folders(where: Path) -> dict[str, Path]:
 def test_damaged_files_of_a_run_are_refused_in_a_line_that_names_them(tmp_path: Path, kind: str) -> None:
     folder = folders(tmp_path)[kind]
     read_all(folder)
-    mutations = {".json": json_mutations, ".csv": csv_mutations}
+    of_text = {".json": json_mutations, ".csv": csv_mutations}
+    of_bytes = {".npz": npz_mutations, ".parquet": byte_mutations}
     draws = random.Random(7)
     refused = 0
     for path in sorted(folder.iterdir()):
         whole = path.read_bytes()
-        made = list(npz_mutations(whole) if path.suffix == ".npz" else mutations[path.suffix](whole.decode()))
+        end = path.suffix
+        made = list(of_bytes[end](whole) if end in of_bytes else of_text[end](whole.decode()))
         for content in draws.sample(made, min(TRIED, len(made))):
             path.write_bytes(content)
             refused += is_refused_in_one_line(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from conftest import TinyNet
 from torch import Tensor
 
 from monai_robust.attacks import PGD
+from monai_robust.data import read_table
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_outcomes, register_task
-from monai_robust.evaluation.tables.details import DetailsWriter, write_true_details
+from monai_robust.evaluation.tables.schema import outcome_columns
+from monai_robust.evaluation.tables.stored import read_parquet
+from monai_robust.evaluation.tables.writer import OutcomesWriter, write_truth
 from monai_robust.evaluation.tasks.classification import ClassificationOutcomes
 from monai_robust.tasks import Classification
 
@@ -52,11 +56,11 @@ class SpotOutcomes(ClassificationOutcomes):
     detail_table = "spots"
     truth_table = "things"
 
-    def detail_columns(self) -> list[str]:
-        return ["name", "score"]
+    def detail_columns(self) -> dict[str, type]:
+        return {"name": str, "score": float}
 
-    def truth_columns(self) -> list[str]:
-        return ["name"]
+    def truth_columns(self) -> dict[str, type]:
+        return {"name": str}
 
     def settings(self) -> dict[str, Any]:
         return {"least_score": self.task.least_score}
@@ -130,7 +134,7 @@ def finished(tmp_path_factory) -> Path:
     return measurement(tmp_path_factory.mktemp("finished")).run()
 
 
-TABLES = ("outcomes.csv", "spots.csv", "things.csv")
+TABLES = [f"{name}.{kind}" for name in ("outcomes", "spots", "things") for kind in ("csv", "parquet")]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -188,25 +192,16 @@ DEATHS = [
 def test_a_killed_measurement_continues_to_identical_tables(tmp_path, finished, where, after):
     with pytest.raises(Killed):
         measurement(tmp_path, Spots(where, after)).run()
-    whole = content(finished)
-    assert whole["spots.csv"].startswith((tmp_path / "spots.csv").read_bytes())
-    measurement(tmp_path).run()
-    assert content(tmp_path) == whole
-
-
-@pytest.mark.parametrize("rows", [0, 1, 4, 9])
-@pytest.mark.parametrize("cut", [0, 1, 6, 25])
-def test_details_are_cut_back_to_the_outcomes_wherever_the_writing_of_either_stopped(tmp_path, finished, rows, cut):
-    """Killed after the details of a batch were written and before its outcomes, or within a line of either."""
-    for name in ("run.json", "outcomes.csv", "spots.csv"):
-        (tmp_path / name).write_bytes((finished / name).read_bytes())
-    lines = (finished / "outcomes.csv").read_bytes().splitlines(keepends=True)
-    kept = b"".join(lines[: 1 + rows + 1])  # header, whole rows, and one that the cut may hurt
-    (tmp_path / "outcomes.csv").write_bytes(kept[: len(kept) - cut])
-    spots = (finished / "spots.csv").read_bytes()
-    (tmp_path / "spots.csv").write_bytes(spots[: len(spots) - cut])
     measurement(tmp_path).run()
     assert content(tmp_path) == content(finished)
+
+
+def test_details_that_were_lost_or_changed_are_written_again_from_the_parquet_file(tmp_path, finished):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "spots.csv").unlink()
+    (tmp_path / "run" / "outcomes.csv").write_text("changed\n")
+    measurement(tmp_path / "run").run()
+    assert content(tmp_path / "run") == content(finished)
 
 
 def test_what_is_measured_already_is_not_measured_again(tmp_path):
@@ -227,67 +222,69 @@ def test_a_table_of_truths_that_was_lost_is_written_again(tmp_path):
 # --- the writer by itself --------------------------------------------------------------------------------------------
 
 
+def rows_of(samples: list[str]) -> dict[str, list[Any]]:
+    texts = {"sample_id": samples, "patient_id": samples, "norm": [""] * len(samples)}
+    return texts | dict.fromkeys(("distance", "contrast", "input_norm", "score"), [0.5] * len(samples))
+
+
+def writer(folder: Path, **changes: Any) -> OutcomesWriter:
+    arguments = {"plan": [("clean", 0.0)], "details": ("spots", {"x": float})} | changes
+    return OutcomesWriter(folder, outcome_columns({"score": float}), ["a", "b", "c", "d"], **arguments)
+
+
 def test_a_batch_whose_samples_have_no_rows_is_written_as_nothing(tmp_path):
-    with DetailsWriter(tmp_path / "t.csv", ["x"], lambda *_: False) as writer:
-        writer.append("clean", 0, ["a", "b"], [[], []])
-        writer.append("clean", 0, ["c", "d"], [[], [{"x": 1.5}, {"x": 2}]])
-    assert (tmp_path / "t.csv").read_text() == "sample_id,perturbation,severity,x\nd,clean,0.0,1.5\nd,clean,0.0,2\n"
+    with writer(tmp_path) as made:
+        made.append("clean", 0, rows_of(["a", "b"]), [[], []])
+        made.append("clean", 0, rows_of(["c", "d"]), [[], [{"x": 1.5}, {"x": 2}]])
+        made.commit()
+    made.finish()
+    assert (
+        tmp_path / "spots.csv"
+    ).read_text() == "sample_id,perturbation,severity,x\nd,clean,0.0,1.5\nd,clean,0.0,2.0\n"
+
+
+def test_tables_without_any_details_have_their_heading(tmp_path):
+    with writer(tmp_path) as made:
+        made.append("clean", 0, rows_of(["a", "b", "c", "d"]), [[]] * 4)
+        made.commit()
+    made.finish()
+    assert (tmp_path / "spots.csv").read_text() == "sample_id,perturbation,severity,x\n"
 
 
 def test_rows_are_for_each_sample_of_the_batch(tmp_path):
-    with DetailsWriter(tmp_path / "t.csv", ["x"], lambda *_: False) as writer, pytest.raises(ValueError, match="zip"):
-        writer.append("clean", 0, ["a", "b"], [[]])
+    with writer(tmp_path) as made, pytest.raises(BadInputError, match="details of 1 samples were given for 2"):
+        made.append("clean", 0, rows_of(["a", "b"]), [[]])
 
 
-@pytest.mark.parametrize("content", ["", "sample_id,per", "sample_id,perturbation,severity,x\n"])
-def test_a_table_that_was_killed_within_its_header_begins_anew(tmp_path, content):
-    (tmp_path / "t.csv").write_text(content)
-    with DetailsWriter(tmp_path / "t.csv", ["x"], lambda *_: True) as writer:
-        writer.append("clean", 0, ["a"], [[{"x": 1}]])
-    assert (tmp_path / "t.csv").read_text() == "sample_id,perturbation,severity,x\na,clean,0.0,1\n"
-
-
-def test_a_table_with_other_columns_is_refused_and_kept(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("sample_id,perturbation,severity,y\na,clean,0.0,1\n")
-    before = path.read_bytes()
-    with pytest.raises(BadInputError, match=r"t\.csv has other columns than sample_id, perturbation, severity, x"):
-        DetailsWriter(path, ["x"], lambda *_: True)
-    assert path.read_bytes() == before
-
-
-def test_rows_are_kept_up_to_the_first_that_has_no_outcome(tmp_path):
-    path = tmp_path / "t.csv"
-    rows = ["a,clean,0.0,1", "b,clean,0.0,2", "b,clean,0.0,3", "c,clean,0.0,4"]
-    path.write_text("\n".join(["sample_id,perturbation,severity,x", *rows, ""]))
-    asked = []
-
-    def is_done(sample, perturbation, severity):
-        asked.append((sample, perturbation, severity))
-        return sample != "c"
-
-    DetailsWriter(path, ["x"], is_done).close()
-    assert path.read_text().splitlines()[1:] == rows[:3]
-    assert asked[-1] == ("c", "clean", 0.0)
+def test_parts_with_other_details_are_refused_and_kept(tmp_path):
+    with writer(tmp_path) as made:
+        made.append("clean", 0, rows_of(["a", "b", "c", "d"]), [[{"x": 1.0}]] * 4)
+        made.commit()
+    (part,) = (tmp_path / "parts").iterdir()
+    before = part.read_bytes()
+    with pytest.raises(BadInputError, match=r"0-000000\.parquet has the columns"):
+        writer(tmp_path, details=("spots", {"y": float})).finish()
+    assert part.read_bytes() == before
 
 
 def test_truths_hold_a_row_for_each_thing_of_each_sample(tmp_path):
-    write_true_details(tmp_path / "t.csv", ["x", "y"], ["a", "b"], [[], [{"y": 1, "x": 2}, {"x": 3, "y": 4.5}]])
-    assert (tmp_path / "t.csv").read_text() == "sample_id,x,y\nb,2,1\nb,3,4.5\n"
+    things = [[], [{"class": 1, "x": 2}, {"x": 3, "class": 4}]]
+    write_truth(tmp_path, "t", {"class": int, "x": float}, ["a", "b"], things)
+    assert (tmp_path / "t.csv").read_text() == "sample_id,class,x\nb,1,2.0\nb,4,3.0\n"
 
 
-# --- damage, and tables that were lost -----------------------------------------------------------------------------
+def test_texts_of_details_may_hold_what_csv_needs_quotes_for(tmp_path):
+    names = ['a, "b"', "two\nlines", "carriage\rreturn", "=1+1", "", "'=x"]
+    write_truth(tmp_path, "t", {"name": str}, ["a"], [[{"name": name} for name in names]])
+    assert read_table(tmp_path / "t.csv")["name"].tolist() == names
+    assert read_parquet(tmp_path / "t.parquet")["name"].to_pylist() == names
 
 
-def test_a_damaged_line_is_refused_with_the_table_it_stands_in(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("sample_id,perturbation,severity,x\na,clean,zero,1\n")
-    with pytest.raises(BadInputError, match=r"t\.csv"):
-        DetailsWriter(path, ["x"], lambda *_: True).close()
+# --- tables that were lost -------------------------------------------------------------------------------------------
 
 
 def test_details_that_were_lost_although_their_outcomes_stand_are_noticed(tmp_path, finished):
-    for name in ("run.json", "outcomes.csv", "things.csv"):
+    for name in ("run.json", "outcomes.csv", "outcomes.parquet", "things.csv"):
         (tmp_path / name).write_bytes((finished / name).read_bytes())
     with pytest.raises(BadInputError, match=r"spots\.csv"):
         measurement(tmp_path).run()

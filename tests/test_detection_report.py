@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_runs import run_info, segmentation_perturbations
+from synthetic_runs import plan_of, run_info, segmentation_perturbations
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import OutcomesWriter, outcome_columns, read_run, write_report, write_run_info
-from monai_robust.evaluation.tables.details import DetailsWriter, write_true_details
 from monai_robust.evaluation.tables.detections import read_detections
 from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tables.writer import write_truth
 from monai_robust.evaluation.tasks.detection import DetectionReport
 from monai_robust.evaluation.tasks.detection import report as detection_report
 from monai_robust.evaluation.tasks.registry import report_of
@@ -87,15 +87,13 @@ def write_detection_run(
     truths = true_boxes(np.random.default_rng(5))
     perturbations = segmentation_perturbations(corruptions)
     ids = [f"secretslide-{index}" for index in range(COUNT)]
-    columns = outcome_columns(["boxes", "detections", "score"], ["site"])
-    outcomes = OutcomesWriter(folder / "outcomes.csv", columns, ids, COUNT)
-    details = DetailsWriter(folder / "detections.csv", ["class", "score", *BOX], lambda *key: False)
-    with outcomes, details:
+    columns = outcome_columns({"boxes": int, "detections": int, "score": float}, ["site"])
+    details = ("detections", {"class": int, "score": float, **dict.fromkeys(BOX, float)})
+    with OutcomesWriter(folder, columns, ids, plan_of(perturbations), details=details) as outcomes:
         for one in perturbations:
             for severity in one["severities"]:
                 blur = clean + rises * severity * {"pgd_l2": 1.0, "ifgsm_l2": 0.5}.get(one["name"], 1.0)
                 found = detect(generator, truths, blur)
-                details.append(one["name"], severity, ids, [details_of(image) for image in found])
                 counted = [sure(image) for image in found]
                 rows = {
                     "sample_id": ids,
@@ -109,8 +107,12 @@ def write_detection_run(
                     "detections": [len(image["labels"]) for image in counted],
                     "score": [average_iou([image], [true]) for image, true in zip(counted, truths, strict=True)],
                 }
-                outcomes.append(one["name"], severity, rows)
-    write_true_details(folder / "boxes.csv", ["class", *BOX], ids, [details_of(image) for image in truths])
+                outcomes.append(one["name"], severity, rows, [details_of(image) for image in found])
+        outcomes.commit()
+    outcomes.finish()
+    write_truth(
+        folder, "boxes", {"class": int, **dict.fromkeys(BOX, float)}, ids, [details_of(image) for image in truths]
+    )
     about = {"task": "detection", "groups": ["site"], "perturbations": perturbations}
     about |= {"score": {"name": "average IoU", "higher_is_better": True}}
     about |= {"settings": {"score_threshold": THRESHOLD}}
@@ -336,6 +338,8 @@ def test_tables_that_are_missing_or_cut_short_are_refused(tmp_path: Path) -> Non
     with pytest.raises(BadInputError, match="ends within a line"):
         read_detections(tmp_path / "erm")
     path.unlink()
+    assert len(read_detections(tmp_path / "erm").detections)  # of the Parquet file
+    path.with_suffix(".parquet").unlink()
     with pytest.raises(BadInputError, match=r"detections.csv cannot be read"):
         read_detections(tmp_path / "erm")
 

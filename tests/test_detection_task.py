@@ -231,7 +231,7 @@ def test_what_the_outputs_say_is_detected():
     assert found[0]["labels"][order].tolist() == own["labels"].tolist()
     assert len(found[1]["boxes"]) == 0
     outcomes = outcomes_of(task).values(outputs, label)
-    assert list(outcomes) == outcomes_of(task).columns(["a", "b", "c"])
+    assert list(outcomes) == list(outcomes_of(task).columns(["a", "b", "c"]))
     assert outcomes["boxes"].tolist() == [3, 0]
     assert outcomes["detections"].tolist() == [3, 0]
     assert float(outcomes["score"][0]) == pytest.approx(1, abs=1e-3)
@@ -265,11 +265,11 @@ def test_the_table_of_details_agrees_with_the_outcomes():
     assert [sum(row["score"] >= 0.9 for row in rows) for rows in details] == outcomes["detections"].tolist()
     assert all(row["score"] > 0.4 for rows in details for row in rows)
     assert min(row["score"] for row in details[0]) < 0.9
-    assert list(details[0][0]) == outcomes_of(task).detail_columns() == ["class", "score", *CORNERS]
+    assert list(details[0][0]) == list(outcomes_of(task).detail_columns()) == ["class", "score", *CORNERS]
     true = outcomes_of(task).true_details(label)
     assert [len(rows) for rows in true] == [3, 2, 0]
     assert true[0][1] == dict(zip(["class", *CORNERS], [2, 20, 10, 31, 25], strict=True))
-    assert list(true[0][0]) == outcomes_of(task).truth_columns()
+    assert list(true[0][0]) == list(outcomes_of(task).truth_columns())
     assert outcomes_of(task).settings()["score_threshold"] == 0.9
 
 
@@ -388,7 +388,7 @@ def test_volumes_are_detected_in_too():
     adversarial = PGD(eps=0.5, steps=1)(network, inputs, label, task=task)
     outputs = network(adversarial)
     assert task.defined(outputs, label)["box_regression"].tolist() == [True, False]
-    assert outcomes_of(task).detail_columns()[2:] == ["xmin", "ymin", "zmin", "xmax", "ymax", "zmax"]
+    assert list(outcomes_of(task).detail_columns())[2:] == ["xmin", "ymin", "zmin", "xmax", "ymax", "zmax"]
     assert outcomes_of(task).true_details(label)[0] == [
         {"class": 1, "xmin": 2, "ymin": 3, "zmin": 4, "xmax": 9, "ymax": 12, "zmax": 11}
     ]

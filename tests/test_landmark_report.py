@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from synthetic_runs import run_info, segmentation_perturbations
+from synthetic_runs import plan_of, run_info, segmentation_perturbations
 
 from monai_robust.commands import margin_steps
 from monai_robust.commands.margin_steps import best_step, search_step
@@ -45,8 +45,8 @@ def write_landmark_run(
     generator = np.random.default_rng([seed, len(name), round(100 * rises)])
     perturbations = segmentation_perturbations(corruptions)
     ids = [f"secretfilm-{index}" for index in range(COUNT)]
-    columns = outcome_columns([*(f"error_{index}" for index in (1, 2, 3)), "score"], ["site"])
-    with OutcomesWriter(folder / "outcomes.csv", columns, ids, COUNT) as writer:
+    columns = outcome_columns(dict.fromkeys(("error_1", "error_2", "error_3", "score"), float), ["site"])
+    with OutcomesWriter(folder, columns, ids, plan_of(perturbations)) as writer:
         for one in perturbations:
             for severity in one["severities"]:
                 rise = rises * severity * {"pgd_l2": 1.0, "ifgsm_l2": 0.5}.get(one["name"], 9.0)
@@ -65,6 +65,8 @@ def write_landmark_run(
                     "score": np.nanmean(errors, axis=1).tolist(),
                 }
                 writer.append(one["name"], severity, rows)
+        writer.commit()
+    writer.finish()
     about = {"task": "landmarks", "groups": ["site"], "perturbations": perturbations}
     about |= {"score": {"name": "mean radial error", "higher_is_better": False}}
     write_run_info(folder, run_info(name, seed, NAMES) | about | dict(info or {}))

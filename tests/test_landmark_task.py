@@ -210,7 +210,9 @@ def test_errors_are_in_millimetres_along_each_axis():
     task = Landmarks(radius=RADIUS)
     outputs = perfect(moved.clamp(min=0), SHAPES["2-D"])
     outcomes = outcomes_of(task).values(outputs, targets)
-    assert list(outcomes) == outcomes_of(task).columns(["a", "b", "c"]) == ["error_1", "error_2", "error_3", "score"]
+    assert (
+        list(outcomes) == list(outcomes_of(task).columns(["a", "b", "c"])) == ["error_1", "error_2", "error_3", "score"]
+    )
     expected = np.linalg.norm((moved.clamp(min=0) - targets[..., :2]).numpy() * targets[..., 2:].numpy(), axis=2)
     found = np.stack([outcomes[f"error_{index}"].numpy() for index in (1, 2, 3)], axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -184,7 +184,7 @@ def test_outcomes_are_the_counts_of_a_confusion_matrix(dims):
     outputs, labels = case(dims)
     outcomes = outcomes_of(Segmentation()).values(outputs, labels)
     assert list(outcomes) == ["tp_1", "fp_1", "fn_1", "tp_2", "fp_2", "fn_2", "score"]
-    assert list(outcomes) == outcomes_of(Segmentation()).columns(["head", "tail"])
+    assert list(outcomes) == list(outcomes_of(Segmentation()).columns(["head", "tail"]))
     for i in range(5):
         truth, found = labels[i].flatten().numpy(), outputs[i].argmax(dim=0).flatten().numpy()
         matrix = confusion_matrix(truth, found, labels=[0, 1, 2])

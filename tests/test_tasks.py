@@ -243,7 +243,7 @@ class Counting(Task):
 
 class CountingOutcomes(TaskOutcomes):
     def columns(self, classes):
-        return ["count", "score"]
+        return {"count": float, "score": float}
 
     def values(self, outputs, targets):
         return {"count": outputs, "score": self.task.score(outputs, targets)}

@@ -8,8 +8,10 @@ from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.tables.gallery import Gallery, read_gallery, write_gallery
-from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.run_folder import Run, read_run, write_run_info
+from monai_robust.evaluation.tables.schema import outcome_columns
+from monai_robust.evaluation.tables.writer import OutcomesWriter
 from monai_robust.evaluation.tasks.registry import outcomes_of, register_task
 
 __all__ = [

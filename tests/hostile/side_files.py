@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 import yaml
 from ignite.engine import Engine
@@ -25,9 +26,11 @@ from monai_robust.data import load_weights, read_record
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.report.training import read_training_table
 from monai_robust.evaluation.tables.detections import read_detections
-from monai_robust.evaluation.tables.outcomes import OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.evaluation.tables.sanity_file import CHECKS, Finding, Sanity, write_sanity
+from monai_robust.evaluation.tables.schema import outcome_columns
+from monai_robust.evaluation.tables.writer import OutcomesWriter
 from monai_robust.handlers import TrainingLoader
 from monai_robust.margins.schedules import RecordedMargins
 from monai_robust.margins.thresholds import read_thresholds
@@ -206,7 +209,7 @@ def _read_folder(folder: Path) -> Any:
         found["truth"] = run.gallery.truth if run.gallery.truth is not None else []
     if run.sanity is not None:
         found["sanity"] = asdict(run.sanity)
-    if (folder / "detections.csv").exists():
+    if run.task == "detection":
         boxes = read_detections(folder, run)
         found["detections.csv"] = _columns(boxes.detections)
     return found
@@ -216,7 +219,7 @@ def _read_folder(folder: Path) -> Any:
 
 _PLAN = [("clean", 0.0), ("pgd_l2", 0.5), ("pgd_l2", 1.0), ("gaussian", 0.1)]
 _IDS = [f"s{sample}" for sample in range(6)]
-_NAMES = outcome_columns(["label", "score"])
+_NAMES = outcome_columns({"label": int, "score": float})
 
 
 def _batch(place: int, start: int) -> dict[str, list[Any]]:
@@ -226,40 +229,33 @@ def _batch(place: int, start: int) -> dict[str, list[Any]]:
     return {**texts, **{name: [row[column % 5] for row in value] for column, name in enumerate(measured)}}
 
 
-def _measure(path: Path, batches: int = 99) -> None:
-    with OutcomesWriter(path, _NAMES, _IDS, 2) as writer:
+def _measure(folder: Path, batches: int = 99) -> OutcomesWriter:
+    """Measure what is missing, or so many batches of it; a part for every two batches."""
+    with OutcomesWriter(folder, _NAMES, _IDS, _PLAN) as writer:
         for place, (name, severity) in enumerate(_PLAN):
-            for start in range(writer.done(name, severity), len(_IDS), 2):
-                if batches:
+            for start in range(0, len(_IDS), 2):
+                if batches and not writer.has(name, severity, start):
                     writer.append(name, severity, _batch(place, start))
+                    writer.commit()
                     batches -= 1
+                    if batches % 2 == 0:
+                        writer.flush()
+    return writer
 
 
 def _stopped(folder: Path) -> None:
-    _measure(folder / "outcomes.csv", batches=8)
+    _measure(folder, batches=8)
 
 
-def _continue(folder: Path) -> Any:
-    path = folder / "outcomes.csv"
-    left = path.read_bytes() if path.is_file() else b""
-    _measure(path)
-    read_outcomes(path)
-    return left.split(b"\n"), path.read_bytes().split(b"\n")
-
-
-def _continued_difference(found: Any, expected: list[bytes]) -> str:
-    """Every line of the finished table is that of a run that nobody stopped, or was there before."""
-    left, whole = found
-    if len(whole) != len(expected):
-        return f"{len(whole)} lines, not {len(expected)}"
-    known = [*left, *[b""] * len(expected)]
-    wrong = [place for place, line in enumerate(whole) if line not in (expected[place], known[place])]
-    return f"line {wrong[0] + 1} is {whole[wrong[0]][:80]!r}" if wrong else ""
+def _continue(folder: Path) -> list[bytes]:
+    _measure(folder).finish()
+    read_outcomes(folder)
+    return (folder / "outcomes.csv").read_bytes().split(b"\n")
 
 
 def _never_stopped(folder: Path) -> list[bytes]:
-    _measure(folder / "fresh.csv")
-    return (folder / "fresh.csv").read_bytes().split(b"\n")
+    _measure(folder / "fresh").finish()
+    return (folder / "fresh" / "outcomes.csv").read_bytes().split(b"\n")
 
 
 def _columns(table: Any) -> dict[str, list[Any]]:
@@ -269,7 +265,10 @@ def _columns(table: Any) -> dict[str, list[Any]]:
 def _folder_reference(folder: Path) -> Any:
     found: dict[str, Any] = {"info": json_content(folder / "run.json")}
     for name in ("outcomes.csv", "margins.csv", "epoch_times.csv", "detections.csv"):
-        if (folder / name).exists():
+        parquet = (folder / name).with_suffix(".parquet")
+        if not (folder / name).exists() and parquet.is_file():  # the other of the two, if it was not damaged, is read
+            found[name] = pq.read_table(parquet).to_pydict()
+        elif (folder / name).exists():
             rows = csv_rows(folder / name)
             found[name] = {column: [row[column] for row in rows] for column in rows[0]}
     if (folder / "gallery.npz").exists():
@@ -346,12 +345,15 @@ _RUN = [
     "run.json",
     "run.json",
     "outcomes.csv",
+    "outcomes.parquet",
     "gallery.npz",
     "sanity.json",
     "margins.csv",
     "epoch_times.csv",
     "detections.csv",
+    "detections.parquet",
     "boxes.csv",
+    "boxes.parquet",
 ]
 
 
@@ -401,7 +403,7 @@ KINDS = [
     _kind("run_classes", _run, _RUN, _read_folder, _folder_reference, _folder_difference),
     _kind("run_masks", _segmentation_run, _RUN, _read_folder, _folder_reference, _folder_difference),
     _kind("run_boxes", _detection_run, _RUN, _read_folder, _folder_reference, _folder_difference),
-    _kind("run_continued", _stopped, ["outcomes.csv"], _continue, _never_stopped, _continued_difference),
+    _kind("run_continued", _stopped, ["parts/*.parquet"], _continue, _never_stopped),
     _kind("report_classes", _run, _RUN, _report, _folder_reference, _folder_difference),
     _kind("report_masks", _segmentation_run, _RUN, _report, _folder_reference, _folder_difference),
     _kind("report_boxes", _detection_run, _RUN, _report, _folder_reference, _folder_difference),

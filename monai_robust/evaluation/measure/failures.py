@@ -25,20 +25,26 @@ class Alone:
 
 
 class Failures:
-    """What failed on which sample, kept in ``run.json`` before its empty rows are written to the table.
+    """What failed on which sample, kept in a file before its empty rows are written to the table.
 
     Args:
         known: what a stopped measurement listed before.
         samples: number of samples of the data set; a tenth of them, or one, may fail.
         save: writes the list.
+        elsewhere: what other processes list, asked for where one more fails here.
     """
 
     def __init__(
-        self, known: Sequence[Mapping[str, Any]], samples: int, save: Callable[[list[dict[str, Any]]], object]
+        self,
+        known: Sequence[Mapping[str, Any]],
+        samples: int,
+        save: Callable[[list[dict[str, Any]]], object],
+        elsewhere: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self.listed = [dict(one) for one in known]
         self.most = max(samples // _SHARE, 1)
         self._save = save
+        self._elsewhere = elsewhere
 
     @property
     def ids(self) -> frozenset[str]:
@@ -53,7 +59,8 @@ class Failures:
         reason = f"{error}" if isinstance(error, BadInputError) else f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split())[:_LONGEST]
         entry = {"sample_id": sample_id, "perturbation": perturbation, "severity": severity, "reason": reason}
-        if len(self.ids | {sample_id}) > self.most:
+        others = {str(one["sample_id"]) for one in self._elsewhere()}
+        if len(self.ids | others | {sample_id}) > self.most:
             raise named(sample_id, perturbation, severity, error) from error
         if entry not in self.listed:
             self.listed.append(entry)

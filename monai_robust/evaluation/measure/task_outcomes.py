@@ -30,8 +30,9 @@ class TaskOutcomes(ABC):
         self.task = task
 
     @abstractmethod
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        """Names of the columns for a network with these classes, in the order of :meth:`values`."""
+    def columns(self, classes: Sequence[str]) -> dict[str, type]:
+        """Names of the columns for a network with these classes, in the order of :meth:`values`, and what each holds:
+        ``int``, ``float`` or ``str``."""
 
     @abstractmethod
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
@@ -57,13 +58,13 @@ class TaskOutcomes(ABC):
         """Label maps (B, *spatial) of prediction and truth to draw into pictures; None where a task has none."""
         return None
 
-    def detail_columns(self) -> list[str]:
+    def detail_columns(self) -> dict[str, type]:
         """Columns of the table of details, but for those that say of which sample and perturbation a row is."""
-        return []
+        return {}
 
-    def truth_columns(self) -> list[str]:
+    def truth_columns(self) -> dict[str, type]:
         """Columns of the table of what would be right, but for the sample's."""
-        return []
+        return {}
 
     def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
         """For each sample its rows in the table of details, such as a row for each box that was detected."""

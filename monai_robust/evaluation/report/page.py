@@ -28,8 +28,8 @@ from monai_robust.evaluation.sections.parts import MISSING, Picture, Section, li
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.gallery import MOST, Caption, Gallery, spread
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
+from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import TaskReport, report_of
 
 __all__ = ["write_report"]

@@ -14,8 +14,9 @@ from monai_robust.evaluation.measure.perturbations import AttackSweep, Sweep, Vi
 from monai_robust.evaluation.sanity.attack_checks import run_checks
 from monai_robust.evaluation.sanity.probed_attack import ProbedAttack
 from monai_robust.evaluation.sanity.probes import Probe
-from monai_robust.evaluation.tables.outcomes import CLEAN, read_outcomes
+from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.sanity_file import Finding, Sanity, read_sanity, write_sanity
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["check_sanity", "probe_radius", "telling_samples"]
 
@@ -41,7 +42,7 @@ def check_sanity(
     The same arguments give the identical file.
 
     Args:
-        folder: with a finished ``outcomes.csv``.
+        folder: with a finished outcomes table.
         sweeps: the perturbations; those that are no attacks are passed over.
         victims: batches of the samples at some places of the table, in order.
         samples: n, at most.
@@ -62,7 +63,7 @@ def check_sanity(
         and {one.perturbation for one in before.findings} == {sweep.name for sweep in attacks}
     ):
         return before
-    outcomes = read_outcomes(Path(folder) / "outcomes.csv", groups)
+    outcomes = read_outcomes(folder, groups)
     outcomes.loc[outcomes["sample_id"].isin(left_out), "score"] = np.nan
     findings: list[Finding] = []
     if attacks:

@@ -20,8 +20,8 @@ from monai_robust.evaluation.statistics.summary import (
     rated_by,
     summarise,
 )
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = [
     "PERCENT",

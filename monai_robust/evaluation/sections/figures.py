@@ -26,7 +26,7 @@ from monai_robust.evaluation.sections.perturbations import (
     severity_label,
 )
 from monai_robust.evaluation.tables.gallery import Caption, Gallery, spread
-from monai_robust.evaluation.tables.outcomes import CLEAN
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = [
     "contrast_density",

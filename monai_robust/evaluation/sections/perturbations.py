@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from monai_robust.attacks.table import ATTACKS
-from monai_robust.evaluation.tables.outcomes import CLEAN
+from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.transforms.corruptions import CORRUPTIONS, CorruptionKind
 
 __all__ = ["NORMS", "corruptions_of_kind", "perturbation_label", "severity_label", "short_label"]

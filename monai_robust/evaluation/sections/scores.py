@@ -25,8 +25,8 @@ from monai_robust.evaluation.sections.comparisons import (
 from monai_robust.evaluation.sections.parts import ReportTable, Section, measured, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label, short_label
 from monai_robust.evaluation.statistics.summary import Statistics, auc_by_attack, largest_error, rated_by
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = [
     "attack_section",

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import Perturbation, Run
+from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.metrics import auc_robust
 
 __all__ = [
@@ -315,8 +316,10 @@ def _blocks(run: Run, by_severity: bool) -> Iterator[tuple[dict[str, object], pd
     """What a row of a summary says but for the statistics, and the rows of the table it speaks of."""
     norm = mean_input_norm(run)
     for group, value, rows in _groups(run):
-        blocks = list(_perturbed(run, rows, by_severity))
-        for (one, severity, block), ends in zip(blocks, _intervals([b for _, _, b in blocks]), strict=True):
+        places = _places(rows)
+        scores = rows[["sample_id", "patient_id", "score"]]
+        ends = _intervals([block for _, _, block in _perturbed(run, scores, places, by_severity)])
+        for (one, severity, block), end in zip(_perturbed(run, rows, places, by_severity), ends, strict=True):
             row: dict[str, object] = {"group": group, "value": value}
             row |= {"perturbation": one.name, "kind": one.kind, "norm": one.norm}
             if by_severity:
@@ -324,27 +327,35 @@ def _blocks(run: Run, by_severity: bool) -> Iterator[tuple[dict[str, object], pd
                 row |= {"severity": severity, "radius_percent": percent}
                 scored = block[block["score"].notna()]
                 row |= {"n": len(scored), "patients": len(set(_patients(scored))), "score": scored["score"].mean()}
-            yield row | dict(zip(INTERVAL, ends, strict=True)), block
+            yield row | dict(zip(INTERVAL, end, strict=True)), block
 
 
 def _groups(run: Run) -> Iterator[tuple[str, str, pd.DataFrame]]:
     yield "", "", run.outcomes
     for group in run.groups:
-        for value, rows in run.outcomes.groupby(group):
-            yield group, str(value), rows
+        for value in sorted(run.outcomes[group].unique()):
+            yield group, str(value), run.outcomes[run.outcomes[group] == value]
 
 
-def _perturbed(run: Run, rows: pd.DataFrame, by_severity: bool) -> Iterator[tuple[Perturbation, float, pd.DataFrame]]:
-    blocks = dict(iter(rows.groupby("perturbation")))
+def _places(rows: pd.DataFrame) -> dict[Any, NDArray[np.intp]]:
+    """Where the rows of each perturbation and severity are."""
+    groups = rows.groupby(["perturbation", "severity"], sort=False)
+    return {key: np.asarray(places) for key, places in groups.indices.items()}
+
+
+def _perturbed(
+    run: Run, rows: pd.DataFrame, places: Mapping[Any, NDArray[np.intp]], by_severity: bool
+) -> Iterator[tuple[Perturbation, float, pd.DataFrame]]:
+    """The rows of each perturbation and severity, or of each perturbation, one after the other: a table is large."""
     for one in run.perturbations:
         if one.kind == "nearest":
             continue
+        own = [places[one.name, severity] for severity in one.severities]
         if not by_severity:
-            yield one, math.nan, blocks[one.name]
+            yield one, math.nan, rows.iloc[np.sort(np.concatenate(own))]
             continue
-        severities = dict(iter(blocks[one.name].groupby("severity")))
-        for severity in one.severities:
-            yield one, severity, severities[severity]
+        for severity, here in zip(one.severities, own, strict=True):
+            yield one, severity, rows.iloc[here]
 
 
 def _intervals(blocks: Sequence[pd.DataFrame]) -> NDArray[np.float64]:

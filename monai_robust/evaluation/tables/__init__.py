@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from monai_robust.evaluation.tables.gallery import Gallery, read_gallery, write_gallery
-from monai_robust.evaluation.tables.outcomes import CLEAN, OutcomesWriter, outcome_columns, read_outcomes
+from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.run_folder import Run, read_run, write_run_info
+from monai_robust.evaluation.tables.schema import CLEAN, outcome_columns
+from monai_robust.evaluation.tables.writer import OutcomesWriter
 
 __all__ = [
     "CLEAN",

@@ -1,4 +1,4 @@
-"""The tables beside the outcomes of object detection: ``detections.csv`` and, of the truth, ``boxes.csv``."""
+"""The tables beside the outcomes of object detection: ``detections`` and, of the truth, ``boxes``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from monai_robust.data.files.side_files import numbers, read_table
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.tables.details import DETAIL_KEYS
 from monai_robust.evaluation.tables.run_folder import Run, read_run
+from monai_robust.evaluation.tables.schema import DETAIL_KEYS, TRUTH_KEYS
+from monai_robust.evaluation.tables.stored import as_frame, read_parquet, stored
 
 __all__ = ["BOXES", "DETECTIONS", "Detections", "read_detections"]
 
@@ -71,7 +72,7 @@ def read_detections(folder: str | Path, run: Run | None = None) -> Detections:
     run = read_run(folder) if run is None else run
     samples = set(run.clean["sample_id"])
     found = _read(Path(folder) / DETECTIONS, [*DETAIL_KEYS, "class", "score"])
-    true = _read(Path(folder) / BOXES, ["sample_id", "class"])
+    true = _read(Path(folder) / BOXES, [*TRUTH_KEYS, "class"])
     found, true = (table[~table["sample_id"].isin(run.failed)].copy() for table in (found, true))
     for path, table in ((Path(folder) / DETECTIONS, found), (Path(folder) / BOXES, true)):
         _refuse(path, table, ~table["sample_id"].isin(samples), "sample_id is none of the outcomes table")
@@ -90,10 +91,15 @@ def read_detections(folder: str | Path, run: Run | None = None) -> Detections:
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A table with these columns and a box, texts as they are and all else numbers."""
-    if not path.exists():
+    """A table with these columns and a box, texts as they are and all else numbers; the index tells lines."""
+    file = stored(path.parent, path.stem)
+    if not file.exists():
         raise BadInputError(f"the table of boxes {path} cannot be read: there is no such file")
-    table = read_table(path, "table of boxes", whole=True)
+    if file.suffix == ".parquet":
+        table = as_frame(read_parquet(file))
+        table.index += 2
+    else:
+        table = read_table(file, "table of boxes", whole=True)
     corners = next((names for names in CORNERS if list(table.columns) == [*columns, *names]), None)
     if corners is None:
         raise BadInputError(
@@ -101,7 +107,10 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"not {', '.join(table.columns)}"
         )
     for name in (set(columns) | set(corners)) - {"sample_id", "perturbation"}:
-        table[name] = numbers(table, name, path)
+        if file.suffix != ".parquet":
+            table[name] = numbers(table, name, path)
+        elif table[name].dtype.kind not in "if" or not np.isfinite(table[name]).all():
+            raise BadInputError(f"{file}: {name} must be a finite number in every row")
         _refuse(path, table, table[name].abs() > _LARGEST, f"{name} must not be beyond {_LARGEST:g}")
     half = len(corners) // 2
     for low, high in zip(corners[:half], corners[half:], strict=True):

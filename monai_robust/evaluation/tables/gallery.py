@@ -24,7 +24,7 @@ from monai_robust.data.files.schemas import Rule, checked, one_line, shown
 from monai_robust.data.files.side_files import as_number, parse_json, regular_file
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.tables.outcomes import CLEAN
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["Caption", "Gallery", "picture_key", "read_gallery", "spread", "write_gallery"]
 

@@ -1,9 +1,8 @@
-"""A finished evaluation: a folder with what was measured (``outcomes.csv``) and how (``run.json``)."""
+"""A finished evaluation: a folder with what was measured (the outcomes table) and how (``run.json``)."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,9 @@ from monai_robust.data.files.side_files import read_object
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.gallery import Gallery, read_gallery
-from monai_robust.evaluation.tables.outcomes import CLEAN, read_outcomes
+from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.sanity_file import Sanity, read_sanity
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["Perturbation", "Run", "check_comparable", "read_failed", "read_run", "write_run_info"]
 
@@ -107,7 +107,7 @@ class Run:
     Attributes:
         folder: where it lies.
         info: ``run.json``.
-        outcomes: ``outcomes.csv``.
+        outcomes: the outcomes table, from :func:`~monai_robust.evaluation.tables.outcomes.read_outcomes`.
         perturbations: what was evaluated, the clean inputs first.
         gallery: pictures of a few samples, if any were kept.
         sanity: what sanity checks found, if they were made.
@@ -156,7 +156,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     info = _read_info(folder / INFO)
     failed = info.get("failed") or []
-    outcomes = read_outcomes(folder / OUTCOMES, info.get("groups") or [], {one["sample_id"] for one in failed})
+    outcomes = read_outcomes(folder, info.get("groups") or [], {one["sample_id"] for one in failed})
     info["skipped"] = [*(info.get("skipped") or []), *map(_as_skipped, failed)]
     perturbations = _perturbations(folder / INFO, info["perturbations"])
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
@@ -228,7 +228,7 @@ def _perturbations(path: Path, entries: Sequence[Any]) -> tuple[Perturbation, ..
 
 
 def _check_complete(path: Path, outcomes: pd.DataFrame, perturbations: Sequence[Perturbation]) -> None:
-    blocks = Counter(zip(outcomes["perturbation"], outcomes["severity"], strict=True))
+    blocks: dict[Any, int] = outcomes.groupby(["perturbation", "severity"], sort=False).size().to_dict()
     samples = outcomes["sample_id"].nunique()
     planned = [(one.name, severity) for one in perturbations for severity in one.severities]
     if (CLEAN, 0.0) not in planned:
@@ -242,8 +242,7 @@ def _check_complete(path: Path, outcomes: pd.DataFrame, perturbations: Sequence[
                 f"{path} holds {count} of {samples} samples for {name} at severity {severity:g}; "
                 "start that evaluation again and it continues"
             )
-    if blocks:
-        name, severity = next(iter(blocks))
+    for name, severity in blocks:
         raise BadInputError(f"{path} holds {name} at severity {severity:g}, which {INFO} beside it does not list")
 
 

@@ -19,8 +19,9 @@ class ClassificationOutcomes(TaskOutcomes):
 
     task: Classification
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return ["label", "prediction", *(f"probability_{index}" for index in range(len(classes))), "score"]
+    def columns(self, classes: Sequence[str]) -> dict[str, type]:
+        probabilities = {f"probability_{index}": float for index in range(len(classes))}
+        return {"label": int, "prediction": int, **probabilities, "score": float}
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         logits = self.task.logits(outputs)

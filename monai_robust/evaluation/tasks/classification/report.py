@@ -31,8 +31,8 @@ from monai_robust.evaluation.sections.comparisons import (
 from monai_robust.evaluation.sections.figures import contrast_density, grouped_bars, reliability_diagram
 from monai_robust.evaluation.sections.parts import RADIUS, Picture, ReportTable, Section, listed, measured
 from monai_robust.evaluation.sections.perturbations import corruptions_of_kind, perturbation_label
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.metrics import (
     brier_score,
     expected_calibration_error,

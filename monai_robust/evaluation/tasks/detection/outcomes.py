@@ -27,8 +27,8 @@ class DetectionOutcomes(TaskOutcomes):
     detail_table = "detections"
     truth_table = "boxes"
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return ["boxes", "detections", "score"]
+    def columns(self, classes: Sequence[str]) -> dict[str, type]:
+        return {"boxes": int, "detections": int, "score": float}
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         ready = self.task.loss.prepare(targets)
@@ -39,11 +39,11 @@ class DetectionOutcomes(TaskOutcomes):
             "score": average_overlap(overlaps, boxes),
         }
 
-    def detail_columns(self) -> list[str]:
-        return ["class", "score", *self._corners()]
+    def detail_columns(self) -> dict[str, type]:
+        return {"class": int, "score": float, **dict.fromkeys(self._corners(), float)}
 
-    def truth_columns(self) -> list[str]:
-        return ["class", *self._corners()]
+    def truth_columns(self) -> dict[str, type]:
+        return {"class": int, **dict.fromkeys(self._corners(), float)}
 
     def details(self, outputs: Any, targets: Any) -> list[list[dict[str, Any]]]:
         return [

@@ -13,10 +13,9 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, number
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
-from monai_robust.evaluation.tables.details import DETAIL_KEYS
 from monai_robust.evaluation.tables.detections import BOXES, DETECTIONS, Detections, read_detections
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.evaluation.tables.schema import CLEAN, DETAIL_KEYS
 from monai_robust.metrics import ImageMatches, average_precisions, match_images
 
 __all__ = ["DetectionReport"]

@@ -18,8 +18,8 @@ class KeyMetricOutcomes(TaskOutcomes):
 
     task: KeyMetric
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return ["loss", "score"]
+    def columns(self, classes: Sequence[str]) -> dict[str, type]:
+        return {"loss": float, "score": float}
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return {"loss": self.task.losses(outputs, targets), "score": self.task.score(outputs, targets)}

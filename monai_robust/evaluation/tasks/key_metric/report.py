@@ -25,8 +25,8 @@ from monai_robust.evaluation.sections.scores import (
     statistics_table,
 )
 from monai_robust.evaluation.statistics.summary import auc_by_attack, largest_error
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["KeyMetricReport"]
 

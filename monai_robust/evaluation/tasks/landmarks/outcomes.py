@@ -23,8 +23,8 @@ class LandmarkOutcomes(TaskOutcomes):
 
     task: Landmarks
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return [*(f"error_{index}" for index in range(1, len(classes) + 1)), "score"]
+    def columns(self, classes: Sequence[str]) -> dict[str, type]:
+        return {**{f"error_{index}": float for index in range(1, len(classes) + 1)}, "score": float}
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         errors = self.task.errors(outputs, targets)

@@ -19,8 +19,8 @@ from monai_robust.evaluation.sections.scores import (
     score_sections,
     statistics_table,
 )
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.metrics import mean_radial_error, successful_detection_rate
 
 __all__ = ["LandmarkReport"]
@@ -74,7 +74,7 @@ class LandmarkReport:
                 f"{', '.join(table.columns)}"
             )
         errors = _errors(run, table)
-        empty = table[columns].astype(str).isin(["", "nan"]).to_numpy()
+        empty = (table[columns].isna() | table[columns].isin(["", "nan"])).to_numpy()
         for place, name in enumerate(columns):
             wrong = (
                 (np.isnan(errors[:, place]) & ~empty[:, place]) | (errors[:, place] < 0) | np.isinf(errors[:, place])
@@ -187,6 +187,6 @@ def _columns(run: Run) -> list[str]:
 
 def _errors(run: Run, rows: pd.DataFrame) -> NDArray[np.float64]:
     """(N, L) radial errors in mm, NaN where a landmark is missing."""
-    # a column with empty cells was read as text
+    # a column that holds something else is text
     columns = [pd.to_numeric(rows[name], errors="coerce").to_numpy(dtype=np.float64) for name in _columns(run)]
     return np.stack(columns, axis=1)

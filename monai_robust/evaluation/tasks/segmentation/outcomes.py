@@ -20,8 +20,9 @@ class SegmentationOutcomes(TaskOutcomes):
 
     task: Segmentation
 
-    def columns(self, classes: Sequence[str]) -> list[str]:
-        return [f"{name}_{index}" for index in range(1, len(classes) + 1) for name in COUNTS] + ["score"]
+    def columns(self, classes: Sequence[str]) -> dict[str, type]:
+        counts = {f"{name}_{index}": int for index in range(1, len(classes) + 1) for name in COUNTS}
+        return {**counts, "score": float}
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         counts = self.task.counts(outputs, targets)

@@ -13,8 +13,8 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
-from monai_robust.evaluation.tables.outcomes import CLEAN
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS
 from monai_robust.metrics import (
     DiceIndex,

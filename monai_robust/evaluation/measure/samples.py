@@ -1,0 +1,112 @@
+"""The samples of a data set, loaded batch by batch and made ready to be perturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from monai.data import DataLoader, list_data_collate
+from torch.utils.data import Dataset
+
+from monai_robust.engines.common import MASK_KEY
+from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.evaluation.measure.perturbations import Victim
+from monai_robust.tasks import Task
+from monai_robust.tasks.tensors import plain
+
+__all__ = ["Batch", "Samples", "items_of", "texts"]
+
+Batch = Mapping[str, Any]
+
+
+def items_of(dataset: Dataset[Any]) -> Sequence[Mapping[str, Any]]:
+    """What a data set says of its samples: its ``items``, or the samples themselves.
+
+    Raises:
+        BadSampleError: for a sample that cannot be read.
+    """
+    known = getattr(dataset, "items", None)
+    return known or [_sample(dataset, place) for place in range(len(dataset))]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples, and the network that they are to be shown to.
+
+    Attributes:
+        dataset: the samples.
+        items: from :func:`items_of`.
+        network: ``inputs -> outputs``.
+        task: how it is run and what hurts it.
+        groups: item keys to report within.
+        device: where it runs.
+        seed: of random starts and noise.
+        batch_size: samples in one forward pass.
+    """
+
+    dataset: Dataset[Any]
+    items: Sequence[Mapping[str, Any]]
+    network: Callable[..., Any]
+    task: Task
+    groups: Sequence[str]
+    device: torch.device
+    seed: int
+    batch_size: int
+
+    def check(self) -> None:
+        """Refuse a data set without what the table needs.
+
+        Raises:
+            BadInputError: naming what is missing.
+        """
+        if not self.items:
+            raise BadInputError("the data set to measure on is empty")
+        for key in ("sample_id", "patient_id", "image", "label", *self.groups):
+            made = {} if key in ("sample_id", "patient_id") or key in self.items[0] else self.dataset[0]
+            if key not in {**self.items[0], **made}:
+                raise BadInputError(
+                    f"the data set's items have no {key!r}; they have {', '.join(map(str, self.items[0]))}"
+                )
+
+    def loader(self, batches: Sequence[Sequence[int]], num_workers: int = 0) -> DataLoader:
+        """Batches of samples at these places."""
+        masked = (MASK_KEY,) if self._masked else ()
+        keys = ("image", "label", "sample_id", "patient_id", *masked, *self.groups)
+        collate = partial(_collate, keys)
+        return DataLoader(self.dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate)
+
+    def victim(self, batch: Batch) -> Victim:
+        """A batch on the network's device."""
+        inputs, targets = (plain(batch[key]).to(self.device) for key in ("image", "label"))
+        mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
+        ids = texts(batch["sample_id"])
+        return Victim(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size)
+
+    @cached_property
+    def _masked(self) -> bool:
+        """Whether the samples bring a mask, by the first one that can be read."""
+        for place in range(len(self.items)):
+            with suppress(Exception):  # found and listed where it is measured
+                return MASK_KEY in self.dataset[place]
+        return MASK_KEY in _sample(self.dataset, 0)
+
+
+def texts(values: Sequence[Any]) -> list[str]:
+    """Ids and groups of a batch as text."""
+    return [str(plain(value)) for value in values]
+
+
+def _sample(dataset: Dataset[Any], place: int) -> Mapping[str, Any]:
+    try:
+        return dataset[place]
+    except Exception as error:
+        raise BadSampleError(f"sample {place} of the data set (from 0) cannot be read: {error}") from error
+
+
+def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Only what is needed: other entries, such as the classes an image holds, may differ in length."""
+    return list_data_collate([{key: row[key] for key in keys} for row in rows])

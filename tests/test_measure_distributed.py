@@ -1,0 +1,105 @@
+"""Several processes measure together: the table is the one that a single process makes, and an error ends all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import environment
+from synthetic_runs import measured_lines
+from test_measure import Killed, Stopping, measurement
+from warm_python import WarmPython
+
+from monai_robust.evaluation import read_run
+
+TESTS = Path(__file__).parent
+TABLES = ("outcomes.csv", "outcomes.parquet", "sanity.json")
+SCRIPT = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from test_failures import Unreadable
+from test_measure import Killed, Stopping, measurement
+from monai_robust.errors import BadInputError, install_excepthook
+from monai_robust.evaluation.tables import writer
+
+install_excepthook()
+rank = int(os.environ["RANK"])
+changes = dict(sanity_samples=4)
+if {case!r} == "failing sample":
+    changes["dataset"] = Unreadable()
+if {case!r} == "killed" and rank == 1:
+    writer.SECONDS = writer.SHARE = 0.0
+    changes["task"] = Stopping(9)
+if {case!r} == "refusing" and rank == 1:
+    class Refusing(Stopping):
+        def terms(self, outputs, targets):
+            raise BadInputError("this label has no loss; mend it")
+    changes["task"] = Refusing(99)
+try:
+    measurement({folder!r}, **changes).run()
+except Killed:
+    os._exit(9)
+"""
+
+
+def by_two(warm_python: WarmPython, folder: Path, case: str = "") -> subprocess.CompletedProcess[str]:
+    script = folder.with_name(f"{folder.name}.py")
+    script.write_text(SCRIPT.format(tests=str(TESTS), folder=str(folder), case=case))
+    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29557"]
+    return warm_python.run(*words, script, env=environment(), timeout=120)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in TABLES}
+
+
+def record(folder: Path) -> dict[str, Any]:
+    info = json.loads((folder / "run.json").read_text())
+    assert info.pop("finished")
+    return {key: value for key, value in info.items() if key != "started"}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return measurement(tmp_path_factory.mktemp("alone"), sanity_samples=4).run()
+
+
+def test_two_processes_make_the_table_of_one(alone: Path, tmp_path: Path, warm_python: WarmPython) -> None:
+    done = by_two(warm_python, tmp_path / "run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert content(tmp_path / "run") == content(alone)
+    assert record(tmp_path / "run") == record(alone)
+    assert not (tmp_path / "run" / "parts").exists()
+
+
+def test_a_sample_that_fails_in_one_of_the_processes_is_listed(tmp_path: Path, warm_python: WarmPython) -> None:
+    done = by_two(warm_python, tmp_path / "run", "failing sample")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_run(tmp_path / "run").failed == {"film5"}
+
+
+def test_one_process_continues_what_two_have_begun(alone: Path, tmp_path: Path, warm_python: WarmPython) -> None:
+    done = by_two(warm_python, tmp_path / "run", "killed")
+    assert done.returncode != 0
+    begun = set(measured_lines(tmp_path / "run"))
+    assert begun < set((alone / "outcomes.csv").read_text().splitlines())
+    assert begun
+    measurement(tmp_path / "run", sanity_samples=4).run()
+    assert content(tmp_path / "run") == content(alone)
+
+
+def test_two_processes_continue_what_one_has_begun(alone: Path, tmp_path: Path, warm_python: WarmPython) -> None:
+    with pytest.raises(Killed):
+        measurement(tmp_path / "run", sanity_samples=4, task=Stopping(14)).run()
+    done = by_two(warm_python, tmp_path / "run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert content(tmp_path / "run") == content(alone)
+
+
+def test_an_error_of_one_process_ends_all_with_its_sentence(tmp_path: Path, warm_python: WarmPython) -> None:
+    done = by_two(warm_python, tmp_path / "run", "refusing")
+    assert done.returncode != 0
+    assert "error: this label has no loss; mend it" in done.stderr.splitlines()
