@@ -137,7 +137,7 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
         if pa.types.is_dictionary(column.type):
             column = column.cast(pa.string())
         # pandas 3 keeps Arrow's text as it is, without an object for every cell
-        frame[name] = column.to_pandas() if column.type == pa.string() else column.to_numpy()
+        frame[name] = column.to_pandas() if column.type == pa.string() else np.array(column.to_numpy())
     return pd.DataFrame(frame, copy=False)
 
 
