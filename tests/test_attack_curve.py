@@ -22,7 +22,7 @@ RADII = {"l2": [0.1, 0.2, 0.4, 0.8, 1.5, 3.0], "linf": [0.01, 0.02, 0.04, 0.08, 
 
 
 @pytest.fixture
-def victim() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+def evaluated() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """A network that is right about all samples but the first three, at distances spread over the radii."""
     network = TinyNet().eval()
     inputs = torch.rand(COUNT, 1, 10, 12)
@@ -41,8 +41,8 @@ def wrong(network, points, labels) -> torch.Tensor:
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("make", [PGD, BIM, FGSM], ids=lambda kind: kind.__name__)
-def test_a_curve_is_at_most_what_attacks_at_every_radius_leave(victim, norm, make):
-    network, inputs, labels = victim
+def test_a_curve_is_at_most_what_attacks_at_every_radius_leave(evaluated, norm, make):
+    network, inputs, labels = evaluated
     attack = make(norm=norm, bounds=(0.0, 1.0))
     curve = attack_curve(network, inputs, labels, RADII[norm], attack=attack, batch_size=7)
     plain = torch.stack(
@@ -55,8 +55,8 @@ def test_a_curve_is_at_most_what_attacks_at_every_radius_leave(victim, norm, mak
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_what_a_curve_calls_broken_is_broken_within_the_radius_and_the_bounds(victim, norm):
-    network, inputs, labels = victim
+def test_what_a_curve_calls_broken_is_broken_within_the_radius_and_the_bounds(evaluated, norm):
+    network, inputs, labels = evaluated
     attack = PGD(norm=norm, bounds=(0.0, 1.0), steps=10)
     curve = attack_curve(network, inputs, labels, RADII[norm], attack=attack, batch_size=8)
     for radius in RADII[norm]:
@@ -69,16 +69,16 @@ def test_what_a_curve_calls_broken_is_broken_within_the_radius_and_the_bounds(vi
     assert (curve.distance[curve.radius.isfinite()] <= curve.radius[curve.radius.isfinite()] * (1 + 1e-4)).all()
 
 
-def test_a_sample_that_is_wrong_already_is_at_radius_0_and_left_as_it_is(victim):
-    network, inputs, labels = victim
+def test_a_sample_that_is_wrong_already_is_at_radius_0_and_left_as_it_is(evaluated):
+    network, inputs, labels = evaluated
     curve = attack_curve(network, inputs, labels, RADII["l2"])
     assert (curve.radius[:3] == 0).all()
     assert (curve.radius[3:] > 0).all()
     assert torch.equal(curve.adversarial(3.0)[:3], inputs[:3])
 
 
-def test_a_changed_prediction_is_searched_without_labels_also_for_what_is_wrong(victim):
-    network, inputs, _labels = victim
+def test_a_changed_prediction_is_searched_without_labels_also_for_what_is_wrong(evaluated):
+    network, inputs, _labels = evaluated
     curve = attack_curve(network, inputs, None, RADII["l2"], criterion="prediction_changed")
     assert (curve.radius > 0).all()
     with torch.no_grad():
@@ -102,8 +102,8 @@ class Counting(nn.Module):
         return self.network(x)
 
 
-def test_few_passes_are_needed_and_no_batch_is_larger_than_asked_for(victim):
-    network, inputs, labels = victim
+def test_few_passes_are_needed_and_no_batch_is_larger_than_asked_for(evaluated):
+    network, inputs, labels = evaluated
     counting = Counting(network).eval()
     attack = PGD(bounds=(0.0, 1.0))
     curve = attack_curve(counting, inputs, labels, RADII["l2"], attack=attack, batch_size=7)
@@ -114,8 +114,8 @@ def test_few_passes_are_needed_and_no_batch_is_larger_than_asked_for(victim):
     assert failures < COUNT * len(RADII["l2"]) / 2
 
 
-def test_what_follows_the_sign_of_one_gradient_asks_for_that_gradient_once(victim):
-    network, inputs, labels = victim
+def test_what_follows_the_sign_of_one_gradient_asks_for_that_gradient_once(evaluated):
+    network, inputs, labels = evaluated
     counting = Counting(network).eval()
     curve = attack_curve(counting, inputs, labels, RADII["linf"], attack=FGSM(), batch_size=7)
     attempts = int((~curve.broken).sum() + curve.radius.isfinite().sum())
@@ -123,8 +123,8 @@ def test_what_follows_the_sign_of_one_gradient_asks_for_that_gradient_once(victi
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_the_batch_size_does_not_matter(victim, batch_size):
-    network, inputs, labels = (victim[0].double(), victim[1].double(), victim[2])
+def test_the_batch_size_does_not_matter(evaluated, batch_size):
+    network, inputs, labels = (evaluated[0].double(), evaluated[1].double(), evaluated[2])
     generators = [torch.Generator().manual_seed(index) for index in range(COUNT)]
     attack = PGD(random_start="ball", steps=5)
     curve = attack_curve(
@@ -145,8 +145,8 @@ def test_the_batch_size_does_not_matter(victim, batch_size):
     ],
     ids=["apgd", "square", "strong", "targeted"],
 )
-def test_any_attack_can_be_searched_with(victim, attack):
-    network, inputs, labels = victim
+def test_any_attack_can_be_searched_with(evaluated, attack):
+    network, inputs, labels = evaluated
     curve = attack_curve(
         network, inputs, labels, RADII["l2"], attack=attack, generator=torch.Generator().manual_seed(0)
     )
@@ -155,8 +155,8 @@ def test_any_attack_can_be_searched_with(victim, attack):
         assert torch.equal(wrong(network, curve.adversarial(radius), labels), broken)
 
 
-def test_half_precision_gradients_give_the_same_curve_and_confirmed_successes(victim):
-    network, inputs, labels = victim
+def test_half_precision_gradients_give_the_same_curve_and_confirmed_successes(evaluated):
+    network, inputs, labels = evaluated
     own = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=10))
     half = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=10, precision="bfloat16"))
     assert (half.standing() <= own.standing() + 1e-6).all()
@@ -177,8 +177,8 @@ class BlindInHalfPrecision(nn.Module):
         return out.detach() + out.sum() * 0 if torch.is_autocast_enabled("cpu") else out
 
 
-def test_what_stands_in_half_precision_is_tried_again_in_the_networks_own(victim):
-    network, inputs, labels = victim
+def test_what_stands_in_half_precision_is_tried_again_in_the_networks_own(evaluated):
+    network, inputs, labels = evaluated
     blind = BlindInHalfPrecision(network).eval()
     own = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=10))
     found = attack_curve(blind, inputs, labels, RADII["l2"], attack=PGD(steps=10, precision="bfloat16"))
@@ -201,8 +201,8 @@ def test_volumes_of_a_segmentation_are_searched_by_dice():
     assert (outcomes["score"][curve.radius <= 8.0] < 0.5).all()
 
 
-def test_metadata_dtype_and_the_state_of_the_network_are_kept(victim):
-    network, inputs, labels = victim
+def test_metadata_dtype_and_the_state_of_the_network_are_kept(evaluated):
+    network, inputs, labels = evaluated
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     given = MetaTensor(inputs.double(), meta={"filename_or_obj": "film"})
@@ -217,16 +217,16 @@ def test_metadata_dtype_and_the_state_of_the_network_are_kept(victim):
         assert torch.equal(value.to(before[name]), before[name])
 
 
-def test_padding_stays_as_it_is(victim):
-    network, inputs, labels = victim
+def test_padding_stays_as_it_is(evaluated):
+    network, inputs, labels = evaluated
     mask = torch.ones_like(inputs[:, :1], dtype=torch.bool)
     mask[..., -3:] = False
     curve = attack_curve(network, inputs, labels, RADII["l2"], attack=PGD(steps=5), mask=mask)
     assert torch.equal(curve.adversarial(3.0)[..., -3:], inputs[..., -3:])
 
 
-def test_arguments_that_cannot_work_are_refused(victim):
-    network, inputs, labels = victim
+def test_arguments_that_cannot_work_are_refused(evaluated):
+    network, inputs, labels = evaluated
     with pytest.raises(BadInputError, match="no radius"):
         attack_curve(network, inputs, labels, [])
     with pytest.raises(BadInputError, match="listed twice"):
@@ -253,8 +253,8 @@ def form_of(network, inputs: torch.Tensor):
     return fast_form(network, lambda form, points: form(points), inputs[:2])
 
 
-def test_the_fast_form_computes_the_same_without_its_batch_normalisation(victim):
-    network, inputs, _ = victim
+def test_the_fast_form_computes_the_same_without_its_batch_normalisation(evaluated):
+    network, inputs, _ = evaluated
     fast = form_of(network, inputs)
     assert isinstance(fast, FastForm)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
@@ -282,8 +282,8 @@ class Branching(nn.Module):
         return self.network(x) if float(x.detach().max()) < 100 else self.network(-x)
 
 
-def test_a_network_without_a_faster_form_that_agrees_is_used_itself(victim):
-    network, inputs, _ = victim
+def test_a_network_without_a_faster_form_that_agrees_is_used_itself(evaluated):
+    network, inputs, _ = evaluated
     noisy = Noisy(network).eval()
     assert form_of(noisy, inputs) is noisy
     assert form_of(network.train(), inputs) is network
@@ -291,8 +291,8 @@ def test_a_network_without_a_faster_form_that_agrees_is_used_itself(victim):
     assert form_of(call, inputs) is call
 
 
-def test_a_forward_pass_may_look_at_values(victim):
-    network, inputs, _ = victim
+def test_a_forward_pass_may_look_at_values(evaluated):
+    network, inputs, _ = evaluated
     branching = Branching(network).eval()
     fast = form_of(branching, inputs)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
@@ -312,8 +312,8 @@ class Rounding(nn.Module):
         return self.network(x + rest)
 
 
-def test_gradients_that_pass_straight_through_do_so_in_the_fast_form(victim):
-    network, inputs, labels = victim
+def test_gradients_that_pass_straight_through_do_so_in_the_fast_form(evaluated):
+    network, inputs, labels = evaluated
     rounding = Rounding(network).eval()
     gradients = []
     for one in (rounding, form_of(rounding, inputs[:2])):
@@ -354,8 +354,8 @@ def test_a_form_that_computes_something_else_is_refused_whatever_the_largest_log
     assert not _agree(network, wrong_form, lambda form, points: form(points), inputs)
 
 
-def test_hooks_of_the_user_see_tensors_alone(victim):
-    network, inputs, labels = victim
+def test_hooks_of_the_user_see_tensors_alone(evaluated):
+    network, inputs, labels = evaluated
     seen = []
     handle = network.features.register_forward_hook(lambda module, given, output: seen.append(type(output)))
     attack_curve(network, inputs, labels, [1.0], attack=PGD(steps=2))
@@ -379,8 +379,8 @@ def test_a_convolution_that_is_used_twice_keeps_its_batch_normalisation():
     torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
 
 
-def test_a_task_that_runs_the_network_in_its_own_way_is_run_so(victim):
-    network, inputs, labels = victim
+def test_a_task_that_runs_the_network_in_its_own_way_is_run_so(evaluated):
+    network, inputs, labels = evaluated
 
     class Doubled(Classification):
         def forward(self, network, inputs, targets):
@@ -438,8 +438,8 @@ def test_a_search_ends_where_rounding_takes_a_point_beyond_its_radius(seed):
         assert torch.equal(wrong(network, curve.adversarial(radius), labels), curve.radius <= radius * (1 + 1e-6))
 
 
-def test_fgsm_makes_one_step_at_every_radius(victim, monkeypatch):
-    network, inputs, labels = victim
+def test_fgsm_makes_one_step_at_every_radius(evaluated, monkeypatch):
+    network, inputs, labels = evaluated
     taken: list[tuple[int, float]] = []
     step = FGSM.step
 
@@ -515,8 +515,8 @@ def test_half_precision_networks_are_searched(attack):
     torch.testing.assert_close(measured, curve.distance[found], rtol=1e-3, atol=1e-4)
 
 
-def test_a_stricter_criterion_than_the_attacks_own_success_is_searched_on(victim):
-    network, inputs, labels = victim
+def test_a_stricter_criterion_than_the_attacks_own_success_is_searched_on(evaluated):
+    network, inputs, labels = evaluated
 
     class Unlikely(Criterion):
         name = "unlikely"
@@ -535,8 +535,8 @@ def test_a_stricter_criterion_than_the_attacks_own_success_is_searched_on(victim
     assert (curve.radius.isfinite() >= plain).all()
 
 
-def test_a_strong_set_in_half_precision_is_tried_again_without(victim):
-    network, inputs, labels = victim
+def test_a_strong_set_in_half_precision_is_tried_again_without(evaluated):
+    network, inputs, labels = evaluated
     blind = BlindInHalfPrecision(network).eval()
     attack = strong_attack("classification", steps=5, queries=1, precision="bfloat16")
     own = strong_attack("classification", steps=5, queries=1)
@@ -550,8 +550,8 @@ def test_a_strong_set_in_half_precision_is_tried_again_without(victim):
     assert wanted[2] < 0.8
 
 
-def test_targets_in_a_list_are_kept_in_their_places(victim):
-    network, inputs, labels = victim
+def test_targets_in_a_list_are_kept_in_their_places(evaluated):
+    network, inputs, labels = evaluated
 
     class Paired(Classification):
         def terms(self, outputs, targets):
@@ -621,8 +621,8 @@ def test_the_fast_form_of_a_stem_with_a_stride_computes_the_same():
     torch.testing.assert_close(fast(inputs), network(inputs), rtol=1e-4, atol=1e-4)
 
 
-def test_a_form_is_made_once_where_the_network_stays_as_it_is_and_anew_elsewhere(victim):
-    network, inputs, _ = victim
+def test_a_form_is_made_once_where_the_network_stays_as_it_is_and_anew_elsewhere(evaluated):
+    network, inputs, _ = evaluated
     with forms_kept():
         first = form_of(network, inputs)
         with forms_kept():
@@ -652,8 +652,8 @@ def test_why_a_network_has_no_faster_form_is_logged(caplog):
     assert "view size" in record.getMessage()
 
 
-def test_an_error_that_is_no_matter_of_a_copy_is_not_swallowed(victim):
-    network, inputs, _ = victim
+def test_an_error_that_is_no_matter_of_a_copy_is_not_swallowed(evaluated):
+    network, inputs, _ = evaluated
 
     class StoppedError(Exception):
         pass

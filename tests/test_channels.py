@@ -24,7 +24,7 @@ from monai_robust.attacks import (
 )
 from monai_robust.engines import RobustUpdate
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.measure.perturbations import CorruptionSweep, Victim
+from monai_robust.evaluation.measure.perturbations import CorruptionSweep, EvaluatedBatch
 from monai_robust.tasks import Classification
 from monai_robust.transforms import OnChannels
 
@@ -146,12 +146,12 @@ def test_members_of_an_ensemble_have_the_same_channels():
 
 
 def test_a_corruption_leaves_the_other_channels(inputs):
-    victim = Victim(Guided(), inputs, labels(inputs), Classification(), list("abcd"), 0)
-    found = CorruptionSweep("gaussian", [0.1], channels=[0, 2]).apply(0.1, victim)
+    evaluated = EvaluatedBatch(Guided(), inputs, labels(inputs), Classification(), list("abcd"), 0)
+    found = CorruptionSweep("gaussian", [0.1], channels=[0, 2]).apply(0.1, evaluated)
     assert torch.equal(found[:, 1], inputs[:, 1])
     assert not torch.equal(found[:, 0], inputs[:, 0])
     with pytest.raises(BadInputError, match="the inputs have the channels 0 to 2"):
-        CorruptionSweep("gaussian", [0.1], channels=[5]).apply(0.1, victim)
+        CorruptionSweep("gaussian", [0.1], channels=[5]).apply(0.1, evaluated)
 
 
 def test_a_view_leaves_the_other_channels_and_draws_as_it_is_seeded(inputs):

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Lambdad, ScaleIntensity
 
 from monai_robust.errors import BadInputError, BadSampleError
-from monai_robust.evaluation.measure.perturbations import CorruptionSweep, Victim, seeded
+from monai_robust.evaluation.measure.perturbations import CorruptionSweep, EvaluatedBatch, seeded
 from monai_robust.tasks import Classification
 from monai_robust.transforms import CORRUPTIONS, ContrastShift, Corruption, SaltAndPepperCorruption, corruption
 
@@ -173,18 +173,18 @@ def test_a_corruption_of_images_in_other_units_is_that_of_the_same_images_in_uni
     generator = torch.Generator().manual_seed(0)
     unit = torch.rand(2, 1, 6, 6, generator=generator)
     unit.flatten(1)[:, 0], unit.flatten(1)[:, 1] = 0.0, 1.0  # the range of each image is that of the unit
-    victims = [
-        Victim(lambda x: x, inputs, torch.zeros(2), Classification(), ["a", "b"], 0)
+    evaluated_batches = [
+        EvaluatedBatch(lambda x: x, inputs, torch.zeros(2), Classification(), ["a", "b"], 0)
         for inputs in (unit, 400 * unit - 100)
     ]
-    plain = CorruptionSweep("gaussian", [0.1]).apply(0.1, victims[0])
-    other = CorruptionSweep("gaussian", [0.1], bounds=bounds).apply(0.1, victims[1])
+    plain = CorruptionSweep("gaussian", [0.1]).apply(0.1, evaluated_batches[0])
+    other = CorruptionSweep("gaussian", [0.1], bounds=bounds).apply(0.1, evaluated_batches[1])
     assert torch.allclose(400 * plain - 100, other, atol=1e-3)
     assert not torch.equal(plain, unit)
 
 
 def test_an_image_of_one_intensity_is_corrupted_too():
-    victim = Victim(lambda x: x, torch.full((1, 1, 4, 4), 7.0), torch.zeros(1), Classification(), ["a"], 0)
-    assert CorruptionSweep("gaussian", [0.1], bounds="per_image").apply(0.1, victim).isfinite().all()
+    evaluated = EvaluatedBatch(lambda x: x, torch.full((1, 1, 4, 4), 7.0), torch.zeros(1), Classification(), ["a"], 0)
+    assert CorruptionSweep("gaussian", [0.1], bounds="per_image").apply(0.1, evaluated).isfinite().all()
     with pytest.raises(BadInputError, match="needs bounds"):
         CorruptionSweep("gaussian", [0.1], bounds=None)

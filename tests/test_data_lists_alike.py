@@ -329,9 +329,9 @@ def test_entries_without_a_file_are_refused_by_name(tmp_path: Path, task: type[T
     one = task(tmp_path)
     path, rows = one.table(("train", "val", "test"))
     path.write_text(table(rows))
-    victim = next(iter(sorted(tmp_path.rglob("s 03*"))))
-    victim.unlink()
-    assert "s 03" in refused(lambda: one.found(path), victim)
+    evaluated = next(iter(sorted(tmp_path.rglob("s 03*"))))
+    evaluated.unlink()
+    assert "s 03" in refused(lambda: one.found(path), evaluated)
 
 
 @pytest.mark.parametrize("task", [Classification, Detection, Segmentation])

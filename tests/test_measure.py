@@ -23,7 +23,7 @@ from monai_robust.evaluation import (
     read_run,
     write_report,
 )
-from monai_robust.evaluation.measure.perturbations import Victim
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.tasks import Classification, Segmentation
 from monai_robust.transforms import corruption
 
@@ -184,14 +184,14 @@ def test_no_attack_leaves_its_radius_and_it_hurts(table, radius):
 def test_a_corrupted_sample_is_what_the_corruption_makes_of_it_alone():
     sweep = CorruptionSweep("gaussian", [0.5])
     inputs, names = torch.stack(Films().images), [f"film{index}" for index in range(COUNT)]
-    together = sweep.apply(0.5, Victim(network(), inputs, None, Classification(), names, seed=3))
+    together = sweep.apply(0.5, EvaluatedBatch(network(), inputs, None, Classification(), names, seed=3))
     alone = [
-        sweep.apply(0.5, Victim(network(), inputs[i : i + 1], None, Classification(), [names[i]], seed=3))
+        sweep.apply(0.5, EvaluatedBatch(network(), inputs[i : i + 1], None, Classification(), [names[i]], seed=3))
         for i in (7, 2)
     ]
     assert torch.equal(torch.cat(alone), together[[7, 2]])
     assert not torch.equal(together[0] - inputs[0], together[1] - inputs[1])
-    other = sweep.apply(0.5, Victim(network(), inputs, None, Classification(), names, seed=4))
+    other = sweep.apply(0.5, EvaluatedBatch(network(), inputs, None, Classification(), names, seed=4))
     assert not torch.equal(other, together)
 
 
@@ -422,11 +422,11 @@ def test_what_an_attack_does_to_a_sample_depends_neither_on_batches_nor_on_order
     sweep = AttackSweep(PGD(norm="l2", steps=2, random_start="sphere"), [1.0])
     inputs, model = torch.stack(Films().images), network().eval()
     labels, names = torch.arange(COUNT) % 3, [f"film{index}" for index in range(COUNT)]
-    together = sweep.apply(1.0, Victim(model, inputs, labels, Classification(), names, seed=3))
+    together = sweep.apply(1.0, EvaluatedBatch(model, inputs, labels, Classification(), names, seed=3))
     order = [7, 2, 5]
-    victim = Victim(model, inputs[order], labels[order], Classification(), [names[i] for i in order], seed=3)
-    torch.testing.assert_close(sweep.apply(1.0, victim), together[order], rtol=0, atol=1e-4)
-    other = sweep.apply(1.0, Victim(model, inputs, labels, Classification(), names, seed=4))
+    evaluated = EvaluatedBatch(model, inputs[order], labels[order], Classification(), [names[i] for i in order], seed=3)
+    torch.testing.assert_close(sweep.apply(1.0, evaluated), together[order], rtol=0, atol=1e-4)
+    other = sweep.apply(1.0, EvaluatedBatch(model, inputs, labels, Classification(), names, seed=4))
     assert (other - together).flatten(1).norm(dim=1).min() > 0.05
 
 

@@ -12,7 +12,7 @@ from monai_robust.attacks import APGD, BIM, FGSM, PGD, AttackCurve, Square, atta
 from monai_robust.attacks.common.draws import twin
 from monai_robust.attacks.criteria import ScoreBeyond
 from monai_robust.evaluation import AttackSweep
-from monai_robust.evaluation.measure.perturbations import Victim, seeded
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, seeded
 from monai_robust.tasks import Classification
 
 COUNT, RADII = 12, {"l2": [0.1, 0.3, 0.8, 2.0], "linf": [0.03, 0.1, 0.2, 0.5]}
@@ -135,9 +135,11 @@ def test_a_sweep_says_whether_its_radii_are_searched(attack, searched):
 def test_a_searched_table_is_wrong_wherever_the_faithful_one_is_at_that_radius_or_a_smaller_one():
     network, inputs, labels = problem(5, 8, 12.0)
     attack = PGD(norm="linf", steps=3, random_start="ball", bounds=(0, 1))
-    victim = Victim(network, inputs, labels, Classification(), [f"film{index}" for index in range(COUNT)], seed=7)
+    evaluated = EvaluatedBatch(
+        network, inputs, labels, Classification(), [f"film{index}" for index in range(COUNT)], seed=7
+    )
     searched, faithful = (
-        AttackSweep(attack, RADII["linf"], faithful=faithful).over(victim) for faithful in (False, True)
+        AttackSweep(attack, RADII["linf"], faithful=faithful).over(evaluated) for faithful in (False, True)
     )
     broken = judged("incorrect", network, inputs, labels)
     for radius in RADII["linf"]:
@@ -145,7 +147,7 @@ def test_a_searched_table_is_wrong_wherever_the_faithful_one_is_at_that_radius_o
         assert (judged("incorrect", network, searched(radius), labels) >= broken).all()
     assert int(broken.sum()) > 0
     again = attack(
-        network, inputs, labels, 0.03, generator=[seeded(7, "pgd_linf", 0.03, one) for one in victim.sample_ids]
+        network, inputs, labels, 0.03, generator=[seeded(7, "pgd_linf", 0.03, one) for one in evaluated.sample_ids]
     )
     torch.testing.assert_close(faithful(0.03), again)
 

@@ -18,7 +18,7 @@ from monai_robust.attacks.threat import L2
 from monai_robust.commands.app import main
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_run, write_report
-from monai_robust.evaluation.measure.perturbations import Victim, seeded
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, seeded
 from monai_robust.evaluation.sanity.check import probe_radius, telling_samples
 from monai_robust.evaluation.sanity.probed_attack import chance
 from monai_robust.evaluation.sanity.probes import Probe, limited, unlimited, unmoved
@@ -382,18 +382,18 @@ def test_errors_grow_where_other_scores_fall(tmp_path):
     assert found["gradients_alive"].numbers["samples"] == 5
 
 
-def victims(attack) -> Probe:
+def evaluated_batches(attack) -> Probe:
     films = Films(4)
     inputs = torch.stack([film["image"] for film in films.items])
     labels = torch.tensor([film["label"] for film in films.items])
-    victim = Victim(Halves().eval(), inputs, labels, Classification(), ["a", "b", "c", "d"], seed=1)
-    return Probe(AttackSweep(attack, RADII), [victim], 0.4)
+    evaluated = EvaluatedBatch(Halves().eval(), inputs, labels, Classification(), ["a", "b", "c", "d"], seed=1)
+    return Probe(AttackSweep(attack, RADII), [evaluated], 0.4)
 
 
 @pytest.mark.parametrize("kind", [PGD, APGD])
 def test_an_attack_that_does_not_move_is_its_start_and_the_given_one_is_left_alone(kind):
     attack = kind(norm="l2", steps=10, random_start="sphere")
-    probe = victims(attack)
+    probe = evaluated_batches(attack)
     (start,) = probe.points(unmoved(attack))
     (moved,) = probe.points()
     generators = [seeded(1, probe.sweep.name, 0.4, name) for name in "abcd"]
@@ -422,7 +422,7 @@ def test_budgets_and_steps_reach_the_members_of_an_ensemble_and_the_attack_on_wi
 
 
 def test_the_farthest_change_may_turn_an_image_into_any_other_within_its_bounds():
-    probe = victims(PGD(norm="linf", steps=2, relative_step=50.0, bounds=(0.0, 1.0)))
+    probe = evaluated_batches(PGD(norm="linf", steps=2, relative_step=50.0, bounds=(0.0, 1.0)))
     (far,) = probe.farthest()
     assert set(far.unique().tolist()) == {0.0, 1.0}
 

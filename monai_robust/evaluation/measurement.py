@@ -26,8 +26,8 @@ from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
-from monai_robust.evaluation.measure.perturbations import Sweep, Victim
-from monai_robust.evaluation.measure.pictures import Pictures, Shown
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
+from monai_robust.evaluation.measure.pictures import Pictures, Predictions
 from monai_robust.evaluation.measure.processes import Processes, local_device
 from monai_robust.evaluation.measure.samples import Samples, items_of
 from monai_robust.evaluation.measure.units import units
@@ -222,8 +222,8 @@ class Measurement:
             return
         few = range(min(len(self.items), _PROBED))
         with torch.random.fork_rng():  # a network that answers at random draws later as if it had not been asked
-            victims = map(self.samples.victim, self.samples.loader([[place] for place in few]))
-            refuse_without_gradient(self.perturbations, victims)
+            evaluated_batches = map(self.samples.evaluated, self.samples.loader([[place] for place in few]))
+            refuse_without_gradient(self.perturbations, evaluated_batches)
 
     def _measure(self, processes: Processes) -> None:
         about = self._about()
@@ -282,10 +282,10 @@ class Measurement:
         with bar:
             Measuring(self.samples, self.outcomes, writer, failures, self._show, self.num_workers).run(own, bar)
 
-    def _show(self, victim: Victim, perturbed: Tensor) -> Shown:
-        shown = Shown.to(victim, perturbed, self.outcomes)
-        self.watch.see(self.task, shown.outputs, victim.targets)
-        return shown
+    def _show(self, evaluated: EvaluatedBatch, perturbed: Tensor) -> Predictions:
+        predictions = Predictions.of(evaluated, perturbed, self.outcomes)
+        self.watch.see(self.task, predictions.outputs, evaluated.targets)
+        return predictions
 
     def _warn(self, processes: Processes) -> None:
         """Warn of outputs that look like probabilities in all that the processes have seen."""
@@ -357,16 +357,16 @@ class Measurement:
     def _sanity(self, failures: Failures) -> None:
         """Whether the outcomes of the attacks can be trusted."""
 
-        def victims(chosen: Sequence[int]) -> list[Victim]:
+        def evaluated_batches(chosen: Sequence[int]) -> list[EvaluatedBatch]:
             groups = same_size_batches([self.items[index] for index in chosen], self.batch_size)
             batches = self.samples.loader([[chosen[place] for place in group] for group in groups])
-            return [self.samples.victim(batch) for batch in batches]
+            return [self.samples.evaluated(batch) for batch in batches]
 
         if self.sanity_samples:
             check_sanity(
                 self.folder,
                 self.perturbations,
-                victims,
+                evaluated_batches,
                 samples=self.sanity_samples,
                 higher_is_better=self.task.higher_is_better,
                 groups=self.groups,
@@ -387,7 +387,7 @@ class Measurement:
         gallery = Pictures()
         for sweep in self.perturbations:
             severity = sweep.severities[len(sweep.severities) // 2]
-            for victim in map(self.samples.victim, batches):
-                shown = self._show(victim, sweep.over(victim)(severity))
-                gallery.add((sweep.name, severity), shown, self.outcomes, self.classes)
+            for evaluated in map(self.samples.evaluated, batches):
+                predictions = self._show(evaluated, sweep.over(evaluated)(severity))
+                gallery.add((sweep.name, severity), predictions, self.outcomes, self.classes)
         gallery.write(self.folder / "gallery.npz")

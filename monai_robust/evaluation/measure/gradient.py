@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.failures import attempt
-from monai_robust.evaluation.measure.perturbations import Sweep, Victim
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.networks.gradients import missing_gradient
 from monai_robust.networks.stored import StoredModel
 
 __all__ = ["refuse_without_gradient"]
 
 
-def refuse_without_gradient(sweeps: Sequence[Sweep], victims: Iterable[Victim]) -> None:
+def refuse_without_gradient(sweeps: Sequence[Sweep], evaluated_batches: Iterable[EvaluatedBatch]) -> None:
     """Refuse perturbations that follow gradients where the network has none, by one backward pass.
 
-    The first victim on which nothing fails decides; what fails on the others is found and listed where it is measured.
+    The first batch on which nothing fails decides; what fails on the others is listed where it is measured.
 
     Raises:
         BadInputError: naming the perturbations, and what would do.
@@ -24,7 +24,7 @@ def refuse_without_gradient(sweeps: Sequence[Sweep], victims: Iterable[Victim]) 
     following = [sweep.name for sweep in sweeps if sweep.follows_gradients]
     if not following:
         return
-    found = map(_missing, victims)
+    found = map(_missing, evaluated_batches)
     reason = attempt(found)
     while isinstance(reason, Exception) and not isinstance(reason, StopIteration):
         reason = attempt(found)
@@ -36,10 +36,12 @@ def refuse_without_gradient(sweeps: Sequence[Sweep], victims: Iterable[Victim]) 
         )
 
 
-def _missing(victim: Victim) -> str | None:
+def _missing(evaluated: EvaluatedBatch) -> str | None:
     reason = missing_gradient(
-        victim.network, victim.inputs, lambda network, inputs: victim.task.forward(network, inputs, victim.targets)
+        evaluated.network,
+        evaluated.inputs,
+        lambda net, inputs: evaluated.task.forward(net, inputs, evaluated.targets),
     )
-    if isinstance(victim.network, StoredModel):
-        victim.network.differentiable = reason is None
+    if isinstance(evaluated.network, StoredModel):
+        evaluated.network.differentiable = reason is None
     return reason

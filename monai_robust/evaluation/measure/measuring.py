@@ -12,8 +12,8 @@ from torch import Tensor
 
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.evaluation.measure.failures import Failures, alone, attempt, given
-from monai_robust.evaluation.measure.perturbations import Sweep, Victim
-from monai_robust.evaluation.measure.pictures import Shown
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
+from monai_robust.evaluation.measure.pictures import Predictions
 from monai_robust.evaluation.measure.samples import Batch, Samples, texts
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.measure.units import Unit
@@ -34,7 +34,7 @@ class Measuring:
         outcomes: what is written down of the task.
         writer: of the table.
         failures: samples on which something fails.
-        show: shows a victim's network what was made of its inputs.
+        show: shows a batch's network what was made of its inputs.
         num_workers: processes that load samples.
     """
 
@@ -42,7 +42,7 @@ class Measuring:
     outcomes: TaskOutcomes
     writer: OutcomesWriter
     failures: Failures
-    show: Callable[[Victim, Tensor], Shown]
+    show: Callable[[EvaluatedBatch, Tensor], Predictions]
     num_workers: int = 0
 
     def run(self, units: Sequence[Unit], bar: Any) -> None:
@@ -66,21 +66,21 @@ class Measuring:
         sweep = unit.sweep
         try:
             batches = [given(batch) for batch in found]
-            victims = [self.samples.victim(batch) for batch in batches]
-            perturbed = sweep.over(Victim.joined(victims))
+            evaluated_batches = [self.samples.evaluated(batch) for batch in batches]
+            perturbed = sweep.over(EvaluatedBatch.joined(evaluated_batches))
             for severity in unit.severities:
                 bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
-                parts = perturbed(severity).split([len(one.inputs) for one in victims])
-                for batch, victim, part in zip(batches, victims, parts, strict=True):
-                    self._write(sweep, severity, [self._measured(sweep, batch, self.show(victim, part))])
+                parts = perturbed(severity).split([len(one.inputs) for one in evaluated_batches])
+                for batch, evaluated, part in zip(batches, evaluated_batches, parts, strict=True):
+                    self._write(sweep, severity, [self._measured(sweep, batch, self.show(evaluated, part))])
                     bar.update(len(part))
         except Exception as error:
             self._one_by_one(unit, error, bar)
 
-    def _measured(self, sweep: Sweep, batch: Batch, shown: Shown) -> Measured:
+    def _measured(self, sweep: Sweep, batch: Batch, predictions: Predictions) -> Measured:
         own = self.outcomes
-        details = own.details(shown.outputs, shown.targets) if own.detail_table else []
-        return self._rows(sweep, batch, shown), details
+        details = own.details(predictions.outputs, predictions.targets) if own.detail_table else []
+        return self._rows(sweep, batch, predictions), details
 
     def _write(self, sweep: Sweep, severity: float, parts: Sequence[Measured]) -> None:
         """Write a batch that was measured in parts."""
@@ -111,10 +111,10 @@ class Measuring:
     def _sample(self, sweep: Sweep, severities: Sequence[float], place: int) -> Iterator[Measured]:
         """What one sample gives at each severity."""
         batch = next(iter(self.samples.loader([[place]])))
-        victim = self.samples.victim(batch)
-        perturbed = sweep.over(victim)
+        evaluated = self.samples.evaluated(batch)
+        perturbed = sweep.over(evaluated)
         for severity in severities:
-            yield self._measured(sweep, batch, self.show(victim, perturbed(severity)))
+            yield self._measured(sweep, batch, self.show(evaluated, perturbed(severity)))
 
     def _empty(self, sweep: Sweep, item: Mapping[str, Any]) -> Measured:
         """A row without outcomes, of a sample that failed."""
@@ -125,18 +125,18 @@ class Measuring:
         names = [name for name in self.writer.columns if name not in ("perturbation", "severity")]
         return {name: [known.get(name)] for name in names}, [[]]
 
-    def _rows(self, sweep: Sweep, batch: Batch, shown: Shown) -> dict[str, list[Any]]:
+    def _rows(self, sweep: Sweep, batch: Batch, predictions: Predictions) -> dict[str, list[Any]]:
         rows: dict[str, list[Any]] = {
             "sample_id": texts(batch["sample_id"]),
             "patient_id": texts(batch["patient_id"]),
-            "norm": [sweep.norm] * len(shown.inputs),
+            "norm": [sweep.norm] * len(predictions.inputs),
         }
         rows |= {group: texts(batch[group]) for group in self.samples.groups}
-        rows["distance"] = as_norm(sweep.norm or "l2").size(shown.perturbed - shown.inputs).tolist()
-        rows["contrast"] = _contrast(shown.perturbed, shown.mask).tolist()
-        own = shown.inputs if shown.mask is None else shown.inputs * shown.mask
+        rows["distance"] = as_norm(sweep.norm or "l2").size(predictions.perturbed - predictions.inputs).tolist()
+        rows["contrast"] = _contrast(predictions.perturbed, predictions.mask).tolist()
+        own = predictions.inputs if predictions.mask is None else predictions.inputs * predictions.mask
         rows["input_norm"] = L2().size(own).tolist()
-        return rows | {name: column.tolist() for name, column in shown.values.items()}
+        return rows | {name: column.tolist() for name, column in predictions.values.items()}
 
 
 def _contrast(images: Tensor, mask: Tensor | None) -> Tensor:

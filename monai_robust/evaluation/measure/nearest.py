@@ -18,7 +18,7 @@ from monai_robust.attacks.radius.smallest import METHODS, checked_tolerance, usa
 from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, naming, require_choice
-from monai_robust.evaluation.measure.perturbations import Sweep, Victim, seeded
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep, seeded
 from monai_robust.tasks import Classification, Segmentation, Task, base_task
 
 __all__ = ["NearestSweep", "radii_found"]
@@ -87,22 +87,22 @@ class NearestSweep(Sweep):
         """Whether the network must have a gradient with respect to its inputs."""
         return follows_gradients(self.attack)
 
-    def apply(self, severity: float, victim: Victim) -> Tensor:
+    def apply(self, severity: float, batch: EvaluatedBatch) -> Tensor:
         # without a task, bisection raises the margin of classes, which finds nearer successes than cross-entropy alone
-        task = None if type(victim.task) is Classification else victim.task
-        with naming(victim.sample_ids):
+        task = None if type(batch.task) is Classification else batch.task
+        with naming(batch.sample_ids):
             return minimal_radius(
-                victim.network,
-                victim.inputs,
-                victim.targets,
+                batch.network,
+                batch.inputs,
+                batch.targets,
                 high=severity,
                 tolerance=self.tolerance,
                 attack=self.attack,
                 criterion=self.criterion,
                 task=task,
                 method=self.method,
-                generator=[seeded(victim.seed, self.name, severity, sample) for sample in victim.sample_ids],
-                mask=victim.mask,
+                generator=[seeded(batch.seed, self.name, severity, sample) for sample in batch.sample_ids],
+                mask=batch.mask,
             ).adversarial
 
     def describe(self, task: Task) -> dict[str, Any]:

@@ -20,14 +20,14 @@ from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Classification, Task, base_task
 from monai_robust.transforms.corruptions import corruption
 
-__all__ = ["SEARCHED", "AttackSweep", "CleanSweep", "CorruptionSweep", "Sweep", "Victim", "seeded"]
+__all__ = ["SEARCHED", "AttackSweep", "CleanSweep", "CorruptionSweep", "EvaluatedBatch", "Sweep", "seeded"]
 
 # In run.json, of an attack whose probabilities are those of the nearest success.
 SEARCHED = "smallest_radius"
 
 
 @dataclass(frozen=True)
-class Victim:
+class EvaluatedBatch:
     """A batch that is to be perturbed, and the network that it is to be shown to.
 
     Attributes:
@@ -51,17 +51,17 @@ class Victim:
     batch_size: int = 0
 
     @classmethod
-    def joined(cls, victims: Sequence[Victim]) -> Victim:
+    def joined(cls, batches: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
         """Several batches of one network as one; their images must be of one size, their targets tensors."""
-        first = victims[0]
-        if len(victims) == 1:
+        first = batches[0]
+        if len(batches) == 1:
             return first
         return replace(
             first,
-            inputs=torch.cat([one.inputs for one in victims]),
-            targets=torch.cat([one.targets for one in victims]),
-            sample_ids=[sample for one in victims for sample in one.sample_ids],
-            mask=None if first.mask is None else torch.cat([one.mask for one in victims if one.mask is not None]),
+            inputs=torch.cat([one.inputs for one in batches]),
+            targets=torch.cat([one.targets for one in batches]),
+            sample_ids=[sample for one in batches for sample in one.sample_ids],
+            mask=None if first.mask is None else torch.cat([one.mask for one in batches if one.mask is not None]),
         )
 
 
@@ -86,8 +86,8 @@ class Sweep(ABC):
             raise BadInputError(f"the perturbation {name!r} lists a severity twice: {self.severities}")
 
     @abstractmethod
-    def apply(self, severity: float, victim: Victim) -> Tensor:
-        """The victim's inputs, perturbed; a function of the arguments alone."""
+    def apply(self, severity: float, batch: EvaluatedBatch) -> Tensor:
+        """The batch's inputs, perturbed; a function of the arguments alone."""
 
     @property
     def follows_gradients(self) -> bool:
@@ -98,9 +98,9 @@ class Sweep(ABC):
         """Whether what is done at one severity helps at the others, so that all of a batch's are asked for at once."""
         return False
 
-    def over(self, victim: Victim) -> Callable[[float], Tensor]:
-        """:meth:`apply` to one victim, for any of the severities."""
-        return lambda severity: self.apply(severity, victim)
+    def over(self, batch: EvaluatedBatch) -> Callable[[float], Tensor]:
+        """:meth:`apply` to one batch, for any of the severities."""
+        return lambda severity: self.apply(severity, batch)
 
     def settings(self) -> dict[str, Any]:
         """Numbers behind the perturbation, as primitives."""
@@ -128,8 +128,8 @@ class CleanSweep(Sweep):
     def __init__(self) -> None:
         super().__init__("clean", [0.0])
 
-    def apply(self, severity: float, victim: Victim) -> Tensor:
-        return victim.inputs
+    def apply(self, severity: float, batch: EvaluatedBatch) -> Tensor:
+        return batch.inputs
 
 
 class AttackSweep(Sweep):
@@ -179,25 +179,25 @@ class AttackSweep(Sweep):
         usable = self.attack.mode != "train" and searchable(self.attack)
         return usable and not self.faithful and isinstance(base_task(task), Classification)
 
-    def over(self, victim: Victim) -> Callable[[float], Tensor]:
-        if not self.together(victim.task) or not isinstance(self.attack, Attack):
-            return super().over(victim)
-        with naming(victim.sample_ids):
+    def over(self, batch: EvaluatedBatch) -> Callable[[float], Tensor]:
+        if not self.together(batch.task) or not isinstance(self.attack, Attack):
+            return super().over(batch)
+        with naming(batch.sample_ids):
             curve = attack_curve(
-                victim.network,
-                victim.inputs,
-                victim.targets,
+                batch.network,
+                batch.inputs,
+                batch.targets,
                 self.severities,
                 attack=self.attack,
-                task=victim.task,
-                generator=lambda radius: self._starts(victim, radius),
-                batch_size=victim.batch_size or len(victim.inputs),
-                mask=victim.mask,
+                task=batch.task,
+                generator=lambda radius: self._starts(batch, radius),
+                batch_size=batch.batch_size or len(batch.inputs),
+                mask=batch.mask,
             )
         return curve.adversarial
 
-    def _starts(self, victim: Victim, radius: float) -> list[torch.Generator]:
-        return [seeded(victim.seed, self.name, radius, sample) for sample in victim.sample_ids]
+    def _starts(self, batch: EvaluatedBatch, radius: float) -> list[torch.Generator]:
+        return [seeded(batch.seed, self.name, radius, sample) for sample in batch.sample_ids]
 
     def describe(self, task: Task) -> dict[str, Any]:
         found = super().describe(task)
@@ -205,12 +205,12 @@ class AttackSweep(Sweep):
             found["settings"] = {**found["settings"], "search": SEARCHED}
         return found
 
-    def apply(self, severity: float, victim: Victim) -> Tensor:
-        starts = self._starts(victim, severity)
-        masked = {} if victim.mask is None else {"mask": victim.mask}
-        with naming(victim.sample_ids):
+    def apply(self, severity: float, batch: EvaluatedBatch) -> Tensor:
+        starts = self._starts(batch, severity)
+        masked = {} if batch.mask is None else {"mask": batch.mask}
+        with naming(batch.sample_ids):
             return self.attack(
-                victim.network, victim.inputs, victim.targets, severity, task=victim.task, generator=starts, **masked
+                batch.network, batch.inputs, batch.targets, severity, task=batch.task, generator=starts, **masked
             )
 
     def settings(self) -> dict[str, Any]:
@@ -247,21 +247,21 @@ class CorruptionSweep(Sweep):
         self.bounds = Bounds(bounds)
         self.channels = None if channels is None else checked_channels(channels)
 
-    def apply(self, severity: float, victim: Victim) -> Tensor:
+    def apply(self, severity: float, batch: EvaluatedBatch) -> Tensor:
         change = self.corruptions[severity]
-        changed = victim.inputs.cpu().clone()
+        changed = batch.inputs.cpu().clone()
         if self.channels is not None:
             within_channels(self.channels, changed, None)  # refuses those that there are not
-        for index, sample in enumerate(victim.sample_ids):
+        for index, sample in enumerate(batch.sample_ids):
             box = (
-                () if victim.mask is None else bounding_box(victim.mask[index])
+                () if batch.mask is None else bounding_box(batch.mask[index])
             )  # what was padded is no part of the image
             place: tuple[Any, ...] = (index, slice(None) if self.channels is None else list(self.channels), *box)
             low, width = self._range(changed[place])
-            corrupted = change((changed[place] - low) / width, seeded(victim.seed, self.name, severity, sample))
+            corrupted = change((changed[place] - low) / width, seeded(batch.seed, self.name, severity, sample))
             changed[place] = (corrupted * width + low).to(changed.dtype)
-        changed = changed.to(victim.inputs.device)
-        return changed if victim.mask is None else torch.where(victim.mask, changed, victim.inputs)
+        changed = changed.to(batch.inputs.device)
+        return changed if batch.mask is None else torch.where(batch.mask, changed, batch.inputs)
 
     def settings(self) -> dict[str, Any]:
         unit = self.bounds.bounds == (0.0, 1.0)

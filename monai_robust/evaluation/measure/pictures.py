@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from monai_robust.errors import NotFiniteError
-from monai_robust.evaluation.measure.perturbations import Victim
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.tables.gallery import write_gallery
 from monai_robust.tasks.tensors import holds_nan
 
-__all__ = ["Pictures", "Shown"]
+__all__ = ["Pictures", "Predictions"]
 
 Key = tuple[str, float]
 
 
 @dataclass(frozen=True)
-class Shown:
+class Predictions:
     """A batch, what the network was shown of it, and what it made of that."""
 
     inputs: Tensor
@@ -35,18 +35,18 @@ class Shown:
 
     @classmethod
     @torch.no_grad()
-    def to(cls, victim: Victim, perturbed: Tensor, outcomes: TaskOutcomes) -> Shown:
-        """Show a victim's network ``perturbed`` inputs, and take down ``outcomes``.
+    def of(cls, batch: EvaluatedBatch, perturbed: Tensor, outcomes: TaskOutcomes) -> Predictions:
+        """Show the batch's network ``perturbed`` inputs, and take down ``outcomes``.
 
         Raises:
             NotFiniteError: for samples to which the network answers NaN.
         """
-        outputs = victim.task.forward(victim.network, perturbed, victim.targets)
+        outputs = batch.task.forward(batch.network, perturbed, batch.targets)
         missing = holds_nan(outputs, len(perturbed)).nonzero().flatten().tolist()
         if missing:
-            raise NotFiniteError("the network's outputs hold NaN", missing).among(victim.sample_ids)
-        values = outcomes.values(outputs, victim.targets)
-        return cls(victim.inputs, perturbed, victim.targets, outputs, values, victim.mask)
+            raise NotFiniteError("the network's outputs hold NaN", missing).among(batch.sample_ids)
+        values = outcomes.values(outputs, batch.targets)
+        return cls(batch.inputs, perturbed, batch.targets, outputs, values, batch.mask)
 
 
 class Pictures:
@@ -61,11 +61,11 @@ class Pictures:
         self.masks: dict[Key, list[np.ndarray]] = {}
         self.truths: dict[Key, list[np.ndarray]] = {}
 
-    def add(self, key: Key, shown: Shown, outcomes: TaskOutcomes, classes: Sequence[str]) -> None:
-        self.pictures.setdefault(key, []).extend(shown.perturbed.mean(dim=1).mT.cpu().numpy())
-        captions = [outcomes.caption(shown.values, index, classes) for index in range(len(shown.inputs))]
+    def add(self, key: Key, predictions: Predictions, outcomes: TaskOutcomes, classes: Sequence[str]) -> None:
+        self.pictures.setdefault(key, []).extend(predictions.perturbed.mean(dim=1).mT.cpu().numpy())
+        captions = [outcomes.caption(predictions.values, index, classes) for index in range(len(predictions.inputs))]
         self.captions.setdefault(key, []).extend(captions)
-        found = outcomes.picture_masks(shown.outputs, shown.targets)
+        found = outcomes.picture_masks(predictions.outputs, predictions.targets)
         if found is not None:
             self.masks.setdefault(key, []).extend(found[0].mT.cpu().numpy())
             self.truths.setdefault(key, []).extend(found[1].mT.cpu().numpy())

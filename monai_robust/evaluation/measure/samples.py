@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
-from monai_robust.evaluation.measure.perturbations import Victim
+from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
 
@@ -79,12 +79,12 @@ class Samples:
         collate = partial(_collate, keys)
         return DataLoader(self.dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate)
 
-    def victim(self, batch: Batch) -> Victim:
+    def evaluated(self, batch: Batch) -> EvaluatedBatch:
         """A batch on the network's device."""
         inputs, targets = (plain(batch[key]).to(self.device) for key in ("image", "label"))
         mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
         ids = texts(batch["sample_id"])
-        return Victim(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size)
+        return EvaluatedBatch(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size)
 
     @cached_property
     def _masked(self) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from monai_robust.evaluation.measure.perturbations import AttackSweep, Sweep, Victim
+from monai_robust.evaluation.measure.perturbations import AttackSweep, EvaluatedBatch, Sweep
 from monai_robust.evaluation.sanity.attack_checks import run_checks
 from monai_robust.evaluation.sanity.probed_attack import ProbedAttack
 from monai_robust.evaluation.sanity.probes import Probe
@@ -24,7 +24,7 @@ __all__ = ["check_sanity", "probe_radius", "telling_samples"]
 def check_sanity(
     folder: str | Path,
     sweeps: Sequence[Sweep],
-    victims: Callable[[Sequence[int]], Sequence[Victim]],
+    batches: Callable[[Sequence[int]], Sequence[EvaluatedBatch]],
     *,
     samples: int,
     higher_is_better: bool,
@@ -44,7 +44,7 @@ def check_sanity(
     Args:
         folder: with a finished outcomes table.
         sweeps: the perturbations; those that are no attacks are passed over.
-        victims: batches of the samples at some places of the table, in order.
+        batches: batches of the samples at some places of the table, in order.
         samples: n, at most.
         higher_is_better: of the task's score.
         groups: group columns of the table.
@@ -69,7 +69,7 @@ def check_sanity(
     if attacks:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            chosen = victims(telling_samples(outcomes[outcomes["perturbation"] == CLEAN], samples, higher_is_better))
+            chosen = batches(telling_samples(outcomes[outcomes["perturbation"] == CLEAN], samples, higher_is_better))
             for sweep in tqdm(attacks, desc="sanity checks", unit="attack", disable=not progress):
                 scores = dict(_scores(outcomes, sweep))
                 findings += run_checks(

@@ -15,7 +15,7 @@ from monai_robust.attacks import APGD, FMN, Attack, AttackEnsemble, GradientAtta
 from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import Bounds, as_radius, expand
-from monai_robust.evaluation.measure.perturbations import AttackSweep, Victim, seeded
+from monai_robust.evaluation.measure.perturbations import AttackSweep, EvaluatedBatch, seeded
 from monai_robust.tasks import Classification, Segmentation, Task, base_task
 from monai_robust.tasks.base import total
 from monai_robust.tasks.tensors import plain
@@ -78,7 +78,7 @@ class Probe:
         radius: at which it is probed, in intensity units of the network's input.
     """
 
-    def __init__(self, sweep: AttackSweep, batches: Sequence[Victim], radius: float) -> None:
+    def __init__(self, sweep: AttackSweep, batches: Sequence[EvaluatedBatch], radius: float) -> None:
         self.sweep = sweep
         self.attack = sweep.attack
         self.batches = batches
@@ -175,13 +175,13 @@ class Probe:
         windows.attack = square
         return windows
 
-    def _attacked(self, attack: AnyAttack, batch: Victim, eps: float | Tensor) -> Tensor:
+    def _attacked(self, attack: AnyAttack, batch: EvaluatedBatch, eps: float | Tensor) -> Tensor:
         starts = [seeded(batch.seed, self.sweep.name, self.radius, sample) for sample in batch.sample_ids]
         masked = {} if batch.mask is None else {"mask": batch.mask}
         return attack(batch.network, batch.inputs, batch.targets, eps, task=batch.task, generator=starts, **masked)
 
     @torch.no_grad()
-    def _harm(self, batch: Victim, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _harm(self, batch: EvaluatedBatch, points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         objective, prepared = self._objective(batch)
         outputs = objective.forward(batch.network, points, prepared)
         objective.terms(outputs, prepared)
@@ -192,7 +192,7 @@ class Probe:
         merit = -score if batch.task.higher_is_better else score
         return (merit if self.by_score else loss).numpy(), score.numpy(), objective.succeeded().cpu().numpy()
 
-    def _objective(self, batch: Victim) -> tuple[Objective, Any]:
+    def _objective(self, batch: EvaluatedBatch) -> tuple[Objective, Any]:
         """What the attack raises, and the targets it leaves or approaches."""
         loss, goal = getattr(self.single, "loss", None), self.single.goal
         targets = batch.targets
@@ -204,7 +204,7 @@ class Probe:
         objective = Objective(batch.task, loss, goal)
         return objective, objective.prepared(batch.inputs, targets)
 
-    def _diameter(self, batch: Victim) -> Tensor:
+    def _diameter(self, batch: EvaluatedBatch) -> Tensor:
         """(B,) the norm of the widest change within the bounds, or within the range of the image itself.
 
         At least twice the sweep's largest radius, for images that are nearly constant.
@@ -286,14 +286,14 @@ def _free(attack: Attack) -> None:
         attack.restarts = 1
 
 
-def _inside(batch: Victim, attack: Any) -> Tensor:
+def _inside(batch: EvaluatedBatch, attack: Any) -> Tensor:
     """(B, C, *spatial) bool, true where there is image that the attack may change."""
     inside: Tensor | None = attack.region(batch.inputs, batch.mask)
     return torch.ones_like(batch.inputs, dtype=torch.bool) if inside is None else inside
 
 
 @torch.no_grad()
-def _has_loss(batch: Victim, outputs: Any) -> Tensor:
+def _has_loss(batch: EvaluatedBatch, outputs: Any) -> Tensor:
     """(B,) bool, whether a sample has any loss: one without a visible landmark has none."""
     names = batch.task.terms(outputs, batch.targets)
     defined = batch.task.defined(outputs, batch.targets)
