@@ -309,6 +309,38 @@ def made_up_files(root):
 '''
 
 
+def _lost_metadata() -> _Files:
+    """Nothing in a batch says which file an image came from."""
+    files = _segmentation()
+    train = files["configs/train.json"]
+    forget = {"_target_": "EnsureTyped", "keys": ["image", "label"], "track_meta": False}
+    train["train"]["preprocessing"]["transforms"].append(forget)
+    return files
+
+
+def _nameless() -> _Files:
+    """Images of a data set that has no list of them."""
+    files = _multi_label()
+    train = files["configs/train.json"]
+    train["train"]["dataset"] = {"_target_": "scripts.images.Images", "count": 8}
+    train["validate"]["dataset"] = {"_target_": "scripts.images.Images", "count": 4}
+    for part in ("items", "train#preprocessing", "validate#preprocessing"):
+        place, _, key = part.rpartition("#")
+        del (train[place] if place else train)[key]
+    files["scripts/__init__.py"] = ""
+    files["scripts/images.py"] = (
+        "import torch\n\n\n"
+        "class Images(torch.utils.data.Dataset):\n"
+        "    def __init__(self, count):\n"
+        "        self.images = torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(0))\n\n"
+        "    def __len__(self):\n"
+        "        return len(self.images)\n\n"
+        "    def __getitem__(self, i):\n"
+        "        return {'image': self.images[i], 'label': torch.tensor([i % 2, 1, 0, i % 3 == 0]).float()}\n"
+    )
+    return files
+
+
 def _regions() -> _Files:
     """Overlapping regions of volumes, in sliding windows (the shape of BraTS)."""
     label = f"torch.stack([({_IMAGE.format(size='20, 20, 20')}) > t for t in (0.3, 0.2, 0.4)]).float()"
@@ -549,6 +581,8 @@ SHAPES: dict[str, Shape] = {
     "multi_label": Shape("classification, independent labels (sigmoid)", _multi_label, finds="4 independent labels"),
     "one_logit": Shape("classification, one logit", _one_logit, finds="one logit"),
     "segmentation": Shape("2-D segmentation, dense softmax; NIfTI files", _segmentation, finds="3 classes"),
+    "lost_metadata": Shape("files whose names are lost in preprocessing", _lost_metadata, finds="3 classes"),
+    "nameless": Shape("images of a data set without any list of them", _nameless, finds="4 independent labels"),
     "regions": Shape("3-D overlapping regions (BraTS), sliding windows", _regions, finds="3 regions"),
     "deep_supervision": Shape("deep supervision (DynUNet)", _deep_supervision, finds="2 resolutions"),
     "regression": Shape("regression of numbers", _regression, finds="2 numbers"),

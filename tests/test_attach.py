@@ -48,6 +48,58 @@ def test_what_the_outputs_are_is_found(name: str, tmp_path: Path) -> None:
     assert found.checkpoints.owner == ("trainer" if name == "single_label" else "validator")
 
 
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("multi_label", "by sample_id, such as 'case"),
+        ("segmentation", "by their files' names, such as"),
+        ("lost_metadata", "by their files' names in the data list, which the overlay adds"),
+        ("nameless", "by their places in the data set, which must stay as they are, which the overlay adds"),
+    ],
+)
+def test_how_samples_are_known_is_said_and_the_overlay_names_them_where_batches_do_not(
+    name: str, known: str, tmp_path: Path
+) -> None:
+    pipeline = Pipeline.read(write_bundle(name, tmp_path))
+    assert str(pipeline.found.samples).startswith(known)
+    (amat,) = [one.line for one in commands_for(pipeline) if one.name == "amat"]
+    assert ("--sample_ids" in amat) is ("overlay adds" in known)
+
+
+def test_files_that_a_warm_cache_forgets_are_named_by_the_overlay(tmp_path: Path) -> None:
+    folder = write_bundle("segmentation", tmp_path)
+    cached = {"_target_": "PersistentDataset", "cache_dir": "cache"}
+    changed(folder, lambda c: c["train"]["dataset"].update(cached))
+    assert Pipeline.read(folder).found.unnamed
+
+
+def test_images_of_several_files_are_known_by_all_of_them(tmp_path: Path) -> None:
+    folder = write_bundle("segmentation", tmp_path)
+    several = "$[{**one, 'image': [one['image'], @made[0]['image']]} for one in @made]"
+    changed(folder, lambda c: c.update(made=c["items"], items=several, channels=2))
+    changed(folder, lambda c: c["network_def"].update(in_channels=2))
+    assert str(Pipeline.read(folder).found.samples).startswith("by a hash of their entries")
+
+
+@pytest.mark.parametrize(
+    ("loader", "sentence"),
+    [("$torch.utils.data.DataLoader(@train#dataset, batch_size=4)", "is no component"), (None, "relative references")],
+)
+def test_data_that_no_overlay_can_name_is_said_and_margins_are_not_offered(
+    loader: str | None, sentence: str, tmp_path: Path
+) -> None:
+    folder = write_bundle("nameless", tmp_path)
+    relative = {"_target_": "scripts.images.Images", "count": "@##batch_size"}
+    change = {"dataloader": loader} if loader else {"dataloader": RELATIVE | {"dataset": relative}}
+    changed(folder, lambda c: c["train"].update(change))
+    pipeline = Pipeline.read(folder)
+    assert [one.name for one in commands_for(pipeline)] == ["stock", "train", "attack", "evaluate"]
+    assert any(sentence in note for note in pipeline.found.notes)
+
+
+RELATIVE = {"_target_": "DataLoader", "batch_size": 4}
+
+
 @pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.refused is not None])
 def test_what_cannot_be_served_is_refused_by_attach_and_by_overlay_for(name: str, tmp_path: Path) -> None:
     folder = write_bundle(name, tmp_path)

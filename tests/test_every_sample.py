@@ -41,9 +41,9 @@ from torch.utils.data import (
 )
 
 from monai_robust.data import CheckedDataset
+from monai_robust.data.sample_ids import batch_ids, dataset_ids
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import AdaptiveMargins, EverySample
-from monai_robust.margins.ids import batch_ids, dataset_ids
 from monai_robust.planning.patch import RandForegroundPatchd
 from monai_robust.planning.rand_mirror import RandMirrord
 from monai_robust.planning.rotate_scale import RandRotateScaled

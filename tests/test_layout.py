@@ -36,7 +36,7 @@ FLOORS = [
     {"checkpoints.trainer_state"},
     {"checkpoints.loader"},
     {"checkpoints"},
-    {"margins.crossing", "margins.every_sample", "margins.ids", "margins.radii", "margins.thresholds"},
+    {"margins.crossing", "margins.every_sample", "margins.radii", "margins.thresholds"},
     {"margins.rule", "margins.store", "margins.threshold_source"},
     {"recipes", "margins", "planning"},
     {"engines", "handlers"},

@@ -25,10 +25,10 @@ from torch import nn
 
 from monai_robust.attacks import BIM, PGD, WindowAttack
 from monai_robust.attacks.threat import L2
+from monai_robust.data.sample_ids import batch_ids
 from monai_robust.engines import RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import AdaptiveMargins, RecordedMargins, TrainingLoader, TrainingSaver, WarmupRadius
-from monai_robust.margins.ids import batch_ids
 from monai_robust.margins.radii import AttackTrace
 from monai_robust.recipes import Recipe
 from monai_robust.tasks import Classification, LossTask, Watched

@@ -19,7 +19,7 @@ from torch.utils.data import IterableDataset
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
-from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore, sample_names
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.tasks import Segmentation
@@ -185,16 +185,6 @@ def test_a_stopped_measurement_goes_on(tmp_path):
         ).run()
     cut = Measurement.of(evaluator, [CleanSweep(), ATTACK], tmp_path / "cut", **arguments).run()
     assert (cut / "outcomes.csv").read_bytes() == (whole / "outcomes.csv").read_bytes()
-
-
-def test_samples_are_named_by_id_by_file_by_entry_or_by_place():
-    assert sample_names(Dataset([{"sample_id": "a"}, {"sample_id": "b"}])) == ["a", "b"]
-    assert sample_names(Dataset([{"image": "x.png"}, {"image": "y.png"}])) == ["x.png", "y.png"]
-    twice = sample_names(Dataset([{"image": "x.nii", "slice": 1}, {"image": "x.nii", "slice": 2}]))
-    assert len(set(twice)) == 2
-    assert all(len(name) == 32 for name in twice)
-    assert twice == sample_names(Dataset([{"slice": 1, "image": "x.nii"}, {"slice": 2, "image": "x.nii"}]))
-    assert sample_names(Dataset([{"image": torch.zeros(1)}] * 11))[10] == "sample_10"
 
 
 class Stream(IterableDataset):

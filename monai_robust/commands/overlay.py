@@ -19,6 +19,10 @@ def overlay(
     output: Annotated[
         Path | None, typer.Option("--output", help="Where a fitted overlay goes [robust_NAME.yaml]")
     ] = None,
+    sample_ids: Annotated[
+        bool,
+        typer.Option("--sample_ids", help="Let the training data say which sample is which, where batches do not."),
+    ] = False,
 ) -> None:
     """Print the path of an overlay that trains a bundle robustly, or evaluates it under attack.
 
@@ -27,14 +31,17 @@ def overlay(
 
     Example: python -m monai.bundle run --config_file "['configs/train.json', '$(monai-robust overlay rtda)']"
     """
+    from monai_robust.errors import BadInputError
     from monai_robust.overlays import overlay_path
     from monai_robust.overlays.here import files_to_fit
 
     shipped = overlay_path(name)
+    if sample_ids and not configs:
+        raise BadInputError("--sample_ids changes how a bundle's data is loaded; name its configuration files by --for")
     configs = configs or files_to_fit(name, Path())
     if not configs:
         print(shipped)
         return
     from monai_robust.overlays.fitting import fit_overlay
 
-    print(fit_overlay(name, configs, output))
+    print(fit_overlay(name, configs, output, sample_ids=sample_ids))

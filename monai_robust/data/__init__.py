@@ -24,6 +24,7 @@ from monai_robust.data.phantoms import (
     write_radiograph_phantoms,
 )
 from monai_robust.data.reading.reader import SimpleITKReader
+from monai_robust.data.sample_ids import KnownSamples, WithSampleIds, known_samples
 from monai_robust.data.segmentation import (
     ForegroundBatchSampler,
     SegmentationDatalist,
@@ -46,11 +47,13 @@ __all__ = [
     "ClassificationDatalist",
     "DetectionDatalist",
     "ForegroundBatchSampler",
+    "KnownSamples",
     "LandmarkDatalist",
     "SegmentationDatalist",
     "SimpleITKReader",
     "SliceDataset",
     "VolumeGrid",
+    "WithSampleIds",
     "balanced_sampler",
     "check_record",
     "check_volume",
@@ -58,6 +61,7 @@ __all__ = [
     "classification_datalist",
     "detection_datalist",
     "images_below",
+    "known_samples",
     "label_map_on",
     "landmark_datalist",
     "load_volume",

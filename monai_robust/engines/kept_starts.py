@@ -15,8 +15,8 @@ from torch import Tensor
 
 from monai_robust.attacks.threat import Norm, as_norm, expand
 from monai_robust.checkpoints import join_checkpoints
+from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.errors import BadInputError
-from monai_robust.margins.ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["KeptStarts"]
@@ -79,15 +79,25 @@ class KeptStarts:
         """Learn of the trainer's data set how many samples there are, and that they can be told apart.
 
         Raises:
-            BadInputError: when two of its items share an id.
+            BadInputError: when two of its items share an id, or the starts of the checkpoint are of other samples.
         """
         dataset = getattr(getattr(engine, "data_loader", None), "dataset", None)
-        dataset_ids(dataset, self.key)
+        known = dataset_ids(dataset, self.key)
         self._samples = len(dataset) if isinstance(dataset, Sized) else 0
         state, _ = join_checkpoints(engine, "starts", self)
         if state is not None:
             self.load_state_dict(state)
+            self._match(known or [])
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._merge)
+
+    def _match(self, known: Iterable[str]) -> None:
+        """Refuse starts of another data set."""
+        names = [hashed_id(name) if self.hash_ids else name for name in known]
+        if names and self._shares and not any(name in self._shares for name in names):
+            raise BadInputError(
+                f"the starts that were restored are of another data set: none of {len(names)} samples is among those "
+                f"{len(self._shares)}; start without them, or with the data they were found on"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """``ids``, ``places`` and ``shares`` of all starts, those of one shape in one tensor (N, C, *spatial)."""

@@ -15,8 +15,8 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from monai_robust.checkpoints import join_checkpoints
+from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.errors import BadInputError, require_choice
-from monai_robust.margins.ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.margins.log import MarginLog, visits_to_come
 from monai_robust.margins.radii import AttackTrace, SampleRadii
 from monai_robust.margins.rule import MarginRule, positive_number

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from ignite import distributed as idist
-from monai.transforms import Compose, Randomizable, RandomizableTransform
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSampler, WeightedRandomSampler
 
+from monai_robust.data.unaugmented import unaugmented
 from monai_robust.errors import BadInputError
 
 __all__ = ["EverySample", "require_rereadable"]
-
-_LOG = logging.getLogger(__name__)
 
 
 class EverySample:
@@ -50,7 +46,7 @@ class EverySample:
                 "be asked for its samples and may be read once only; give thresholds=FILE that fit_thresholds made, or "
                 "fit_on=LOADER, another loader of the training samples"
             )
-        self.dataset = _unaugmented(dataset, seed)
+        self.dataset = unaugmented(dataset, seed)
         drawn = _drawn(getattr(loader, "sampler", None), len(dataset))
         self.indices = drawn[idist.get_rank() :: idist.get_world_size()]
         self._loader = loader
@@ -105,37 +101,6 @@ def _drawn(sampler: Any, samples: int) -> list[int]:
     if isinstance(sampler, WeightedRandomSampler):
         return [index for index, weight in enumerate(sampler.weights.tolist()) if weight > 0]
     return list(range(samples))
-
-
-def _unaugmented(dataset: Any, seed: int) -> Any:
-    """A copy of a data set, and of those within it, whose random transforms do nothing."""
-    changed = copy.copy(dataset)
-    for name, value in getattr(dataset, "__dict__", {}).items():
-        if isinstance(value, Dataset):
-            setattr(changed, name, _unaugmented(value, seed))
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(one, Dataset) for one in value):
-            setattr(changed, name, type(value)(_unaugmented(one, seed) for one in value))
-        elif isinstance(value, Randomizable):
-            setattr(changed, name, _calmed(value, seed))
-    return changed
-
-
-def _calmed(transform: Any, seed: int) -> Any:
-    calm = copy.deepcopy(transform)
-    _silence(calm)
-    return calm.set_random_state(seed)
-
-
-def _silence(transform: Any) -> None:
-    if isinstance(transform, Compose):
-        for one in transform.transforms:
-            _silence(one)
-    elif isinstance(transform, RandomizableTransform):
-        transform.prob = 0.0
-        for own in vars(transform).values():  # where a transform of dictionaries hands on to one of arrays
-            _silence(own)
-    elif isinstance(transform, Randomizable):
-        _LOG.info("thresholds: %s has no probability and stays, with draws of its own", type(transform).__name__)
 
 
 def _size(sample: Any) -> Any:

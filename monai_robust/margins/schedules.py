@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from monai_robust.data.files.side_files import numbers, read_table
+from monai_robust.data.sample_ids import batch_ids
 from monai_robust.errors import BadInputError
-from monai_robust.margins.ids import batch_ids
 from monai_robust.margins.radii import SampleRadii
 
 __all__ = ["RecordedMargins", "WarmupRadius"]

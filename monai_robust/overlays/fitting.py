@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from monai_robust.configuration.components import components
+from monai_robust.configuration.components import Component, components, referred
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
@@ -22,7 +22,9 @@ from monai_robust.overlays.rendering import render_attack, render_recipe
 __all__ = ["fit_overlay", "fitted_text", "read_configs"]
 
 
-def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | None = None) -> Path:
+def fit_overlay(
+    name: str, configs: Sequence[str | Path], output: str | Path | None = None, *, sample_ids: bool = False
+) -> Path:
     """Path of an overlay that fits a bundle: the shipped one where it fits, else one written to ``output``.
 
     Args:
@@ -30,13 +32,14 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
         configs: the bundle's configuration files, in the order of its ``--config_file`` list.
         output: where to write, also what is shipped; by default ``robust_<name>.yaml`` in the current folder, and only
             where the shipped overlay does not fit.
+        sample_ids: of a recipe: let the trainer's data set say which sample is which, by ``WithSampleIds``.
 
     Raises:
         BadInputError: for configurations that cannot be read or hold no engine the overlay could plug into, with
             the ids that they do hold; or when ``output`` exists with other content.
     """
     shipped = overlay_path(name)
-    text = fitted_text(name, configs)
+    text = fitted_text(name, configs, sample_ids=sample_ids)
     if output is None and text == shipped.read_text():
         return shipped
     target = Path(output or f"robust_{name}.yaml")
@@ -45,16 +48,40 @@ def fit_overlay(name: str, configs: Sequence[str | Path], output: str | Path | N
     return write_whole(target, text.encode()).resolve()
 
 
-def fitted_text(name: str, configs: Sequence[str | Path]) -> str:
+def fitted_text(name: str, configs: Sequence[str | Path], *, sample_ids: bool = False) -> str:
     """The text of an overlay that fits a bundle; as :func:`fit_overlay`, and nothing is written."""
     shipped = overlay_path(name)
     config = read_configs(configs)
+    if sample_ids and name in ("fast", "attack"):
+        raise BadInputError(f"the overlay {name} changes no data; samples are named in that of the recipe it goes with")
     if name == "fast":
         return shipped.read_text()
     if name == "attack":
         return render_attack(find_evaluator(config, configs).id, _loss(config))
     trainer = find_trainer(config, configs)
-    return render_recipe(name, trainer.id, trainer.config.get("train_handlers"))
+    named = _loaded(config, trainer) if sample_ids else None
+    return render_recipe(name, trainer.id, trainer.config.get("train_handlers"), named)
+
+
+def _loaded(config: Mapping[str, Any], trainer: Component) -> tuple[str, Any]:
+    """The id of a trainer's loader, and what its data set is in the configuration.
+
+    Raises:
+        BadInputError: where it is none that another file can change.
+    """
+    identifier, loader = referred(config, trainer.config.get("train_data_loader"))
+    dataset = loader.get("dataset") if isinstance(loader, Mapping) else None
+    if dataset is None:
+        raise BadInputError(
+            f"the loader of {trainer.id} is no component with a dataset, but {loader!r}, so an overlay cannot name its "
+            "samples; give the items of its data set a sample_id that transforms keep"
+        )
+    if "@#" in json.dumps(dataset):
+        raise BadInputError(
+            f"the data set of {trainer.id} has relative references (@#...), which an overlay cannot move; give the "
+            "items of its data set a sample_id that transforms keep"
+        )
+    return identifier or f"{trainer.id}#train_data_loader", dataset
 
 
 def read_configs(configs: Sequence[str | Path]) -> Mapping[str, Any]:

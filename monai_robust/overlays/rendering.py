@@ -71,6 +71,13 @@ _OTHER_HANDLERS = """\
 robust#handlers: {handlers}
 """
 
+# Batches then say which sample an image is, where a pipeline has lost that on its way.
+_SAMPLE_IDS = """\
+{loader}#dataset:
+  _target_: monai_robust.data.WithSampleIds
+  dataset: {dataset}
+"""
+
 _ATTACK = """\
 # Evaluates a bundle under attack, with its own metrics: add this file to its --config_file list.
 #   robust_eval#attack#eps    radius of the attack, in intensity units of the network's input
@@ -95,7 +102,12 @@ robust_eval:
 """
 
 
-def render_recipe(name: str, trainer: str = "train#trainer", handlers: Any = "@train#handlers") -> str:
+def render_recipe(
+    name: str,
+    trainer: str = "train#trainer",
+    handlers: Any = "@train#handlers",
+    named: tuple[str, Any] | None = None,
+) -> str:
     """The overlay of a recipe for a bundle whose trainer has the id ``trainer``.
 
     Args:
@@ -103,8 +115,12 @@ def render_recipe(name: str, trainer: str = "train#trainer", handlers: Any = "@t
         trainer: the trainer's id.
         handlers: what the trainer's ``train_handlers`` are in the bundle's configuration: a reference, an expression,
             a list of components, or None.
+        named: id of the loader whose data set is to tell samples by ``WithSampleIds``, and what its ``dataset`` is in
+            the bundle's configuration; by default data stays as it is.
     """
     text = _RECIPE.format(name=name, trainer=trainer)
+    if named is not None:
+        text += _SAMPLE_IDS.format(loader=named[0], dataset=json.dumps(named[1]))
     if not RECIPES[name].margins:
         return text
     if isinstance(handlers, str):

@@ -72,7 +72,7 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
         robust += _channels(pipeline, "robust#channels") + _agreement(pipeline, recipe) + _to(pipeline, recipe)
         listed.append(Command("train", f"train it robustly ({recipe})", robust))
         if found.samples is not None and found.checkpoints is not None:
-            overlay = _overlay(pipeline, "amat", folder.training, write)
+            overlay = _overlay(pipeline, "amat", folder.training, write, sample_ids=found.unnamed)
             margins = (
                 _run(pipeline, folder.training, found.trainer, overlay)
                 + f" --robust#step {float(f'{radius / 5:.2g}'):g}"
@@ -121,22 +121,24 @@ def _action(config: Mapping[str, object], engine: str | None, files: Sequence[Pa
     raise BadInputError(f"{names} does not run {engine}: no id at its top is an expression such as $@{engine}.run()")
 
 
-def _overlay(pipeline: Pipeline, name: str, files: Sequence[Path], write: Path | None) -> str:
+def _overlay(
+    pipeline: Pipeline, name: str, files: Sequence[Path], write: Path | None, *, sample_ids: bool = False
+) -> str:
     """An overlay as a word of a ``--config_file`` list."""
     found = pipeline.found
     with pipeline.inside():
-        text = fitted_text(name, files)
+        text = fitted_text(name, files, sample_ids=sample_ids)
     if name == "attack" and found.loss == "CrossEntropyLoss" and not found.outputs.dense:
         text = render_attack(str(found.evaluator))  # raises just that by itself
     if text == overlay_path(name).read_text():
         return f"$(monai-robust overlay {name})"
     if write is not None:
         with pipeline.inside():
-            path = fit_overlay(name, files, write / f"robust_{name}.yaml")
+            path = fit_overlay(name, files, write / f"robust_{name}.yaml", sample_ids=sample_ids)
         inner = path.is_relative_to(pipeline.folder.path)
         return path.relative_to(pipeline.folder.path).as_posix() if inner else str(path)
     listed = " ".join(f"--for {one}" for one in pipeline.folder.shown(files))
-    return f"$(monai-robust overlay {name} {listed})"
+    return f"$(monai-robust overlay {name} {listed}{' --sample_ids' if sample_ids else ''})"
 
 
 def _to(pipeline: Pipeline, recipe: str) -> str:

@@ -70,6 +70,7 @@ class Found:
         windows: window size and number of windows of one validation image, None without sliding windows.
         attack_gib: estimated memory of an attack on one batch of validation, in GiB.
         samples: how samples are known, as a phrase; None where they are not.
+        unnamed: whether they are known only where the training's data set is wrapped in ``WithSampleIds``.
         checkpoints: where they go; None where nothing saves any.
         loader: id of the ``CheckpointLoader`` of the evaluation, if it has one.
         notes: whole sentences about what does not fit.
@@ -89,6 +90,7 @@ class Found:
     samples: str | None
     checkpoints: Checkpoints | None
     loader: str | None
+    unnamed: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
+from monai.data import PersistentDataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import CheckpointLoader, CheckpointSaver
 
 from monai_robust.attacks.threat import as_norm
 from monai_robust.configuration.components import Component, components, referred
+from monai_robust.data.sample_ids import WithSampleIds, batch_ids, dataset_ids
 from monai_robust.errors import BadInputError
-from monai_robust.margins.ids import batch_ids, dataset_ids
 from monai_robust.overlays.engines import find_evaluator, find_trainer
+from monai_robust.overlays.fitting import fitted_text
 from monai_robust.pipelines.building import build, for_one_batch, parser_of, sentences, without_handlers
 from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, windows_of
 from monai_robust.pipelines.folder import BundleFolder
@@ -35,6 +37,12 @@ from monai_robust.tasks.tensors import plain
 __all__ = ["Pipeline"]
 
 _GIB = 2**30
+_KNOWN_BY = {
+    "sample_id": "by the sample_id of the data list",
+    "file": "by their files' names in the data list",
+    "entry": "by a hash of their entries in the data list",
+    "place": "by their places in the data set, which must stay as they are",
+}
 
 
 class Pipeline:
@@ -148,7 +156,7 @@ class Pipeline:
             )
         loss = None if training is None else training[0].loss_function
         notes = [self.folder.metadata.problem] if self.folder.metadata.problem else []
-        samples, why = self._samples(training)
+        samples, unnamed, why = self._samples(training)
         checkpoints = self._checkpoints()
         lost = (
             "no CheckpointSaver stands in its configuration, so it is not known where checkpoints go, if any are kept"
@@ -184,6 +192,7 @@ class Pipeline:
             samples=samples,
             checkpoints=checkpoints,
             loader=self._loader(),
+            unnamed=unnamed,
             notes=tuple(notes),
         )
 
@@ -287,18 +296,37 @@ class Pipeline:
             guided_by=by,
         )
 
-    def _samples(self, training: tuple[Any, OneBatch] | None) -> tuple[str | None, str | None]:
-        """How samples are known, and why not."""
+    def _samples(self, training: tuple[Any, OneBatch] | None) -> tuple[str | None, bool, str | None]:
+        """How samples are known, whether only where the data set is wrapped, and why not at all."""
         if training is None:
-            return None, None
+            return None, False, None
         engine, batch = training
+        dataset = getattr(engine.data_loader, "dataset", None)
         try:
             ids = batch_ids(batch.data, "sample_id", len(batch.prepared.inputs))
-            dataset_ids(getattr(engine.data_loader, "dataset", None), "sample_id")
+            listed = dataset_ids(dataset, "sample_id")
         except BadInputError as error:
-            return None, f"margins (amat) cannot be kept: {error}"
-        by_key = "sample_id" in batch.data if isinstance(batch.data, Mapping) else "sample_id" in batch.data[0]
-        return (f"by sample_id, such as {ids[0]!r}" if by_key else f"by their files' names, such as {ids[0]!r}"), None
+            return self._named(dataset, str(error))
+        first = batch.data if isinstance(batch.data, Mapping) else batch.data[0]
+        if "sample_id" in first:
+            return f"by sample_id, such as {ids[0]!r}", False, None
+        if listed is None or isinstance(dataset, PersistentDataset):  # files may be shared, or lost in a cache
+            phrase, unnamed, _ = self._named(dataset, "")
+            if unnamed and "place" not in str(phrase):
+                return phrase, unnamed, None
+        return f"by their files' names, such as {ids[0]!r}", False, None
+
+    def _named(self, dataset: Any, error: str) -> tuple[str | None, bool, str | None]:
+        """How samples are known where the data set is wrapped, since batches do not tell."""
+        component = self.trainer_component
+        assert component is not None  # it gave the batch
+        try:
+            with self.inside(), _quietly():
+                by = WithSampleIds(dataset).known.by
+                fitted_text("amat", self.folder.training, sample_ids=True)
+        except BadInputError as refusal:
+            return None, False, f"margins (amat) cannot be kept: {error} ({refusal})"
+        return f"{_KNOWN_BY[by]}, which the overlay adds to the batches", True, None
 
     def _checkpoints(self) -> Checkpoints | None:
         if self.trainer_component is None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
+from monai_robust.data.sample_ids import known_samples, listed_items
 from monai_robust.engines.common import MASK_KEY, Batch
 from monai_robust.errors import BadInputError
-from monai_robust.margins.ids import dataset_ids, hashed_id
 from monai_robust.tasks.tensors import plain, select_rows
 
-__all__ = ["EvaluatorSamples", "EvaluatorScore", "sample_names"]
+__all__ = ["EvaluatorSamples", "EvaluatorScore"]
 
 
 class EvaluatorSamples(Dataset[Any]):
@@ -52,7 +50,7 @@ class EvaluatorSamples(Dataset[Any]):
         self.evaluator = evaluator
         self.dataset = dataset
         self.collate = getattr(loader, "collate_fn", None) or torch.utils.data.default_collate
-        names = sample_names(dataset)
+        names = _one_each(known_samples(dataset).ids)
         patients = _patients(dataset) or names
         places = tqdm(range(len(dataset)), desc="reading samples", unit="sample", disable=not progress)
         self.items = [
@@ -164,45 +162,23 @@ class EvaluatorScore:
         return float(numbers.nanmean())
 
 
-def sample_names(dataset: Any) -> list[str]:
-    """An id for each sample of a data set: its ``sample_id``, else its image's file where that is one sample's alone,
-    else a hash of its entry in the data list, else its place."""
-    try:
-        known = dataset_ids(dataset, "sample_id")
-    except BadInputError:  # shared by several samples
-        known = None
-    if known is not None:
-        return known
-    entries = [_entry(one) for one in _entries(dataset)]
-    if len(entries) == len(dataset) and all(entries) and max(Counter(entries).values()) == 1:
-        return [hashed_id(str(entry)) for entry in entries]
-    digits = len(str(len(dataset) - 1))
-    return [f"sample_{place:0{digits}d}" for place in range(len(dataset))]
-
-
-def _entries(dataset: Any) -> Sequence[Any]:
-    """The data list of a data set, in whatever attribute."""
-    found = getattr(dataset, "items", None), getattr(dataset, "data", None)
-    return next((one for one in found if isinstance(one, Sequence) and len(one) == len(dataset)), [])
-
-
-def _entry(item: Any) -> str | None:
-    """An entry of a data list as text, where it is made of names and numbers alone."""
-    try:
-        return json.dumps(item, sort_keys=True, default=_as_path) if isinstance(item, Mapping) else None
-    except TypeError:
-        return None
-
-
-def _as_path(value: Any) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(type(value).__name__)
+def _one_each(ids: Sequence[str]) -> list[str]:
+    """Ids with a number behind those that stand there several times, as in a subset that repeats samples."""
+    times, seen = Counter(ids), Counter[str]()
+    names = []
+    for name in ids:
+        names.append(f"{name}/{seen[name]}" if times[name] > 1 else name)
+        seen[name] += 1
+    return names
 
 
 def _patients(dataset: Any) -> list[str] | None:
-    items = _entries(dataset)
-    if not items or not all(isinstance(item, Mapping) and "patient_id" in item for item in items):
+    items = listed_items(dataset)
+    if (
+        not items
+        or len(items) != len(dataset)
+        or not all(isinstance(item, Mapping) and "patient_id" in item for item in items)
+    ):
         return None
     return [str(item["patient_id"]) for item in items]
 

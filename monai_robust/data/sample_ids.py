@@ -1,0 +1,276 @@
+"""Which sample of a data set a place in a batch is: one rule for margins, kept starts and evaluations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.data import SmartCacheDataset
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
+
+from monai_robust.data.unaugmented import read_apart
+from monai_robust.errors import BadInputError
+
+__all__ = ["KnownSamples", "WithSampleIds", "batch_ids", "dataset_ids", "hashed_id", "known_samples", "listed_items"]
+
+_FILE = "filename_or_obj"
+_PROBED = 8  # samples that a fingerprint reads
+
+
+@dataclass(frozen=True)
+class KnownSamples:
+    """An id for each sample of a data set.
+
+    Attributes:
+        ids: one for each index; a subset that holds a sample twice has its id twice.
+        by: what they were made of: the items' ``"sample_id"``, the image's ``"file"``, the ``"entry"`` of the data
+            list, or the ``"place"`` in a data set of fixed order.
+    """
+
+    ids: list[str]
+    by: Literal["sample_id", "file", "entry", "place"]
+
+
+def known_samples(dataset: Any, key: str = "sample_id") -> KnownSamples:
+    """An id for each sample of a data set that can be indexed.
+
+    It is what the items have under ``key``, else the file of their image, else a hash of their entry in the data list
+    (names, numbers, arrays), whichever first tells all of them apart. Where none does, it is the sample's place behind
+    a fingerprint of the data set, which a few of its samples are read for: with other data, or in another order, ids
+    are others, and so they are in a part of the data set.
+    """
+    if isinstance(dataset, WithSampleIds):
+        return dataset.known
+    if isinstance(dataset, Subset):
+        known = known_samples(dataset.dataset, key)
+        return KnownSamples([known.ids[index] for index in dataset.indices], known.by)
+    try:
+        ids, by = _listed_ids(dataset, key) or (None, "")
+    except BadInputError:  # shared by several items
+        ids = None
+    if ids is not None and len(ids) == len(dataset):
+        return KnownSamples(ids, "sample_id" if by == key else "file")
+    entries = [_entry(one) for one in listed_items(dataset) or ()]
+    known_entries = [one for one in entries if one is not None]
+    if len(known_entries) == len(dataset) == len(set(known_entries)):
+        return KnownSamples([hashed_id(entry) for entry in known_entries], "entry")
+    digits = len(str(len(dataset) - 1))
+    mark = _fingerprint(dataset)
+    return KnownSamples([f"{mark}_{place:0{digits}d}" for place in range(len(dataset))], "place")
+
+
+class WithSampleIds(Dataset[Any]):
+    """A data set whose dictionaries say which sample they are: each gets the id of :func:`known_samples`.
+
+    Margins and kept starts know samples by it where a pipeline loses the metadata on its way (caches, NPZ files,
+    concatenated images, patches of slides). Where an item becomes a list of crops, each crop has the item's id.
+
+    Args:
+        dataset: map-style, such as MONAI's ``Dataset``, ``CacheDataset`` or ``PersistentDataset`` or torch's
+            ``Subset``, of dictionaries. Its data list must stay as it is.
+        key: what the dictionaries call the id.
+
+    Raises:
+        BadInputError: for data that can be read once only, or whose samples change their places, and (when a sample is
+            read) for one that is no dictionary.
+
+    Example:
+        >>> from monai.data import Dataset
+        >>> WithSampleIds(Dataset([{"image": "a.png"}, {"image": "b.png"}]))[1]
+        {'image': 'b.png', 'sample_id': 'b.png'}
+    """
+
+    def __init__(self, dataset: Any, key: str = "sample_id") -> None:
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+            raise BadInputError(
+                f"a {type(dataset).__name__} gives its samples in an order of its own, so none of them is known again; "
+                f"give a data set that can be indexed, or items with a {key!r}"
+            )
+        if isinstance(dataset, SmartCacheDataset):
+            raise BadInputError(
+                "a SmartCacheDataset changes from epoch to epoch which sample has which place, so places do not tell "
+                f"samples; give the items of its data list a {key!r} that transforms keep, or take a CacheDataset"
+            )
+        self.dataset = dataset
+        self.key = key
+        self.known = known_samples(dataset, key)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, (slice, Sequence)):  # as MONAI's data sets
+            return Subset(self, list(range(len(self))[index] if isinstance(index, slice) else index))
+        return self._named(self.dataset[index], self.known.ids[int(index)])
+
+    def _named(self, item: Any, name: str) -> Any:
+        if isinstance(item, Mapping):
+            return {**item, self.key: name}
+        if isinstance(item, (list, tuple)) and item and all(isinstance(one, Mapping) for one in item):
+            return [{**one, self.key: name} for one in item]
+        raise BadInputError(
+            f"an item of the data set is a {type(item).__name__}, which has no room for a {self.key!r}; make it a "
+            "dictionary, such as {'image': ..., 'label': ...}"
+        )
+
+
+def batch_ids(batch: Any, key: str, size: int) -> list[str]:
+    """The id of each sample of a batch: the batch's ``key``, or else the file its image came from.
+
+    Raises:
+        BadInputError: where the batch says neither.
+    """
+    if isinstance(batch, (list, tuple)) and batch and all(isinstance(one, Mapping) and key in one for one in batch):
+        batch = {key: [one[key] for one in batch]}  # a batch that nobody collated
+    if isinstance(batch, Mapping) and key in batch:
+        given, what = batch[key], key
+    else:
+        given, what = _files(batch), _FILE
+    if given is None:
+        keys = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else "none, the batch is no dictionary"
+        raise BadInputError(
+            f"samples must be known again (for margins, for kept starts): the batch has no key {key!r} and its images "
+            f"no file name (they are no MetaTensors); wrap the data set in monai_robust.data.WithSampleIds (an overlay "
+            f"does by --sample_ids of monai-robust overlay), or add the key to its items (keys of the batch: {keys})"
+        )
+    _check_unmixed(given, what, size)
+    ids = [given] if isinstance(given, str) else _texts(given)
+    if len(ids) != size:
+        raise BadInputError(f"the batch has {size} images, but {len(ids)} ids under {key!r}; every image needs its own")
+    return ids
+
+
+def dataset_ids(dataset: Any, key: str) -> list[str] | None:
+    """The ids by which batches of a data set tell its samples, where its items list them, else None.
+
+    Raises:
+        BadInputError: when two items share an id; slices of one volume need a key of their own, not the file's name.
+    """
+    if isinstance(dataset, WithSampleIds):
+        return list(dict.fromkeys(dataset.known.ids)) if dataset.key == key else None
+    listed = _listed_ids(dataset, key)
+    return None if listed is None else listed[0]
+
+
+def listed_items(dataset: Any) -> Sequence[Any] | None:
+    """The items a data set lists, in whatever way; None where it lists none."""
+    if isinstance(dataset, WithSampleIds):
+        return [{dataset.key: name} for name in dataset.known.ids]
+    if isinstance(dataset, Subset):
+        items = listed_items(dataset.dataset)
+        return None if items is None else [items[index] for index in dataset.indices]
+    if isinstance(dataset, ConcatDataset):
+        parts = [listed_items(one) for one in dataset.datasets]
+        return None if None in parts else [item for part in parts for item in part or ()]
+    for items in (dataset, getattr(dataset, "items", None), getattr(dataset, "data", None)):
+        if isinstance(items, Sequence) and not isinstance(items, str):
+            return items
+    return None
+
+
+def hashed_id(sample_id: str) -> str:
+    """The first 32 digits of the SHA-256 of an id: not to be read, but whoever guesses it can tell that it is it."""
+    return hashlib.sha256(sample_id.encode()).hexdigest()[:32]
+
+
+def _listed_ids(dataset: Any, key: str) -> tuple[list[str], str] | None:
+    """Ids of a data list's items by their key or their image's file, and which of both."""
+    items = listed_items(dataset)
+    if not items or not all(isinstance(item, Mapping) for item in items):
+        return None
+    if all(key in item for item in items):
+        ids, what = [_text(item[key]) for item in items], key
+    elif all(isinstance(item.get("image"), (str, Path)) for item in items):
+        ids, what = [str(Path(item["image"]).expanduser()) for item in items], "image file"  # as MONAI's LoadImage
+    else:
+        return None
+    twice = [name for name, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise BadInputError(
+            f"{len(twice)} of the data set's samples share their {what} with another, such as {twice[0]!r}; margins "
+            f"are kept for each sample, so give each item a {key!r} of its own"
+        )
+    return ids, what
+
+
+def _entry(item: Any) -> str | None:
+    """An entry of a data list as text, where it is made of names, numbers and arrays alone."""
+    try:
+        return json.dumps(item, sort_keys=True, default=_as_text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        array = np.ascontiguousarray(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
+        if array.dtype != object:
+            return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    raise TypeError(type(value).__name__)
+
+
+def _fingerprint(dataset: Any) -> str:
+    """Eight digits that follow from the number of samples and, coarsely, from what a few of them hold."""
+    places = sorted({round(place) for place in np.linspace(0, len(dataset) - 1, _PROBED)})
+    read = [_coarse(item) for item in read_apart(dataset, places)]
+    return hashlib.sha256(json.dumps([len(dataset), read]).encode()).hexdigest()[:8]
+
+
+def _coarse(value: Any) -> Any:
+    """What a sample holds, without what rounding and another machine might change."""
+    if isinstance(value, Mapping):
+        return {str(name): _coarse(one) for name, one in sorted(value.items(), key=lambda pair: str(pair[0]))}
+    if isinstance(value, (list, tuple)):
+        return [_coarse(one) for one in value]
+    if isinstance(value, (bool, int, str)) or value is None:
+        return value
+    numeric = value.dtype.kind in "biuf" if isinstance(value, (np.ndarray, np.generic)) else isinstance(value, Tensor)
+    if not numeric and not isinstance(value, float):
+        return type(value).__name__
+    numbers = torch.as_tensor(value).detach().cpu().as_subclass(Tensor).double()
+    if not numbers.numel() or not bool(numbers.isfinite().all()):
+        return list(numbers.shape)
+    low, high = float(numbers.min()), float(numbers.max())
+    scale = (high - low) or 1.0
+    return [list(numbers.shape), f"{scale:.1e}", round(100 * (float(numbers.mean()) - low) / scale)]
+
+
+def _files(batch: Any) -> Any:
+    """The names of the files that a batch's images came from, where its MetaTensors know."""
+    image = (
+        batch.get("image") if isinstance(batch, Mapping) else batch[0] if isinstance(batch, (list, tuple)) else batch
+    )
+    if not isinstance(image, (list, tuple)):
+        return getattr(image, "meta", {}).get(_FILE)
+    files = [getattr(one, "meta", {}).get(_FILE) for one in image]
+    return None if None in files else files
+
+
+def _check_unmixed(values: Any, key: str, size: int) -> None:
+    """Refuse images that augmentation put together from several: a margin belongs to one."""
+    several = isinstance(values, (list, tuple)) and any(isinstance(one, (list, tuple)) for one in values)
+    if several or (getattr(values, "ndim", 1) > 1 and np.prod(values.shape) > size):
+        raise BadInputError(
+            f"samples of the batch have several ids under {key!r}, as if they were mixed from several images, but "
+            "margins are kept for one image each; train without mixing (mosaic, mixup), or give every mixture an id"
+        )
+
+
+def _texts(values: Any) -> list[str]:
+    return [_text(one) for one in values]
+
+
+def _text(value: Any) -> str:
+    """An id as text, the same whether a data set holds it as a number, or as a tensor or an array of one."""
+    single = isinstance(value, (Tensor, np.ndarray, np.generic)) and np.prod(value.shape) == 1
+    return str(value.item() if single else value)
