@@ -294,6 +294,31 @@ def test_without_a_saver_there_is_nothing_to_fit_margins_from_or_to_measure(bund
     assert any("no CheckpointSaver stands in its configuration" in note for note in pipeline.found.notes)
 
 
+def test_a_bundle_that_only_infers_is_refused_for_its_lack_of_labels(bundle: Path) -> None:
+    def infers(config: dict[str, Any]) -> None:
+        del config["train"]["trainer"]
+        config["items"] = "$[{'image': torch.rand(1, 16, 16)} for i in range(4)]"
+        config["run"] = ["$@validate#evaluator.run()"]
+
+    (bundle / "configs" / "evaluate.json").unlink()
+    (changed(bundle, infers) / "configs" / "train.json").rename(bundle / "configs" / "inference.json")
+    with pytest.raises(BadInputError, match="trains nothing and evaluates without labels"):
+        _ = Pipeline.read(bundle).found
+
+
+def test_commands_are_for_the_bundles_folder_and_say_so(bundle: Path, warm_python: WarmPython) -> None:
+    (bundle.parent / "elsewhere").mkdir()
+    attach = ("-m", "monai_robust", "attach")
+    away = warm_python.run(*attach, bundle, "--write", "fitted", cwd=bundle.parent / "elsewhere")
+    assert f"\ncd {bundle}\n" in away.stdout
+    assert f"'{bundle.parent}/elsewhere/fitted/robust_attack.yaml'" in away.stdout
+    assert (bundle.parent / "elsewhere" / "fitted" / "robust_attack.yaml").is_file()
+    assert "\ncd " not in warm_python.run(*attach, cwd=bundle).stdout
+    slip = warm_python.run(*attach, "--set", "dataset_dir", cwd=bundle)
+    assert (slip.returncode, slip.stderr.count("\n")) == (2, 1)
+    assert "such as dataset_dir=/data" in slip.stderr
+
+
 def test_the_version_of_a_missing_package_is_the_metadatas(bundle: Path) -> None:
     changed(bundle, lambda c: c.update(network_def="$__import__('itkwidgets')"))
     changed(bundle, lambda c: c["required_packages_version"].update(itkwidgets="1.2"), "configs/metadata.json")
