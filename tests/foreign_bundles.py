@@ -449,6 +449,35 @@ def _own_iteration() -> _Files:
     return files
 
 
+def _clipped() -> _Files:
+    """A trainer class with an iteration of its own, which clips gradients, that a recipe can be put around."""
+    files = _own_trainer()
+    files["scripts/trainer.py"] = _CLIPPED
+    return files
+
+
+_CLIPPED = '''"""A trainer of the bundle's own."""
+
+import torch
+from monai.engines import IterationEvents, SupervisedTrainer
+
+
+class LoggingTrainer(SupervisedTrainer):
+    def _iteration(self, engine, batchdata):
+        inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking)
+        engine.state.output = {"image": inputs, "label": targets}
+        engine.network.train()
+        engine.optimizer.zero_grad()
+        engine.state.output["pred"] = engine.inferer(inputs, engine.network)
+        engine.state.output["loss"] = engine.loss_function(engine.state.output["pred"], targets)
+        engine.state.output["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), 0.1)
+        engine.optimizer.step()
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+'''
+
+
 def _own_iteration_method() -> _Files:
     files = _own_trainer()
     files["scripts/trainer.py"] += "\n    def _iteration(self, engine, batchdata):\n        raise NotImplementedError\n"
@@ -588,6 +617,7 @@ SHAPES: dict[str, Shape] = {
     "regression": Shape("regression of numbers", _regression, finds="2 numbers"),
     "dense_numbers": Shape("a number for every pixel (depth)", _dense_numbers, finds="1 number for every pixel"),
     "own_trainer": Shape("a subclass of SupervisedTrainer; `training`, not `run`", _own_trainer, finds="4 independent"),
+    "clipped": Shape("a trainer class whose `_iteration` takes its loss once", _clipped, finds="4 independent"),
     "no_evaluation_file": Shape(
         "validation in training alone; no metadata", _no_evaluation_file, finds="4 independent"
     ),
@@ -595,7 +625,7 @@ SHAPES: dict[str, Shape] = {
     "guided": Shape("clicks in a channel beside the image", _guided, finds="2 classes"),
     "own_iteration": Shape("an `iteration_update` of its own", _own_iteration, refused="has an iteration of its own"),
     "own_iteration_method": Shape(
-        "a trainer class with an `_iteration` of its own", _own_iteration_method, refused="which defines _iteration"
+        "a trainer class whose `_iteration` takes no loss", _own_iteration_method, refused="which defines _iteration"
     ),
     "gan": Shape("two networks against each other (GAN)", _gan, refused="networks against each other"),
     "diffusion": Shape("a diffusion model", _diffusion, refused="generative model"),

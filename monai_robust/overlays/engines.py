@@ -21,9 +21,10 @@ from monai.networks.nets import RegUNet, VoxelMorph, VoxelMorphUNet
 
 from monai_robust.configuration.components import Component, components, referred
 from monai_robust.engines import RobustUpdate, UnderAttack
+from monai_robust.engines.around_iteration import takes_loss_once
 from monai_robust.errors import BadInputError
 
-__all__ = ["find_evaluator", "find_trainer", "find_trainers", "refuse_pipeline"]
+__all__ = ["find_evaluator", "find_trainer", "find_trainers", "own_iteration", "refuse_pipeline"]
 
 _USUAL: dict[type, tuple[str, ...]] = {
     SupervisedTrainer: ("train#trainer", "trainer"),
@@ -94,24 +95,31 @@ def refuse_pipeline(config: Mapping[str, Any], engines: Sequence[Component], fil
         _refuse_own_iteration(config, engine, where)
 
 
-def _refuse_own_iteration(config: Mapping[str, Any], engine: Component, where: str) -> None:
+def own_iteration(config: Mapping[str, Any], engine: Component) -> tuple[str, Any, Any] | None:
+    """The iteration that an engine has in place of MONAI's: what to call it, the function or class, and what its
+    ``iteration_update`` is in the configuration, None where its class defines the iteration. None where it has none."""
     kind = engine.imported()
     stock = next((one for one in (SupervisedTrainer, SupervisedEvaluator) if issubclass(kind, one)), None)
     _, update = referred(config, engine.config.get("iteration_update"))
     if update is not None:
         own = next(iter(components(update)), None)
         if own is not None and own.is_a(RobustUpdate, UnderAttack):
-            return
+            return None
         what = own.target if own is not None else str(update)
-        raise BadInputError(
-            f"{where} has an iteration of its own ({engine.id}#iteration_update: {what}), which an overlay would "
-            "replace, and what it does beyond one pass and one loss would be dropped; it is not served"
-        )
+        return f"{engine.id}#iteration_update: {what}", None if own is None else own.imported(), update
     if stock is None or kind._iteration is not stock._iteration:
-        raise BadInputError(
-            f"{where} has an iteration of its own ({engine.id} is a {engine.target}, which defines _iteration), which "
-            "an overlay would replace, and what it does beyond one pass and one loss would be dropped; it is not served"
-        )
+        return f"{engine.id} is a {engine.target}, which defines _iteration", kind._iteration, None
+    return None
+
+
+def _refuse_own_iteration(config: Mapping[str, Any], engine: Component, where: str) -> None:
+    own = own_iteration(config, engine)
+    if own is None or (engine.is_a(SupervisedTrainer) and takes_loss_once(own[1])):
+        return
+    raise BadInputError(
+        f"{where} has an iteration of its own ({own[0]}), which an overlay would replace, and what it does beyond one "
+        "pass and one loss would be dropped; it is not served"
+    )
 
 
 def _parts(config: Mapping[str, Any], engine: Component) -> Iterator[Component]:

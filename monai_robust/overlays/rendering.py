@@ -50,7 +50,7 @@ robust:
     step: "@robust#step"
     thresholds: "@robust#thresholds"
   update:
-    _target_: monai_robust.engines.RobustUpdate
+    _target_: monai_robust.engines.{update}
     recipe: "@robust#recipe"
     attack: "@robust#attack"
     weight: "@robust#weight"
@@ -107,6 +107,7 @@ def render_recipe(
     trainer: str = "train#trainer",
     handlers: Any = "@train#handlers",
     named: tuple[str, Any] | None = None,
+    around: str | None = None,
 ) -> str:
     """The overlay of a recipe for a bundle whose trainer has the id ``trainer``.
 
@@ -117,8 +118,11 @@ def render_recipe(
             a list of components, or None.
         named: id of the loader whose data set is to tell samples by ``WithSampleIds``, and what its ``dataset`` is in
             the bundle's configuration; by default data stays as it is.
+        around: the trainer's own iteration in JSON, which the recipe is put around: a component, or null for the one
+            that its class defines; None where it has MONAI's.
     """
-    text = _RECIPE.format(name=name, trainer=trainer)
+    update = "RobustUpdate" if around is None else f"AroundIteration\n    iteration: {around}"
+    text = _RECIPE.format(name=name, trainer=trainer, update=update)
     if named is not None:
         text += _SAMPLE_IDS.format(loader=named[0], dataset=json.dumps(named[1]))
     if not RECIPES[name].margins:
