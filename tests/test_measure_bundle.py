@@ -104,6 +104,61 @@ def test_weights_of_another_network_are_refused(bundle: Path) -> None:
         measured(bundle)
 
 
+def stored(bundle: Path, kind: str) -> str:
+    """The network of the bundle as a model of its own, in the bundle's folder."""
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / "train.json")])
+    network = parser.get_parsed_content("network").eval()
+    network.load_state_dict(torch.load(bundle / "weights.pt", weights_only=True))
+    example = torch.rand(2, 1, 16, 16)
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+        free = {"input_names": ["image"], "dynamic_axes": {"image": {0: "batch"}}}
+        torch.onnx.export(network, (example,), bundle / "model.onnx", dynamo=False, **free)
+    elif kind == "ts":
+        torch.jit.save(torch.jit.freeze(torch.jit.trace(network, example)), bundle / "model.ts")
+    else:
+        torch.jit.save(torch.jit.trace(network, example), bundle / "traced.pt")
+        (bundle / "asked_by_name.py").write_text(
+            "import numpy, torch\n"
+            f"network = torch.jit.load({str(bundle / 'traced.pt')!r})\n"
+            "def predict(images: numpy.ndarray):\n"
+            "    return network(torch.from_numpy(images)).detach().numpy()\n"
+        )
+        return "asked_by_name:predict"
+    return str(bundle / f"model.{kind}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "attack", "name"),
+    [("onnx", "square_l2", "model"), ("ts", "pgd_l2", "model"), ("function", "square_l2", "")],
+)
+def test_a_model_takes_the_place_of_the_bundles_network(bundle: Path, kind, attack, name, monkeypatch) -> None:
+    model = stored(bundle, kind)
+    monkeypatch.syspath_prepend(str(bundle))
+    words = {"radii": "0.4", "attack_steps": "2", "queries": "5", "sanity_samples": "0"}
+    run = read_run(measure_foreign(bundle, None, bundle / "model_results", words, model=model))
+    assert [one.name for one in run.perturbations] == ["clean", attack]
+    assert run.info["name"] == (name or model)
+    assert (run.info["checkpoint"] is None) == (kind == "function")
+    own = read_run(measured(bundle, radii="0.4", attack=attack.split("_")[0], queries="5"))
+    assert run.outcomes["prediction"].tolist() == own.outcomes["prediction"].tolist()
+
+
+def test_a_model_or_weights_are_given_and_gradients_refused_where_there_are_none(bundle: Path) -> None:
+    words = {"radii": "0.4", "sanity_samples": "0"}
+    for given in ({"checkpoint": None}, {"checkpoint": bundle / "weights.pt", "model": "model.onnx"}):
+        with pytest.raises(BadInputError, match=r"--checkpoint.*--model"):
+            measure_foreign(bundle, given.pop("checkpoint"), bundle / "results", words, **given)
+    with pytest.raises(BadInputError, match="there is no model"):
+        measure_foreign(bundle, None, bundle / "results", words, model="missing.onnx")
+    model = stored(bundle, "onnx")
+    with pytest.raises(BadInputError, match=r"no gradient.*pgd_l2 follows it.*--attack square"):
+        measure_foreign(bundle, None, bundle / "results", {**words, "attack": "pgd"}, model=model)
+    assert not (bundle / "results").exists()
+
+
 def test_an_evaluator_without_labels_is_refused(bundle: Path) -> None:
     train = bundle / "configs" / "train.json"
     config = json.loads(train.read_text())

@@ -19,8 +19,12 @@ _WARNED = 3
 def evaluate(
     context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder; the bundle need not know of monai-robust.")],
-    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="The trained weights.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where outcomes.csv and the report go.")],
+    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="The trained weights.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="In their place: a file of ONNX or TorchScript, or package.module:function."),
+    ] = None,
     presets: Presets = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit status 3 if a sanity check of an attack warns.")
@@ -30,8 +34,10 @@ def evaluate(
 
     A bundle with a configuration robustness is measured by it, and every other option is an id of its configuration,
     such as --radii or --smallest_radius; its docs list them. Any other supervised bundle is measured by its own
-    evaluator; options are then --radii, --norm, --attack (pgd or strong), --attack_steps, --corruptions, --channels,
-    --task, --sanity_samples, --seed, --name, and ids of its configuration, such as --dataset_dir.
+    evaluator; options are then --radii, --norm, --attack (pgd, strong or square), --attack_steps, --queries,
+    --corruptions, --channels, --task, --sanity_samples, --seed, --name, and ids of its configuration, such as
+    --dataset_dir.
+    So is a model, which is run in place of the bundle's network; one without gradient is attacked by Square.
     A stopped measurement continues where it stopped. Sanity checks of the attacks stand in sanity.json and the report.
 
     Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results
@@ -43,10 +49,10 @@ def evaluate(
     from monai_robust.evaluation.tables.sanity_file import read_sanity
 
     words = overrides(context.args)
-    if has_own_evaluation(bundle):
+    if checkpoint is not None and model is None and has_own_evaluation(bundle):
         folder = measure_bundle(bundle, checkpoint, output_dir, words, presets or ())
     else:
-        folder = measure_foreign(bundle, checkpoint, output_dir, words, presets or ())
+        folder = measure_foreign(bundle, checkpoint, output_dir, words, presets or (), model=model)
     print(f"report: {write_report([folder], output_dir / 'report.html')}")
     if not strict:
         return

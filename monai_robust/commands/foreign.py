@@ -22,20 +22,23 @@ def has_own_evaluation(bundle: str | Path) -> bool:
 
 def measure_foreign(
     bundle: str | Path,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     output_dir: str | Path,
     words: Mapping[str, str],
     config_files: Sequence[str | Path] = (),
+    *,
+    model: str | None = None,
 ) -> Path:
-    """Measure a checkpoint of any supervised bundle by its own evaluator.
+    """Measure a checkpoint of any supervised bundle, or a model in place of its network, by its own evaluator.
 
     Args:
         bundle: its folder.
-        checkpoint: the trained weights.
+        checkpoint: the trained weights; None with a model.
         output_dir: the run's folder.
         words: fields of :class:`ForeignEvaluation` as text, lists with commas between; all
             others are ids of the bundle's configuration.
         config_files: the bundle's files that train, where there are several trainings.
+        model: a file of ONNX or TorchScript, or ``package.module:function``.
 
     Returns:
         ``output_dir``.
@@ -56,7 +59,7 @@ def measure_foreign(
         except BadInputError as error:
             raise BadInputError(f"{error}; of the measurement itself there are {known}") from error
         pipeline = Pipeline(pipeline.folder, read_words(configuration, {n: _from_here(w) for n, w in ids.items()}))
-    return measure_pipeline(pipeline, checkpoint, output_dir, settings)
+    return measure_pipeline(pipeline, checkpoint, output_dir, settings, model=model)
 
 
 def _value(name: str, word: str) -> Any:

@@ -6,8 +6,9 @@ A task may keep more than one row for a sample, such as its detections, in a tab
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures
-from monai_robust.evaluation.measure.gradient import refuse_without_gradient
+from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Pictures, Predictions
@@ -199,31 +200,50 @@ class Measurement:
             The folder.
         """
         processes = Processes.joined()
-        self.items = items_of(self.dataset)
-        with untouched(self.network) as guarded, forms_kept():
-            self.samples = Samples(
-                self.dataset, self.items, guarded, self.task, self.groups, self.device, self.seed, self.batch_size
-            )
+        with self._guarded():
             self._check()
-            if processes.first:
-                self._probe()
+            self._refuse()
             self._measure(processes)
         processes.wait()
         return self.folder
+
+    def has_gradient(self) -> bool:
+        """Whether attacks that follow gradients can be used on the network, found out by one backward pass."""
+        with self._guarded():
+            return self._why_no_gradient is None
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """The samples are to be shown to a network that is left as it was found."""
+        with untouched(self.network) as network, forms_kept():
+            self.samples = Samples(
+                self.dataset, self.items, network, self.task, self.groups, self.device, self.seed, self.batch_size
+            )
+            yield
+
+    @cached_property
+    def items(self) -> Sequence[Mapping[str, Any]]:
+        """What the data set says of its samples."""
+        return items_of(self.dataset)
 
     def _check(self) -> None:
         self.samples.check()
         checked(Name, self.name, "the measurement", "name")  # what no report could read again is refused now
         checked(list[Name], self.classes, "the measurement", "classes")
 
-    def _probe(self) -> None:
+    def _refuse(self) -> None:
         """Refuse attacks that this network cannot be attacked by, before anything is measured."""
-        if (self.folder / "run.json").exists():  # it was asked when that was written
+        asked = (self.folder / "run.json").exists()  # when that was written
+        if asked or not any(sweep.follows_gradients for sweep in self.perturbations):
             return
+        if self._why_no_gradient is not None:
+            refuse_without_gradient(self.perturbations, self._why_no_gradient)
+
+    @cached_property
+    def _why_no_gradient(self) -> str | None:
         few = range(min(len(self.items), _PROBED))
         with torch.random.fork_rng():  # a network that answers at random draws later as if it had not been asked
-            evaluated_batches = map(self.samples.evaluated, self.samples.loader([[place] for place in few]))
-            refuse_without_gradient(self.perturbations, evaluated_batches)
+            return why_no_gradient(map(self.samples.evaluated, self.samples.loader([[place] for place in few])))
 
     def _measure(self, processes: Processes) -> None:
         about = self._about()

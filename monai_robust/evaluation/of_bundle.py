@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from monai_robust.attacks import PGD, strong_attack
+from monai_robust.attacks import PGD, Square, strong_attack
 from monai_robust.data import load_weights
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
+from monai_robust.networks import stored_model
 from monai_robust.pipelines import Pipeline, Scaling, proposed_radii, radius_in_input_units, scaling_of
 
 __all__ = ["ForeignEvaluation", "measure_pipeline"]
@@ -35,8 +36,10 @@ class ForeignEvaluation:
             ``"3grey"``) or a share of the window that the pipeline clips to (``"5%"``); proposed by the norm of a batch
             where empty.
         norm: ``"l2"`` or ``"linf"``; radii are proposed for L2 alone.
-        attack: ``"pgd"``, or ``"strong"``, the set of attacks for the task.
+        attack: ``"pgd"``, ``"strong"``, the set of attacks for the task, or ``"square"``, which follows no gradient; by
+            default PGD, and Square for a network that has no gradient.
         attack_steps: of PGD.
+        queries: of Square, for each sample and radius.
         corruptions: names of corruptions, of three severities each, within each image's own range.
         channels: those of the input that are image, by index; all where empty.
         task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
@@ -47,8 +50,9 @@ class ForeignEvaluation:
 
     radii: Sequence[float | str] = ()
     norm: str = "l2"
-    attack: str = "pgd"
+    attack: str = ""
     attack_steps: int = 20
+    queries: int = 1000
     corruptions: Sequence[str] = ()
     channels: Sequence[int] = ()
     task: str | None = None
@@ -67,7 +71,7 @@ class ForeignEvaluation:
         Raises:
             BadInputError: for an attack or a corruption that there is not.
         """
-        require_choice("attack", self.attack, ["pgd", "strong"])
+        require_choice("attack", self.attack or "pgd", ["pgd", "strong", "square"])
         for name in self.corruptions:
             require_choice("corruptions", name, list(_SEVERITIES))
         if not self.radii and self.norm != "l2":
@@ -78,6 +82,8 @@ class ForeignEvaluation:
         if self.attack == "strong":
             require_choice("task of a strong attack", task, ["classification", "segmentation"])
             attack: Any = strong_attack(task, **threat)
+        elif self.attack == "square":
+            attack = Square(queries=self.queries, **threat)
         else:
             attack = PGD(steps=self.attack_steps, **threat)
         within = {"bounds": bounds, "channels": threat["channels"]}
@@ -87,31 +93,35 @@ class ForeignEvaluation:
 
 def measure_pipeline(
     pipeline: Pipeline,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     output_dir: str | Path,
     settings: ForeignEvaluation | None = None,
     *,
+    model: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Measure a checkpoint of a bundle by its own evaluator.
+    """Measure a checkpoint of a bundle, or a model in place of its network, by its own evaluator.
 
     Args:
         pipeline: the bundle.
-        checkpoint: the trained weights, of the network that the evaluator runs.
+        checkpoint: the trained weights, of the network that the evaluator runs; None with a model.
         output_dir: the run's folder; a stopped measurement there is continued.
         settings: what it is measured under.
+        model: in place of the bundle's network: a file of ONNX or TorchScript, or a function as
+            ``package.module:function`` (:func:`~monai_robust.networks.stored_model`).
         progress: show bars.
 
     Returns:
         ``output_dir``.
 
     Raises:
-        BadInputError: for a bundle that cannot be evaluated, or weights that are not its network's.
+        BadInputError: for a bundle that cannot be evaluated, weights that are not its network's, or no model.
     """
     settings = settings or ForeignEvaluation()
-    checkpoint, output_dir = Path(checkpoint).resolve(), Path(output_dir).resolve()
-    if not checkpoint.is_file():
-        raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
+    if (checkpoint is None) == (model is None):
+        raise BadInputError("give --checkpoint, weights of the bundle's network, or --model, a network of its own")
+    file = _weights_file(checkpoint, model)
+    output_dir = Path(output_dir).resolve()
     found = pipeline.found
     if found.validation is None or not found.labelled:
         raise BadInputError(
@@ -120,25 +130,45 @@ def measure_pipeline(
         )
     evaluator = pipeline.evaluator()
     scaling = scaling_of(getattr(getattr(evaluator.data_loader, "dataset", None), "transform", None))
-    load_weights(evaluator.network, checkpoint)
+    if model is not None:
+        evaluator.network = stored_model(model, evaluator.state.device)
+    elif file is not None:
+        load_weights(evaluator.network, file)
     with pipeline.inside():
         measurement = Measurement.of(
             evaluator,
             [],
             output_dir,
-            name=settings.name or checkpoint.parent.name or pipeline.folder.path.name,
+            name=settings.name or _run_name(file, model) or pipeline.folder.path.name,
             task=settings.task,
             loss=pipeline.loss(),
             postprocessing=pipeline.postprocessing(),
             classes=_classes(pipeline),
-            checkpoint=checkpoint,
+            checkpoint=file,
             record={"intensities": scaling.described(), "radii_given": [str(radius) for radius in settings.radii]},
             sanity_samples=settings.sanity_samples,
             seed=settings.seed,
             progress=progress,
         )
+        if model is not None and not settings.attack and not measurement.has_gradient():
+            settings = replace(settings, attack="square")
         measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm, scaling)
         return measurement.run()
+
+
+def _weights_file(checkpoint: str | Path | None, model: str | None) -> Path | None:
+    """Where the weights come from, for the record; None for a function."""
+    file = Path(checkpoint if checkpoint is not None else str(model)).resolve()
+    if checkpoint is not None and not file.is_file():
+        raise BadInputError(f"there is no checkpoint {file}; train one first")
+    return file if file.is_file() else None
+
+
+def _run_name(file: Path | None, model: str | None) -> str:
+    """What a run is called by default: a checkpoint by its folder, a model by itself."""
+    if model is None:
+        return "" if file is None else file.parent.name
+    return model if file is None else file.stem
 
 
 def _classes(pipeline: Pipeline) -> list[str] | None:

@@ -10,29 +10,33 @@ from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.networks.gradients import missing_gradient
 from monai_robust.networks.stored import StoredModel
 
-__all__ = ["refuse_without_gradient"]
+__all__ = ["refuse_without_gradient", "why_no_gradient"]
 
 
-def refuse_without_gradient(sweeps: Sequence[Sweep], evaluated_batches: Iterable[EvaluatedBatch]) -> None:
-    """Refuse perturbations that follow gradients where the network has none, by one backward pass.
+def why_no_gradient(evaluated_batches: Iterable[EvaluatedBatch]) -> str | None:
+    """Why a network has no gradient, by one backward pass; None where it has one, or nothing can be run.
 
     The first batch on which nothing fails decides; what fails on the others is listed where it is measured.
-
-    Raises:
-        BadInputError: naming the perturbations, and what would do.
     """
-    following = [sweep.name for sweep in sweeps if sweep.follows_gradients]
-    if not following:
-        return
     found = map(_missing, evaluated_batches)
     reason = attempt(found)
     while isinstance(reason, Exception) and not isinstance(reason, StopIteration):
         reason = attempt(found)
-    if isinstance(reason, str):
+    return reason if isinstance(reason, str) else None
+
+
+def refuse_without_gradient(sweeps: Sequence[Sweep], reason: str) -> None:
+    """Refuse perturbations that follow gradients, for a network that has none because of ``reason``.
+
+    Raises:
+        BadInputError: naming them, and what would do.
+    """
+    following = [sweep.name for sweep in sweeps if sweep.follows_gradients]
+    if following:
         raise BadInputError(
             f"the network has no gradient ({reason}), and {', '.join(following)} "
             f"follow{'s' * (len(following) == 1)} it; attack it by Square, which asks only for answers "
-            "(AttackSweep(Square(), radii), NearestSweep(Square(), method='bisection')), or by corruptions"
+            "(--attack square; AttackSweep(Square(), radii), NearestSweep(Square(), method='bisection')), or by corruptions"
         )
 
 
