@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TinyNet
+from conftest import REPOSITORY, TinyNet, environment
 from torch import Tensor, nn
 
 from monai_robust.attacks import APGD, FMN, PGD, AttackEnsemble, Square, WindowAttack, attack_curve, minimal_radius
@@ -313,6 +313,19 @@ def test_models_of_other_files_are_told_apart_where_pytorch_sees_no_weights(tmp_
 
 
 # ONNX.
+
+
+def test_the_example_writes_a_report(tmp_path, warm_python):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    few = ("--patients", 9, "--epochs", 1, "--queries", 2)
+    done = warm_python.run(
+        REPOSITORY / "examples" / "onnx_without_gradients.py", "--output_dir", tmp_path, *few, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"report: {tmp_path / 'report.html'}" in done.stdout
+    found = read_outcomes(tmp_path / "measured" / "outcomes.csv")
+    assert set(found["perturbation"]) == {"clean", "square_linf", "gaussian", "contrast_low"}
 
 
 class Heads(nn.Module):

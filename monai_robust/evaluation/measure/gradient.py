@@ -36,7 +36,8 @@ def refuse_without_gradient(sweeps: Sequence[Sweep], reason: str) -> None:
         raise BadInputError(
             f"the network has no gradient ({reason}), and {', '.join(following)} "
             f"follow{'s' * (len(following) == 1)} it; attack it by Square, which asks only for answers "
-            "(--attack square; AttackSweep(Square(), radii), NearestSweep(Square(), method='bisection')), or by corruptions"
+            "(--attack square; AttackSweep(Square(), radii), NearestSweep(Square(), method='bisection')) or by "
+            "corruptions"
         )
 
 
