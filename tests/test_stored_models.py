@@ -318,7 +318,7 @@ def test_models_of_other_files_are_told_apart_where_pytorch_sees_no_weights(tmp_
 def test_the_example_writes_a_report(tmp_path, warm_python):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    few = ("--patients", 9, "--epochs", 1, "--queries", 2)
+    few = ("--patients", 12, "--epochs", 1, "--queries", 2)
     done = warm_python.run(
         REPOSITORY / "examples" / "onnx_without_gradients.py", "--output_dir", tmp_path, *few, env=environment()
     )
