@@ -125,7 +125,7 @@ WRONG = {
     "report on nothing": (["report", "gone"], "gone"),
     "report with a wrong name": (["report", "run", "--output", "report.pdf"], "report.pdf"),
     "report below a file": (["report", "run", "--output", "list.csv/report.html"], "list.csv"),
-    "bundle that is none": (["evaluate", "empty", "--checkpoint", "x", "--output_dir", "new"], "no bundle"),
+    "bundle that is none": (["evaluate", "empty", "--checkpoint", "x", "--output_dir", "new"], "no MONAI bundle"),
     "checkpoint that is not there": (["evaluate", "bundle", "--checkpoint", "x", "--output_dir", "new"], "checkpoint"),
     "demo over other files": (["demo", "--output_dir", "."], "other files"),
     "demo in a file": (["demo", "--output_dir", "list.csv"], "list.csv"),

@@ -48,7 +48,7 @@ except Killed:
 def by_two(warm_python: WarmPython, folder: Path, case: str = "") -> subprocess.CompletedProcess[str]:
     script = folder.with_name(f"{folder.name}.py")
     script.write_text(SCRIPT.format(tests=str(TESTS), folder=str(folder), case=case))
-    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29557"]
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     return warm_python.run(*words, script, env=environment(), timeout=120)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from monai_robust.networks.few_channels import CONVOLUTIONS, replaced, with_space_to_depth
+from monai_robust.networks.structures import leaves, mapped
 
 __all__ = ["FastForm", "fast_form", "forms_kept", "gradients_by", "gradients_of"]
 
@@ -59,7 +60,7 @@ class FastForm(nn.Module):
     def forward(self, inputs: Tensor, *arguments: Any, **keywords: Any) -> Any:
         layout = _LAYOUTS.get(inputs.ndim, torch.contiguous_format)
         outputs = self.folded(inputs.contiguous(memory_format=layout), *arguments, **keywords)
-        return _mapped(_usual, outputs)
+        return mapped(_usual, outputs)
 
 
 _Standing = Mapping[int, Callable[..., Any]]
@@ -172,11 +173,11 @@ def _agree(network: nn.Module, fast: nn.Module, run: Run, inputs: Tensor) -> boo
         for one in (network, fast):
             leaf = (inputs + noise).detach().requires_grad_(True)
             found = run(one, leaf)
-            smooth = [part for part in _leaves(found) if isinstance(part, Tensor) and part.requires_grad]
+            smooth = [part for part in leaves(found) if isinstance(part, Tensor) and part.requires_grad]
             draw.manual_seed(1)
             weights = [torch.randn(part.shape, generator=draw).to(part) for part in smooth]
             gradients += torch.autograd.grad(smooth, leaf, weights)
-            outputs.append(_leaves(found))
+            outputs.append(leaves(found))
     wanted, found = outputs
     if len(wanted) != len(found) or not all(map(_near, wanted, found)):
         return False
@@ -200,26 +201,3 @@ def _near(wanted: Any, found: Any) -> bool:
 def _usual(output: Any) -> Any:
     """In the order of memory that a task may count on."""
     return output.contiguous() if isinstance(output, Tensor) else output
-
-
-def _mapped(function: Callable[[Any], Any], outputs: Any) -> Any:
-    """``function`` of everything in dictionaries, lists and tuples, which stay of their kind."""
-    if isinstance(outputs, dict):
-        changed = copy.copy(outputs)
-        for key, value in outputs.items():
-            changed[key] = _mapped(function, value)
-        return changed
-    if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
-        return type(outputs)(*(_mapped(function, value) for value in outputs))
-    if isinstance(outputs, (list, tuple)):
-        return type(outputs)(_mapped(function, value) for value in outputs)
-    return function(outputs)
-
-
-def _leaves(outputs: Any) -> list[Any]:
-    """Everything in dictionaries, lists and tuples."""
-    if isinstance(outputs, dict):
-        return [leaf for value in outputs.values() for leaf in _leaves(value)]
-    if isinstance(outputs, (list, tuple)):
-        return [leaf for value in outputs for leaf in _leaves(value)]
-    return [outputs]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from monai_robust.errors import in_one_line
+from monai_robust.networks.structures import leaves
 
 __all__ = ["missing_gradient"]
 
@@ -34,7 +34,7 @@ def missing_gradient(
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         leaf = plain.detach().clone().requires_grad_(True)
         outputs = network(leaf) if run is None else run(network, leaf)
-        smooth = [part for part in tree_leaves(outputs) if isinstance(part, Tensor) and part.requires_grad]
+        smooth = [part for part in leaves(outputs) if isinstance(part, Tensor) and part.requires_grad]
         try:
             parts = torch.autograd.grad([part.sum() for part in smooth], leaf, allow_unused=True) if smooth else (None,)
         except torch.OutOfMemoryError:

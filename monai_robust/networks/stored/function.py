@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
 from monai_robust.errors import BadInputError
 from monai_robust.networks.stored.base import StoredModel, files_digest
+from monai_robust.networks.structures import leaves, mapped
 
 __all__ = ["FunctionModel", "imported"]
 
@@ -62,9 +62,9 @@ class FunctionModel(StoredModel):
         """
         plain = images.as_tensor() if isinstance(images, MetaTensor) else images
         answer = self.function(plain.detach().cpu().numpy().copy() if self.arrays else plain)
-        outputs = tree_map(lambda part: _as_tensor(part, plain.device), answer)
+        outputs = mapped(lambda part: _as_tensor(part, plain.device), answer)
         if not _has_rows(outputs, len(plain)):
-            first = next((part for part in tree_leaves(outputs) if isinstance(part, Tensor)), None)
+            first = next((part for part in leaves(outputs) if isinstance(part, Tensor)), None)
             what = type(answer).__name__ if first is None else f"values of shape {tuple(first.shape)}"
             raise BadInputError(
                 f"{self.source} answers {len(plain)} images by {what}; it must return tensors or arrays with a row for "
@@ -102,7 +102,7 @@ def _has_rows(outputs: Any, size: int) -> bool:
     """Whether outputs have an entry for each image: detections in a list of dictionaries, others in tensors."""
     if isinstance(outputs, (list, tuple)) and len(outputs) == size and all(isinstance(one, Mapping) for one in outputs):
         return True
-    first = next((part for part in tree_leaves(outputs) if isinstance(part, Tensor)), None)
+    first = next((part for part in leaves(outputs) if isinstance(part, Tensor)), None)
     return first is not None and first.ndim > 0 and len(first) == size
 
 
