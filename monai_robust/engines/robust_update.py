@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
 from monai_robust.errors import BadInputError
 from monai_robust.margins.radii import AttackTrace, SampleRadii, stacked
+from monai_robust.networks.repeatable import AT_RANDOM, answered_twice
 from monai_robust.recipes import Recipe, make_recipe
 from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.agreement import named, require_agreement, with_agreement
@@ -33,6 +35,8 @@ from monai_robust.transforms.batch import apply_per_sample
 from monai_robust.transforms.operations import AugMixOperation
 
 __all__ = ["RobustUpdate"]
+
+_LOG = logging.getLogger(__name__)
 
 View = str | Callable[[Tensor], Tensor]
 
@@ -143,6 +147,8 @@ class RobustUpdate:
         task = self._task_of(engine)
         if self._checked is not engine:
             self._check(task)
+            if self.margins is not None and self.margins.wants_trace:
+                self._warn_of_random_answers(engine, batch, task)
             if self.starts is not None:
                 self.starts.attach(engine)
             self._checked = engine
@@ -211,6 +217,17 @@ class RobustUpdate:
                 f"the view {moving[0]!r} moves the image and not the places that the labels of {named(task)} name; "
                 "use operations='intensity'"
             )
+
+    def _warn_of_random_answers(self, engine: Any, batch: Batch, task: Task) -> None:
+        """Name a network whose answers in evaluation mode, by which margins are judged, differ by chance."""
+        own = inferred(engine, batch, task)
+        with torch.random.fork_rng(), untouched(bare(engine.network)) as network, autocast(engine):
+            if answered_twice(lambda: own.forward(network, batch.inputs, batch.targets)).at_random:
+                _LOG.warning(
+                    "%s, and margins grow and shrink by chance, too; take an attack that averages over several "
+                    "answers, such as APGD(eot=10), or switch that off in evaluation mode",
+                    AT_RANDOM,
+                )
 
     def _task_of(self, engine: Any) -> Task:
         return self.task or with_agreement(LossTask(engine.loss_function), self.agreement)

@@ -6,7 +6,7 @@ A task may keep more than one row for a sample, such as its detections, in a tab
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Pictures, Predictions
 from monai_robust.evaluation.measure.processes import Processes, local_device
+from monai_robust.evaluation.measure.randomness import drawing_from, warn_of_random_answers
 from monai_robust.evaluation.measure.samples import Samples, items_of
 from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
@@ -55,7 +56,8 @@ class Measurement:
 
     Finished parts are written as the work goes, and put together at the end, as ``outcomes.parquet`` and
     ``outcomes.csv``. A stopped measurement that is started again with the same arguments continues where it stopped and
-    ends with the identical table; with others it is refused. Started by ``torchrun``, all processes measure, each its
+    ends with the identical table, also of a network that answers at random, which is named beforehand and draws from
+    the seed; with others it is refused. Started by ``torchrun``, all processes measure, each its
     own batches, and the first one puts the very table together that one process makes.
     A sample that fails (it cannot be read, network or loss raise on it, or answer NaN) has empty cells there, is listed
     in ``run.json`` with the reason, and is left out of every report; where more than a tenth fail, or all of a batch
@@ -203,6 +205,8 @@ class Measurement:
         with self._guarded():
             self._check()
             self._refuse()
+            if processes.first:
+                self._name_random_answers()
             self._measure(processes)
         processes.wait()
         return self.folder
@@ -243,7 +247,18 @@ class Measurement:
     def _why_no_gradient(self) -> str | None:
         few = range(min(len(self.items), _PROBED))
         with torch.random.fork_rng():  # a network that answers at random draws later as if it had not been asked
-            return why_no_gradient(map(self.samples.evaluated, self.samples.loader([[place] for place in few])))
+            return why_no_gradient(self._evaluated(few))
+
+    def _name_random_answers(self) -> None:
+        """Warn of a network that answers at random, before anything is measured."""
+        if (self.folder / "run.json").exists():  # it was named when that was written
+            return
+        with torch.random.fork_rng():
+            warn_of_random_answers(self.perturbations, self._evaluated(range(min(len(self.items), _PROBED))))
+
+    def _evaluated(self, places: Iterable[int]) -> Iterator[EvaluatedBatch]:
+        """Samples, each as a batch of its own."""
+        return map(self.samples.evaluated, self.samples.loader([[place] for place in places]))
 
     def _measure(self, processes: Processes) -> None:
         about = self._about()
@@ -268,8 +283,9 @@ class Measurement:
             failures = self._all_failures(about, sample_ids)
             writer.finish()
             self._truth(batches, sample_ids, failures)
-            self._gallery(failures)
-            self._sanity(failures)
+            with drawing_from(self.seed, "sanity", device=self.device):
+                self._gallery(failures)
+                self._sanity(failures)
             for table in self.training_tables:
                 if table.is_file():
                     write_whole(self.folder / table.name, table.read_bytes())

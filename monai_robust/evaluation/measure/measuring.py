@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,6 +15,7 @@ from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.evaluation.measure.failures import Failures, alone, attempt, given
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Predictions
+from monai_robust.evaluation.measure.randomness import drawing_from
 from monai_robust.evaluation.measure.samples import Batch, Samples, texts
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.measure.units import Unit
@@ -67,15 +69,22 @@ class Measuring:
         try:
             batches = [given(batch) for batch in found]
             evaluated_batches = [self.samples.evaluated(batch) for batch in batches]
-            perturbed = sweep.over(EvaluatedBatch.joined(evaluated_batches))
-            for severity in unit.severities:
-                bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
-                parts = perturbed(severity).split([len(one.inputs) for one in evaluated_batches])
-                for batch, evaluated, part in zip(batches, evaluated_batches, parts, strict=True):
-                    self._write(sweep, severity, [self._measured(sweep, batch, self.show(evaluated, part))])
-                    bar.update(len(part))
+            with self._drawing(sweep, EvaluatedBatch.joined(evaluated_batches)) as perturbed:
+                for severity in unit.severities:
+                    bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
+                    parts = perturbed(severity).split([len(one.inputs) for one in evaluated_batches])
+                    for batch, evaluated, part in zip(batches, evaluated_batches, parts, strict=True):
+                        self._write(sweep, severity, [self._measured(sweep, batch, self.show(evaluated, part))])
+                        bar.update(len(part))
         except Exception as error:
             self._one_by_one(unit, error, bar)
+
+    @contextmanager
+    def _drawing(self, sweep: Sweep, evaluated: EvaluatedBatch) -> Iterator[Callable[[float], Tensor]]:
+        """A batch perturbed, by a network whose random numbers, if it draws any, follow from the seed."""
+        parts = self.samples.seed, sweep.name, *evaluated.sample_ids
+        with drawing_from(*parts, device=self.samples.device):
+            yield sweep.over(evaluated)
 
     def _measured(self, sweep: Sweep, batch: Batch, predictions: Predictions) -> Measured:
         own = self.outcomes
@@ -112,9 +121,9 @@ class Measuring:
         """What one sample gives at each severity."""
         batch = next(iter(self.samples.loader([[place]])))
         evaluated = self.samples.evaluated(batch)
-        perturbed = sweep.over(evaluated)
-        for severity in severities:
-            yield self._measured(sweep, batch, self.show(evaluated, perturbed(severity)))
+        with self._drawing(sweep, evaluated) as perturbed:
+            for severity in severities:
+                yield self._measured(sweep, batch, self.show(evaluated, perturbed(severity)))
 
     def _empty(self, sweep: Sweep, item: Mapping[str, Any]) -> Measured:
         """A row without outcomes, of a sample that failed."""

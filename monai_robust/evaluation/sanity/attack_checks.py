@@ -18,6 +18,7 @@ from monai_robust.evaluation.sanity.probed_attack import CHANCE, ROUNDING, Probe
 from monai_robust.evaluation.sanity.probes import PROBABILITIES, members_of
 from monai_robust.evaluation.sections.parts import listed, number
 from monai_robust.evaluation.tables.sanity_file import Finding
+from monai_robust.networks.repeatable import answered_twice
 
 __all__ = ["NEARLY_ALL", "QUERIES", "run_checks"]
 
@@ -26,7 +27,6 @@ QUERIES = 50
 NEARLY_ALL = 0.9
 """Share of samples, or of the harm that wiping an image does, that an unlimited attack must reach."""
 _LIMITLESS = "When images may be changed without limit,"
-_RANDOM = 1e-4  # of the largest output; accelerators repeat themselves to about 1e-6
 
 Verdict = tuple[str, str, dict[str, Any]]
 
@@ -223,15 +223,9 @@ def travels_radius(attack: ProbedAttack) -> Verdict:
 
 def deterministic_network(attack: ProbedAttack) -> Verdict:
     """The network's outputs for the same clean input, twice."""
-    pairs = [
-        (first.double(), second.double())
-        for batch in zip(attack.probe.answers(), attack.probe.answers(), strict=True)
-        for first, second in zip(*batch, strict=True)
-    ]
-    apart = max((float((one - other).abs().where(one != other, 0).max()) for one, other in pairs), default=0.0)
-    largest = max((float(one.abs().max()) for one, _ in pairs), default=0.0)
-    numbers = {"difference": apart, "largest_output": largest, "eot": attack.probe.eot}
-    if apart <= _RANDOM * largest:
+    twice = answered_twice(attack.probe.answers)
+    numbers = {"difference": twice.difference, "largest_output": twice.largest, "eot": attack.probe.eot}
+    if not twice.at_random:
         return "pass", "The network gives the same answer when it is shown the same image again.", numbers
     told = "The network answers at random: the same image gets another answer when it is shown again"
     if attack.probe.eot > 1:
