@@ -49,7 +49,8 @@ class LossTask(Task):
         loss: ``(outputs, targets) -> scalar | (B,) | dict of either``. A loss without a per-sample form is evaluated
             sample by sample, as if each sample were a batch of its own: the loss is cheap, the network is not. A loss
             of the heads of deep supervision, stacked (B, heads, C, *spatial) or listed, as a network gives them while
-            it trains, takes the single output (B, C, *spatial) of its evaluation as one head.
+            it trains, takes the single output (B, C, *spatial) of its evaluation as one head; views agree in the first
+            of them that has the labels' size.
     """
 
     name = "loss"
@@ -95,6 +96,8 @@ class LossTask(Task):
     def agreeing(self, outputs: Any, targets: Any) -> Any:
         if isinstance(self.loss, DeepSupervised):
             outputs = self.loss.first_head(outputs, targets)
+        else:
+            outputs = _first_head(outputs, targets)
         return super().agreeing(outputs, targets)
 
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
@@ -105,6 +108,22 @@ class LossTask(Task):
         if targets.shape[1] == 1:
             return aimed[:, None].to(targets.dtype)
         return torch.nn.functional.one_hot(aimed, targets.shape[1]).to(targets.dtype)
+
+
+def _first_head(outputs: Any, targets: Any) -> Any:
+    """Of the heads of deep supervision, listed or stacked (B, heads, C, *spatial), the first of the labels' size."""
+    if not isinstance(targets, Tensor) or targets.ndim < 3:
+        return outputs
+    if isinstance(outputs, (list, tuple)) and outputs and not is_by_sample(outputs):
+        fitting = [one for one in outputs if isinstance(one, Tensor) and one.shape[2:] == targets.shape[2:]]
+        return fitting[0] if fitting else outputs
+    stacked = (
+        isinstance(outputs, Tensor)
+        and outputs.ndim == targets.ndim + 1
+        and outputs.shape[3:] == targets.shape[2:]
+        and outputs.shape[2:] != targets.shape[1:]  # labels without a channel
+    )
+    return outputs[:, 0] if stacked else outputs
 
 
 def _stacked(output: Tensor) -> Tensor:
