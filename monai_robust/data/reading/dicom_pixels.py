@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset as Header
@@ -195,6 +194,8 @@ def _decoded(header: Header, syntax: uid.UID) -> NDArray[Any]:
 
 def _by_gdcm(path: Path, header: Header, syntax: uid.UID, codestream: bytes) -> NDArray[Any]:
     """Decode one frame, ``(rows, columns[, samples])``, through a file that holds nothing but its pixels."""
+    import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
+
     bare = Header()
     bare.file_meta = FileMetaDataset()
     bare.file_meta.TransferSyntaxUID = syntax

@@ -11,13 +11,16 @@ import re
 import zlib
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
 
 from monai_robust.data.reading.files import check_decoded_size, check_regular, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible, lps_affine
 from monai_robust.data.reading.meta_header import check_as_read, check_meta_header
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813
 
 __all__ = ["itk_header", "read_itk_volume"]
 
@@ -37,6 +40,8 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
     Raises:
         BadSampleError: it is damaged, names files outside its folder, or holds what is not supported.
     """
+    import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
+
     reader = _checked(path, kind, limit)
     try:
         image = reader.Execute()
@@ -62,6 +67,8 @@ def itk_header(path: Path, kind: str, limit: int) -> FileHeader:
 
 
 def _checked(path: Path, kind: str, limit: int) -> sitk.ImageFileReader:
+    import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
+
     fields, end = _fields(path, kind)
     _check_data_files(path, kind, fields)
     if kind == "MetaImage":

@@ -10,11 +10,14 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
 
 from monai_robust.data.reading.files import unreadable
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813
 
 __all__ = ["check_as_read", "check_meta_header"]
 

@@ -12,7 +12,6 @@ from struct import unpack_from
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses)
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
@@ -156,6 +155,8 @@ def _has_deep_color(path: Path, kind: str, picture: Any) -> bool:
 
 
 def _deep_color(path: Path, kind: str, picture: Any) -> NDArray[Any]:
+    import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
+
     if _orientation(path, picture) != 1 or (kind == "TIFF" and picture.n_frames > 1):
         raise unreadable(path, "turned or several pictures with 16 bits per colour in one file are not supported")
     try:

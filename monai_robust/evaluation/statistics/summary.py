@@ -314,10 +314,10 @@ def mean_input_norm(run: Run) -> float:
 
 def _blocks(run: Run, by_severity: bool) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
     """What a row of a summary says but for the statistics, and the rows of the table it speaks of."""
-    norm = mean_input_norm(run)
-    for group, value, rows in _groups(run):
-        places = _places(rows)
-        scores = rows[["sample_id", "patient_id", "score"]]
+    norm, rows, everywhere = mean_input_norm(run), run.outcomes, _places(run.outcomes)
+    scores = rows[["sample_id", "patient_id", "score"]]
+    for group, value, inside in _groups(run):
+        places = {key: own[inside[own]] for key, own in everywhere.items()}
         ends = _intervals([block for _, _, block in _perturbed(run, scores, places, by_severity)])
         for (one, severity, block), end in zip(_perturbed(run, rows, places, by_severity), ends, strict=True):
             row: dict[str, object] = {"group": group, "value": value}
@@ -330,11 +330,12 @@ def _blocks(run: Run, by_severity: bool) -> Iterator[tuple[dict[str, object], pd
             yield row | dict(zip(INTERVAL, end, strict=True)), block
 
 
-def _groups(run: Run) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    yield "", "", run.outcomes
+def _groups(run: Run) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Name and value of each group, and which rows of the table are in it, (N,); first of all, everything."""
+    yield "", "", np.ones(len(run.outcomes), dtype=bool)
     for group in run.groups:
         for value in sorted(run.outcomes[group].unique()):
-            yield group, str(value), run.outcomes[run.outcomes[group] == value]
+            yield group, str(value), (run.outcomes[group] == value).to_numpy(dtype=bool)
 
 
 def _places(rows: pd.DataFrame) -> dict[Any, NDArray[np.intp]]:

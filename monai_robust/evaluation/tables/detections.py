@@ -15,7 +15,7 @@ from monai_robust.data.files.side_files import numbers, read_table
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tables.schema import DETAIL_KEYS, TRUTH_KEYS
-from monai_robust.evaluation.tables.stored import as_frame, read_parquet, stored
+from monai_robust.evaluation.tables.stored import read_frame, stored
 
 __all__ = ["BOXES", "DETECTIONS", "Detections", "read_detections"]
 
@@ -96,7 +96,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not file.exists():
         raise BadInputError(f"the table of boxes {path} cannot be read: there is no such file")
     if file.suffix == ".parquet":
-        table = as_frame(read_parquet(file))
+        table = read_frame(file)
         table.index += 2
     else:
         table = read_table(file, "table of boxes", whole=True)

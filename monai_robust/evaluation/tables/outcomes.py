@@ -25,7 +25,7 @@ from monai_robust.data.files.side_files import as_number, read_table
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.parts import FOLDER as PARTS
 from monai_robust.evaluation.tables.schema import KEYS, MEASURED
-from monai_robust.evaluation.tables.stored import as_frame, read_parquet, stored
+from monai_robust.evaluation.tables.stored import read_frame, read_parquet, read_schema, stored
 from monai_robust.evaluation.tables.writer import OUTCOMES_TABLE
 
 __all__ = ["read_outcomes"]
@@ -62,15 +62,14 @@ def read_outcomes(path: str | Path, groups: Iterable[str] = (), without: Collect
         why = "the measurement was stopped; start it again and it continues" if stopped else "there is no such file"
         raise BadInputError(f"the outcomes table {path} cannot be read: {why}")
     is_csv = path.suffix != ".parquet"
-    table = read_table(path, "outcomes table", whole=True) if is_csv else read_parquet(path)
-    if not len(table):
+    kept = None if is_csv or not len(without) else _kept(path, without)
+    table = read_table(path, "outcomes table", whole=True) if is_csv else read_frame(path, kept)
+    if not len(table) and not (kept is not None and len(kept)):
         raise BadInputError(f"the outcomes table {path} holds no rows")
-    if len(without) and "sample_id" in (table.columns if is_csv else table.column_names):
-        table = table[~table["sample_id"].isin(list(without))] if is_csv else _without(table, without)
-        if not len(table):
-            raise BadInputError(f"something failed on every sample of {path}; run.json beside it says what")
-    if not is_csv:
-        table = as_frame(table)
+    if is_csv and len(without) and "sample_id" in table:
+        table = table[~table["sample_id"].isin(list(without))]
+    if not len(table):
+        raise BadInputError(f"something failed on every sample of {path}; run.json beside it says what")
     missing = [name for name in (*KEYS, *groups, *MEASURED, "score") if name not in table]
     if missing:
         raise BadInputError(f"{path} has no column {missing[0]!r}; its columns are {_listed(table.columns)}")
@@ -89,10 +88,12 @@ def read_outcomes(path: str | Path, groups: Iterable[str] = (), without: Collect
     return frame
 
 
-def _without(table: pa.Table, samples: Collection[str]) -> pa.Table:
-    """The rows of other samples than these."""
-    failed = pa.array(list(samples), pa.string())
-    return table.filter(pc.invert(pc.is_in(table["sample_id"].cast(pa.string()), value_set=failed)))
+def _kept(path: Path, without: Collection[str]) -> pa.ChunkedArray | None:
+    """Which rows of a Parquet file are of other samples than these, (N,) of bool; None where no column tells."""
+    if "sample_id" not in read_schema(path).names:
+        return None
+    samples = read_parquet(path, ["sample_id"])["sample_id"].cast(pa.string())
+    return pc.invert(pc.is_in(samples, value_set=pa.array(list(without), pa.string())))
 
 
 def _row(table: pd.DataFrame, place: int, is_csv: bool) -> str:

@@ -24,9 +24,9 @@ from monai_robust.data.files.whole import writing_whole
 from monai_robust.errors import BadInputError
 
 __all__ = [
-    "as_frame",
     "csv_path",
     "parquet_path",
+    "read_frame",
     "read_parquet",
     "read_schema",
     "restore_csv",
@@ -129,16 +129,29 @@ def restore_csv(folder: str | Path, name: str) -> bool:
     return True
 
 
-def as_frame(table: pa.Table) -> pd.DataFrame:
-    """A table in pandas: text as text, missing numbers as NaN, whole numbers int64 where none is missing."""
+def read_frame(path: Path, kept: pa.ChunkedArray | None = None) -> pd.DataFrame:
+    """What a Parquet file holds, in pandas: text as text, missing numbers as NaN, whole numbers int64 where none is
+    missing. It is read column by column, so that no more than one of them is in memory twice.
+
+    Args:
+        path: the file.
+        kept: which rows to keep, (N,) of bool; all by default.
+
+    Raises:
+        BadInputError: as :func:`read_parquet`.
+    """
     frame = {}
-    for name in table.column_names:
-        column = table[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string())
-        # pandas 3 keeps Arrow's text as it is, without an object for every cell
-        frame[name] = column.to_pandas() if column.type == pa.string() else np.array(column.to_numpy())
+    for name in read_schema(path).names:
+        column = read_parquet(path, [name])[name]
+        frame[name] = _in_pandas(column if kept is None else column.filter(kept))
     return pd.DataFrame(frame, copy=False)
+
+
+def _in_pandas(column: pa.ChunkedArray) -> pd.Series | np.ndarray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
+    # pandas 3 keeps Arrow's text as it is, without an object for every cell
+    return column.to_pandas() if column.type == pa.string() else np.array(column.to_numpy())
 
 
 def _csv_digest(parquet: Path) -> str:

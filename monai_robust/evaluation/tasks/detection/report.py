@@ -9,12 +9,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
+from monai_robust.data.files.schemas import checked
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, number
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
 from monai_robust.evaluation.tables.detections import BOXES, DETECTIONS, Detections, read_detections
-from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
+from monai_robust.evaluation.tables.run_folder import INFO, OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN, DETAIL_KEYS
 from monai_robust.metrics import ImageMatches, average_precisions, match_images
 
@@ -170,7 +171,9 @@ class DetectionReport:
 
 def _threshold(run: Run) -> float:
     """The least score of the detections that the outcomes count."""
-    return float((run.info.get("settings") or {}).get("score_threshold", DEFAULT_THRESHOLD))
+    found = (run.info.get("settings") or {}).get("score_threshold", DEFAULT_THRESHOLD)
+    threshold: float = checked(float, found, str(run.folder / INFO), "settings.score_threshold")
+    return threshold
 
 
 def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
