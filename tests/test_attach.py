@@ -17,6 +17,7 @@ from conftest import environment
 from foreign_bundles import SHAPES, write_bundle
 from warm_python import WarmPython
 
+from monai_robust.commands.attach import attach
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
 from monai_robust.overlays.fitting import fit_overlay
@@ -370,6 +371,11 @@ def test_settings_reach_the_dry_run_and_the_printed_commands(bundle: Path) -> No
     assert pipeline.found.training is not None
     assert pipeline.found.training.batch == 3
     assert "--train#dataloader#batch_size 3" in commands_for(pipeline)[0].line
+
+
+def test_a_setting_that_the_bundle_does_not_have_is_refused(bundle: Path) -> None:
+    with pytest.raises(BadInputError, match="datasetdir"):
+        attach(bundle, None, ["datasetdir=/nowhere"], None)
 
 
 def test_evaluate_json_alone_says_what_goes_before_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

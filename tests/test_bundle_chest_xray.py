@@ -15,6 +15,7 @@ from conftest import environment
 from monai.bundle import ConfigParser
 from test_recipes import EQUATIONS
 from torch import nn
+from warm_python import WarmPython
 
 from monai_robust.recipes import RECIPES
 
@@ -51,6 +52,23 @@ def test_first_loss_of_each_recipe_is_its_equation(recipe: str, chest: Runs, tmp
 def test_evaluation_and_measurement_find_the_same_accuracy(chest: Runs, tmp_path: Path) -> None:
     table = pd.read_csv(chest.measured / "outcomes.csv").query("perturbation == 'clean'")
     assert chest.evaluated(tmp_path) == pytest.approx(table["score"].mean())
+
+
+def test_two_processes_measure_what_one_does(chest: Runs, tmp_path: Path, warm_python: WarmPython) -> None:
+    one = chest.measure(tmp_path / "one", **{"measurement#batch_size": 2})
+    settings = {**BUNDLE.settings, "dataset_dir": str(chest.data), "radii": list(BUNDLE.radii), "attack_steps": 3}
+    settings |= {"measurement#sanity_samples": 4, **BUNDLE.measuring, "measurement#batch_size": 2}
+    settings |= {"output_dir": str(chest.erm), "evaluation_dir": str(tmp_path / "two")}
+    files = str([BUNDLE.train, BUNDLE.config("robustness")])
+    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    command = [str(warm_python.folder / "torchrun"), "--standalone", "--nproc_per_node=2", "-m", "monai.bundle", "run"]
+    done = subprocess.run(
+        [*command, "--config_file", files, *words], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "first of 2 processes" in done.stderr
+    for name in ("outcomes.csv", "outcomes.parquet", "sanity.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (one / name).read_bytes(), name
 
 
 def test_inference_writes_probabilities_of_every_dicom_file(chest: Runs, tmp_path: Path) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.transforms import (
+    AdjustContrastd,
     Compose,
+    EnsureChannelFirstd,
+    EnsureTyped,
+    Lambdad,
     LoadImaged,
     NormalizeIntensity,
     NormalizeIntensityd,
@@ -14,11 +18,13 @@ from monai.transforms import (
     ScaleIntensityRange,
     ScaleIntensityRanged,
     ScaleIntensityRangePercentilesd,
+    Spacingd,
 )
 
 from monai_robust.errors import BadInputError
 from monai_robust.pipelines.intensity import radius_in_input_units, scaling_of
 
+CT_OF_A_KEY = ScaleIntensityRanged("ct", a_min=-200, a_max=400, b_min=0.0, b_max=1.0, clip=True)
 CT = ScaleIntensityRanged("image", a_min=-1000, a_max=400, b_min=0.0, b_max=1.0, clip=True)
 
 
@@ -91,3 +97,35 @@ def test_words_that_are_no_radius_are_refused(word):
 def test_percent_needs_a_window():
     with pytest.raises(BadInputError, match="clips to none"):
         radius_in_input_units("5%", scaling_of(NormalizeIntensity(subtrahend=1.0, divisor=2.0)))
+
+
+@pytest.mark.parametrize(
+    ("transform", "name"),
+    [
+        (Compose([LoadImaged("image"), Lambdad("image", lambda x: x / 1000)]), "Lambdad"),
+        (Compose([CT, Lambdad("image", lambda x: 2 * x - 1)]), "Lambdad"),
+        (Compose([CT, AdjustContrastd("image", gamma=2.0)]), "AdjustContrastd"),
+        (lambda row: row, "function"),
+    ],
+)
+def test_what_is_not_known_of_a_transform_is_not_claimed(transform, name):
+    found = scaling_of(transform)
+    assert found.factor is None
+    assert found.bounds is None
+    assert name in found.described()
+    with pytest.raises(BadInputError, match="is not known"):
+        radius_in_input_units("20HU", found)
+    with pytest.raises(BadInputError, match="clips to none"):
+        radius_in_input_units("5%", found)
+
+
+def test_transforms_that_move_load_or_convert_leave_intensities():
+    found = scaling_of(
+        Compose(
+            [LoadImaged("ct"), EnsureChannelFirstd("ct"), Spacingd("ct", (1, 1, 1)), CT_OF_A_KEY, EnsureTyped("ct")]
+        ),
+        key="ct",
+    )
+    assert found.factor == pytest.approx(1 / 600)
+    assert found.bounds == (0.0, 1.0)
+    assert scaling_of(Compose([CT_OF_A_KEY]), key="image").factor == 1.0

@@ -62,6 +62,51 @@ def test_radii_may_be_in_units_of_the_file_where_the_pipeline_tells_them(bundle:
     assert described["settings"]["bounds"] == [0.0, 1.0]
 
 
+def test_units_are_those_of_the_networks_input_whatever_its_key(bundle: Path) -> None:
+    train = bundle / "configs" / "train.json"
+    config = json.loads(train.read_text())
+    config["items"] = config["items"].replace("'image'", "'film'")
+    scaled = {"_target_": "ScaleIntensityRanged", "keys": "film", "a_min": 0, "a_max": 100, "b_min": 0.0, "b_max": 1.0}
+    config["train"]["dataset"]["transform"] = {**scaled, "clip": True}
+    prepare = "$lambda batch, device, non_blocking, **_: (batch['film'].to(device), batch['label'].to(device))"
+    config["train"]["trainer"]["prepare_batch"] = prepare
+    config["validate"]["evaluator"]["prepare_batch"] = prepare
+    train.write_text(json.dumps(config))
+    run = read_run(measured(bundle, radii="2grey"))
+    (attack,) = [one for one in run.perturbations if one.kind == "attack"]
+    assert list(attack.severities) == pytest.approx([0.02])
+
+
+def test_files_that_train_are_named_on_the_line_too(bundle: Path) -> None:
+    (bundle / "configs" / "train.json").rename(bundle / "configs" / "learn.json")
+    (bundle / "configs" / "other.json").write_text((bundle / "configs" / "learn.json").read_text())
+    with pytest.raises(BadInputError, match="--config_file"):
+        measured(bundle)
+    assert read_run(measured(bundle, config_file="configs/learn.json")).info["task"] == "classification"
+
+
+def test_postprocessing_that_saves_writes_nothing_and_the_rest_of_it_counts(bundle: Path) -> None:
+    train = bundle / "configs" / "train.json"
+    config = json.loads(train.read_text())
+    config["validate"]["evaluator"]["postprocessing"] = {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "SaveImaged", "keys": "pred", "output_dir": str(bundle / "saved")},
+            {"_target_": "Lambdad", "keys": "pred", "func": "$lambda pred: torch.tensor([0.0, 9.0, 0.0])"},
+        ],
+    }
+    accuracy = {"_target_": "ignite.metrics.Accuracy"}
+    config["validate"]["evaluator"]["key_val_metric"] = {
+        "accuracy": {**accuracy, "output_transform": "$lambda out: (torch.stack([one['pred'] for one in out]), "
+                     "torch.tensor([int(one['label']) for one in out]))"},
+    }  # fmt: skip
+    train.write_text(json.dumps(config))
+    run = read_run(measured(bundle, task="key_metric"))
+    assert run.info["score"]["name"] == "accuracy"
+    assert run.clean["score"].tolist() == [0.0, 1.0, 0.0] * 4  # whatever the network says, class 1 it is
+    assert not (bundle / "saved").exists()
+
+
 def test_without_radii_some_are_proposed_by_the_norm_of_the_images(bundle: Path) -> None:
     (attack,) = [one for one in read_run(measured(bundle, radii="")).perturbations if one.kind == "attack"]
     assert len(attack.severities) == 3
@@ -80,7 +125,9 @@ def test_a_stopped_measurement_is_continued_and_another_is_refused(bundle: Path)
     ("words", "sentence"),
     [
         ({"radii": "fast"}, "a radius is 'fast'"),
-        ({"radii": "0"}, "radius|eps"),
+        ({"radii": "0"}, "a radius is '0'"),
+        ({"radii": "-1"}, "a radius is '-1'"),
+        ({"radii": "3mm"}, "there are HU, grey and %"),
         ({"attack_steps": "many"}, "--attack_steps is 'many'"),
         ({"attack": "deepfool"}, "deepfool"),
         ({"corruptions": "rain"}, "rain"),

@@ -12,7 +12,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.losses import DiceLoss
 from monai.metrics import DiceMetric
 from monai.networks.nets import UNet
-from monai.transforms import Activationsd, AsDiscreted, Compose
+from monai.transforms import Activationsd, AsDiscreted, Compose, Lambdad
 from torch import nn
 from torch.utils.data import IterableDataset
 
@@ -221,3 +221,17 @@ def test_what_outputs_mean_must_be_known_or_said(tmp_path):
         evaluator_of(Regions(), Dataset(one)), [CleanSweep()], tmp_path, task=Segmentation(), progress=False
     )
     assert given.task.name == "segmentation"
+
+
+def test_postprocessing_that_needs_the_file_leaves_the_loss_as_score_and_says_so(tmp_path, caplog):
+    metric = {"dice": MeanDice(output_transform=from_engine(["pred", "label"]))}
+    inverting = Compose([Lambdad("image", lambda image: image), DICE])
+    evaluator = evaluator_of(Regions(), Dataset(squares()), postprocessing=inverting, key_val_metric=metric)
+    measurement = Measurement.of(evaluator, [CleanSweep()], tmp_path, loss=DiceLoss(sigmoid=True), progress=False)
+    assert measurement.task.score_name == "loss"
+    assert "the score is the loss" in caplog.text
+
+
+def test_a_severity_that_is_no_number_is_refused():
+    with pytest.raises(BadInputError, match="has the severity 'a'; it must be a number"):
+        AttackSweep(PGD(), ["a"])

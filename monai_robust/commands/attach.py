@@ -33,6 +33,7 @@ def attach(
     """
     import yaml
 
+    from monai_robust.configuration import check_ids
     from monai_robust.errors import BadInputError
     from monai_robust.pipelines import Pipeline, commands_for
 
@@ -42,7 +43,11 @@ def attach(
         if not equals or not name:
             raise BadInputError(f"--set is {one!r}; it must be an id and its value, such as dataset_dir=/data")
         overrides[name] = yaml.safe_load(value)
-    pipeline = Pipeline.read(bundle, config_files or (), overrides)
+    pipeline = Pipeline.read(bundle, config_files or ())
+    if overrides:
+        folder = pipeline.folder
+        check_ids(pipeline.configuration((*folder.training, *folder.evaluation)), overrides)
+        pipeline = Pipeline(folder, overrides)
     commands = commands_for(pipeline, None if write is None else write.resolve())
     _show(pipeline, pipeline.found)
     where = pipeline.folder.path

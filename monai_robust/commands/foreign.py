@@ -46,6 +46,9 @@ def measure_foreign(
     Raises:
         BadInputError: for a bundle that cannot be measured so, an id that nothing reads, or a value that is none.
     """
+    if "config_file" in words:
+        words = dict(words)
+        config_files = [*config_files, *_listed(words.pop("config_file"))]
     own = {name: word for name, word in words.items() if name in ForeignEvaluation.__dataclass_fields__}
     settings = ForeignEvaluation(**{name: _value(name, word) for name, word in own.items()})
     pipeline = Pipeline.read(bundle, config_files)
@@ -64,15 +67,20 @@ def measure_foreign(
 
 def _value(name: str, word: str) -> Any:
     """A field of :class:`ForeignEvaluation` from the word that was given for it."""
-    kind = type(getattr(ForeignEvaluation(), name))
+    default = getattr(ForeignEvaluation(), name)
     try:
-        if kind is tuple:
-            parts = [part.strip().strip("'\"") for part in word.strip("[]() ").split(",") if part.strip()]
+        if isinstance(default, tuple):
+            parts = _listed(word)
             return tuple(int(part) for part in parts) if name == "channels" else tuple(parts)
-        return int(word) if kind is int else word
+        return int(word) if isinstance(default, int) or name in ("attack_steps", "queries") else word
     except ValueError:
         what = "indices of channels, such as 0,1" if name == "channels" else "a whole number"
         raise BadInputError(f"--{name} is {word!r}; it must be {what}") from None
+
+
+def _listed(word: str) -> list[str]:
+    """The parts of a list with commas between."""
+    return [part.strip().strip("'\"") for part in word.strip("[]() ").split(",") if part.strip()]
 
 
 def _from_here(word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -98,7 +99,12 @@ class CheckedDataset(Dataset[dict[str, Any]]):
 
     def _check(self, items: list[dict[str, Any]], on_bad_sample: str, num_workers: int, progress: bool) -> None:
         first_error: BadSampleError | None = None
-        bar = tqdm(total=len(items), desc=f"reading {self.name} images", unit="image", disable=not progress)
+        bar = tqdm(
+            total=len(items),
+            desc=f"reading {self.name} images",
+            unit="image",
+            disable=not progress or os.environ.get("RANK", "0") != "0",  # of several processes the first tells
+        )
         with bar, ThreadPoolExecutor(max(num_workers, 1)) as pool:
             results = pool.map(self._attempt, items) if num_workers else map(self._attempt, items)
             for item, result in zip(items, results, strict=True):

@@ -10,10 +10,19 @@ from typing import Any
 from monai_robust.attacks import PGD, Square, strong_attack
 from monai_robust.data import load_weights
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.evaluation.measure.evaluator import image_key
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
+from monai_robust.evaluation.of_evaluator import EVALUATOR_TASKS
 from monai_robust.networks import stored_model
-from monai_robust.pipelines import Pipeline, Scaling, proposed_radii, radius_in_input_units, scaling_of
+from monai_robust.pipelines import (
+    Pipeline,
+    Scaling,
+    checked_radius,
+    proposed_radii,
+    radius_in_input_units,
+    scaling_of,
+)
 
 __all__ = ["ForeignEvaluation", "measure_pipeline"]
 
@@ -38,8 +47,8 @@ class ForeignEvaluation:
         norm: ``"l2"`` or ``"linf"``; radii are proposed for L2 alone.
         attack: ``"pgd"``, ``"strong"``, the set of attacks for the task, or ``"square"``, which follows no gradient; by
             default PGD, and Square for a network that has no gradient.
-        attack_steps: of PGD.
-        queries: of Square, for each sample and radius.
+        attack_steps: of PGD, 20 by default; of the gradient attacks of the strong set, by default their own.
+        queries: of Square, for each sample and radius: 1000 by default, in the strong set its own.
         corruptions: names of corruptions, of three severities each, within each image's own range.
         channels: those of the input that are image, by index; all where empty.
         task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
@@ -51,14 +60,31 @@ class ForeignEvaluation:
     radii: Sequence[float | str] = ()
     norm: str = "l2"
     attack: str = ""
-    attack_steps: int = 20
-    queries: int = 1000
+    attack_steps: int | None = None
+    queries: int | None = None
     corruptions: Sequence[str] = ()
     channels: Sequence[int] = ()
     task: str | None = None
     sanity_samples: int = 16
     seed: int = 0
     name: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work before anything is read.
+
+        Raises:
+            BadInputError: with what would do.
+        """
+        require_choice("attack", self.attack or "pgd", ["pgd", "strong", "square"])
+        require_choice("norm", self.norm, ["l2", "linf"])
+        for name in self.corruptions:
+            require_choice("corruptions", name, list(_SEVERITIES))
+        if self.task is not None:
+            require_choice("task", self.task, list(EVALUATOR_TASKS))
+        if not self.radii and self.norm != "l2":
+            raise BadInputError(f"radii are proposed for the norm l2 alone; give --radii for {self.norm}")
+        for radius in self.radii:
+            checked_radius(radius)
 
     def perturbations(self, task: str, norm: float, scaling: Scaling) -> list[Sweep]:
         """Clean inputs, the attack and the corruptions.
@@ -69,23 +95,18 @@ class ForeignEvaluation:
             scaling: of the pipeline's intensities, whose window bounds what is done to them.
 
         Raises:
-            BadInputError: for an attack or a corruption that there is not.
+            BadInputError: for a strong set that the task does not have, and units that the pipeline does not tell.
         """
-        require_choice("attack", self.attack or "pgd", ["pgd", "strong", "square"])
-        for name in self.corruptions:
-            require_choice("corruptions", name, list(_SEVERITIES))
-        if not self.radii and self.norm != "l2":
-            raise BadInputError(f"radii are proposed for the norm l2 alone; give --radii for {self.norm}")
         radii = [radius_in_input_units(radius, scaling) for radius in self.radii or proposed_radii(norm)]
         bounds: Any = scaling.bounds or "per_image"
         threat: dict[str, Any] = {"norm": self.norm, "bounds": bounds, "channels": self.channels or None}
         if self.attack == "strong":
             require_choice("task of a strong attack", task, ["classification", "segmentation"])
-            attack: Any = strong_attack(task, **threat)
+            attack: Any = strong_attack(task, steps=self.attack_steps, queries=self.queries or None, **threat)
         elif self.attack == "square":
-            attack = Square(queries=self.queries, **threat)
+            attack = Square(queries=self.queries or 1000, **threat)
         else:
-            attack = PGD(steps=self.attack_steps, **threat)
+            attack = PGD(steps=self.attack_steps or 20, **threat)
         within = {"bounds": bounds, "channels": threat["channels"]}
         noises = [CorruptionSweep(name, _SEVERITIES[name], **within) for name in self.corruptions]
         return [CleanSweep(), AttackSweep(attack, radii), *noises]
@@ -125,11 +146,12 @@ def measure_pipeline(
     found = pipeline.found
     if found.validation is None or not found.labelled:
         raise BadInputError(
-            f"{pipeline.folder.path} has no evaluator whose batches have labels; name the files that evaluate by "
-            "--config_file"
+            f"{pipeline.folder.path} has no evaluator whose batches have labels, so nothing can be measured; "
+            "name the files that train and validate by --config_file"
         )
     evaluator = pipeline.evaluator()
-    scaling = scaling_of(getattr(getattr(evaluator.data_loader, "dataset", None), "transform", None))
+    with pipeline.inside():
+        scaling = _scaling(evaluator)
     if model is not None:
         evaluator.network = stored_model(model, evaluator.state.device)
     elif file is not None:
@@ -154,6 +176,15 @@ def measure_pipeline(
             settings = replace(settings, attack="square")
         measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm, scaling)
         return measurement.run()
+
+
+def _scaling(evaluator: Any) -> Scaling:
+    """What the evaluator's transforms do to the intensities of what its network is given."""
+    transform = getattr(getattr(evaluator.data_loader, "dataset", None), "transform", None)
+    key = image_key(evaluator)
+    if key is None:
+        return Scaling(None, None, "which of the data's keys is the network's input is not known")
+    return scaling_of(transform, key)
 
 
 def _weights_file(checkpoint: str | Path | None, model: str | None) -> Path | None:

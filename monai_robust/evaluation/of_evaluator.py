@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -16,6 +17,8 @@ from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, Evaluato
 from monai_robust.pipelines import Outputs, outputs_of
 from monai_robust.tasks import Classification, KeyMetric, Segmentation, Task
 from monai_robust.tasks.tensors import plain
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["EVALUATOR_TASKS", "class_names", "evaluator_inferer", "evaluator_task"]
 
@@ -79,7 +82,13 @@ def evaluator_task(
     if evaluator.state.key_metric_name is None:
         return KeyMetric(loss), told
     metric = EvaluatorScore(evaluator)
-    if not bool(metric(outputs, targets).isfinite().any()):  # a metric of many samples, such as AUROC
+    try:
+        found = metric(outputs, targets)
+    except BadInputError as error:  # such as postprocessing that inverts what was done to a file
+        _LOG.warning("%s; the score is the loss", error)
+        return KeyMetric(loss), told
+    if not bool(found.isfinite().any()):  # such as AUROC
+        _LOG.warning("the evaluator's metric %s has no value for a single sample; the score is the loss", metric.name)
         return KeyMetric(loss), told
     return KeyMetric(loss, metric, metric_name=metric.name, higher_is_better=metric.higher_is_better), told
 

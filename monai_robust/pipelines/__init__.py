@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monai_robust.pipelines.commands import Command, commands_for, proposed_radii
 from monai_robust.pipelines.found import Checkpoints, Found, Images
-from monai_robust.pipelines.intensity import Scaling, radius_in_input_units, scaling_of
+from monai_robust.pipelines.intensity import Scaling, checked_radius, radius_in_input_units, scaling_of
 from monai_robust.pipelines.outputs import Outputs, outputs_of
 from monai_robust.pipelines.pipeline import Pipeline
 
@@ -16,6 +16,7 @@ __all__ = [
     "Outputs",
     "Pipeline",
     "Scaling",
+    "checked_radius",
     "commands_for",
     "outputs_of",
     "proposed_radii",

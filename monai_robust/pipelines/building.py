@@ -12,8 +12,9 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import CacheDataset, PersistentDataset
 from monai.engines import Evaluator, Trainer
+from monai.transforms import SaveClassificationd, SaveImage, SaveImaged
 
-from monai_robust.configuration.components import components, referred
+from monai_robust.configuration.components import Component, components, referred
 from monai_robust.configuration.explaining import chain_of, configuration_sentence
 from monai_robust.errors import BadInputError, in_one_line, user_error
 
@@ -54,11 +55,17 @@ def parser_of(
 
 
 def without_handlers(parser: ConfigParser) -> None:
-    """Take the handlers of all engines away: they write checkpoints and logs, and read weights."""
+    """Take away what writes or reads files: the handlers of all engines, and transforms that save images."""
     for engine in [one for one in components(parser.get()) if one.is_a(Trainer, Evaluator)]:
         for name in ("train_handlers", "val_handlers"):
             if engine.config.get(name) is not None:
                 parser[f"{engine.id}#{name}"] = None
+    for one in [one for one in components(parser.get()) if _saves(one)]:
+        parser[f"{one.id}#_disabled_"] = True
+
+
+def _saves(one: Component) -> bool:
+    return one.is_a(SaveImage, SaveImaged, SaveClassificationd)
 
 
 def for_one_batch(parser: ConfigParser) -> None:

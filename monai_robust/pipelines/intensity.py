@@ -25,7 +25,18 @@ __all__ = ["Scaling", "radius_in_input_units", "scaling_of"]
 
 _RADIUS = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]+|%)?")
 _FILE_UNITS = ("hu", "grey", "gray")
+_NO_INTENSITIES = (
+    "monai.transforms.spatial",
+    "monai.transforms.croppad",
+    "monai.transforms.io",
+    "monai.transforms.meta_utility",
+)
+_CONVERTING = (
+    "AddChannel", "AsChannelLast", "CastToType", "DeleteItems", "EnsureChannelFirst", "EnsureType", "Identity",
+    "SelectItems", "SqueezeDim", "ToDevice", "ToNumpy", "ToTensor", "TrackMeta", "Transpose",
+)  # fmt: skip
 _PER_IMAGE = (ScaleIntensityRangePercentiles, ScaleIntensityFixedMean, HistogramNormalize, ClipIntensityPercentiles)
+_KNOWN = (ScaleIntensityRange, NormalizeIntensity, ScaleIntensity, *_PER_IMAGE)
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ def scaling_of(transform: Any, key: str = "image") -> Scaling:
     factor, bounds, reasons = 1.0, None, []
     for one in _intensity_transforms(transform, key):
         name = type(one).__name__
+        if not isinstance(one, _KNOWN):
+            return Scaling(None, None, f"what {name} does to intensities is not known")
         per_image = _per_image(one)
         if per_image:
             return Scaling(None, _clipped(one), f"{name} scales every image by itself")
@@ -72,11 +85,28 @@ def scaling_of(transform: Any, key: str = "image") -> Scaling:
             step, shift = 1 / divisor, subtrahend
             bounds = None if bounds is None else ((bounds[0] - shift) * step, (bounds[1] - shift) * step)
         else:
-            step = 1 + float(one.factor)
+            step = 1 + float(vars(one)["factor"])
             bounds = None if bounds is None else (bounds[0] * step, bounds[1] * step)
         factor *= step
         reasons.append(name)
     return Scaling(factor, bounds, ", ".join(reasons) or "nothing scales intensities")
+
+
+def checked_radius(word: str | float) -> tuple[float, str]:
+    """The number of a radius, and its unit in small letters; "" where it has none.
+
+    Raises:
+        BadInputError: for a word that is no radius, or has another unit.
+    """
+    found = _RADIUS.fullmatch(str(word).strip())
+    if found is None or float(found[1]) <= 0:
+        raise BadInputError(
+            f"a radius is {word!r}; it must be a number above 0, or one with a unit, such as 20HU, 3grey or 5%"
+        )
+    unit = (found[2] or "").lower()
+    if unit not in ("", "%", *_FILE_UNITS):
+        raise BadInputError(f"the radius {word} has the unit {found[2]!r}; there are HU, grey and %")
+    return float(found[1]), unit
 
 
 def radius_in_input_units(word: str | float, scaling: Scaling) -> float:
@@ -90,18 +120,13 @@ def radius_in_input_units(word: str | float, scaling: Scaling) -> float:
     Raises:
         BadInputError: for a word that is no radius, and a unit that the pipeline does not tell.
     """
-    found = _RADIUS.fullmatch(str(word).strip())
-    if found is None:
-        raise BadInputError(f"a radius is {word!r}; it must be a number, or one with a unit, such as 20HU, 3grey or 5%")
-    number, unit = float(found[1]), (found[2] or "").lower()
+    number, unit = checked_radius(word)
     if not unit:
         return number
     if unit == "%":
         if scaling.bounds is None:
             raise BadInputError(f"the radius {word} is of a window, and the pipeline clips to none; give a number")
         return number / 100 * (scaling.bounds[1] - scaling.bounds[0])
-    if unit not in _FILE_UNITS:
-        raise BadInputError(f"the radius {word} has the unit {found[2]!r}; there are HU, grey and %")
     if scaling.factor is None:
         raise BadInputError(
             f"the radius {word} is in units of the file, which are not the same for every image: {scaling.why}; give "
@@ -111,15 +136,18 @@ def radius_in_input_units(word: str | float, scaling: Scaling) -> float:
 
 
 def _intensity_transforms(transform: Any, key: str) -> Iterator[Any]:
-    """The array transforms that change the intensities of an image for good, in their order."""
-    kinds = (ScaleIntensityRange, NormalizeIntensity, ScaleIntensity, *_PER_IMAGE)
+    """The array transforms that change the intensities of an image for good, in their order, and those that may."""
     for one in flat_transforms(transform):
-        if isinstance(one, MapTransform):
-            if key not in one.keys:
-                continue
-            yield from (inner for inner in vars(one).values() if type(inner) in kinds)
-        elif type(one) in kinds:
-            yield one
+        if _leaves_intensities(one) or (isinstance(one, MapTransform) and key not in one.keys):
+            continue
+        parts = vars(one).values() if isinstance(one, MapTransform) else ()
+        yield from [part for part in parts if isinstance(part, _KNOWN)] or [one]
+
+
+def _leaves_intensities(one: Any) -> bool:
+    """Whether a transform moves, loads or converts an image, or changes it at random around what it is."""
+    module, name = type(one).__module__, type(one).__name__.removesuffix("d")
+    return name.startswith("Rand") or module.startswith(_NO_INTENSITIES) or name in _CONVERTING
 
 
 def _per_image(one: Any) -> bool:

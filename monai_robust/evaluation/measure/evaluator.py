@@ -19,7 +19,7 @@ from monai_robust.engines.common import MASK_KEY, Batch
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import plain, select_rows
 
-__all__ = ["EvaluatorSamples", "EvaluatorScore"]
+__all__ = ["EvaluatorSamples", "EvaluatorScore", "image_key"]
 
 
 class EvaluatorSamples(Dataset[Any]):
@@ -104,6 +104,22 @@ class EvaluatorSamples(Dataset[Any]):
             held = label.unique().tolist() if len(label) == 1 else [i for i in channels if bool(label[i].any())]
             about["foreground"] = sorted(int(one) for one in held if one > 0)
         return about
+
+
+def image_key(evaluator: Any) -> str | None:
+    """The key of a data set's dictionaries that the network's input comes from; None where none is it alone."""
+    row = evaluator.data_loader.dataset[0]
+    batch = evaluator.data_loader.collate_fn([row])
+    inputs = Batch.prepare(evaluator, batch).inputs
+    if not isinstance(batch, Mapping) or not isinstance(inputs, Tensor):
+        return None
+    given = plain(inputs)
+    same = [
+        str(key)
+        for key, value in batch.items()
+        if isinstance(value, Tensor) and value.shape == given.shape and torch.equal(plain(value).to(given), given)
+    ]
+    return same[0] if len(same) == 1 else None
 
 
 class EvaluatorScore:

@@ -78,7 +78,7 @@ class Sweep(ABC):
 
     def __init__(self, name: str, severities: Sequence[float], norm: str = "") -> None:
         self.name = name
-        self.severities = [float(severity) for severity in severities]
+        self.severities = [_number(name, severity) for severity in severities]
         self.norm = norm
         if not self.severities:
             raise BadInputError(f"the perturbation {name!r} has no severities; list at least one")
@@ -118,6 +118,13 @@ class Sweep(ABC):
 
     def __iter__(self) -> Iterator[float]:
         return iter(self.severities)
+
+
+def _number(name: str, severity: Any) -> float:
+    try:
+        return float(severity)
+    except (TypeError, ValueError):
+        raise BadInputError(f"the perturbation {name!r} has the severity {severity!r}; it must be a number") from None
 
 
 class CleanSweep(Sweep):

@@ -319,6 +319,8 @@ def _short(text: str) -> str:
 
 
 def _caption(caption: Caption) -> str:
+    if not caption.label:  # of a task that has no labels of its own
+        return _short(caption.prediction)
     verdict = "" if caption.prediction == caption.label else " (wrong)"
     sure = "" if caption.confidence is None else f", {100 * caption.confidence:.0f} %"
     return f"is {_short(caption.label)}\nsaid {_short(caption.prediction)}{sure}{verdict}"
