@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+
+from monai_robust.networks.structures import leaves
 
 __all__ = ["AT_RANDOM", "Repeated", "answered_twice"]
 
@@ -44,7 +45,7 @@ def answered_twice(answer: Callable[[], Any]) -> Repeated:
     with torch.no_grad():
         pairs = [
             (one.double(), other.double())
-            for one, other in zip(tree_leaves(answer()), tree_leaves(answer()), strict=True)
+            for one, other in zip(leaves(answer()), leaves(answer()), strict=True)
             if isinstance(one, Tensor) and one.numel() and one.shape == other.shape
         ]
     apart = max((float((one - other).abs().where(one != other, 0).max()) for one, other in pairs), default=0.0)
