@@ -11,7 +11,7 @@ from torch import nn
 
 from monai_robust.attacks import PGD
 from monai_robust.errors import BadInputError
-from monai_robust.inferers import WithinMemory
+from monai_robust.inferers import SavedBytes, WithinMemory
 from monai_robust.tasks import Inferred, LossTask, Segmentation
 
 
@@ -105,3 +105,19 @@ def test_a_network_that_is_called_once_and_one_in_training_keep_their_graph(volu
 def test_a_negative_limit_is_refused():
     with pytest.raises(BadInputError, match="limit is -1"):
         WithinMemory(Volumes(), limit=-1)
+
+
+def test_bytes_of_a_graph_are_those_of_its_activations_and_not_of_its_weights():
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8))
+    network.requires_grad_(False)
+    inputs = torch.rand(2, 4, requires_grad=True)
+    saved = SavedBytes(network)
+    with saved:
+        network(inputs)
+    assert (
+        saved.bytes == 2 * 8 * 4
+    )  # what ReLU gave; the linear layers need their weights alone, which are there anyway
+    saved = SavedBytes(network.forward)  # a callable whose weights are not known
+    with saved:
+        network(inputs)
+    assert saved.bytes > 2 * 8 * 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ def evaluator_inferer(evaluator: Any) -> Callable[..., Any]:
     """``(inputs, network) -> outputs`` as an evaluator runs its network."""
 
     def infer(inputs: Tensor, network: Callable[..., Any]) -> Any:
-        with autocast(evaluator) if evaluator.amp else nullcontext():
+        with autocast(evaluator):
             return evaluator.inferer(inputs, network)
 
     infer.__name__ = type(evaluator.inferer).__name__

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from monai_robust.inferers.mirror import MirrorInferer
 from monai_robust.inferers.windows import WindowInferer
-from monai_robust.inferers.within_memory import WithinMemory
+from monai_robust.inferers.within_memory import SavedBytes, WithinMemory
 
-__all__ = ["MirrorInferer", "WindowInferer", "WithinMemory"]
+__all__ = ["MirrorInferer", "SavedBytes", "WindowInferer", "WithinMemory"]

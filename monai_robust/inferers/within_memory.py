@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["WithinMemory"]
+__all__ = ["SavedBytes", "WithinMemory"]
 
 _LOG = logging.getLogger(__name__)
 _SHARE = 0.5  # of the memory that is free; the rest is for the attack's own tensors and for the windows' predictions
@@ -58,8 +58,8 @@ class WithinMemory:
             return self.network(inputs, *arguments, **keywords)
         size = self.sizes.get(inputs.shape)
         if size is None:
-            saved = _Saved()
-            with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda held: held):
+            saved = SavedBytes(self.network)
+            with saved:
                 outputs = self.network(inputs, *arguments, **keywords)
             self.sizes[inputs.shape] = saved.bytes
             self.kept += saved.bytes
@@ -96,16 +96,27 @@ class WithinMemory:
             )
 
 
-class _Saved:
-    """Counts the bytes that a graph holds on to; parameters, and what is held twice, count once or not at all."""
+class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
+    """A context that counts the bytes which the graphs made within hold on to.
 
-    def __init__(self) -> None:
+    What is held twice counts once, and the network's parameters, which are there without a graph too, not at all.
+
+    Args:
+        network: any callable.
+
+    Attributes:
+        bytes: so many, so far.
+    """
+
+    def __init__(self, network: Callable[..., Any]) -> None:
+        parameters = getattr(network, "parameters", None)
+        self._seen = {one.untyped_storage().data_ptr() for one in ([] if parameters is None else parameters())}
         self.bytes = 0
-        self._seen: set[int] = set()
+        super().__init__(self._count, lambda held: held)
 
-    def pack(self, tensor: Tensor) -> Tensor:
+    def _count(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen and not isinstance(tensor, torch.nn.Parameter):
+        if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
             self.bytes += storage.nbytes()
         return tensor

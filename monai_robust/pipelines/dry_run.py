@@ -15,6 +15,7 @@ from torch import Tensor
 from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.engines.common import Batch, autocast
 from monai_robust.errors import BadInputError
+from monai_robust.inferers import SavedBytes
 from monai_robust.pipelines.building import single_process
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
@@ -124,20 +125,11 @@ def _part(engine: Any, batch: Batch, samples: int) -> tuple[Batch, Callable[...,
 
 def _forward(run: Callable[[], Any], inputs: Tensor, engine: Any) -> tuple[Any, int]:
     """Outputs, and the bytes that their graph keeps for a gradient of the inputs."""
-    kept: dict[int, int] = {}
-    network = bare(engine.network)
-    weights = network.parameters() if isinstance(network, torch.nn.Module) else ()
-    stay = {one.untyped_storage().data_ptr() for one in weights}  # they are there without an attack, too
-
-    def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    asked = inputs.requires_grad
+    asked, saved = inputs.requires_grad, SavedBytes(bare(engine.network))
     inputs.requires_grad_(True)
     try:
-        with torch.enable_grad(), autocast(engine), torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        with torch.enable_grad(), autocast(engine), saved:
             outputs = run()
     finally:
         inputs.requires_grad_(asked)
-    return map_tensors(Tensor.detach, outputs), sum(size for place, size in kept.items() if place not in stay)
+    return map_tensors(Tensor.detach, outputs), saved.bytes
