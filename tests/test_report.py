@@ -173,6 +173,20 @@ def test_names_cannot_inject_markup(tmp_path: Path) -> None:
     assert "alert(1)" in page.text
 
 
+def test_the_baseline_is_the_one_asked_for_else_the_usual_training_else_the_first(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name, name, count=16) for name in ("rtda", "erm")]
+    text = [
+        Page(write_report(folders, tmp_path / "report.html", baseline=name).read_text()).text for name in (None, "rtda")
+    ]
+    assert "compared with erm." in text[0]
+    assert "compared with rtda." in text[1]
+    others = [write_run(tmp_path / name, name, count=16) for name in ("trades", "mart")]
+    assert "compared with trades." in Page(write_report(others, tmp_path / "report.html").read_text()).text
+    with pytest.raises(BadInputError, match=r"no run is named 'at', .*there are rtda, erm"):
+        write_report(folders, tmp_path / "other.html", baseline="at")
+    assert not (tmp_path / "other.html").exists()
+
+
 def test_runs_on_different_samples_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / "a", "erm", count=16), write_run(tmp_path / "b", "rtda", count=18)]
     with pytest.raises(BadInputError, match="different samples"):

@@ -13,11 +13,15 @@ __all__ = ["report"]
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders with outcomes.csv and run.json, one a run.")],
     output: Annotated[Path, typer.Option("--output", help="The HTML file to write.")] = Path("report.html"),
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Name of the run that the others are compared with; by default the one trained by erm."),
+    ] = None,
 ) -> None:
     """Compare finished evaluations in one self-contained HTML report, from their tables alone.
 
-    Example: monai-robust report results/erm results/rtda --output report.html
+    Example: monai-robust report results/erm results/rtda --output report.html --baseline erm
     """
     from monai_robust.evaluation.report.page import write_report
 
-    print(f"report: {write_report(runs, output)}")
+    print(f"report: {write_report(runs, output, baseline=baseline)}")

@@ -27,6 +27,7 @@ from monai_robust.evaluation.sections.figures import gallery_figure
 from monai_robust.evaluation.sections.parts import MISSING, Picture, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.statistics.summary import mean_input_norm
+from monai_robust.evaluation.tables.baseline import baseline_name
 from monai_robust.evaluation.tables.gallery import MOST, Caption, Gallery, spread
 from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -53,7 +54,7 @@ class Setting:
         return len(set(self.values)) == 1
 
 
-def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
+def write_report(folders: Sequence[str | Path], output: str | Path, *, baseline: str | None = None) -> Path:
     """Write a report on evaluations, from their tables alone.
 
     The page needs no other file and no network, runs no script, and names neither samples nor patients. All its numbers
@@ -62,18 +63,22 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
     Args:
         folders: folders of finished evaluations, in the order in which they are shown; runs of one name are replicates.
         output: the HTML file.
+        baseline: name of the runs that the others are compared with
+            (:func:`~monai_robust.evaluation.tables.baseline.baseline_name` says which by default).
 
     Returns:
         The path of the report.
 
     Raises:
-        BadInputError: if a folder is no finished evaluation, or the runs cannot be compared.
+        BadInputError: if a folder is no finished evaluation, the runs cannot be compared, or none of them is the
+            baseline.
     """
     output = Path(output)
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
     runs = [read_run(folder) for folder in folders]
     check_comparable(runs)
+    baseline = baseline_name(runs, baseline)
     task_report = _task_report(runs[0])
     for run in runs:
         task_report.check(run)
@@ -85,7 +90,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> Path:
         *training_sections(runs, frames),
     ]
     _write_tables(output.with_name(f"{output.stem}_tables"), runs, frames, sections)
-    return write_whole(output, _page(runs, task_report, frames, sections, output.stem).encode())
+    return write_whole(output, _page(runs, baseline, task_report, frames, sections, output.stem).encode())
 
 
 def _task_report(run: Run) -> TaskReport:
@@ -97,6 +102,7 @@ def _task_report(run: Run) -> TaskReport:
 
 def _page(
     runs: Sequence[Run],
+    baseline: str,
     task_report: TaskReport,
     frames: Mapping[str, pd.DataFrame],
     sections: Sequence[Section],
@@ -111,6 +117,7 @@ def _page(
     return environment.get_template("report.html.j2").render(
         names=_names(runs),
         runs=runs,
+        baseline=baseline,
         task=runs[0].task,
         samples=_samples(runs),
         headline=task_report.headline(runs, frames),
