@@ -6,7 +6,7 @@ PEERS := .venv-peers
 export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
-.PHONY: demo test test-full lint types unit full shapes-page hostile install bench docs clean peers peers-fixture bench-peers
+.PHONY: demo test test-full lint types unit full shapes-page corruptions-page hostile install bench docs clean peers peers-fixture bench-peers
 
 demo: install
 	$(BIN)/monai-robust demo --output_dir demo
@@ -33,6 +33,10 @@ full: install
 # docs/shapes.md, written by what those tests see.
 shapes-page: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "full or not full" --write-shapes tests/test_shapes.py
+
+# The table of docs/corruptions.md, from the code.
+corruptions-page: install
+	PYTHONPATH=.:tests $(BIN)/python -m corruptions_page
 
 # Damaged files and kills, ten times as many as make test has; tests/hostile/__init__.py tells more.
 hostile: install

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import corruptions_page
 import pytest
 import torch
 from conftest import TinyNet
@@ -107,14 +108,19 @@ def test_a_run_is_reported_where_its_corruption_is_not_known(faded: Path, tmp_pa
 
 
 def test_a_corruption_that_is_not_in_the_table_is_refused() -> None:
-    with pytest.raises(BadInputError, match="no corruption 'fading'; there are gaussian"):
+    with pytest.raises(BadInputError, match=r"no corruption 'fading'; .*monai-robust corruptions lists all"):
         CorruptionSweep("fading", [0.5])
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_docs_name_every_corruption(name: str) -> None:
-    assert f"`{name}`" in (DOCS / "transforms.md").read_text()
+    assert f"`{name}`" in (DOCS / "corruptions.md").read_text()
     assert perturbation_label(name) != name
+
+
+def test_the_page_of_corruptions_has_the_table_of_the_code() -> None:
+    page = corruptions_page.PAGE.read_text()
+    assert corruptions_page.written(page) == page, "make corruptions-page"
 
 
 def test_every_attack_of_the_package_is_in_the_table() -> None:

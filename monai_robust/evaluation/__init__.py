@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_robust.evaluation.measure.corruption_sweeps import corruptions
 from monai_robust.evaluation.measure.nearest import NearestSweep
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
@@ -24,6 +25,7 @@ __all__ = [
     "OutcomesWriter",
     "Run",
     "TaskOutcomes",
+    "corruptions",
     "outcome_columns",
     "outcomes_of",
     "read_gallery",

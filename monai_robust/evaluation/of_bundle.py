@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from monai_robust.attacks import PGD, Square, strong_attack
 from monai_robust.data import load_weights
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.evaluation.measure.corruption_sweeps import corruptions
 from monai_robust.evaluation.measure.evaluator import image_key
-from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep, Sweep
+from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.of_evaluator import EVALUATOR_TASKS
 from monai_robust.networks import stored_model
@@ -23,17 +24,9 @@ from monai_robust.pipelines import (
     radius_in_input_units,
     scaling_of,
 )
+from monai_robust.transforms.corruptions import corruption_names
 
 __all__ = ["ForeignEvaluation", "measure_pipeline"]
-
-# What corruptions count in is told by their table; these are those of the papers' evaluations.
-_SEVERITIES: Mapping[str, Sequence[float]] = {
-    "gaussian": (0.01, 0.05, 0.1),
-    "speckle": (0.1, 0.4, 0.7),
-    "salt_and_pepper": (0.01, 0.05, 0.1),
-    "contrast_high": (1.5, 2.0, 3.0),
-    "contrast_low": (0.7, 0.5, 0.3),
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,8 @@ class ForeignEvaluation:
             default PGD, and Square for a network that has no gradient.
         attack_steps: of PGD, 20 by default; of the gradient attacks of the strong set, by default their own.
         queries: of Square, for each sample and radius: 1000 by default, in the strong set its own.
-        corruptions: names of corruptions, of three severities each, within each image's own range.
+        corruptions: names of corruptions and of modalities (``"mr"``), of five severities each, within the window that
+            the pipeline clips to, or each image's own range.
         channels: those of the input that are image, by index; all where empty.
         task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
         sanity_samples: on so many samples the attack is tried in other ways.
@@ -77,8 +71,7 @@ class ForeignEvaluation:
         """
         require_choice("attack", self.attack or "pgd", ["pgd", "strong", "square"])
         require_choice("norm", self.norm, ["l2", "linf"])
-        for name in self.corruptions:
-            require_choice("corruptions", name, list(_SEVERITIES))
+        corruption_names(self.corruptions)
         if self.task is not None:
             require_choice("task", self.task, list(EVALUATOR_TASKS))
         if not self.radii and self.norm != "l2":
@@ -107,8 +100,7 @@ class ForeignEvaluation:
             attack = Square(queries=self.queries or 1000, **threat)
         else:
             attack = PGD(steps=self.attack_steps or 20, **threat)
-        within = {"bounds": bounds, "channels": threat["channels"]}
-        noises = [CorruptionSweep(name, _SEVERITIES[name], **within) for name in self.corruptions]
+        noises = corruptions(self.corruptions, bounds=bounds, channels=threat["channels"])
         return [CleanSweep(), AttackSweep(attack, radii), *noises]
 
 

@@ -7,6 +7,7 @@ from monai_robust.transforms.batch import apply_per_sample
 from monai_robust.transforms.boxes import BoxesToLabeld, ResizeBoxd
 from monai_robust.transforms.contrast_shift import ContrastShift, ContrastShiftd, RandContrastShift, RandContrastShiftd
 from monai_robust.transforms.corruptions import (
+    CORRUPTION_GROUPS,
     CORRUPTIONS,
     Corruption,
     GaussianCorruption,
@@ -15,6 +16,9 @@ from monai_robust.transforms.corruptions import (
     SaltAndPepperCorruption,
     SpeckleCorruption,
     corruption,
+    corruption_names,
+    register_corruption,
+    severity_table,
 )
 from monai_robust.transforms.on_channels import OnChannels
 from monai_robust.transforms.operations import OPERATION_SETS, AugMixOperation
@@ -23,6 +27,7 @@ from monai_robust.transforms.points import PointsToLabel, PointsToLabeld
 
 __all__ = [
     "CORRUPTIONS",
+    "CORRUPTION_GROUPS",
     "OPERATION_SETS",
     "AugMix",
     "AugMixOperation",
@@ -45,4 +50,7 @@ __all__ = [
     "SpeckleCorruption",
     "apply_per_sample",
     "corruption",
+    "corruption_names",
+    "register_corruption",
+    "severity_table",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from monai_robust.evaluation.measure.corruption_sweeps import corruptions
 from monai_robust.evaluation.measure.nearest import NearestSweep
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep
 
-__all__ = ["AttackSweep", "CleanSweep", "CorruptionSweep", "NearestSweep"]
+__all__ = ["AttackSweep", "CleanSweep", "CorruptionSweep", "NearestSweep", "corruptions"]

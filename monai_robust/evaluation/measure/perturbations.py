@@ -18,7 +18,7 @@ from monai_robust.attacks.table import attack_name, follows_gradients
 from monai_robust.attacks.threat import Bounds, BoundsSpec, as_radius
 from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Classification, Task, base_task
-from monai_robust.transforms.corruptions import corruption
+from monai_robust.transforms.corruptions import LEVELS, corruption
 
 __all__ = ["SEARCHED", "AttackSweep", "CleanSweep", "CorruptionSweep", "EvaluatedBatch", "Sweep", "seeded"]
 
@@ -233,9 +233,10 @@ class CorruptionSweep(Sweep):
         bounds: the intensities of the network's inputs that stand for 0 and 1, ``(low, high)`` or ``"per_image"``, each
             image's own.
         channels: those of the input that are image, by index; all by default. The others stay as they are.
+        levels: in place of severities, levels from 1 to 5 of the corruption's table; all five by default.
 
     Raises:
-        BadInputError: for an unknown corruption, a severity that it does not have, or no bounds.
+        BadInputError: for an unknown corruption, a severity or level that it does not have, both of them, or no bounds.
     """
 
     kind = "corruption"
@@ -243,10 +244,16 @@ class CorruptionSweep(Sweep):
     def __init__(
         self,
         name: str,
-        severities: Sequence[float],
+        severities: Sequence[float] | None = None,
         bounds: BoundsSpec = (0.0, 1.0),
         channels: Sequence[int] | None = None,
+        *,
+        levels: Sequence[int] | None = None,
     ) -> None:
+        if severities is not None and levels is not None:
+            raise BadInputError(f"the corruption {name!r} has severities and levels; give one of them")
+        if severities is None:
+            severities = [corruption(name, level=level).severity for level in (LEVELS if levels is None else levels)]
         super().__init__(name, severities)
         self.corruptions = {severity: corruption(name, severity) for severity in self.severities}
         if bounds is None:
