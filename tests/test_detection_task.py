@@ -13,7 +13,7 @@ from monai.apps.detection.utils.hard_negative_sampler import HardNegativeSampler
 from monai.losses import FocalLoss
 from torch import nn
 
-from monai_robust.attacks import PGD
+from monai_robust.attacks import PGD, ScoreBeyond
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import outcomes_of
 from monai_robust.losses import DetectionLoss
@@ -249,6 +249,17 @@ def test_false_positives_count_zero_and_a_missed_image_scores_zero():
     assert outcomes["detections"].tolist() == [3, 0]
     assert outcomes["score"].tolist() == pytest.approx([2 / 3, 0], abs=1e-3)
     assert torch.equal(Detection(loss()).score(outputs, other), outcomes["score"])
+
+
+def test_without_a_label_detections_are_compared_with_those_of_the_clean_image():
+    task, label = Detection(loss()), targets()
+    outputs, other = saying(label[:1, :1]), saying(label[:1, 1:2])
+    own = task.predicted_targets(outputs, label[:1])
+    assert [len(one["boxes"]) for one in own] == [len(one["boxes"]) for one in task.counted(outputs, label[:1])]
+    assert task.score(outputs, own).tolist() == [1.0]
+    criterion = ScoreBeyond(0.9, reference="prediction")
+    assert criterion(task, other, label[:1], outputs).tolist() == [True]
+    assert criterion(task, outputs, label[:1], outputs).tolist() == [False]
 
 
 def test_boxes_are_clipped_to_the_image():

@@ -13,7 +13,7 @@ from monai_robust.attacks import FMN, PGD, DiceBelow, ScoreBeyond, WindowAttack
 from monai_robust.attacks.criteria import as_criterion
 from monai_robust.attacks.radius import minimal_radius
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Classification, Inferred, Landmarks, LossTask, Segmentation
+from monai_robust.tasks import Classification, Inferred, KeyMetric, Landmarks, LossTask, MultiLabel, Segmentation
 from monai_robust.tasks.base import Task
 
 METHODS = ["bisection", "minimum_norm"]
@@ -338,6 +338,55 @@ def test_the_smallest_radius_that_moves_landmarks_by_more_than_a_level(method):
     assert found.found.all()
     assert (task.score(Brightest()(found.adversarial), targets) > 3).all()
     assert 0 < found.radius[0] < found.radius[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_a_label_dice_is_that_with_the_networks_own_mask(method):
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[:, :, :2] = 1
+    margin = torch.tensor([0.1, 0.2]).view(-1, 1, 1, 1)
+    x = torch.where(masks == 1, 0.5 + margin, 0.5 - margin)
+    wrong = 1 - masks  # of which no pixel is found: with this truth the Dice is 0 as it is
+    attack = PGD(norm="linf", bounds=(0, 1), task=Inferred(Segmentation(), lambda inputs, model: model(inputs)))
+    arguments = {"attack": attack, "high": 0.4, "tolerance": 0.002, "method": method}
+    found = minimal_radius(Threshold(), x, wrong, criterion=DiceBelow(0.5, reference="prediction"), **arguments)
+    assert torch.allclose(found.radius, margin.flatten(), atol=0.003)
+    moved = Segmentation().score(Threshold()(found.adversarial), masks)
+    assert (moved < 0.5).all()
+    assert minimal_radius(Threshold(), x, wrong, criterion=DiceBelow(0.5), **arguments).radius.tolist() == [0, 0]
+
+
+def test_without_a_label_landmarks_are_compared_with_those_that_were_found():
+    outputs = torch.randn(2, 3 * 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    task = Landmarks(radius=2.0)
+    truth = torch.tensor([[[4.0, 4.0, 0.5, 0.25], [9.0, 3.0, 0.5, 0.25], [math.nan, math.nan, 0.5, 0.25]]] * 2)
+    own = task.predicted_targets(outputs, truth)
+    assert own.shape == (2, 3, 4)
+    assert torch.equal(own[..., :2], task.points(outputs))
+    assert (own[..., 2:] == torch.tensor([0.5, 0.25])).all()  # also of the landmark that has no truth
+    assert task.score(outputs, own).max() < 1e-5
+    criterion = ScoreBeyond(1.0, reference="prediction")
+    other = outputs.flip(0)
+    expected = task.score(other, own) > 1.0
+    assert criterion(task, other, truth, outputs).tolist() == expected.tolist()
+    assert expected.any()
+    assert not criterion(task, outputs, truth, outputs).any()
+
+
+def test_without_a_label_a_class_or_a_finding_has_changed():
+    criterion, outputs = ScoreBeyond(0.5, reference="prediction"), torch.tensor([[2.0, -1.0, 0.5], [0.1, 3.0, -2.0]])
+    other = torch.tensor([[2.0, 1.0, 0.5], [0.1, 1.0, -2.0]])
+    assert criterion(MultiLabel(), other, None, outputs).tolist() == [True, False]
+    assert criterion(Classification(), other.flip(1), None, outputs).tolist() == [True, False]
+
+
+def test_another_reference_and_a_task_without_predictions_are_refused():
+    with pytest.raises(BadInputError, match="reference is 'label'"):
+        ScoreBeyond(1.0, reference="label")
+    with pytest.raises(BadInputError, match="'key_metric' have no form of targets"):
+        ScoreBeyond(1.0, reference="prediction")(
+            KeyMetric(torch.nn.MSELoss(), lambda outputs, targets: outputs), torch.ones(1), None, torch.ones(1)
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -400,7 +400,10 @@ def test_the_chest_bundle_searches_when_it_is_told_to(tmp_path, trained, high):
 
 @pytest.mark.parametrize(
     ("bundle", "criterion"),
-    [("blood_cell_detection", ScoreBeyond(0.5)), ("cephalometric_landmarks", ScoreBeyond(4.0))],
+    [
+        ("blood_cell_detection", ScoreBeyond(0.5, "prediction")),
+        ("cephalometric_landmarks", ScoreBeyond(4.0, "prediction")),
+    ],
 )
 @pytest.mark.parametrize("high", [0, 2.0])
 def test_other_bundles_search_for_a_score(bundle, criterion, high):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +26,10 @@ __all__ = [
     "as_criterion",
     "fulfilled",
 ]
+
+
+Reference = Literal["truth", "prediction"]
+REFERENCES: tuple[Reference, ...] = ("truth", "prediction")
 
 
 class Criterion(ABC):
@@ -93,27 +97,44 @@ class ScoreBeyond(Criterion):
 
     Args:
         level: in units of the score.
+        reference: what the score compares the outputs with: the ``"truth"``, or the network's own ``"prediction"`` for
+            the clean input. The latter asks for no label, as :class:`PredictionChanged` does not, so that a radius can
+            be known of an image that nobody has read yet.
 
     Raises:
-        BadInputError: for a level that is no finite number; by a call, for a task without a score.
+        BadInputError: for a level that is no finite number, or another reference; by a call, for a task without a
+            score, or one whose predictions have no form of targets.
     """
 
     level: float
+    reference: Reference = "truth"
     name = "score_beyond"
-    compares = False
+
+    @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Whether it looks at the outputs for the clean inputs."""
+        return self.reference == "prediction"
 
     def __post_init__(self) -> None:
+        require_choice("reference", self.reference, REFERENCES)
         if isinstance(self.level, bool) or not isinstance(self.level, Real) or not math.isfinite(self.level):
             raise BadInputError(f"the criterion's level is {self.level!r}; it must be a finite number")
 
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
-        score = task.score(outputs, targets)
+        score = task.score(outputs, self.attacked(task, targets, clean_outputs))
         return score < self.level if task.higher_is_better else score > self.level
+
+    def attacked(self, task: Task, targets: Any, clean_outputs: Any) -> Any:
+        return task.predicted_targets(clean_outputs, targets) if self.compares else targets
+
+    def absolute(self) -> Criterion:
+        return replace(self, reference="truth")
 
 
 @dataclass(frozen=True)
 class DiceBelow(ScoreBeyond):
-    """The mean Dice of the foreground classes that a sample holds is below ``level``, above 0 and at most 1.
+    """The mean Dice of the foreground classes that a sample holds, or that the network has found in the clean input, is
+    below ``level``, above 0 and at most 1.
 
     Raises:
         BadInputError: for another level; by a call, for a task that is no segmentation.

@@ -135,8 +135,7 @@ class _Aim(Task):
 
     def __init__(self, task: Task, criterion: Criterion, targets: Any, clean_outputs: Any) -> None:
         self.task = task
-        self.criterion = criterion
-        self.targets = targets
+        self.criterion = criterion.absolute()
         self.clean_outputs = clean_outputs
         self.attacked = criterion.attacked(task, targets, clean_outputs)
         self.outputs: Any = clean_outputs
@@ -157,7 +156,7 @@ class _Aim(Task):
     @torch.no_grad()
     def succeeded(self) -> Tensor:
         """For each sample whether the last pass was a success, (B,) bool."""
-        return fulfilled(self.criterion, self.task, self.outputs, self.targets, self.clean_outputs)
+        return fulfilled(self.criterion, self.task, self.outputs, self.attacked, self.clean_outputs)
 
 
 @torch.no_grad()

@@ -93,6 +93,21 @@ class Task(ABC):
         """
         raise BadInputError(f"the task {self.name!r} has no outcomes to write down; evaluate with a task that has")
 
+    def predicted_targets(self, outputs: Any, targets: Any) -> Any:
+        """Targets that say what the network has answered, so that other outputs can be compared with its answer.
+
+        Args:
+            outputs: of the network.
+            targets: the true ones, of which no more than form and geometry count.
+
+        Raises:
+            BadInputError: for a task whose answers have no form of targets.
+        """
+        raise BadInputError(
+            f"the predictions of the task {self.name!r} have no form of targets, with which others could be compared; "
+            "compare with the truth"
+        )
+
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         """The targets a targeted attack steers to, such as the least likely class of ``outputs``, or a given class."""
         raise BadInputError(f"the task {self.name!r} has no attack goal {goal!r}; use goal='untargeted'")

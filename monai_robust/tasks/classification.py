@@ -94,6 +94,10 @@ class Classification(Task):
         logits = self.logits(outputs)
         return (logits.argmax(dim=1) == class_indices(targets, logits.shape[1])).double()
 
+    def predicted_targets(self, outputs: Any, targets: Any) -> Tensor:
+        """Class indices (B,)."""
+        return self.logits(outputs).argmax(dim=1)
+
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Tensor:
         logits = self.logits(outputs)
         if goal == "least_likely":

@@ -189,6 +189,13 @@ class Detection(Task):
         images = self.detections(outputs, targets)
         return [{key: value[one["scores"] >= self.score_threshold] for key, value in one.items()} for one in images]
 
+    def predicted_targets(self, outputs: Any, targets: Any) -> list[dict[str, Tensor]]:
+        """MONAI's dictionaries, ``boxes`` (N, 2D) and ``labels`` (N,), of the detections that count."""
+        return [
+            {"boxes": torch.from_numpy(one["boxes"]).float(), "labels": torch.from_numpy(one["labels"])}
+            for one in self.counted(outputs, targets)
+        ]
+
     def true_boxes(self, targets: Any) -> list[Image]:
         """``boxes`` (N, 2D) and ``labels`` (N,) of each image, in the precision of the table of boxes."""
         ready = self.loss.prepare(targets)

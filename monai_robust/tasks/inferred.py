@@ -57,6 +57,9 @@ class Inferred(Task):
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return self.task.defined(outputs, targets)
 
+    def predicted_targets(self, outputs: Any, targets: Any) -> Any:
+        return self.task.predicted_targets(outputs, targets)
+
     def aim(self, outputs: Any, targets: Any, goal: Goal) -> Any:
         return self.task.aim(outputs, targets, goal)
 

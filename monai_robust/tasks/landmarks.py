@@ -134,6 +134,11 @@ class Landmarks(Task):
         steps = (self.points(outputs).double() - maps.points) * maps.spacing
         return steps.square().sum(dim=2).sqrt()  # NaN where the landmark is
 
+    def predicted_targets(self, outputs: Any, targets: Any) -> Tensor:
+        """The points that were found and millimetres per pixel, (B, L, 2D), also where the truth is missing."""
+        spacing = self.loss.maps(_tensor(outputs), targets).spacing
+        return torch.cat([self.points(outputs).to(spacing), spacing], dim=2)
+
     def score(self, outputs: Any, targets: Any) -> Tensor:
         return self.errors(outputs, targets).nanmean(dim=1)
 

@@ -66,6 +66,10 @@ class MultiLabel(Task):
         """Whether any class of a sample is predicted wrongly, (B,) bool."""
         return ((self.logits(outputs) > 0) != self.labels(outputs, targets)).any(dim=1)
 
+    def predicted_targets(self, outputs: Any, targets: Any) -> Tensor:
+        """(B, C) of 0 and 1."""
+        return (self.logits(outputs) > 0).float()
+
     def score(self, outputs: Any, targets: Any) -> Tensor:
         """1 where every class of a sample is predicted rightly, else 0."""
         return (~self.wrong(outputs, targets)).double()

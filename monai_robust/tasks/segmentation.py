@@ -117,6 +117,10 @@ class Segmentation(Task):
         """Mean Dice of the foreground classes that a sample holds, NaN where it holds none."""
         return sample_dice(*self.counts(outputs, targets))
 
+    def predicted_targets(self, outputs: Any, targets: Any) -> Tensor:
+        """Class indices (B, 1, *spatial)."""
+        return self.logits(outputs, targets).argmax(dim=1, keepdim=True)
+
     def label_maps(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
         """Class indices (B, *spatial) of the prediction and of the truth."""
         logits = self.logits(outputs, targets)

@@ -21,7 +21,7 @@ from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep, seeded
 from monai_robust.tasks import Classification, Segmentation, Task, base_task
 
-__all__ = ["NearestSweep", "radii_found"]
+__all__ = ["NearestSweep", "asks_no_label", "radii_found"]
 
 # What a criterion can be asked of.
 _NEEDED: Mapping[type[Criterion], type[Task]] = {
@@ -45,7 +45,7 @@ class NearestSweep(Sweep):
         high: the largest radius looked at, in intensity units of the network's input.
         tolerance: of a radius, in the same units; by default a hundredth of ``high``.
         criterion: ``"prediction_changed"``, which asks for no label, ``"incorrect"``, ``ScoreBeyond(level)`` or
-            ``DiceBelow(level)``.
+            ``DiceBelow(level)``, both of which ask for no label either with ``reference="prediction"``.
         method: ``"minimum_norm"`` or ``"bisection"``.
         name: what tables call it; ``nearest_l2`` or ``nearest_linf`` by default.
 
@@ -116,10 +116,22 @@ class NearestSweep(Sweep):
         return super().describe(task)
 
     def settings(self) -> dict[str, Any]:
-        level = {"level": float(self.criterion.level)} if isinstance(self.criterion, ScoreBeyond) else {}
+        level: dict[str, Any] = {}
+        if isinstance(self.criterion, ScoreBeyond):
+            reference = {"reference": self.criterion.reference} if self.criterion.compares else {}
+            level = {"level": float(self.criterion.level), **reference}
         attack = {key: value for key, value in self.attack.settings().items() if key not in ("eps", "criterion")}
         criterion = {"criterion": self.criterion.name, **level}
         return {"method": self.method, "tolerance": self.tolerance, **criterion, **attack}
+
+
+def asks_no_label(settings: Mapping[str, Any]) -> bool:
+    """Whether a search compared with what the network itself says of the clean image, and so asked for no label.
+
+    Args:
+        settings: of the sweep, as they stand in ``run.json``.
+    """
+    return settings.get("criterion") == PredictionChanged.name or settings.get("reference") == "prediction"
 
 
 def radii_found(rows: pd.DataFrame, clean: pd.Series, settings: Mapping[str, Any], higher_is_better: bool) -> pd.Series:
@@ -139,7 +151,7 @@ def radii_found(rows: pd.DataFrame, clean: pd.Series, settings: Mapping[str, Any
         BadInputError: for a criterion that is not known, or that lacks its level.
     """
     criterion, level = settings.get("criterion"), settings.get("level")
-    if criterion == PredictionChanged.name:
+    if asks_no_label(settings) and criterion in (PredictionChanged.name, *_LEVELS):
         already = np.zeros(len(rows), dtype=bool)
     elif criterion == Incorrect.name:
         already = clean.to_numpy() == 0
