@@ -25,6 +25,7 @@ from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures
+from monai_robust.evaluation.measure.file_units import in_input_units
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
@@ -220,8 +221,17 @@ class Measurement:
     def _guarded(self) -> Iterator[None]:
         """The samples are to be shown to a network that is left as it was found."""
         with untouched(self.network) as network, forms_kept():
+            self.perturbations, scales = in_input_units(self.perturbations, self.dataset)
             self.samples = Samples(
-                self.dataset, self.items, network, self.task, self.groups, self.device, self.seed, self.batch_size
+                self.dataset,
+                self.items,
+                network,
+                self.task,
+                self.groups,
+                self.device,
+                self.seed,
+                self.batch_size,
+                scales,
             )
             yield
 
@@ -293,7 +303,7 @@ class Measurement:
             failures.tell()
 
     def _writer(self, sample_ids: Sequence[str], processes: Processes) -> OutcomesWriter:
-        columns = outcome_columns(self.outcomes.columns(self.classes), self.groups)
+        columns = outcome_columns(self.outcomes.columns(self.classes), self.groups, radius=bool(self.samples.scales))
         plan = [(sweep.name, severity) for sweep in self.perturbations for severity in sweep]
         details = (self.outcomes.detail_table, self.outcomes.detail_columns()) if self.outcomes.detail_table else None
         return OutcomesWriter(self.folder, columns, sample_ids, plan, details=details, process=processes.rank)

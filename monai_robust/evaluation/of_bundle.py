@@ -9,21 +9,15 @@ from typing import Any
 
 from monai_robust.attacks import PGD, Square, strong_attack
 from monai_robust.data import load_weights
+from monai_robust.data.intensity import Scaling, checked_radius, radii_by_unit
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.corruption_sweeps import corruptions
-from monai_robust.evaluation.measure.evaluator import image_key
+from monai_robust.evaluation.measure.file_units import evaluator_scaling
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.of_evaluator import EVALUATOR_TASKS
 from monai_robust.networks import stored_model
-from monai_robust.pipelines import (
-    Pipeline,
-    Scaling,
-    checked_radius,
-    proposed_radii,
-    radius_in_input_units,
-    scaling_of,
-)
+from monai_robust.pipelines import Pipeline, proposed_radii
 from monai_robust.transforms.corruptions import corruption_names
 
 __all__ = ["ForeignEvaluation", "measure_pipeline"]
@@ -90,7 +84,7 @@ class ForeignEvaluation:
         Raises:
             BadInputError: for a strong set that the task does not have, and units that the pipeline does not tell.
         """
-        radii = [radius_in_input_units(radius, scaling) for radius in self.radii or proposed_radii(norm)]
+        radii = radii_by_unit(self.radii or proposed_radii(norm), scaling)
         bounds: Any = scaling.bounds or "per_image"
         threat: dict[str, Any] = {"norm": self.norm, "bounds": bounds, "channels": self.channels or None}
         if self.attack == "strong":
@@ -101,7 +95,8 @@ class ForeignEvaluation:
         else:
             attack = PGD(steps=self.attack_steps or 20, **threat)
         noises = corruptions(self.corruptions, bounds=bounds, channels=threat["channels"])
-        return [CleanSweep(), AttackSweep(attack, radii), *noises]
+        attacks = [AttackSweep(attack, [f"{one}{unit}" for one in own]) for unit, own in radii.items()]
+        return [CleanSweep(), *attacks, *noises]
 
 
 def measure_pipeline(
@@ -143,7 +138,7 @@ def measure_pipeline(
         )
     evaluator = pipeline.evaluator()
     with pipeline.inside():
-        scaling = _scaling(evaluator)
+        scaling = evaluator_scaling(evaluator)
     if model is not None:
         evaluator.network = stored_model(model, evaluator.state.device)
     elif file is not None:
@@ -168,15 +163,6 @@ def measure_pipeline(
             settings = replace(settings, attack="square")
         measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm, scaling)
         return measurement.run()
-
-
-def _scaling(evaluator: Any) -> Scaling:
-    """What the evaluator's transforms do to the intensities of what its network is given."""
-    transform = getattr(getattr(evaluator.data_loader, "dataset", None), "transform", None)
-    key = image_key(evaluator)
-    if key is None:
-        return Scaling(None, None, "which of the data's keys is the network's input is not known")
-    return scaling_of(transform, key)
 
 
 def _weights_file(checkpoint: str | Path | None, model: str | None) -> Path | None:

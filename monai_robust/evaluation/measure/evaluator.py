@@ -107,13 +107,17 @@ class EvaluatorSamples(Dataset[Any]):
 
 
 def image_key(evaluator: Any) -> str | None:
-    """The key of a data set's dictionaries that the network's input comes from; None where none is it alone."""
+    """The key of a data set's dictionaries that the network's input comes from; "" where its samples begin with it, and
+    None where none is it alone."""
     row = evaluator.data_loader.dataset[0]
     batch = evaluator.data_loader.collate_fn([row])
     inputs = Batch.prepare(evaluator, batch).inputs
-    if not isinstance(batch, Mapping) or not isinstance(inputs, Tensor):
+    if not isinstance(inputs, Tensor):
         return None
     given = plain(inputs)
+    if not isinstance(batch, Mapping):
+        first = batch[0] if isinstance(batch, (list, tuple)) else batch
+        return "" if isinstance(first, Tensor) and torch.equal(plain(first).to(given), given) else None
     same = [
         str(key)
         for key, value in batch.items()

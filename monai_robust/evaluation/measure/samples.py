@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from monai.data import DataLoader, list_data_collate
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_robust.engines.common import MASK_KEY
@@ -46,6 +47,7 @@ class Samples:
         device: where it runs.
         seed: of random starts and noise.
         batch_size: samples in one forward pass.
+        scales: by unit, units of the network's input for one of them, of the sample at a place.
     """
 
     dataset: Dataset[Any]
@@ -56,6 +58,7 @@ class Samples:
     device: torch.device
     seed: int
     batch_size: int
+    scales: Mapping[str, Callable[[int], float]] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse a data set without what the table needs.
@@ -84,7 +87,15 @@ class Samples:
         inputs, targets = (plain(batch[key]).to(self.device) for key in ("image", "label"))
         mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
         ids = texts(batch["sample_id"])
-        return EvaluatedBatch(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size)
+        scales = partial(self._scales, ids) if self.scales else None
+        return EvaluatedBatch(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size, scales)
+
+    def _scales(self, ids: Sequence[str], unit: str) -> Tensor:
+        return torch.tensor([self.scales[unit](self._places[one]) for one in ids], dtype=torch.float64)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {str(item["sample_id"]): place for place, item in enumerate(self.items)}
 
     @cached_property
     def _masked(self) -> bool:
