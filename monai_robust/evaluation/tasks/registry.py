@@ -11,6 +11,7 @@ import pandas as pd
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
+from monai_robust.evaluation.sections.comparisons import ScoreStyle
 from monai_robust.evaluation.sections.parts import Section
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.classification import ClassificationOutcomes, ClassificationReport
@@ -33,6 +34,9 @@ class TaskReport(Protocol):
 
     glossary: Mapping[str, str]
     searched: str
+
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The measure that networks are first of all judged by, and how it is written."""
 
     def check(self, run: Run) -> None:
         """Refuse outcomes that are not this task's."""

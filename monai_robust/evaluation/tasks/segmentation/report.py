@@ -69,6 +69,10 @@ class SegmentationReport:
     searched = "adi"
     glossary: Mapping[str, str] = GLOSSARY
 
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The measure that networks are first of all judged by."""
+        return ADI
+
     def check(self, run: Run) -> None:
         """Refuse a table that is no segmentation's or contradicts itself.
 
