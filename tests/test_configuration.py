@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import REPOSITORY
+from monai.bundle import ConfigParser
 
 from monai_robust.configuration import command_line
 from monai_robust.configuration.command_line import check_command_line, shown
+from monai_robust.configuration.explaining import configuration_sentence
 from monai_robust.configuration.ids import check_ids, has_id, read_configuration, read_words
 from monai_robust.errors import BadInputError
 
@@ -248,3 +250,12 @@ def test_each_number_of_a_presets_attack_has_its_id(preset: Path) -> None:
     assert isinstance(configuration["robust"]["attack"], dict)
     words = {"robust#attack#eps": "3", "robust#attack#steps": "2", "robust#attack#relative_step": "1e0"}
     assert list(read_words(configuration, words).values()) == [3, 2, 1.0]
+
+
+def test_an_argument_that_was_mistyped_is_told_with_the_one_that_was_meant():
+    parser = ConfigParser({"attack": {"_target_": "monai_robust.attacks.APGD", "epss": 1.0}})
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        parser.get_parsed_content("attack")
+    assert configuration_sentence(raised.value) == (
+        "the bundle gives APGD the argument epss, which it does not take; did you mean eps?"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import environment
@@ -39,9 +40,9 @@ def test_it_is_measured_by_its_own_evaluator(bundle: Path) -> None:
     assert [(one.name, list(one.severities)) for one in run.perturbations] == [
         ("clean", [0.0]),
         ("pgd_l2", [0.2, 0.4]),
-        ("gaussian", [0.01, 0.05, 0.1]),
+        ("gaussian", [0.005, 0.01, 0.02, 0.05, 0.1]),
     ]
-    assert len(run.outcomes) == 12 * 6
+    assert len(run.outcomes) == 12 * 8
     assert run.info["weights_sha256"]
     assert run.info["checkpoint"]
 
@@ -60,6 +61,72 @@ def test_radii_may_be_in_units_of_the_file_where_the_pipeline_tells_them(bundle:
     assert settings["intensities"].startswith("1 of the input is 100 of the file (ScaleIntensityRange)")
     described = next(one for one in run.info["perturbations"] if one["name"] == "pgd_l2")
     assert described["settings"]["bounds"] == [0.0, 1.0]
+
+
+PER_IMAGE = {"_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 1, "upper": 99, "b_min": 0.0}
+NOISE = "torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(i)) * 40 * (i + 1)"
+
+
+def scaled_by_itself(bundle: Path, **transform: object) -> Path:
+    """The bundle with images of other ranges, each scaled by itself."""
+    train = bundle / "configs" / "train.json"
+    config = json.loads(train.read_text())
+    config["items"] = f"$[{{'image': {NOISE}, 'label': i % 3}} for i in range(12)]"
+    config["train"]["dataset"]["transform"] = {**PER_IMAGE, "b_max": 1.0, "clip": True, **transform}
+    train.write_text(json.dumps(config))
+    return bundle
+
+
+def test_where_every_image_is_scaled_by_itself_each_has_a_radius_of_its_own(bundle: Path) -> None:
+    run = read_run(measured(scaled_by_itself(bundle), radii="0.5,20grey,40grey", sanity_samples="4"))
+    assert [(one.name, list(one.severities)) for one in run.perturbations] == [
+        ("clean", [0.0]),
+        ("pgd_l2", [0.5]),
+        ("pgd_l2_grey", [20.0, 40.0]),
+    ]
+    assert run.perturbations[2].settings["unit"] == "grey levels"
+    images = [
+        torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(i)).double() * 40 * (i + 1) for i in range(12)
+    ]
+    units = [1 / float(np.subtract(*np.percentile(image, [99, 1]))) for image in images]
+    for severity in (20.0, 40.0):
+        rows = run.outcomes[(run.outcomes["perturbation"] == "pgd_l2_grey") & (run.outcomes["severity"] == severity)]
+        assert rows["radius"].tolist() == pytest.approx([severity * unit for unit in units], rel=1e-5)
+        assert (rows["distance"] <= rows["radius"] * (1 + 1e-5)).all()
+        assert (rows["distance"] > 0.5 * rows["radius"]).any()  # clipped to each image's window
+    rows = run.outcomes[run.outcomes["perturbation"] == "pgd_l2"]
+    assert rows["radius"].tolist() == [0.5] * 12
+    assert run.clean["radius"].isna().all()
+    assert run.sanity is not None
+    assert any("grey levels" in one.sentence for one in run.sanity.findings if one.perturbation == "pgd_l2_grey")
+
+
+def test_a_measurement_in_units_of_each_image_is_continued(bundle: Path) -> None:
+    first = (measured(scaled_by_itself(bundle), radii="20grey") / "outcomes.csv").read_bytes()
+    (bundle / "results" / "outcomes.csv").unlink()
+    assert (measured(bundle, radii="20grey") / "outcomes.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("transform", "radius", "sentence"),
+    [
+        ({"_target_": "HistogramNormalized", "keys": "image"}, "20HU", "HistogramNormalized"),
+        (
+            {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True},
+            "5%",
+            "clips to none",
+        ),
+    ],
+)
+def test_units_that_an_image_does_not_have_are_refused(bundle: Path, transform, radius, sentence) -> None:
+    train = bundle / "configs" / "train.json"
+    scaled_by_itself(bundle)
+    config = json.loads(train.read_text())
+    config["train"]["dataset"]["transform"] = transform
+    train.write_text(json.dumps(config))
+    with pytest.raises(BadInputError, match=sentence):
+        measured(bundle, radii=radius)
+    assert not (bundle / "results").exists()
 
 
 def test_units_are_those_of_the_networks_input_whatever_its_key(bundle: Path) -> None:
@@ -133,9 +200,10 @@ def test_a_stopped_measurement_is_continued_and_another_is_refused(bundle: Path)
         ({"corruptions": "rain"}, "rain"),
         ({"task": "dentistry"}, "dentistry"),
         ({"norm": "l7"}, "l7"),
-        ({"surfaces": "perhaps"}, "--surfaces is 'perhaps'; it must be true or false"),
-        ({"surface_tolerance": "wide"}, "--surface_tolerance is 'wide'; it must be a number"),
-        ({"lesions": "true"}, "lesions is given, but it is for segmentation alone, and the task is 'classification'"),
+        ({"radius": "3"}, "--radius is no option.*did you mean --radii"),
+        ({"epss": "3"}, "--epss is no option.*did you mean --radii"),
+        ({"corruption": "gaussian"}, "did you mean --corruptions"),
+        ({"attack_step": "3"}, "did you mean --attack_steps"),
         ({"data_dir": "/x"}, "data_dir.*of the measurement itself there are"),
     ],
 )

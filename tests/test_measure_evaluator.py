@@ -12,7 +12,14 @@ from monai.inferers import SlidingWindowInferer
 from monai.losses import DiceLoss
 from monai.metrics import DiceMetric
 from monai.networks.nets import UNet
-from monai.transforms import Activationsd, AsDiscreted, Compose, Lambdad
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    Lambdad,
+    NormalizeIntensityd,
+    ScaleIntensityRanged,
+)
 from torch import nn
 from torch.utils.data import IterableDataset
 
@@ -132,6 +139,40 @@ def test_regions_that_overlap_are_judged_by_the_evaluators_own_metric(tmp_path):
     assert outcomes[outcomes["severity"] == 4.0]["score"].mean() < 0.9 * outcomes["score"].iloc[:4].mean()
     page = write_report([folder], tmp_path / "report.html").read_text()
     assert "regions_dice" in page
+
+
+def test_radii_of_a_script_may_have_a_unit_too(tmp_path):
+    """Of the file, whether all images are scaled alike or each by itself."""
+    grey = [{**film, "image": 100 * film["image"]} for film in films()]
+    attack = PGD(steps=2, bounds="per_image")
+
+    def rows(name, transform, radii):
+        data = Dataset(grey, transform)
+        sweeps = [CleanSweep(), AttackSweep(attack, radii)]
+        evaluator = evaluator_of(Brightness(), data)
+        folder = Measurement.of(evaluator, sweeps, tmp_path / name, sanity_samples=0, progress=False).run()
+        return table(folder)[lambda found: found["severity"] > 0]
+
+    alike = rows("alike", ScaleIntensityRanged("image", 0, 100, 0, 1), ["20grey", "40grey"])
+    assert sorted(set(alike["severity"])) == pytest.approx([0.2, 0.4])
+    assert set(alike["perturbation"]) == {"pgd_l2"}
+    alone = rows("alone", NormalizeIntensityd("image"), ["20grey", "40grey"])
+    assert set(alone["perturbation"]) == {"pgd_l2_grey"}
+    stds = [float(film["image"].std(correction=0)) for film in grey]
+    expected = [radius / std for radius in (20, 40) for std in stds]
+    assert alone["radius"].tolist() == pytest.approx(expected, rel=1e-5)
+    assert (alone["distance"] <= alone["radius"] * 1.00001).all()
+    with pytest.raises(BadInputError, match="of several units"):
+        AttackSweep(attack, ["20HU", 0.5])
+
+
+def test_an_image_of_one_intensity_has_no_radius_in_units_of_the_file(tmp_path):
+    data = [*films(11), {"image": torch.full((1, 8, 8), 0.5), "label": 1}]
+    evaluator = evaluator_of(Brightness(), Dataset(data, NormalizeIntensityd("image")))
+    sweeps = [CleanSweep(), AttackSweep(PGD(steps=2), ["1grey"])]
+    folder = Measurement.of(evaluator, sweeps, tmp_path / "run", sanity_samples=0, progress=False).run()
+    (failed,) = read_run(folder).info["failed"]
+    assert "one intensity" in failed["reason"]
 
 
 def test_the_state_of_the_evaluator_is_as_before():

@@ -16,6 +16,7 @@ from monai_robust.attacks.common.guard import Mode, bare, untouched
 from monai_robust.attacks.common.masks import bounding_box, checked_channels, checked_mask, within_channels
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius
+from monai_robust.data.intensity import checked_radius
 from monai_robust.errors import BadInputError, BadSamplesError, NotFiniteError
 from monai_robust.networks.fast_form import gradients_of
 from monai_robust.tasks import Classification, Task
@@ -38,7 +39,9 @@ class Attack(ABC):
 
     Args:
         norm: ``"l2"`` or ``"linf"``.
-        eps: radius of the ball in intensity units of the network's input; may be given with each call instead.
+        eps: radius of the ball in intensity units of the network's input; may be given with each call instead. Text
+            with a unit, such as ``"20HU"``, ``"3grey"`` or ``"5%"``, is what a trainer's or an evaluator's pipeline
+            makes of it (``RobustUpdate``, ``UnderAttack``), and no radius without one.
         bounds: intensities allowed: ``(low, high)``, ``"per_image"`` or ``None``.
         goal: ``"untargeted"`` (raise the loss); or to lower the loss of other targets: ``"least_likely"`` or a class
             index for classes, ``"vanishing"`` (no boxes), ``"mislabelling"`` or a class index for detection.
@@ -59,7 +62,7 @@ class Attack(ABC):
         self,
         *,
         norm: str | Norm | None = None,
-        eps: float | Tensor | None = None,
+        eps: float | Tensor | str | None = None,
         bounds: BoundsSpec = None,
         goal: Goal = "untargeted",
         task: Task | None = None,
@@ -68,7 +71,10 @@ class Attack(ABC):
         channels: Sequence[int] | None = None,
     ) -> None:
         self.norm = as_norm(self._norm if norm is None else norm)
-        if eps is not None:
+        if isinstance(eps, str):
+            number, unit = checked_radius(eps)
+            eps = eps if unit else number
+        elif eps is not None:
             as_radius(eps, len(eps) if isinstance(eps, Tensor) and eps.ndim else 1, "cpu")
         self.eps = eps
         self.bounds = Bounds(bounds)
@@ -234,9 +240,14 @@ class Attack(ABC):
         return start
 
     def _radius(self, eps: float | Tensor | None) -> float | Tensor:
-        chosen = self.eps if eps is None else eps
+        chosen: float | Tensor | str | None = self.eps if eps is None else eps
         if chosen is None:
             raise BadInputError(f"{type(self).__name__} has no radius: give eps to the attack or to the call")
+        if isinstance(chosen, str):
+            raise BadInputError(
+                f"the radius {chosen} is in a unit that only the pipeline of a trainer or an evaluator tells "
+                "(RobustUpdate, UnderAttack); give the call eps, a number in units of the network's input"
+            )
         return chosen
 
     def _check_start(self, start: Tensor, inputs: Tensor) -> None:

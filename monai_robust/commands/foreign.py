@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from monai_robust.evaluation.of_bundle import ForeignEvaluation, measure_pipelin
 from monai_robust.pipelines import Pipeline
 
 __all__ = ["has_own_evaluation", "measure_foreign"]
+
+# What others call the options of a measurement.
+_OTHER_WORDS = {"eps": "radii", "epsilon": "radii", "radius": "radii", "steps": "attack_steps"}
 
 
 def has_own_evaluation(bundle: str | Path) -> bool:
@@ -56,13 +60,25 @@ def measure_foreign(
     if ids:
         files = pipeline.folder.evaluation or pipeline.folder.training
         configuration = pipeline.configuration(files)
-        known = ", ".join(f"--{name}" for name in ForeignEvaluation.__dataclass_fields__)
-        try:
-            check_ids(configuration, ids)
-        except BadInputError as error:
-            raise BadInputError(f"{error}; of the measurement itself there are {known}") from error
+        for name, word in ids.items():
+            _check_id(configuration, name, word)
         pipeline = Pipeline(pipeline.folder, read_words(configuration, {n: _from_here(w) for n, w in ids.items()}))
     return measure_pipeline(pipeline, checkpoint, output_dir, settings, model=model)
+
+
+def _check_id(configuration: Mapping[str, Any], name: str, word: str) -> None:
+    """Refuse an option that neither the measurement nor the bundle has, with the one that was probably meant."""
+    try:
+        check_ids(configuration, {name: word})
+    except BadInputError as error:
+        own = list(ForeignEvaluation.__dataclass_fields__)
+        close = get_close_matches(name.lower(), [*own, *_OTHER_WORDS], n=1)
+        if close:
+            meant = _OTHER_WORDS.get(close[0], close[0])
+            what = "no option of the measurement and no id of the bundle's configuration"
+            raise BadInputError(f"--{name} is {what}; did you mean --{meant}?") from error
+        known = ", ".join(f"--{one}" for one in own)
+        raise BadInputError(f"{error}; of the measurement itself there are {known}") from error
 
 
 def _value(name: str, word: str) -> Any:
@@ -72,14 +88,9 @@ def _value(name: str, word: str) -> Any:
         if isinstance(default, tuple):
             parts = _listed(word)
             return tuple(int(part) for part in parts) if name == "channels" else tuple(parts)
-        if isinstance(default, bool):
-            return {"true": True, "false": False}[word.lower()]
-        if isinstance(default, float):
-            return float(word)
         return int(word) if isinstance(default, int) or name in ("attack_steps", "queries") else word
-    except (KeyError, ValueError):
-        kinds = {bool: "true or false", float: "a number"}
-        what = "indices of channels, such as 0,1" if name == "channels" else kinds.get(type(default), "a whole number")
+    except ValueError:
+        what = "indices of channels, such as 0,1" if name == "channels" else "a whole number"
         raise BadInputError(f"--{name} is {word!r}; it must be {what}") from None
 
 

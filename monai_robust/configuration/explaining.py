@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
 
 from monai_robust.configuration.components import missing_package, pip_line
 from monai_robust.errors import in_one_line
@@ -40,10 +44,23 @@ def configuration_sentence(
             return f"{what} refers to @{found[1]}, which none of its configuration files has; name the file that does"
         if made and (found := _ARGUMENT.search(str(one))):
             name = found[1].removesuffix(".__init__")
-            return f"{what} gives {name} the argument {found[2]}, which it does not take; correct that id"
+            close = get_close_matches(found[2], _arguments(name), n=1)
+            meant = f"did you mean {close[0]}?" if close else "correct that id"
+            return f"{what} gives {name} the argument {found[2]}, which it does not take; {meant}"
         if isinstance(one, FileNotFoundError):
             return f"{what} finds no data: {in_one_line(one, 300)}"
     return None
+
+
+def _arguments(name: str) -> list[str]:
+    """The arguments of a class or function that is loaded, by its name."""
+    last = name.rsplit(".", 1)[-1]
+    for module in list(sys.modules.values()):
+        made = vars(module).get(last)
+        if callable(made) and getattr(made, "__module__", None) == module.__name__:
+            with suppress(TypeError, ValueError):
+                return list(inspect.signature(made).parameters)
+    return []
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:

@@ -20,6 +20,7 @@ from monai_robust.attacks import PGD
 from monai_robust.attacks.common.guard import bare, inputs_copied, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, takes, with_metadata
+from monai_robust.engines.file_units import FileRadius
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
 from monai_robust.errors import BadInputError
@@ -126,6 +127,7 @@ class RobustUpdate:
         self.recipe = recipe
         self.attack = attack if attack is None or recipe.objective is None else starting_away(attack)
         self.starts = starts if "adv" in recipe.views else None
+        self._file_radius = FileRadius(self.attack)
         self.margins = margins
         if margins is not None:
             margins.bind(self._task_of)
@@ -255,7 +257,7 @@ class RobustUpdate:
     def _radii(self, engine: Any, batchdata: Any, batch: Batch) -> Tensor | None:
         """The radius of each sample, (B,); None for the attack's own."""
         if self.margins is None:
-            return None
+            return self._file_radius.of(engine, batchdata, batch)
         if self.margins.engine is not engine:
             raise BadInputError(
                 "the margins do not stand among the trainer's handlers; put them there, before all others"

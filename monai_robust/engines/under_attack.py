@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_robust.attacks.common.guard import inputs_copied
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
+from monai_robust.engines.file_units import FileRadius
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, LossTask, Task
 from monai_robust.tasks.tensors import plain
@@ -45,6 +46,7 @@ class UnderAttack:
         if loss is not None and task is not None:
             raise BadInputError("UnderAttack takes a loss or a task, not both")
         self.attack = attack
+        self._file_radius = FileRadius(attack)
         self.task = task or (Classification() if loss is None else LossTask(loss))
 
     def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
@@ -53,7 +55,8 @@ class UnderAttack:
             raise BadInputError("the evaluator's batches have no label, without which there is no loss to attack")
         output: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
         engine.state.output = output
-        output |= adversarial_view(engine, batch, self.attack, inferred(engine, batch, self.task), None)
+        radii = self._file_radius.of(engine, batchdata, batch)
+        output |= adversarial_view(engine, batch, self.attack, inferred(engine, batch, self.task), radii)
         adversarial = plain(output["adv_image"]) if engine.compile else output["adv_image"]
         with engine.mode(engine.network), autocast(engine), inputs_copied(engine.network) as network:
             outputs = infer_with(engine, batch)(adversarial, network)

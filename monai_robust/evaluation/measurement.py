@@ -25,6 +25,7 @@ from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures
+from monai_robust.evaluation.measure.file_units import in_input_units
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
@@ -83,9 +84,6 @@ class Measurement:
             evaluation run the network; called directly by default.
         training_tables: ``margins.csv``, ``epoch_times.csv`` and other tables of the training; those that exist are
             copied into the folder, so that a report needs nothing else.
-        measures: what is measured of each sample where a task leaves the choice: of segmentation ``surfaces``,
-            ``tolerance``, ``lesions`` and ``lesion_iou``, see
-            :class:`~monai_robust.evaluation.tasks.segmentation.SegmentationOutcomes`.
         sanity_samples: on so many samples each attack is tried in other ways, to find out whether its outcomes can be
             trusted (``sanity.json``, :func:`~monai_robust.evaluation.sanity.check.check_sanity`); 0 for no such checks.
         seed: of random starts and of noise.
@@ -113,7 +111,6 @@ class Measurement:
         num_workers: int = 0,
         inferer: Callable[..., Any] | None = None,
         training_tables: Sequence[str | Path] = (),
-        measures: Mapping[str, Any] | None = None,
         sanity_samples: int = 16,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -130,7 +127,7 @@ class Measurement:
         self.network = network.to(self.device)
         self.dataset = dataset
         self.task = task if inferer is None else Inferred(task, inferer)
-        self.outcomes = outcomes_of(task, measures)
+        self.outcomes = outcomes_of(task)
         self.perturbations = list(perturbations)
         self.folder = Path(output_dir)
         self.name = name
@@ -178,8 +175,7 @@ class Measurement:
             classes: names of the classes, in the order of the outputs; numbers by default.
             postprocessing: the evaluator's transforms of predictions, which may tell what outputs are.
             progress: show bars with the remaining time.
-            **more: ``checkpoint``, ``record``, ``measures``, ``sanity_samples``, ``seed`` and ``batch_size`` as for the
-                class.
+            **more: ``checkpoint``, ``record``, ``sanity_samples``, ``seed`` and ``batch_size`` as for the class.
 
         Raises:
             BadInputError: for an evaluator that cannot be measured so; the sentence says why.
@@ -225,6 +221,7 @@ class Measurement:
     def _guarded(self) -> Iterator[None]:
         """The samples are to be shown to a network that is left as it was found."""
         with untouched(self.network) as network, forms_kept():
+            self.perturbations, scales = in_input_units(self.perturbations, self.dataset)
             self.samples = Samples(
                 self.dataset,
                 self.items,
@@ -234,7 +231,7 @@ class Measurement:
                 self.device,
                 self.seed,
                 self.batch_size,
-                in_space="distance_unit" in self.outcomes.settings(),
+                scales,
             )
             yield
 
@@ -306,7 +303,7 @@ class Measurement:
             failures.tell()
 
     def _writer(self, sample_ids: Sequence[str], processes: Processes) -> OutcomesWriter:
-        columns = outcome_columns(self.outcomes.columns(self.classes), self.groups)
+        columns = outcome_columns(self.outcomes.columns(self.classes), self.groups, radius=bool(self.samples.scales))
         plan = [(sweep.name, severity) for sweep in self.perturbations for severity in sweep]
         details = (self.outcomes.detail_table, self.outcomes.detail_columns()) if self.outcomes.detail_table else None
         return OutcomesWriter(self.folder, columns, sample_ids, plan, details=details, process=processes.rank)
@@ -399,8 +396,6 @@ class Measurement:
 
     def _settings(self) -> dict[str, Any]:
         found = {**self.record, **self.outcomes.settings(), "batch_size": self.batch_size, "evaluation_seed": self.seed}
-        if "distance_unit" in found:
-            found["distance_unit"] = "mm" if self.samples.spacing_is_known else "pixels"
         if self.inferer is not None:
             found["inferer"] = getattr(self.inferer, "__name__", type(self.inferer).__name__)
         return found

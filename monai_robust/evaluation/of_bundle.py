@@ -9,34 +9,18 @@ from typing import Any
 
 from monai_robust.attacks import PGD, Square, strong_attack
 from monai_robust.data import load_weights
+from monai_robust.data.intensity import Scaling, checked_radius, radii_by_unit
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.corruption_sweeps import corruptions
-from monai_robust.evaluation.measure.evaluator import image_key
+from monai_robust.evaluation.measure.file_units import evaluator_scaling
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.of_evaluator import EVALUATOR_TASKS
-from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks import stored_model
-from monai_robust.pipelines import (
-    Pipeline,
-    Scaling,
-    checked_radius,
-    proposed_radii,
-    radius_in_input_units,
-    scaling_of,
-)
+from monai_robust.pipelines import Pipeline, proposed_radii
 from monai_robust.transforms.corruptions import corruption_names
 
 __all__ = ["ForeignEvaluation", "measure_pipeline"]
-
-
-# What is measured of segmented areas, by the keywords of its outcomes.
-_MEASURES = {
-    "surfaces": "surfaces",
-    "surface_tolerance": "tolerance",
-    "lesions": "lesions",
-    "lesion_iou": "lesion_iou",
-}
 
 
 @dataclass(frozen=True)
@@ -56,10 +40,6 @@ class ForeignEvaluation:
             the pipeline clips to, or each image's own range.
         channels: those of the input that are image, by index; all where empty.
         task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
-        surfaces: of segmentation, measure how far surfaces lie apart.
-        surface_tolerance: of the normalised surface distance, in mm, or in pixels where images tell no spacing.
-        lesions: of segmentation, count connected areas and those that are found.
-        lesion_iou: the least intersection over union of a lesion that is found, 0 for one shared pixel.
         sanity_samples: on so many samples the attack is tried in other ways.
         seed: of random starts and noise.
         name: of the run in the report; the folder's by default.
@@ -73,10 +53,6 @@ class ForeignEvaluation:
     corruptions: Sequence[str] = ()
     channels: Sequence[int] = ()
     task: str | None = None
-    surfaces: bool = True
-    surface_tolerance: float = 1.0
-    lesions: bool = False
-    lesion_iou: float = 0.0
     sanity_samples: int = 16
     seed: int = 0
     name: str = ""
@@ -97,20 +73,6 @@ class ForeignEvaluation:
         for radius in self.radii:
             checked_radius(radius)
 
-    def measures(self, task: str) -> dict[str, Any]:
-        """What is measured of each sample of a task, where it leaves the choice.
-
-        Raises:
-            BadInputError: for a choice that is made where the task leaves none.
-        """
-        given = {name: getattr(self, name) for name in _MEASURES}
-        if task == "segmentation":
-            return {_MEASURES[name]: value for name, value in given.items()}
-        for name, value in given.items():
-            if value != ForeignEvaluation.__dataclass_fields__[name].default:
-                raise BadInputError(f"{name} is given, but it is for segmentation alone, and the task is {task!r}")
-        return {}
-
     def perturbations(self, task: str, norm: float, scaling: Scaling) -> list[Sweep]:
         """Clean inputs, the attack and the corruptions.
 
@@ -122,7 +84,7 @@ class ForeignEvaluation:
         Raises:
             BadInputError: for a strong set that the task does not have, and units that the pipeline does not tell.
         """
-        radii = [radius_in_input_units(radius, scaling) for radius in self.radii or proposed_radii(norm)]
+        radii = radii_by_unit(self.radii or proposed_radii(norm), scaling)
         bounds: Any = scaling.bounds or "per_image"
         threat: dict[str, Any] = {"norm": self.norm, "bounds": bounds, "channels": self.channels or None}
         if self.attack == "strong":
@@ -133,7 +95,8 @@ class ForeignEvaluation:
         else:
             attack = PGD(steps=self.attack_steps or 20, **threat)
         noises = corruptions(self.corruptions, bounds=bounds, channels=threat["channels"])
-        return [CleanSweep(), AttackSweep(attack, radii), *noises]
+        attacks = [AttackSweep(attack, [f"{one}{unit}" for one in own]) for unit, own in radii.items()]
+        return [CleanSweep(), *attacks, *noises]
 
 
 def measure_pipeline(
@@ -175,7 +138,7 @@ def measure_pipeline(
         )
     evaluator = pipeline.evaluator()
     with pipeline.inside():
-        scaling = _scaling(evaluator)
+        scaling = evaluator_scaling(evaluator)
     if model is not None:
         evaluator.network = stored_model(model, evaluator.state.device)
     elif file is not None:
@@ -198,18 +161,8 @@ def measure_pipeline(
         )
         if model is not None and not settings.attack and not measurement.has_gradient():
             settings = replace(settings, attack="square")
-        measurement.outcomes = outcomes_of(measurement.task, settings.measures(measurement.task.name))
         measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm, scaling)
         return measurement.run()
-
-
-def _scaling(evaluator: Any) -> Scaling:
-    """What the evaluator's transforms do to the intensities of what its network is given."""
-    transform = getattr(getattr(evaluator.data_loader, "dataset", None), "transform", None)
-    key = image_key(evaluator)
-    if key is None:
-        return Scaling(None, None, "which of the data's keys is the network's input is not known")
-    return scaling_of(transform, key)
 
 
 def _weights_file(checkpoint: str | Path | None, model: str | None) -> Path | None:

@@ -12,7 +12,8 @@ __all__ = ["render_attack", "render_recipe"]
 _RECIPE = """\
 # Trains a bundle by the recipe `{name}`: add this file to its --config_file list.
 # What is most worth changing, on the command line too (as in --robust#attack#eps 2.0):
-#   robust#attack#eps    radius of the attack, in intensity units of the network's input
+#   robust#attack#eps    radius of the attack, in intensity units of the network's input, or as in 20HU, 3grey (of the
+#                        file) or 5% (of the window that the pipeline clips to)
 #   robust#weight        lambda of the recipe (null: the recipe's own)
 #   robust#views#aug     the augmented view: a transform of one channel-first image, or a key of the batch
 #   robust#agreement     where views must agree and the loss is of sigmoids or unknown: bernoulli (independent labels,
@@ -80,7 +81,7 @@ _SAMPLE_IDS = """\
 
 _ATTACK = """\
 # Evaluates a bundle under attack, with its own metrics: add this file to its --config_file list.
-#   robust_eval#attack#eps    radius of the attack, in intensity units of the network's input
+#   robust_eval#attack#eps    radius of the attack, in units of the network's input, or as in 20HU, 3grey, 5%
 #   robust_eval#attack#channels  of inputs some of whose channels are no image: those that are, as in "[0]"
 #   robust_eval#loss          what the attack raises; null is cross-entropy of (B, C) outputs, and dense outputs
 #                             (segmentation) need the bundle's loss, such as "@loss"

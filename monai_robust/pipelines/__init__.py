@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from monai_robust.pipelines.commands import Command, commands_for, proposed_radii
 from monai_robust.pipelines.found import Checkpoints, Found, Images
-from monai_robust.pipelines.intensity import Scaling, checked_radius, radius_in_input_units, scaling_of
 from monai_robust.pipelines.outputs import Outputs, outputs_of
 from monai_robust.pipelines.pipeline import Pipeline
 
@@ -15,11 +14,7 @@ __all__ = [
     "Images",
     "Outputs",
     "Pipeline",
-    "Scaling",
-    "checked_radius",
     "commands_for",
     "outputs_of",
     "proposed_radii",
-    "radius_in_input_units",
-    "scaling_of",
 ]

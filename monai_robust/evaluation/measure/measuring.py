@@ -19,6 +19,7 @@ from monai_robust.evaluation.measure.randomness import drawing_from
 from monai_robust.evaluation.measure.samples import Batch, Samples, texts
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.measure.units import Unit
+from monai_robust.evaluation.tables.schema import RADIUS
 from monai_robust.evaluation.tables.writer import OutcomesWriter
 
 __all__ = ["Measuring"]
@@ -74,7 +75,8 @@ class Measuring:
                     bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
                     parts = perturbed(severity).split([len(one.inputs) for one in evaluated_batches])
                     for batch, evaluated, part in zip(batches, evaluated_batches, parts, strict=True):
-                        self._write(sweep, severity, [self._measured(sweep, batch, self.show(evaluated, part))])
+                        radii = self._radii(sweep, severity, evaluated)
+                        self._write(sweep, severity, [self._measured(sweep, batch, self.show(evaluated, part), radii)])
                         bar.update(len(part))
         except Exception as error:
             self._one_by_one(unit, error, bar)
@@ -86,10 +88,19 @@ class Measuring:
         with drawing_from(*parts, device=self.samples.device):
             yield sweep.over(evaluated)
 
-    def _measured(self, sweep: Sweep, batch: Batch, predictions: Predictions) -> Measured:
+    def _measured(
+        self, sweep: Sweep, batch: Batch, predictions: Predictions, radii: dict[str, list[float]]
+    ) -> Measured:
         own = self.outcomes
         details = own.details(predictions.outputs, predictions.targets) if own.detail_table else []
-        return self._rows(sweep, batch, predictions), details
+        return self._rows(sweep, batch, predictions) | radii, details
+
+    def _radii(self, sweep: Sweep, severity: float, evaluated: EvaluatedBatch) -> dict[str, list[float]]:
+        """The column of radii, where the table has one."""
+        if not self.writer.columns.keys() & RADIUS.keys():
+            return {}
+        radius = torch.as_tensor(sweep.radius(severity, evaluated), dtype=torch.float64)
+        return dict.fromkeys(RADIUS, radius.expand(len(evaluated.inputs)).tolist())
 
     def _write(self, sweep: Sweep, severity: float, parts: Sequence[Measured]) -> None:
         """Write a batch that was measured in parts."""
@@ -123,7 +134,8 @@ class Measuring:
         evaluated = self.samples.evaluated(batch)
         with self._drawing(sweep, evaluated) as perturbed:
             for severity in severities:
-                yield self._measured(sweep, batch, self.show(evaluated, perturbed(severity)))
+                shown = self.show(evaluated, perturbed(severity))
+                yield self._measured(sweep, batch, shown, self._radii(sweep, severity, evaluated))
 
     def _empty(self, sweep: Sweep, item: Mapping[str, Any]) -> Measured:
         """A row without outcomes, of a sample that failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from monai_robust.attacks.common.masks import bounding_box, checked_channels, wi
 from monai_robust.attacks.radius.curve import searchable
 from monai_robust.attacks.table import attack_name, follows_gradients
 from monai_robust.attacks.threat import Bounds, BoundsSpec, as_radius
-from monai_robust.errors import BadInputError, naming
+from monai_robust.data.intensity import UNITS, in_one_unit
+from monai_robust.errors import BadInputError, BadSamplesError, naming
 from monai_robust.tasks import Classification, Task, base_task
 from monai_robust.transforms.corruptions import LEVELS, corruption
 
@@ -39,7 +41,7 @@ class EvaluatedBatch:
         seed: of random starts and noise.
         mask: (B, 1, *spatial), true where there is image; padding is never perturbed.
         batch_size: samples in one pass through the network; all of them where it is 0.
-        spacing: (B, D) mm that a pixel has along each axis; None where it is not known.
+        scales: of a unit, (B,) units of the network's input for one of them, where each image has its own.
     """
 
     network: Callable[..., Any]
@@ -50,7 +52,7 @@ class EvaluatedBatch:
     seed: int
     mask: Tensor | None = None
     batch_size: int = 0
-    spacing: Tensor | None = None
+    scales: Callable[[str], Tensor] | None = None
 
     @classmethod
     def joined(cls, batches: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
@@ -64,7 +66,7 @@ class EvaluatedBatch:
             targets=torch.cat([one.targets for one in batches]),
             sample_ids=[sample for one in batches for sample in one.sample_ids],
             mask=None if first.mask is None else torch.cat([one.mask for one in batches if one.mask is not None]),
-            spacing=None,
+            scales=lambda unit: torch.cat([one.scales(unit) for one in batches if one.scales is not None]),
         )
 
 
@@ -105,6 +107,11 @@ class Sweep(ABC):
         """:meth:`apply` to one batch, for any of the severities."""
         return lambda severity: self.apply(severity, batch)
 
+    def radius(self, severity: float, batch: EvaluatedBatch) -> float | Tensor:
+        """The radius that a severity is for a batch, in units of the network's input: one for all, or (B,); NaN of what
+        has none."""
+        return math.nan
+
     def settings(self) -> dict[str, Any]:
         """Numbers behind the perturbation, as primitives."""
         return {}
@@ -143,8 +150,13 @@ class CleanSweep(Sweep):
 
 
 class AttackSweep(Sweep):
-    """An attack over a list of radii, in intensity units of the network's input; the random start of a sample depends
-    on its id and the seed alone.
+    """An attack over a list of radii; the random start of a sample depends on its id and the seed alone.
+
+    Radii are in intensity units of the network's input, or words with one unit for all of them: ``"20HU"``,
+    ``"3grey"``, of the file, or ``"5%"`` of the window that the pipeline clips to. A measurement makes numbers in the
+    network's units of them where its pipeline scales all images alike; where every image is scaled by itself,
+    severities stay in that unit, each sample has a radius of its own, in the column ``radius`` of the table, and is
+    attacked at each severity.
 
     Where images are classified, the smallest of the radii that breaks a sample is searched
     (:func:`~monai_robust.attacks.attack_curve`), which takes a fraction of the time: a sample that an attack has broken
@@ -157,8 +169,11 @@ class AttackSweep(Sweep):
         attack: on whole images or on windows; its own radius does not matter.
         radii: the severities.
         name: what tables call it; by default the attack and its norm, such as ``pgd_l2``, ``bim_l2`` for BIM,
-            also known as IFGSM, or ``strong_l2`` for an ensemble.
+            also known as IFGSM, or ``strong_l2`` for an ensemble, and the unit of radii, as in ``pgd_l2_hu``.
         faithful: attack every sample at every radius, each time with the whole budget.
+
+    Raises:
+        BadInputError: for radii that are none, or of several units.
     """
 
     kind = "attack"
@@ -166,17 +181,34 @@ class AttackSweep(Sweep):
     def __init__(
         self,
         attack: Attack | WindowAttack,
-        radii: Sequence[float],
+        radii: Sequence[float | str],
         name: str | None = None,
         *,
         faithful: bool = False,
     ) -> None:
         norm = attack.norm.name
-        super().__init__(name or f"{attack_name(attack)}_{norm}", radii, norm)
+        numbers, self.unit = in_one_unit(radii)
+        own = f"{attack_name(attack)}_{norm}"
+        super().__init__(name or (f"{own}_{UNITS[self.unit].suffix}" if self.unit else own), numbers, norm)
         for radius in self.severities:
             as_radius(radius, 1, "cpu")
         self.attack = attack
         self.faithful = bool(faithful)
+
+    def radius(self, severity: float, batch: EvaluatedBatch) -> float | Tensor:
+        if not self.unit:
+            return severity
+        if batch.scales is None:
+            raise BadInputError(
+                f"the radii of {self.name!r} are in {UNITS[self.unit].label}, and nothing tells what that is in the "
+                "network's input; measure an evaluator or a data set with a transform, or give numbers"
+            )
+        scales = batch.scales(self.unit)
+        unknown = scales.isnan().nonzero().flatten().tolist()
+        if unknown:
+            what = f"the image has one intensity, so that no radius in {UNITS[self.unit].label} is known of it"
+            raise BadSamplesError(what, unknown).among(batch.sample_ids)
+        return (severity * scales).to(batch.inputs.device, torch.float32)
 
     @property
     def follows_gradients(self) -> bool:
@@ -187,6 +219,7 @@ class AttackSweep(Sweep):
         if not isinstance(self.attack, Attack) or isinstance(self.attack, FMN):
             return False
         usable = self.attack.mode != "train" and searchable(self.attack)
+        usable = usable and not self.unit  # radii that are searched are those of all samples
         return usable and not self.faithful and isinstance(base_task(task), Classification)
 
     def over(self, batch: EvaluatedBatch) -> Callable[[float], Tensor]:
@@ -218,13 +251,15 @@ class AttackSweep(Sweep):
     def apply(self, severity: float, batch: EvaluatedBatch) -> Tensor:
         starts = self._starts(batch, severity)
         masked = {} if batch.mask is None else {"mask": batch.mask}
+        eps = self.radius(severity, batch)
         with naming(batch.sample_ids):
             return self.attack(
-                batch.network, batch.inputs, batch.targets, severity, task=batch.task, generator=starts, **masked
+                batch.network, batch.inputs, batch.targets, eps, task=batch.task, generator=starts, **masked
             )
 
     def settings(self) -> dict[str, Any]:
-        return self.attack.settings()
+        unit = {"unit": UNITS[self.unit].label} if self.unit else {}
+        return {**self.attack.settings(), **unit}
 
 
 class CorruptionSweep(Sweep):

@@ -70,7 +70,7 @@ def loss_grows_with_radius(attack: ProbedAttack) -> Verdict:
     radii = list(attack.scores)
     means = [float(np.nanmean(scores)) for scores in attack.scores.values()]
     name = attack.task.score_name
-    probed = {f"radius {number(min(radii[1:]))}": attack.nearest, f"radius {attack.radius}": attack.full}
+    probed = {f"radius {number(min(radii[1:]))}{attack.unit}": attack.nearest, f"radius {attack.radius}": attack.full}
     probed["no limit"] = attack.farthest
     far = {where: attack.reported(one) for where, one in probed.items()}
     numbers: dict[str, Any] = {"radii": radii, name: means, f"{attack.name} of the probes": far}
@@ -205,6 +205,8 @@ def travels_radius(attack: ProbedAttack) -> Verdict:
     walking = [one for one in members_of(attack.probe.attack) if isinstance(one, (GradientAttack, APGD))]
     if not walking:
         return _not_applicable("The attack has no steps of a given length")
+    if attack.unit and any(one.step_size is not None for one in walking):
+        return _not_applicable("Steps are in units of the network's input, and radii in those of each image")
     largest = max(attack.scores)
     reach = min(_reach(one, largest) for one in walking)
     numbers = {"radius": largest, "reach": reach}

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.stats import binom
 
+from monai_robust.data.intensity import UNITS
 from monai_robust.evaluation.sanity.probes import Harm, Probe, limited, unmoved
 from monai_robust.evaluation.sections.parts import number
 
@@ -31,7 +32,8 @@ class ProbedAttack:
         self.probe = probe
         self.scores = scores
         self.task = probe.task
-        self.radius = number(probe.radius)
+        self.unit = f" {UNITS[probe.sweep.unit].label}" if probe.sweep.unit else ""
+        self.radius = f"{number(probe.radius)}{self.unit}"
         self.name = self.task.score_name if probe.by_score else "loss"
         self.images = f"{probe.samples} image{'s' * (probe.samples != 1)}"
 

@@ -75,7 +75,7 @@ class Probe:
     Args:
         sweep: whose attack is probed.
         batches: batches of samples.
-        radius: at which it is probed, in intensity units of the network's input.
+        radius: at which it is probed, one of the sweep's severities.
     """
 
     def __init__(self, sweep: AttackSweep, batches: Sequence[EvaluatedBatch], radius: float) -> None:
@@ -101,7 +101,7 @@ class Probe:
     def points(self, attack: AnyAttack | None = None, radius: float | None = None) -> list[Tensor]:
         """What the sweep's attack, or another, makes of the samples at the radius, or at another."""
         eps = self.radius if radius is None else radius
-        return [self._attacked(attack or self.attack, batch, eps) for batch in self.batches]
+        return [self._attacked(attack or self.attack, batch, self.sweep.radius(eps, batch)) for batch in self.batches]
 
     def farthest(self) -> list[Tensor]:
         """What the attack makes of the samples when it may turn each into any other image of its intensities.
@@ -214,7 +214,8 @@ class Probe:
         assert limits is not None  # the range of an image always exists
         span = (limits[1] - limits[0]).expand(len(batch.inputs), *batch.inputs.shape[1:]) * inside
         widest = self.attack.norm.size(span)
-        return torch.maximum(widest, as_radius(2 * max(self.sweep.severities), len(widest), widest.device))
+        largest = self.sweep.radius(2 * max(self.sweep.severities), batch)
+        return torch.maximum(widest, as_radius(largest, len(widest), widest.device))
 
 
 def members_of(attack: AnyAttack) -> tuple[Attack, ...]:

@@ -1,11 +1,12 @@
 """Reading the outcomes table: one row for each sample, perturbation and severity.
 
 Columns, in this order (:func:`~monai_robust.evaluation.tables.schema.outcome_columns`): ``sample_id, patient_id,
-perturbation, severity, norm``, the group columns of the data set (such as ``source``), ``distance`` (size of the
-perturbation that was applied, in ``norm`` or, where that is empty, in L2), ``contrast`` (standard deviation of the
-intensities the network was shown), ``input_norm`` (L2 norm of the clean input), the columns of the task, and last,
-among the task's, its ``score``. The clean inputs are the perturbation ``clean`` at severity 0. A number that does not
-exist, such as the score of a slice without foreground, is an empty cell in the file and NaN in memory.
+perturbation, severity, norm``, the group columns of the data set (such as ``source``), ``radius`` where severities are
+in a unit of the file (that of the sample, in units of the network's input), ``distance`` (size of the perturbation
+that was applied, in ``norm`` or, where that is empty, in L2), ``contrast`` (standard deviation of the intensities the
+network was shown), ``input_norm`` (L2 norm of the clean input), the columns of the task, and last, among the task's,
+its ``score``. The clean inputs are the perturbation ``clean`` at severity 0. A number that does not exist, such as the
+score of a slice without foreground, is an empty cell in the file and NaN in memory.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ import pyarrow.compute as pc
 from monai_robust.data.files.side_files import as_number, read_table
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.parts import FOLDER as PARTS
-from monai_robust.evaluation.tables.schema import KEYS, MEASURED
+from monai_robust.evaluation.tables.schema import KEYS, MEASURED, RADIUS
 from monai_robust.evaluation.tables.stored import read_frame, read_parquet, read_schema, stored
 from monai_robust.evaluation.tables.writer import OUTCOMES_TABLE
 
 __all__ = ["read_outcomes"]
 
 TEXT = tuple(name for name, kind in KEYS.items() if kind is str)
-NUMBERS = ("severity", *MEASURED, "score")
+NUMBERS = ("severity", *RADIUS, *MEASURED, "score")
 FINITE = ("severity", "score")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 

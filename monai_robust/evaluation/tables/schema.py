@@ -21,6 +21,7 @@ __all__ = [
     "DETAIL_KEYS",
     "KEYS",
     "MEASURED",
+    "RADIUS",
     "Columns",
     "arrow_schema",
     "arrow_table",
@@ -34,6 +35,8 @@ Columns = Mapping[str, type]
 
 CLEAN = "clean"
 KEYS: Columns = {"sample_id": str, "patient_id": str, "perturbation": str, "severity": float, "norm": str}
+RADIUS: Columns = {"radius": float}
+"""Of an attack whose severities are in units of the file, the radius of each sample in units of the network's input."""
 MEASURED: Columns = {"distance": float, "contrast": float, "input_norm": float}
 DETAIL_KEYS: Columns = {"sample_id": str, "perturbation": str, "severity": float}
 TRUTH_KEYS: Columns = {"sample_id": str}
@@ -41,17 +44,19 @@ TRUTH_KEYS: Columns = {"sample_id": str}
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
 
-def outcome_columns(task_columns: Columns, groups: Iterable[str] = ()) -> dict[str, type]:
+def outcome_columns(task_columns: Columns, groups: Iterable[str] = (), *, radius: bool = False) -> dict[str, type]:
     """All columns of an outcomes table, in their order.
 
     Args:
         task_columns: columns of the task, ``score`` among them.
         groups: group columns of the data set, which are text.
+        radius: whether samples have radii of their own.
 
     Raises:
         BadInputError: if a name occurs twice, or there is no ``score``.
     """
-    names = [*KEYS, *groups, *MEASURED, *task_columns]
+    own = RADIUS if radius else {}
+    names = [*KEYS, *groups, *own, *MEASURED, *task_columns]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise BadInputError(f"the outcomes table would have the column {twice[0]!r} twice; rename the group or column")
@@ -59,7 +64,7 @@ def outcome_columns(task_columns: Columns, groups: Iterable[str] = ()) -> dict[s
         raise BadInputError(
             "the task's columns hold no 'score'; an outcomes table needs one number that rates a sample"
         )
-    return {**KEYS, **dict.fromkeys(groups, str), **MEASURED, **task_columns}
+    return {**KEYS, **dict.fromkeys(groups, str), **own, **MEASURED, **task_columns}
 
 
 def detail_columns(task_columns: Columns) -> dict[str, type]:
