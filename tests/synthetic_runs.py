@@ -112,6 +112,7 @@ def write_run(
 
 ORGANS = ["head", "tail"]
 SLICES = 6
+LESIONS = ("lesions", "lesions_found", "components", "false_components")
 
 
 def slice_ids(volumes: int) -> list[str]:
@@ -147,6 +148,21 @@ def slice_outcomes(generator: np.random.Generator, volumes: int, quality: float,
     }
 
 
+def surfaces_of(rows: Mapping[str, Any], severity: float) -> dict[str, Any]:
+    """Made-up columns of surfaces and lesions that go with the counts of :func:`slice_outcomes`."""
+    columns: dict[str, Any] = {}
+    for k in (1, 2):
+        tp, fp, fn = (np.array(rows[f"{part}_{k}"]) for part in ("tp", "fp", "fn"))
+        held, found = tp + fn > 0, tp + fp > 0
+        columns[f"hd95_{k}"] = np.where(held & found, 1 + severity / k + 0.01 * np.arange(len(tp)), np.nan).tolist()
+        columns[f"nsd_{k}"] = np.where(held & found, 1 / (1 + severity), np.where(held | found, 0, np.nan)).tolist()
+        columns[f"lesions_{k}"] = (2 * held).tolist()
+        columns[f"lesions_found_{k}"] = (held & found).astype(int).tolist()
+        columns[f"components_{k}"] = found.astype(int).tolist()
+        columns[f"false_components_{k}"] = (found & ~held).astype(int).tolist()
+    return columns
+
+
 def segmentation_perturbations(corruptions: bool = True) -> list[dict[str, Any]]:
     def attack(name: str, steps: int) -> dict[str, Any]:
         settings = {"steps": steps}
@@ -167,12 +183,17 @@ def write_segmentation_run(
     gallery: bool = False,
     margins: bool = False,
     corruptions: bool = True,
+    surfaces: bool = False,
     info: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a finished segmentation whose Dice falls by ``falls`` per unit of radius, and return its folder."""
     generator = np.random.default_rng([seed, len(name), round(100 * falls)])
     perturbations = segmentation_perturbations(corruptions)
-    columns = outcome_columns({f"{part}_{k}": int for k in (1, 2) for part in ("tp", "fp", "fn")} | {"score": float})
+    counts = {f"{part}_{k}": int for k in (1, 2) for part in ("tp", "fp", "fn")}
+    if surfaces:
+        counts |= {f"{part}_{k}": float for k in (1, 2) for part in ("hd95", "nsd")}
+        counts |= {f"{part}_{k}": int for k in (1, 2) for part in LESIONS}
+    columns = outcome_columns(counts | {"score": float})
     ids = slice_ids(volumes)
     with OutcomesWriter(folder, columns, ids, plan_of(perturbations)) as writer:
         for one in perturbations:
@@ -180,11 +201,13 @@ def write_segmentation_run(
                 drop = severity * {"pgd_l2": 1.0, "ifgsm_l2": 0.4}.get(one["name"], 0.5)
                 rows = slice_outcomes(generator, volumes, max(clean - falls * drop, 0.0), severity)
                 rows |= {"norm": [one["norm"]] * len(ids)}
-                writer.append(one["name"], severity, rows)
+                writer.append(one["name"], severity, rows | (surfaces_of(rows, severity) if surfaces else {}))
         writer.commit()
     writer.finish()
     about = {"task": "segmentation", "groups": [], "perturbations": perturbations}
     about |= {"score": {"name": "mean foreground Dice", "higher_is_better": True}}
+    if surfaces:
+        about |= {"settings": {"surface_tolerance": 1.0, "distance_unit": "mm", "lesion_iou": 0.0}}
     write_run_info(folder, run_info(name, seed, ORGANS) | about | dict(info or {}))
     (folder / "epoch_times.csv").write_text("epoch,seconds\n1,9.0\n2,4.0\n3,4.5\n")
     if margins:

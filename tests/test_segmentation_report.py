@@ -215,7 +215,7 @@ def test_a_report_without_attacks_or_corruptions_is_written(tmp_path: Path) -> N
     run = read_run_with(
         folder, perturbations=read_run(write_segmentation_run(tmp_path / "x")).info["perturbations"][:1]
     )
-    assert [section.title for section in REPORT.sections([run], REPORT.frames([run]))] == ["Dice"]
+    assert [section.title for section in REPORT.sections([run], REPORT.frames([run]))] == ["Dice", "Volumes"]
 
 
 def read_run_with(folder: Path, **changes: object) -> Run:

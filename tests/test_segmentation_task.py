@@ -107,7 +107,14 @@ def test_one_channel_stands_for_two_classes():
     p, t = outputs.sigmoid().flatten(1), labels.float().flatten(1)
     dice = 1 - 2 * (p * t).sum(1) / (p.sum(1) + t.sum(1))
     assert torch.allclose(terms["dice"], dice, atol=1e-5)
-    assert set(outcomes_of(Segmentation()).values(outputs, labels)) == {"tp_1", "fp_1", "fn_1", "score"}
+    assert set(outcomes_of(Segmentation()).values(outputs, labels)) == {
+        "tp_1",
+        "fp_1",
+        "fn_1",
+        "hd95_1",
+        "nsd_1",
+        "score",
+    }
 
 
 @pytest.mark.parametrize("dims", list(SHAPES))
@@ -183,7 +190,10 @@ def test_a_samples_terms_and_outcomes_do_not_depend_on_the_rest_of_the_batch(dim
 def test_outcomes_are_the_counts_of_a_confusion_matrix(dims):
     outputs, labels = case(dims)
     outcomes = outcomes_of(Segmentation()).values(outputs, labels)
-    assert list(outcomes) == ["tp_1", "fp_1", "fn_1", "tp_2", "fp_2", "fn_2", "score"]
+    assert list(outcomes) == [
+        *("tp_1", "fp_1", "fn_1", "tp_2", "fp_2", "fn_2"),
+        *("hd95_1", "nsd_1", "hd95_2", "nsd_2", "score"),
+    ]
     assert list(outcomes) == list(outcomes_of(Segmentation()).columns(["head", "tail"]))
     for i in range(5):
         truth, found = labels[i].flatten().numpy(), outputs[i].argmax(dim=0).flatten().numpy()

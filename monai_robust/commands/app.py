@@ -9,6 +9,7 @@ import typer
 
 from monai_robust import __version__
 from monai_robust.commands.attach import attach
+from monai_robust.commands.card import card
 from monai_robust.commands.corruptions import corruptions
 from monai_robust.commands.datalist import datalist
 from monai_robust.commands.demo import demo
@@ -55,6 +56,7 @@ app.command()(corruptions)
 app.command(context_settings=_TAKES_IDS)(evaluate)
 app.command("step-search", context_settings=_TAKES_IDS)(step_search)
 app.command()(report)
+app.command()(card)
 app.command()(demo)
 
 

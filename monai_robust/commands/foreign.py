@@ -88,9 +88,14 @@ def _value(name: str, word: str) -> Any:
         if isinstance(default, tuple):
             parts = _listed(word)
             return tuple(int(part) for part in parts) if name == "channels" else tuple(parts)
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[word.lower()]
+        if isinstance(default, float):
+            return float(word)
         return int(word) if isinstance(default, int) or name in ("attack_steps", "queries") else word
-    except ValueError:
-        what = "indices of channels, such as 0,1" if name == "channels" else "a whole number"
+    except (KeyError, ValueError):
+        kinds = {bool: "true or false", float: "a number"}
+        what = "indices of channels, such as 0,1" if name == "channels" else kinds.get(type(default), "a whole number")
         raise BadInputError(f"--{name} is {word!r}; it must be {what}") from None
 
 

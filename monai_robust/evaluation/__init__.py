@@ -7,6 +7,7 @@ from monai_robust.evaluation.measure.nearest import NearestSweep
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.measurement import Measurement
+from monai_robust.evaluation.report.card import robustness_card, write_card, write_card_into_bundle
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.tables.gallery import Gallery, read_gallery, write_gallery
 from monai_robust.evaluation.tables.outcomes import read_outcomes
@@ -32,6 +33,9 @@ __all__ = [
     "read_outcomes",
     "read_run",
     "register_task",
+    "robustness_card",
+    "write_card",
+    "write_card_into_bundle",
     "write_gallery",
     "write_report",
     "write_run_info",

@@ -84,6 +84,9 @@ class Measurement:
             evaluation run the network; called directly by default.
         training_tables: ``margins.csv``, ``epoch_times.csv`` and other tables of the training; those that exist are
             copied into the folder, so that a report needs nothing else.
+        measures: what is measured of each sample where a task leaves the choice: of segmentation ``surfaces``,
+            ``tolerance``, ``lesions`` and ``lesion_iou``, see
+            :class:`~monai_robust.evaluation.tasks.segmentation.SegmentationOutcomes`.
         sanity_samples: on so many samples each attack is tried in other ways, to find out whether its outcomes can be
             trusted (``sanity.json``, :func:`~monai_robust.evaluation.sanity.check.check_sanity`); 0 for no such checks.
         seed: of random starts and of noise.
@@ -111,6 +114,7 @@ class Measurement:
         num_workers: int = 0,
         inferer: Callable[..., Any] | None = None,
         training_tables: Sequence[str | Path] = (),
+        measures: Mapping[str, Any] | None = None,
         sanity_samples: int = 16,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -127,7 +131,7 @@ class Measurement:
         self.network = network.to(self.device)
         self.dataset = dataset
         self.task = task if inferer is None else Inferred(task, inferer)
-        self.outcomes = outcomes_of(task)
+        self.outcomes = outcomes_of(task, measures)
         self.perturbations = list(perturbations)
         self.folder = Path(output_dir)
         self.name = name
@@ -175,7 +179,8 @@ class Measurement:
             classes: names of the classes, in the order of the outputs; numbers by default.
             postprocessing: the evaluator's transforms of predictions, which may tell what outputs are.
             progress: show bars with the remaining time.
-            **more: ``checkpoint``, ``record``, ``sanity_samples``, ``seed`` and ``batch_size`` as for the class.
+            **more: ``checkpoint``, ``record``, ``measures``, ``sanity_samples``, ``seed`` and ``batch_size`` as for the
+                class.
 
         Raises:
             BadInputError: for an evaluator that cannot be measured so; the sentence says why.
@@ -232,6 +237,7 @@ class Measurement:
                 self.seed,
                 self.batch_size,
                 scales,
+                in_space="distance_unit" in self.outcomes.settings(),
             )
             yield
 
@@ -396,6 +402,8 @@ class Measurement:
 
     def _settings(self) -> dict[str, Any]:
         found = {**self.record, **self.outcomes.settings(), "batch_size": self.batch_size, "evaluation_seed": self.seed}
+        if "distance_unit" in found:
+            found["distance_unit"] = "mm" if self.samples.spacing_is_known else "pixels"
         if self.inferer is not None:
             found["inferer"] = getattr(self.inferer, "__name__", type(self.inferer).__name__)
         return found

@@ -16,11 +16,21 @@ from monai_robust.evaluation.measure.file_units import evaluator_scaling
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.of_evaluator import EVALUATOR_TASKS
+from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks import stored_model
 from monai_robust.pipelines import Pipeline, proposed_radii
 from monai_robust.transforms.corruptions import corruption_names
 
 __all__ = ["ForeignEvaluation", "measure_pipeline"]
+
+
+# What is measured of segmented areas, by the keywords of its outcomes.
+_MEASURES = {
+    "surfaces": "surfaces",
+    "surface_tolerance": "tolerance",
+    "lesions": "lesions",
+    "lesion_iou": "lesion_iou",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,10 @@ class ForeignEvaluation:
             the pipeline clips to, or each image's own range.
         channels: those of the input that are image, by index; all where empty.
         task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
+        surfaces: of segmentation, measure how far surfaces lie apart.
+        surface_tolerance: of the normalised surface distance, in mm, or in pixels where images tell no spacing.
+        lesions: of segmentation, count connected areas and those that are found.
+        lesion_iou: the least intersection over union of a lesion that is found, 0 for one shared pixel.
         sanity_samples: on so many samples the attack is tried in other ways.
         seed: of random starts and noise.
         name: of the run in the report; the folder's by default.
@@ -53,6 +67,10 @@ class ForeignEvaluation:
     corruptions: Sequence[str] = ()
     channels: Sequence[int] = ()
     task: str | None = None
+    surfaces: bool = True
+    surface_tolerance: float = 1.0
+    lesions: bool = False
+    lesion_iou: float = 0.0
     sanity_samples: int = 16
     seed: int = 0
     name: str = ""
@@ -72,6 +90,20 @@ class ForeignEvaluation:
             raise BadInputError(f"radii are proposed for the norm l2 alone; give --radii for {self.norm}")
         for radius in self.radii:
             checked_radius(radius)
+
+    def measures(self, task: str) -> dict[str, Any]:
+        """What is measured of each sample of a task, where it leaves the choice.
+
+        Raises:
+            BadInputError: for a choice that is made where the task leaves none.
+        """
+        given = {name: getattr(self, name) for name in _MEASURES}
+        if task == "segmentation":
+            return {_MEASURES[name]: value for name, value in given.items()}
+        for name, value in given.items():
+            if value != ForeignEvaluation.__dataclass_fields__[name].default:
+                raise BadInputError(f"{name} is given, but it is for segmentation alone, and the task is {task!r}")
+        return {}
 
     def perturbations(self, task: str, norm: float, scaling: Scaling) -> list[Sweep]:
         """Clean inputs, the attack and the corruptions.
@@ -161,6 +193,7 @@ def measure_pipeline(
         )
         if model is not None and not settings.attack and not measurement.has_gradient():
             settings = replace(settings, attack="square")
+        measurement.outcomes = outcomes_of(measurement.task, settings.measures(measurement.task.name))
         measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm, scaling)
         return measurement.run()
 

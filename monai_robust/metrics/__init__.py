@@ -20,17 +20,6 @@ from monai_robust.metrics.detection import (
     match_images,
     mean_average_precision,
 )
-from monai_robust.metrics.dice_index import (
-    AverageDiceIndex,
-    DiceIndex,
-    ForegroundDiceIndex,
-    TotalVoxelDiceIndex,
-    average_dice_index,
-    foreground_dice_index,
-    sample_dice,
-    total_voxel_dice_index,
-    volume_dice,
-)
 from monai_robust.metrics.entropy import PredictiveEntropy, predictive_entropy
 from monai_robust.metrics.landmarks import (
     DetectionRate,
@@ -39,6 +28,25 @@ from monai_robust.metrics.landmarks import (
     successful_detection_rate,
 )
 from monai_robust.metrics.robust_auc import auc_robust
+from monai_robust.metrics.segmentation import (
+    AverageDiceIndex,
+    DiceIndex,
+    ForegroundDiceIndex,
+    LesionCounts,
+    LesionSensitivity,
+    RelativeVolumeDifference,
+    SurfaceMeasures,
+    TotalVoxelDiceIndex,
+    average_dice_index,
+    foreground_dice_index,
+    intersection_over_union,
+    lesion_counts,
+    relative_volume_difference,
+    sample_dice,
+    surface_measures,
+    total_voxel_dice_index,
+    volume_dice,
+)
 
 __all__ = [
     "AdversarialAccuracy",
@@ -49,10 +57,14 @@ __all__ = [
     "ExpectedCalibrationError",
     "ForegroundDiceIndex",
     "ImageMatches",
+    "LesionCounts",
+    "LesionSensitivity",
     "PredictiveEntropy",
     "RMSCalibrationError",
     "RadialError",
+    "RelativeVolumeDifference",
     "ReliabilityBins",
+    "SurfaceMeasures",
     "TotalVoxelDiceIndex",
     "adversarial_accuracy",
     "auc_robust",
@@ -63,15 +75,19 @@ __all__ = [
     "brier_score",
     "expected_calibration_error",
     "foreground_dice_index",
+    "intersection_over_union",
+    "lesion_counts",
     "match_detections",
     "match_images",
     "mean_average_precision",
     "mean_radial_error",
     "predictive_entropy",
+    "relative_volume_difference",
     "reliability_bins",
     "rms_calibration_error",
     "sample_dice",
     "successful_detection_rate",
+    "surface_measures",
     "total_voxel_dice_index",
     "volume_dice",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Compose, Randomizable
 from numpy.random import RandomState
 from torch import Tensor
@@ -51,7 +52,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         name: of the data set, for the bar and for messages.
 
     Attributes:
-        items: for each slice ``sample_id``, ``case_id``, ``patient_id``, ``slice_index``, ``size`` (H, W),
+        items: for each slice ``sample_id``, ``case_id``, ``patient_id``, ``slice_index``, ``size`` (H, W), where the
+            volume tells it ``spacing``, mm of a pixel along H and W,
             ``foreground`` (the classes it holds), and the files ``image`` and ``label`` of its volume.
         skipped: ``{"sample_id": case, "file", "reason"}`` for each volume left out.
 
@@ -126,7 +128,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     def _list_slices(self, keep: str, group_by_size: bool) -> None:
         found = [
-            (number, place, _slice_item(item, place, foreground, size))
+            (number, place, _slice_item(item, place, foreground, size, self._reader.spacings.get(item["case_id"])))
             for number, item in enumerate(self._volumes.items)
             for size, slices in [self._reader.contents[item["case_id"]]]
             for place, foreground in enumerate(slices)
@@ -152,12 +154,16 @@ class _SliceReader:
         self.pad_to = pad_to
         self.contents: dict[str, tuple[tuple[int, int], list[tuple[int, ...]]]] = {}
         self.orientations: dict[str, str] = {}
+        self.spacings: dict[str, tuple[float, float]] = {}
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Tensor]:
         volume = load_volume(item, classes=self.classes)
         if self.transform is not None:
             volume = dict(self.transform(volume))
         self.orientations[item["case_id"]] = orientation_of(volume["image"])
+        if isinstance(volume["image"], MetaTensor):
+            sizes = [float(size) for axis, size in enumerate(volume["image"].pixdim) if axis != self.slice_axis]
+            self.spacings[item["case_id"]] = (sizes[0], sizes[1])
         image = slices_of_volume(_plain(volume["image"]).float(), self.slice_axis, self.pad_to)
         label = slices_of_volume(_plain(volume["label"]).round().to(torch.uint8), self.slice_axis, self.pad_to)
         size = (int(image.shape[2]), int(image.shape[3]))
@@ -178,10 +184,16 @@ def _foreground(label: Tensor) -> tuple[int, ...]:
 
 
 def _slice_item(
-    volume: Mapping[str, Any], place: int, foreground: tuple[int, ...], size: tuple[int, int]
+    volume: Mapping[str, Any],
+    place: int,
+    foreground: tuple[int, ...],
+    size: tuple[int, int],
+    spacing: tuple[float, float] | None,
 ) -> dict[str, Any]:
     case_id = volume["case_id"]
+    known = {} if spacing is None else {"spacing": spacing}
     return {
+        **known,
         "image": volume["image"],
         "label": volume["label"],
         "sample_id": f"{case_id}/{place:03d}",

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
+from monai.data import MetaTensor
 from monai.engines import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from monai_robust.data.sample_ids import known_samples, listed_items
+from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY, Batch
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import plain, select_rows
@@ -30,8 +32,8 @@ class EvaluatorSamples(Dataset[Any]):
         progress: show a bar while all samples are read once, to know their sizes and labels.
 
     Attributes:
-        items: for each sample ``sample_id``, ``patient_id``, ``size`` and, where labels are such, its class ``label``
-            and the ``foreground`` classes that it holds.
+        items: for each sample ``sample_id``, ``patient_id``, ``size`` and, where images and labels tell them, the mm
+            of a pixel (``spacing``), its class ``label`` and the ``foreground`` classes that it holds.
 
     Raises:
         BadInputError: for data that can be read once only, and batches that are no images with labels.
@@ -87,6 +89,9 @@ class EvaluatorSamples(Dataset[Any]):
                 "put the other channels into the image"
             )
         found = {"image": plain(batch.inputs)[0].cpu(), "label": _label(batch.targets)}
+        spacing = known_spacing(batch.inputs[0]) if isinstance(batch.inputs, MetaTensor) else None
+        if spacing is not None:
+            found["spacing"] = spacing
         if batch.mask is not None:
             found[MASK_KEY] = batch.mask[0].cpu()
         return found
@@ -95,6 +100,8 @@ class EvaluatorSamples(Dataset[Any]):
         sample = self.sample(place)
         label = plain(sample["label"])
         about: dict[str, Any] = {"size": tuple(sample["image"].shape)}
+        if "spacing" in sample:
+            about["spacing"] = sample["spacing"]
         if label.ndim == 0 or label.numel() == 1:
             about["label"] = float(label) if label.is_floating_point() and float(label) % 1 else int(label)
         elif label.ndim == 1:

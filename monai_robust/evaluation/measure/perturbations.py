@@ -42,6 +42,7 @@ class EvaluatedBatch:
         mask: (B, 1, *spatial), true where there is image; padding is never perturbed.
         batch_size: samples in one pass through the network; all of them where it is 0.
         scales: of a unit, (B,) units of the network's input for one of them, where each image has its own.
+        spacing: (B, D) mm that a pixel has along each axis; None where it is not known.
     """
 
     network: Callable[..., Any]
@@ -53,6 +54,7 @@ class EvaluatedBatch:
     mask: Tensor | None = None
     batch_size: int = 0
     scales: Callable[[str], Tensor] | None = None
+    spacing: Tensor | None = None
 
     @classmethod
     def joined(cls, batches: Sequence[EvaluatedBatch]) -> EvaluatedBatch:
@@ -67,6 +69,7 @@ class EvaluatedBatch:
             sample_ids=[sample for one in batches for sample in one.sample_ids],
             mask=None if first.mask is None else torch.cat([one.mask for one in batches if one.mask is not None]),
             scales=lambda unit: torch.cat([one.scales(unit) for one in batches if one.scales is not None]),
+            spacing=None,
         )
 
 

@@ -45,7 +45,7 @@ class Predictions:
         missing = holds_nan(outputs, len(perturbed)).nonzero().flatten().tolist()
         if missing:
             raise NotFiniteError("the network's outputs hold NaN", missing).among(batch.sample_ids)
-        values = outcomes.values(outputs, batch.targets)
+        values = outcomes.values_in_space(outputs, batch.targets, batch.spacing)
         return cls(batch.inputs, perturbed, batch.targets, outputs, values, batch.mask)
 
 

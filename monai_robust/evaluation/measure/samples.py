@@ -9,10 +9,11 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
-from monai.data import DataLoader, list_data_collate
+from monai.data import DataLoader, MetaTensor, list_data_collate
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
@@ -48,6 +49,8 @@ class Samples:
         seed: of random starts and noise.
         batch_size: samples in one forward pass.
         scales: by unit, units of the network's input for one of them, of the sample at a place.
+        in_space: whether distances are measured, for which the size of a pixel is looked up: an item's ``spacing``, mm
+            along each axis of the network's input, or the affine of images that are a ``MetaTensor``.
     """
 
     dataset: Dataset[Any]
@@ -59,6 +62,7 @@ class Samples:
     seed: int
     batch_size: int
     scales: Mapping[str, Callable[[int], float]] = field(default_factory=dict)
+    in_space: bool = False
 
     def check(self) -> None:
         """Refuse a data set without what the table needs.
@@ -88,7 +92,18 @@ class Samples:
         mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
         ids = texts(batch["sample_id"])
         scales = partial(self._scales, ids) if self.scales else None
-        return EvaluatedBatch(self.network, inputs, targets, self.task, ids, self.seed, mask, self.batch_size, scales)
+        return EvaluatedBatch(
+            self.network,
+            inputs,
+            targets,
+            self.task,
+            ids,
+            self.seed,
+            mask,
+            self.batch_size,
+            scales,
+            self._spacing(batch["image"], ids),
+        )
 
     def _scales(self, ids: Sequence[str], unit: str) -> Tensor:
         return torch.tensor([self.scales[unit](self._places[one]) for one in ids], dtype=torch.float64)
@@ -96,6 +111,34 @@ class Samples:
     @cached_property
     def _places(self) -> dict[str, int]:
         return {str(item["sample_id"]): place for place, item in enumerate(self.items)}
+
+    @cached_property
+    def spacing_is_known(self) -> bool:
+        """Whether the size of a pixel is asked for and known: of every item, or of the first image that can be read."""
+        return self.in_space and (self._listed_spacings is not None or self._first_spacing is not None)
+
+    @cached_property
+    def _listed_spacings(self) -> Mapping[str, tuple[float, ...]] | None:
+        """What every item says under ``spacing``, by its id."""
+        if any(item.get("spacing") is None for item in self.items):
+            return None
+        return {str(item["sample_id"]): tuple(map(float, item["spacing"])) for item in self.items}
+
+    @cached_property
+    def _first_spacing(self) -> tuple[float, ...] | None:
+        for place in range(len(self.items)):
+            with suppress(Exception):  # found and listed where it is measured
+                return known_spacing(self.dataset[place]["image"])
+        return None
+
+    def _spacing(self, images: Any, sample_ids: Sequence[str]) -> Tensor | None:
+        """(B, D) mm that a pixel has along each axis."""
+        if not self.spacing_is_known:
+            return None
+        if self._listed_spacings is not None:
+            return torch.tensor([self._listed_spacings[sample] for sample in sample_ids], dtype=torch.float64)
+        sizes = images.pixdim if isinstance(images, MetaTensor) else []
+        return torch.stack([torch.as_tensor(size, dtype=torch.float64) for size in sizes])
 
     @cached_property
     def _masked(self) -> bool:

@@ -38,6 +38,16 @@ class TaskOutcomes(ABC):
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The columns of a batch, each of shape (B,); ``score`` is the task's score."""
 
+    def values_in_space(self, outputs: Any, targets: Any, spacing: Tensor | None) -> dict[str, Tensor]:
+        """:meth:`values` of samples whose pixels have a known size; what measures distances overrides it.
+
+        Args:
+            outputs: of the network.
+            targets: of the samples.
+            spacing: (B, D) mm that a pixel has along each axis; None where it is not known.
+        """
+        return self.values(outputs, targets)
+
     @abstractmethod
     def caption(self, values: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
         """What stands below a picture of sample ``index``: ``label``, ``prediction`` and perhaps ``confidence``."""
@@ -51,7 +61,8 @@ class TaskOutcomes(ABC):
         return list(range(min(4, len(items))))
 
     def settings(self) -> dict[str, Any]:
-        """Numbers of the task that the columns depend on, as primitives."""
+        """Numbers of the task that the columns depend on, as primitives; ``distance_unit``, if it is among them, is set
+        to ``"mm"`` where the spacing of the samples is known, to ``"pixels"`` where it is not."""
         return {}
 
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:

@@ -18,27 +18,21 @@ from monai_robust import __version__
 from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.report.nearest import nearest_frames, nearest_sections
-from monai_robust.evaluation.report.sanity import sanity_caveat, sanity_frames, sanity_sections
-from monai_robust.evaluation.report.training import training_frames, training_sections
-from monai_robust.evaluation.sections.comparisons import of_kind
+from monai_robust.evaluation.report.contents import PATH_LIKE, Contents, flat
+from monai_robust.evaluation.report.machine_summary import write_machine_summary
+from monai_robust.evaluation.sections.comparisons import names_of, of_kind
 from monai_robust.evaluation.sections.drawing import STYLE
 from monai_robust.evaluation.sections.figures import gallery_figure
-from monai_robust.evaluation.sections.parts import MISSING, Picture, Section, listed, number
-from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
-from monai_robust.evaluation.statistics.summary import mean_input_norm
-from monai_robust.evaluation.tables.baseline import baseline_name
+from monai_robust.evaluation.sections.parts import MISSING, Picture, Section, listed
+from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.tables.gallery import MOST, Caption, Gallery, spread
-from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
+from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
-from monai_robust.evaluation.tasks.registry import TaskReport, report_of
 
 __all__ = ["write_report"]
 
 DPI = 170
 PIXELS_PER_INCH = 96
-PATH_LIKE = re.compile(r"(?<!\S)['\"]?(?:[A-Za-z]:|~|\.{1,2})?[\\/][^\s:;,]*")
-NORM_TOLERANCE = 0.01
 SKIPPED_COLUMNS = ["run", "file", "reason"]
 
 
@@ -76,123 +70,55 @@ def write_report(folders: Sequence[str | Path], output: str | Path, *, baseline:
     output = Path(output)
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
-    runs = [read_run(folder) for folder in folders]
-    check_comparable(runs)
-    baseline = baseline_name(runs, baseline)
-    task_report = _task_report(runs[0])
-    for run in runs:
-        task_report.check(run)
-    frames = {**task_report.frames(runs), **nearest_frames(runs), **training_frames(runs), **sanity_frames(runs)}
-    sections = [
-        *task_report.sections(runs, frames),
-        *nearest_sections(runs, frames),
-        *sanity_sections(runs),
-        *training_sections(runs, frames),
-    ]
-    _write_tables(output.with_name(f"{output.stem}_tables"), runs, frames, sections)
-    return write_whole(output, _page(runs, baseline, task_report, frames, sections, output.stem).encode())
+    found = Contents.read(folders, baseline=baseline)
+    _write_tables(output.with_name(f"{output.stem}_tables"), found)
+    return write_whole(output, _page(found, output.stem).encode())
 
 
-def _task_report(run: Run) -> TaskReport:
-    try:
-        return report_of(run.task)
-    except BadInputError as error:
-        raise BadInputError(f"{run.folder / INFO}: {error}") from None
-
-
-def _page(
-    runs: Sequence[Run],
-    baseline: str,
-    task_report: TaskReport,
-    frames: Mapping[str, pd.DataFrame],
-    sections: Sequence[Section],
-    stem: str,
-) -> str:
+def _page(found: Contents, stem: str) -> str:
     loader = jinja2.PackageLoader("monai_robust.evaluation.report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"data_uri": _data_uri, "css_width": _css_width}
-    settings = list(_settings(runs))
+    settings = list(_settings(found.runs))
     return environment.get_template("report.html.j2").render(
-        names=_names(runs),
-        runs=runs,
-        baseline=baseline,
-        task=runs[0].task,
-        samples=_samples(runs),
-        headline=task_report.headline(runs, frames),
-        pilot=task_report.pilot(runs, frames),
-        caveats=_caveats(runs),
-        sections=[*sections, *_gallery_sections(runs)],
-        skipped=_skipped_in_words(runs),
-        perturbations=_perturbations(runs[0]),
+        names=found.names,
+        runs=found.runs,
+        baseline=found.baseline,
+        task=found.runs[0].task,
+        samples=found.samples,
+        headline=found.headline,
+        pilot=found.pilot,
+        caveats=found.caveats,
+        sections=[*found.sections, *_gallery_sections(found.runs)],
+        skipped=_skipped_in_words(found.runs),
+        perturbations=found.perturbations,
         settings=[one for one in settings if not one.shared],
         shared=[one for one in settings if one.shared],
-        glossary=task_report.glossary,
+        glossary=found.task_report.glossary,
         tables=f"{stem}_tables",
         version=__version__,
     )
 
 
-def _write_tables(
-    folder: Path, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], sections: Sequence[Section]
-) -> None:
-    tables = {table.name: table.frame() for section in sections for table in section.tables}
+def _write_tables(folder: Path, found: Contents) -> None:
+    tables = {table.name: table.frame() for section in found.sections for table in section.tables}
     skipped = [
         {"run": run.name, "file": entry.get("file", ""), "reason": entry.get("reason", "")}
-        for run in runs
+        for run in found.runs
         for entry in (run.info.get("skipped") or [])
     ]
     tables["skipped"] = pd.DataFrame(skipped, columns=SKIPPED_COLUMNS).drop_duplicates()
-    for name, frame in {**frames, **tables}.items():
+    for name, frame in {**found.frames, **tables}.items():
         stem = re.sub(r"[^\w.-]+", "_", name)
         write_whole(folder / f"{stem}.csv", csv_text(frame).encode())
-
-
-def _samples(runs: Sequence[Run]) -> str:
-    clean = pd.concat([run.clean for run in runs]).drop_duplicates("sample_id")
-    known = clean["patient_id"][clean["patient_id"] != ""].nunique()
-    patients = f" of {known} patient{'s' * (known != 1)}" if known else ""
-    return f"{len(clean)} image{'s' * (len(clean) != 1)}{patients}"
-
-
-def _caveats(runs: Sequence[Run]) -> list[str]:
-    """What limits the results, as sentences."""
-    warned = sanity_caveat(runs)
-    found = [warned] if warned else []
-    kinds = {one.kind for run in runs for one in run.perturbations}
-    if "attack" in kinds:
-        found.append(
-            "A stronger attack may mislead a network where these did not: the true performance under attack is at most "
-            "the one shown here."
-        )
-    if "nearest" in kinds:
-        found.append("A smaller change than the nearest one that was found may mislead a network, too.")
-    found += [
-        f"The results hold for these {_samples(runs)} and say nothing certain about other scanners or hospitals.",
-    ]
-    single = [name for name in _names(runs) if sum(run.name == name for run in runs) == 1]
-    if single:
-        found.append(
-            f"There is one training run only of {listed(single)}, and so no spread: how far another seed or fold would "
-            "differ is unknown."
-        )
-    if any((run.clean["patient_id"] == "").any() for run in runs):
-        found.append("Images without a known patient count as patients of their own; intervals may then be too short.")
-    norms = [mean_input_norm(run) for run in runs]
-    if max(norms) > (1 + NORM_TOLERANCE) * min(norms):
-        found.append(
-            f"The runs were shown inputs of different norm (on average {number(min(norms))} to {number(max(norms))}), "
-            "so that one radius does not mean the same to all of them."
-        )
-    if any(run.info.get("skipped") for run in runs):
-        found.append("Some samples were skipped; see below.")
-    return found
+    write_machine_summary(folder, found.machine_summary)
 
 
 def _gallery_sections(runs: Sequence[Run]) -> list[Section]:
     pictures, kept = [], 0
-    for name in _names(runs):
+    for name in names_of(runs):
         run = next((run for run in runs if run.name == name and run.gallery is not None), None)
         if run is not None and run.gallery is not None:
             pictures.append(_gallery_picture(run, spread(run.gallery)))
@@ -258,25 +184,9 @@ def _without_file(reason: str, file: str) -> str:
     return PATH_LIKE.sub("the file", reason)
 
 
-def _perturbations(run: Run) -> list[tuple[str, str, str, str]]:
-    """Name, norm, severities and settings of every perturbation but the clean one."""
-    rows = []
-    for one in run.perturbations:
-        if one.kind == CLEAN:
-            continue
-        settings = ", ".join(f"{name} {value}" for name, value in _flat(one.settings) if name not in ("eps", "search"))
-        settings = ", ".join(part for part in (settings, "radii searched" if "search" in one.settings else "") if part)
-        severities = ", ".join(number(severity) for severity in one.severities)
-        severities = f"up to {severities}" if one.kind == "nearest" else severities
-        rows.append(
-            (perturbation_label(one.name), NORMS.get(one.norm, one.norm) or MISSING, severities, settings or MISSING)
-        )
-    return rows
-
-
 def _settings(runs: Sequence[Run]) -> Iterator[Setting]:
     """Everything ``run.json`` says of how a network was trained and evaluated, row by row."""
-    columns = [dict(_flat(_told(run.info))) for run in runs]
+    columns = [dict(flat(_told(run.info))) for run in runs]
     for name in dict.fromkeys(name for column in columns for name in column):
         yield Setting(name, [column.get(name, MISSING) for column in columns])
 
@@ -292,29 +202,6 @@ def _told(info: Mapping[str, Any]) -> dict[str, Any]:
         "versions": info.get("versions", {}),
         **{key: info.get(key) for key in ("machine", "started", "finished")},
     }
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Leaves of nested dictionaries as ``outer inner`` and a text; empty ones are left out."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name} {key}".strip())
-    elif value not in (None, "", [], ()):
-        yield name, _plain(value)
-
-
-def _plain(value: Any) -> str:
-    """A value as text; of a path only its last part, since folders tell of people."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(one) for one in value)
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value)
-    return f"…/{PurePath(text.replace(chr(92), '/')).name}" if PATH_LIKE.fullmatch(text) else text
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(run.name for run in runs))
 
 
 def _data_uri(picture: Picture) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "of_kind",
     "radius_pictures",
     "radius_table",
+    "radius_text",
     "scaled",
     "severities_of",
     "severity_picture",
@@ -181,7 +182,7 @@ def breaking_table(radii: pd.DataFrame, style: ScoreStyle) -> ReportTable:
     """Where each attack halves the score, or doubles the error."""
     headers = [perturbation_label(name) for name in dict.fromkeys(radii["perturbation"])]
     rows = [
-        ([str(name)], [_radius_text(row, style) for _, row in block.iterrows()])
+        ([str(name)], [radius_text(row, style) for _, row in block.iterrows()])
         for name, block in radii.groupby("name", sort=False)
     ]
     note = "Linear between the radii that were evaluated; in brackets in percent of the mean norm of the clean images."
@@ -273,7 +274,8 @@ def _in_percent(percent: float) -> str:
     return "" if math.isnan(percent) else f" ({number(percent)} %)"
 
 
-def _radius_text(row: pd.Series, style: ScoreStyle) -> str:
+def radius_text(row: pd.Series, style: ScoreStyle) -> str:
+    """Where an attack halves a score, or doubles an error, by a row of ``breaking_radii``."""
     radius = row[style.breaking]
     if math.isnan(radius):
         return f"beyond {number(row['largest_radius'])}"

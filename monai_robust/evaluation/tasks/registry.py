@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Protocol
 
 import pandas as pd
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
+from monai_robust.evaluation.sections.comparisons import ScoreStyle
 from monai_robust.evaluation.sections.parts import Section
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.classification import ClassificationOutcomes, ClassificationReport
@@ -32,6 +34,9 @@ class TaskReport(Protocol):
 
     glossary: Mapping[str, str]
     searched: str
+
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The measure that networks are first of all judged by, and how it is written."""
 
     def check(self, run: Run) -> None:
         """Refuse outcomes that are not this task's."""
@@ -61,7 +66,7 @@ class TaskView:
         report: what a report says of it; None where there is only a table of outcomes.
     """
 
-    outcomes: Callable[[Any], TaskOutcomes]
+    outcomes: Callable[..., TaskOutcomes]
     report: TaskReport | None = None
 
 
@@ -91,15 +96,25 @@ def register_task(name: str, outcomes: Callable[[Any], TaskOutcomes], report: Ta
         raise BadInputError(f"a task called {name!r} has outcomes already; give the new one another name")
 
 
-def outcomes_of(task: Task) -> TaskOutcomes:
+def outcomes_of(task: Task, measures: Mapping[str, Any] | None = None) -> TaskOutcomes:
     """What is written down of a task's samples, also where the task is wrapped to be run by an inferer.
 
+    Args:
+        task: of a network.
+        measures: what is measured of a sample, where the task leaves the choice: keywords of its outcomes.
+
     Raises:
-        BadInputError: for a task of which nothing is.
+        BadInputError: for a task of which nothing is, or a measure that it does not have.
     """
     if task.name not in TASKS:
         raise BadInputError(f"the task {task.name!r} has no outcomes to write down; evaluate with a task that has")
-    return TASKS[task.name].outcomes(base_task(task))
+    made = TASKS[task.name].outcomes
+    known = list(signature(made).parameters)[1:]
+    for name in measures or {}:
+        if name not in known:
+            there_are = f"it has {', '.join(known)}" if known else "it has none to choose"
+            raise BadInputError(f"measures holds {name!r}, which the task {task.name!r} does not have; {there_are}")
+    return made(base_task(task), **(measures or {}))
 
 
 def report_of(task: str) -> TaskReport:

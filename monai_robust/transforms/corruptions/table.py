@@ -26,7 +26,7 @@ CORRUPTION_GROUPS: dict[str, str] = {
     "radiograph": "projection radiographs",
     "ct": "computed tomography, within the window that the network sees",
     "mr": "magnitude images of magnetic resonance",
-    "ultrasound": "B-mode images, rows running away from the transducer",
+    "ultrasound": "B-mode images, the transducer above",
     "oct": "optical coherence tomography",
     "dermoscopy": "colour photographs of skin",
     "microscopy": "colour micrographs of stained cells and tissue",

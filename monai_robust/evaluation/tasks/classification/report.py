@@ -73,6 +73,10 @@ class ClassificationReport:
     searched = "score"
     glossary: Mapping[str, str] = GLOSSARY
 
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The measure that networks are first of all judged by."""
+        return ACCURACY
+
     def check(self, run: Run) -> None:
         """Refuse a table that is no classifier's or contradicts itself.
 

@@ -61,6 +61,10 @@ class DetectionReport:
         self._tables: WeakKeyDictionary[Run, Detections] = WeakKeyDictionary()
         self._matches: WeakKeyDictionary[Run, dict[tuple[str, float], dict[str, ImageMatches]]] = WeakKeyDictionary()
 
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The measure that networks are first of all judged by."""
+        return MAP
+
     def check(self, run: Run) -> None:
         """Refuse tables that are no detector's or contradict each other.
 

@@ -51,6 +51,14 @@ class KeyMetricReport:
     searched = "score"
     glossary: Mapping[str, str] = GLOSSARY
 
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The pipeline's own metric.
+
+        Raises:
+            BadInputError: for runs whose scores are different metrics.
+        """
+        return _style(runs)
+
     def check(self, run: Run) -> None:
         """Refuse a table without the loss, and runs whose score has no name.
 

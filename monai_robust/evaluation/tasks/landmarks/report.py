@@ -56,6 +56,10 @@ class LandmarkReport:
     searched = "mre"
     glossary: Mapping[str, str] = GLOSSARY
 
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The measure that networks are first of all judged by."""
+        return MRE
+
     def check(self, run: Run) -> None:
         """Refuse a table that is no landmark detector's or contradicts itself.
 

@@ -15,6 +15,8 @@ from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section,
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
+from monai_robust.evaluation.tasks.segmentation.areas import GLOSSARY as OF_AREAS
+from monai_robust.evaluation.tasks.segmentation.areas import area_sections, area_statistics, check_areas
 from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS
 from monai_robust.metrics import (
     DiceIndex,
@@ -50,6 +52,7 @@ GLOSSARY = {
     "TVDI": "the total voxel Dice index: the pixels of all images are put together first, so that large areas count "
     "for more, as do pixels predicted into images without foreground.",
     "Volume Dice": "the Dice of whole volumes, put together from their images (slices), averaged over volumes.",
+    **OF_AREAS,
     "ADI under attack": "the same after every image was changed, within the stated radius, in a way sought to mislead "
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
     "Radius": RADIUS,
@@ -65,6 +68,10 @@ class SegmentationReport:
     task = "segmentation"
     searched = "adi"
     glossary: Mapping[str, str] = GLOSSARY
+
+    def style(self, runs: Sequence[Run]) -> ScoreStyle:
+        """The measure that networks are first of all judged by."""
+        return ADI
 
     def check(self, run: Run) -> None:
         """Refuse a table that is no segmentation's or contradicts itself.
@@ -89,6 +96,7 @@ class SegmentationReport:
                 f"{path} contradicts itself: score must be the mean Dice of the classes an image holds, and empty "
                 "where it holds none"
             )
+        check_areas(run)
 
     def statistics(self, run: Run, rows: pd.DataFrame) -> dict[str, float]:
         """Numbers about some rows of a table.
@@ -96,7 +104,8 @@ class SegmentationReport:
         Returns:
             ``adi``, ``foreground_dice`` (the mean score), ``tvdi`` and ``volume_dice``, means over classes, and each
             for class c as ``adi_<c>``. A volume is what the sample id names before its last slash; a sample without
-            one is a volume of its own.
+            one is a volume of its own. Further those of
+            :func:`~monai_robust.evaluation.tasks.segmentation.areas.area_statistics`.
         """
         tp, fp, fn = _counts(run, rows)
         found = {
@@ -105,7 +114,8 @@ class SegmentationReport:
             "tvdi": total_voxel_dice_index(tp, fp, fn),
             "volume_dice": volume_dice(tp, fp, fn, _volumes(rows)),
         }
-        return {name: value for index, dice in found.items() for name, value in _named(index, dice).items()}
+        indices = {name: value for index, dice in found.items() for name, value in _named(index, dice).items()}
+        return indices | area_statistics(run, rows)
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
@@ -132,7 +142,8 @@ class SegmentationReport:
     def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         """Everything between the headline and the gallery."""
         attacks = attack_section(runs, frames, (ADI, FOREGROUND), (ADI, FOREGROUND), clean="S. Dice")
-        return score_sections(runs, frames, ADI, _clean_section(runs, frames), attacks)
+        first, *others = score_sections(runs, frames, ADI, _clean_section(runs, frames), attacks)
+        return [first, *area_sections(runs, frames), *others]
 
 
 def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from monai.metrics import CumulativeIterationMetric
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.metrics.inputs import as_plain
+from monai_robust.metrics.segmentation.pixel_counts import Counts, checked_counts, pixel_counts
 
 __all__ = [
     "AverageDiceIndex",
@@ -25,8 +25,6 @@ __all__ = [
     "total_voxel_dice_index",
     "volume_dice",
 ]
-
-Counts = Tensor | ArrayLike
 
 
 class DiceIndex(NamedTuple):
@@ -84,7 +82,7 @@ def average_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
         >>> average_dice_index([[1, 4], [3, 0]], [[1, 0], [0, 2]], [[1, 0], [0, 0]]).mean
         0.625
     """
-    hit, extra, missed = _checked(tp, fp, fn)
+    hit, extra, missed = checked_counts(tp, fp, fn)
     return _averaged(hit, extra, missed, hit + extra + missed > 0)
 
 
@@ -106,7 +104,7 @@ def foreground_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
         >>> foreground_dice_index([[1, 4], [3, 0]], [[1, 0], [0, 2]], [[1, 0], [0, 0]]).mean
         0.875
     """
-    hit, extra, missed = _checked(tp, fp, fn)
+    hit, extra, missed = checked_counts(tp, fp, fn)
     return _averaged(hit, extra, missed, hit + missed > 0)
 
 
@@ -132,7 +130,7 @@ def total_voxel_dice_index(tp: Counts, fp: Counts, fn: Counts) -> DiceIndex:
         >>> total_voxel_dice_index([1, 3], [1, 0], [1, 0]).mean
         0.8
     """
-    hit, extra, missed = _checked(tp, fp, fn)
+    hit, extra, missed = checked_counts(tp, fp, fn)
     classes = _dice(hit.sum(dim=0), extra.sum(dim=0), missed.sum(dim=0))
     return DiceIndex(classes.nanmean().item(), classes, int((hit + missed > 0).any(dim=1).sum()))
 
@@ -156,7 +154,7 @@ def volume_dice(tp: Counts, fp: Counts, fn: Counts, volumes: Sequence[Any]) -> D
         >>> volume_dice([1, 3], [1, 0], [1, 0], ["a", "a"]).mean
         0.8
     """
-    parts = _checked(tp, fp, fn)
+    parts = checked_counts(tp, fp, fn)
     _, place = np.unique(np.asarray(volumes, dtype=str), return_inverse=True)
     if len(place) != len(parts[0]):
         raise BadInputError(f"volume Dice: {len(place)} volumes for {len(parts[0])} slices; each slice needs its own")
@@ -172,7 +170,7 @@ class _DiceIndexMetric(CumulativeIterationMetric):
         """(B, 3, K) counts."""
         if y is None:
             raise BadInputError(f"{type(self).__name__} needs labels (y).")
-        return _counts(as_plain(y_pred), as_plain(y))
+        return pixel_counts(as_plain(y_pred), as_plain(y))
 
     def _index(self, tp: Tensor, fp: Tensor, fn: Tensor) -> DiceIndex:
         raise NotImplementedError
@@ -239,46 +237,3 @@ def _per_sample(tp: Tensor, fp: Tensor, fn: Tensor, counts: Tensor) -> Tensor:
 def _dice(tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
     """NaN where there is neither truth nor prediction."""
     return 2 * tp / (2 * tp + fp + fn)
-
-
-def _checked(*counts: Counts) -> list[Tensor]:
-    """tp, fp and fn as (N, K) float64."""
-    parts = [as_plain(one).double().cpu() for one in counts]
-    if len({part.shape for part in parts}) > 1 or parts[0].ndim not in (1, 2):
-        shapes = ", ".join(str(tuple(part.shape)) for part in parts)
-        raise BadInputError(f"Dice: tp, fp and fn must have one shape, (N,) or (N, K), got {shapes}.")
-    if not parts[0].numel():
-        raise BadInputError("Dice needs at least one sample and one class.")
-    if any(not bool((part.isfinite() & (part >= 0)).all()) for part in parts):
-        raise BadInputError("Dice: tp, fp and fn must be counts, finite and not below 0.")
-    return [part.reshape(len(part), -1) for part in parts]
-
-
-def _counts(predicted: Tensor, truth: Tensor) -> Tensor:
-    """tp, fp and fn, (B, 3, K), of predictions (B, C, *spatial) and labels (B, 1 or C, *spatial)."""
-    if predicted.ndim < 3 or predicted.ndim != truth.ndim or predicted.shape[2:] != truth.shape[2:]:
-        raise BadInputError(
-            f"Dice: predictions must be (B, C, *spatial) and labels (B, 1, *spatial) or one-hot, got "
-            f"{tuple(predicted.shape)} and {tuple(truth.shape)}."
-        )
-    classes = max(predicted.shape[1], 2)
-    found = predicted.argmax(dim=1) if predicted.shape[1] > 1 else (predicted[:, 0] > 0).long()
-    true = _label_map(truth, classes)
-    rows = [
-        torch.stack([(ours & theirs), (ours & ~theirs), (~ours & theirs)], dim=1).flatten(2).sum(dim=2)
-        for ours, theirs in ((found == index, true == index) for index in range(1, classes))
-    ]
-    return torch.stack(rows, dim=2)
-
-
-def _label_map(truth: Tensor, classes: int) -> Tensor:
-    """(B, *spatial) class indices."""
-    if truth.shape[1] == classes:
-        return truth.argmax(dim=1)
-    labels = truth[:, 0]
-    if truth.shape[1] != 1 or bool((labels != labels.long()).any()) or not 0 <= labels.min() <= labels.max() < classes:
-        raise BadInputError(
-            f"Dice: labels must hold one channel of class indices from 0 to {classes - 1} or {classes} one-hot "
-            f"channels; got {truth.shape[1]} with values from {truth.min():g} to {truth.max():g}."
-        )
-    return labels.long()

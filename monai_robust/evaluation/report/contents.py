@@ -1,0 +1,212 @@
+"""What a report is made of, whatever it is written to: runs, their frames, sections and sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.report.machine_summary import machine_summary
+from monai_robust.evaluation.report.nearest import nearest_frames, nearest_sections
+from monai_robust.evaluation.report.sanity import sanity_caveat, sanity_frames, sanity_sections
+from monai_robust.evaluation.report.training import training_frames, training_sections
+from monai_robust.evaluation.report.verdict import verdict_section
+from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of
+from monai_robust.evaluation.sections.parts import MISSING, Section, listed, number
+from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
+from monai_robust.evaluation.statistics.summary import mean_input_norm
+from monai_robust.evaluation.tables.baseline import baseline_name
+from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
+from monai_robust.evaluation.tables.schema import CLEAN
+from monai_robust.evaluation.tasks.registry import TaskReport, report_of
+
+__all__ = ["PATH_LIKE", "Contents", "flat", "plain_text"]
+
+PATH_LIKE = re.compile(r"(?<!\S)['\"]?(?:[A-Za-z]:|~|\.{1,2})?[\\/][^\s:;,]*")
+NORM_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What is said of finished evaluations; everything is made once, when it is first asked for.
+
+    Attributes:
+        runs: in the order in which they are shown; runs of one name are replicates.
+        baseline: the name that the others are compared with.
+        task_report: what is particular to the task.
+    """
+
+    runs: Sequence[Run]
+    baseline: str
+    task_report: TaskReport
+
+    @classmethod
+    def read(cls, folders: Sequence[str | Path], *, baseline: str | None = None) -> Contents:
+        """Read finished evaluations.
+
+        Args:
+            folders: in the order in which they are shown.
+            baseline: name of the runs that the others are compared with
+                (:func:`~monai_robust.evaluation.tables.baseline.baseline_name` says which by default).
+
+        Raises:
+            BadInputError: if a folder is no finished evaluation, the runs cannot be compared, or none of them is the
+                baseline.
+        """
+        runs = [read_run(folder) for folder in folders]
+        check_comparable(runs)
+        found = cls(runs, baseline_name(runs, baseline), _task_report(runs[0]))
+        for run in runs:
+            found.task_report.check(run)
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """Of the runs, each once."""
+        return names_of(self.runs)
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Everything as numbers, by the stem of its CSV file."""
+        runs = self.runs
+        return {**self.task_report.frames(runs), **nearest_frames(runs), **training_frames(runs), **sanity_frames(runs)}
+
+    @cached_property
+    def style(self) -> ScoreStyle:
+        """Of the measure that networks are first of all judged by."""
+        return self.task_report.style(self.runs)
+
+    @cached_property
+    def verdict(self) -> Section:
+        """The first table."""
+        return verdict_section(self.runs, self.baseline, self.frames, self.style)
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """Tables and figures, the verdict first."""
+        return [
+            self.verdict,
+            *self.task_report.sections(self.runs, self.frames),
+            *nearest_sections(self.runs, self.frames),
+            *sanity_sections(self.runs),
+            *training_sections(self.runs, self.frames),
+        ]
+
+    @cached_property
+    def headline(self) -> list[str]:
+        """The results in sentences."""
+        return self.task_report.headline(self.runs, self.frames)
+
+    @cached_property
+    def pilot(self) -> str:
+        """Why the results are a pilot only, "" if they are not."""
+        return self.task_report.pilot(self.runs, self.frames)
+
+    @property
+    def samples(self) -> str:
+        """How many there are, in words."""
+        return _samples(self.runs)
+
+    @cached_property
+    def caveats(self) -> list[str]:
+        """What limits the results, as sentences."""
+        return _caveats(self.runs)
+
+    @cached_property
+    def machine_summary(self) -> dict[str, Any]:
+        """Everything as primitives, for machines."""
+        return machine_summary(self.runs, self.baseline, self.frames, self.style, self.pilot, self.caveats)
+
+    @property
+    def perturbations(self) -> list[tuple[str, str, str, str]]:
+        """Name, norm, severities and settings of every perturbation but the clean one."""
+        return _perturbations(self.runs[0])
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Leaves of nested dictionaries as ``outer inner`` and a text; empty ones are left out."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(inner, f"{name} {key}".strip())
+    elif value not in (None, "", [], ()):
+        yield name, plain_text(value)
+
+
+def plain_text(value: Any) -> str:
+    """A value as text; of a path only its last part, since folders tell of people."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain_text(one) for one in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return f"…/{PurePath(text.replace(chr(92), '/')).name}" if PATH_LIKE.fullmatch(text) else text
+
+
+def _task_report(run: Run) -> TaskReport:
+    try:
+        return report_of(run.task)
+    except BadInputError as error:
+        raise BadInputError(f"{run.folder / INFO}: {error}") from None
+
+
+def _samples(runs: Sequence[Run]) -> str:
+    clean = pd.concat([run.clean for run in runs]).drop_duplicates("sample_id")
+    known = clean["patient_id"][clean["patient_id"] != ""].nunique()
+    patients = f" of {known} patient{'s' * (known != 1)}" if known else ""
+    return f"{len(clean)} image{'s' * (len(clean) != 1)}{patients}"
+
+
+def _caveats(runs: Sequence[Run]) -> list[str]:
+    """What limits the results, as sentences."""
+    warned = sanity_caveat(runs)
+    found = [warned] if warned else []
+    kinds = {one.kind for run in runs for one in run.perturbations}
+    if "attack" in kinds:
+        found.append(
+            "A stronger attack may mislead a network where these did not: the true performance under attack is at most "
+            "the one shown here."
+        )
+    if "nearest" in kinds:
+        found.append("A smaller change than the nearest one that was found may mislead a network, too.")
+    found += [
+        f"The results hold for these {_samples(runs)} and say nothing certain about other scanners or hospitals.",
+    ]
+    single = [name for name in names_of(runs) if sum(run.name == name for run in runs) == 1]
+    if single:
+        found.append(
+            f"There is one training run only of {listed(single)}, and so no spread: how far another seed or fold would "
+            "differ is unknown."
+        )
+    if any((run.clean["patient_id"] == "").any() for run in runs):
+        found.append("Images without a known patient count as patients of their own; intervals may then be too short.")
+    norms = [mean_input_norm(run) for run in runs]
+    if max(norms) > (1 + NORM_TOLERANCE) * min(norms):
+        found.append(
+            f"The runs were shown inputs of different norm (on average {number(min(norms))} to {number(max(norms))}), "
+            "so that one radius does not mean the same to all of them."
+        )
+    if any(run.info.get("skipped") for run in runs):
+        found.append("Some samples were skipped; see below.")
+    return found
+
+
+def _perturbations(run: Run) -> list[tuple[str, str, str, str]]:
+    """Name, norm, severities and settings of every perturbation but the clean one."""
+    rows = []
+    for one in run.perturbations:
+        if one.kind == CLEAN:
+            continue
+        settings = ", ".join(f"{name} {value}" for name, value in flat(one.settings) if name not in ("eps", "search"))
+        settings = ", ".join(part for part in (settings, "radii searched" if "search" in one.settings else "") if part)
+        severities = ", ".join(number(severity) for severity in one.severities)
+        severities = f"up to {severities}" if one.kind == "nearest" else severities
+        rows.append(
+            (perturbation_label(one.name), NORMS.get(one.norm, one.norm) or MISSING, severities, settings or MISSING)
+        )
+    return rows
