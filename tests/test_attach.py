@@ -282,11 +282,30 @@ def test_what_a_bundle_lacks_is_one_sentence(bundle: Path, change: Any, sentence
         commands_for(Pipeline.read(changed(bundle, change)))
 
 
-def test_an_evaluation_that_does_not_run_yet_leaves_the_training(bundle: Path) -> None:
+def test_an_evaluation_that_does_not_run_yet_is_looked_at_by_the_trainings_validation(bundle: Path) -> None:
     later = {"validate#dataset#data": "$torch.load('made_by_training.pt')"}
-    pipeline = Pipeline.read(changed(bundle, lambda c: c.update(later), "configs/evaluate.json"))
+    changed(bundle, lambda c: c.update(later), "configs/evaluate.json")
+    pipeline = Pipeline.read(bundle)
+    assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "amat", "attack", "evaluate"]
+    assert any("the evaluation is for after a training" in note for note in pipeline.found.notes)
+    pipeline = Pipeline.read(changed(bundle, lambda c: c["validate"]["dataset"].update(data="$[][0]")))
     assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "amat"]
     assert any("the evaluation does not run here" in note for note in pipeline.found.notes)
+
+
+def test_a_look_draws_the_same_crops_every_time(tmp_path: Path) -> None:
+    folder = write_bundle("regions", tmp_path)
+    assert Pipeline.read(folder).found == Pipeline.read(folder).found
+    state = torch.random.get_rng_state()
+    lines = [one.line for one in commands_for(Pipeline.read(folder))]
+    torch.rand(3)
+    assert [one.line for one in commands_for(Pipeline.read(folder))] == lines
+    assert not torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_is_set_stands_in_every_command(bundle: Path) -> None:
+    lines = [one.line for one in commands_for(Pipeline.read(bundle, overrides={"seed": 3}))]
+    assert all(" --seed 3" in line for line in lines)
 
 
 def test_without_a_saver_there_is_nothing_to_fit_margins_from_or_to_measure(bundle: Path) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from conftest import environment
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.bundle import run as run_bundle
+from monai.engines import SupervisedTrainer
 from monai.handlers import StatsHandler
 
 from monai_robust.attacks import PGD
@@ -16,6 +20,7 @@ from monai_robust.checkpoints.attached import handlers_of
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_names, overlay_path
 from monai_robust.overlays.fitting import fit_overlay
+from monai_robust.overlays.plugged import UnpluggedOverlay, unplugged
 from monai_robust.overlays.rendering import render_attack, render_recipe
 from monai_robust.recipes import RECIPES
 
@@ -151,7 +156,7 @@ def test_all_recipe_overlays_define_the_same_ids_and_differ_in_the_recipe_alone(
         assert overlay["robust"].pop("recipe") == name
     wanted = {"robust#attack#eps", "robust#attack#steps", "robust#recipe", "robust#update"}
     assert wanted <= ids(reference)
-    assert set(reference) == {"robust", "train#trainer#iteration_update"}
+    assert set(reference) == {"robust", "+train", "+train#trainer", "train#trainer#iteration_update"}
 
 
 def test_overlays_of_recipes_with_margins_alone_put_them_before_the_trainers_handlers():
@@ -163,7 +168,12 @@ def test_overlays_of_recipes_with_margins_alone_put_them_before_the_trainers_han
 
 
 def test_the_attack_overlay_has_a_top_level_key_of_its_own():
-    assert set(loaded("attack")) == {"robust_eval", "validate#evaluator#iteration_update"}
+    assert set(loaded("attack")) == {
+        "robust_eval",
+        "+validate",
+        "+validate#evaluator",
+        "validate#evaluator#iteration_update",
+    }
     assert loaded("attack")["validate#evaluator#iteration_update"] == "@robust_eval#update"
 
 
@@ -468,3 +478,65 @@ def test_a_recipe_of_ones_own_that_asks_for_margins_gets_them(tmp_path):
     result = outcome(with_handlers(tmp_path), overlay_path("amat"), own, folder=tmp_path, **amat)
     assert torch.equal(result["trained"]["eps"], torch.full((4,), 0.75))
     assert torch.load(tmp_path / "model.pt", weights_only=True)["margins"]["margins"].tolist() == [1.0] * 12
+
+
+class Clipping(SupervisedTrainer):
+    """A trainer with an iteration of its own."""
+
+    def _iteration(self, engine, batchdata):
+        raise NotImplementedError
+
+
+def odd_bundle(folder: Path, change: Callable[[dict[str, Any]], Any] = lambda config: None) -> str:
+    """A bundle whose trainer has another name, edited."""
+    config = yaml.safe_load(FOREIGN)
+    config["train"]["my_trainer"] = config["train"].pop("trainer")
+    config["run"] = ["$@train#my_trainer.run()", "$torch.save(@network.state_dict(), @results)"]
+    change(config)
+    path = folder / "odd.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["rtda", "attack"])
+def test_a_shipped_overlay_that_changes_no_engine_ends_in_a_sentence_with_the_one_that_fits(
+    tmp_path, warm_python, name
+):
+    def other(config):
+        config["validate"]["my_evaluator"] = config["validate"].pop("evaluator")
+
+    file = odd_bundle(tmp_path, other)
+    files = f"['{file}', '{overlay_path(name)}']"
+    ran = warm_python.run(
+        "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", files, cwd=tmp_path, env=environment()
+    )
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"error: the overlay {name}, as it is shipped, does not change ")
+    assert f"monai-robust overlay {name} --for {file}" in line
+    assert not (tmp_path / "results.pt").exists()
+
+
+def test_a_script_that_plugs_an_overlay_in_nowhere_ends_too(tmp_path):
+    with pytest.warns(UserWarning, match="Can't merge"), pytest.raises(UnpluggedOverlay, match="overlay rtda --for"):
+        run_bundle(config_file=[odd_bundle(tmp_path), str(overlay_path("rtda"))])
+
+
+def test_an_overlay_that_a_later_file_undoes_is_refused(tmp_path, foreign):
+    config = ConfigParser.load_config_files([str(overlay_path("at")), str(foreign)])
+    files = [str(overlay_path("at")), str(foreign)]
+    assert "name it last" in str(unplugged(config, files))
+    assert unplugged(ConfigParser.load_config_files(files[::-1]), files[::-1]) is None
+
+
+def test_what_no_overlay_serves_is_refused_where_a_shipped_one_is_plugged_in(tmp_path):
+    for change, sentence in (
+        ({"_target_": "GanTrainer"}, "networks against each other"),
+        ({"_target_": f"{__name__}.Clipping"}, "overlay at --for"),
+    ):
+        config = yaml.safe_load(FOREIGN)
+        config["train"]["trainer"].update(change)
+        path = tmp_path / "train.yaml"
+        path.write_text(yaml.safe_dump(config))
+        files = [str(path), str(overlay_path("at"))]
+        assert sentence in str(unplugged(ConfigParser.load_config_files(files), files))

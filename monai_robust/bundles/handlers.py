@@ -10,9 +10,12 @@ import torch
 from monai.engines import Evaluator
 from monai.handlers import LrScheduleHandler, MetricsSaver, StatsHandler, ValidationHandler, from_engine
 
+from monai_robust.checkpoints.places import saves
 from monai_robust.handlers import ClipGradients, EpochSeed, EpochTimes, ProgressBar, TrainingLoader, TrainingSaver
 
 __all__ = ["evaluation_handlers", "recording_handlers", "training_handlers"]
+
+_FINAL = "model.pt"
 
 
 def training_handlers(
@@ -52,6 +55,7 @@ def training_handlers(
     ]
 
 
+@saves("output_dir", _FINAL)
 def recording_handlers(
     *,
     output_dir: str | Path,
@@ -72,7 +76,7 @@ def recording_handlers(
         more: handlers of one's own, attached last.
     """
     saver = TrainingSaver(
-        str(output_dir), dict(state), save_final=True, final_filename="model.pt", save_interval=1, n_saved=n_saved
+        str(output_dir), dict(state), save_final=True, final_filename=_FINAL, save_interval=1, n_saved=n_saved
     )
     return [
         saver,

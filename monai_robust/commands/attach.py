@@ -33,6 +33,7 @@ def attach(
     """
     import yaml
 
+    from monai_robust.commands.words import from_here
     from monai_robust.configuration import check_ids
     from monai_robust.errors import BadInputError
     from monai_robust.pipelines import Pipeline, commands_for
@@ -42,11 +43,11 @@ def attach(
         name, equals, value = one.partition("=")
         if not equals or not name:
             raise BadInputError(f"--set is {one!r}; it must be an id and its value, such as dataset_dir=/data")
-        overrides[name] = yaml.safe_load(value)
+        overrides[name] = yaml.safe_load(from_here(value))
     pipeline = Pipeline.read(bundle, config_files or ())
     if overrides:
         folder = pipeline.folder
-        check_ids(pipeline.configuration((*folder.training, *folder.evaluation)), overrides)
+        check_ids(pipeline.configuration((*folder.training, *folder.evaluation, *folder.measuring)), overrides)
         pipeline = Pipeline(folder, overrides)
     commands = commands_for(pipeline, None if write is None else write.resolve())
     _show(pipeline, pipeline.found)
@@ -89,6 +90,11 @@ def _rows(pipeline: Pipeline, found: Found) -> list[tuple[str, str]]:
     if found.attack_gib is not None:
         rows.append(("an attack needs", f"{_gib(found.attack_gib)} beside the network, for such a batch"))
     rows.append(("samples", found.samples or "cannot be told apart"))
+    own = pipeline.own_recipes
+    if own is not None:
+        ids = [own.recipe, *(one for one in (own.radius, own.step, own.thresholds) if one is not None)]
+        radius = "" if own.eps is None else f"; its radius is {own.eps:g}"
+        rows.append(("recipes", f"of its own, set by {', '.join(ids)}{radius}"))
     if found.checkpoints is not None:
         one = found.checkpoints
         rows.append(("checkpoints", f"{one.folder}/{one.file} ({one.saver}, of the {one.owner})"))

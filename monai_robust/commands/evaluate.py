@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,8 @@ def evaluate(
         folder = measure_bundle(bundle, checkpoint, output_dir, words, presets or ())
     else:
         folder = measure_foreign(bundle, checkpoint, output_dir, words, presets or (), model=model)
+    if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first one writes and tells
+        return
     print(f"report: {write_report([folder], output_dir / 'report.html')}")
     if not strict:
         return

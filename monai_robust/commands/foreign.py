@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from monai_robust.commands.words import from_here
 from monai_robust.configuration import check_ids, read_words
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.of_bundle import ForeignEvaluation, measure_pipeline
@@ -62,7 +63,7 @@ def measure_foreign(
         configuration = pipeline.configuration(files)
         for name, word in ids.items():
             _check_id(configuration, name, word)
-        pipeline = Pipeline(pipeline.folder, read_words(configuration, {n: _from_here(w) for n, w in ids.items()}))
+        pipeline = Pipeline(pipeline.folder, read_words(configuration, {n: from_here(w) for n, w in ids.items()}))
     return measure_pipeline(pipeline, checkpoint, output_dir, settings, model=model)
 
 
@@ -102,9 +103,3 @@ def _value(name: str, word: str) -> Any:
 def _listed(word: str) -> list[str]:
     """The parts of a list with commas between."""
     return [part.strip().strip("'\"") for part in word.strip("[]() ").split(",") if part.strip()]
-
-
-def _from_here(word: str) -> str:
-    """A word that names a file or folder seen from here, as it is seen from everywhere."""
-    path = Path(word).expanduser()
-    return str(path.resolve()) if ("/" in word or path.is_dir()) and path.exists() else word

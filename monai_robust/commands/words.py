@@ -9,7 +9,7 @@ import typer
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["Presets", "overrides"]
+__all__ = ["Presets", "from_here", "overrides"]
 
 Presets = Annotated[
     list[Path] | None,
@@ -34,3 +34,9 @@ def overrides(arguments: list[str]) -> dict[str, str]:
             raise BadInputError(f"--{name} has no value; give --{name} value")
         pairs[name] = following
     return pairs
+
+
+def from_here(word: str) -> str:
+    """A word that names a file or folder seen from here, as it is seen from everywhere."""
+    path = Path(word).expanduser()
+    return str(path.resolve()) if ("/" in word or path.is_dir()) and path.exists() else word

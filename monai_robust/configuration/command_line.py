@@ -23,7 +23,7 @@ from monai.utils import ensure_tuple
 
 from monai_robust.configuration.ids import check_ids, read_configuration, read_words
 
-__all__ = ["check_command_line", "shown"]
+__all__ = ["check_command_line", "command_line_files", "shown"]
 
 _ARGUMENTS = {
     name
@@ -41,10 +41,8 @@ def check_command_line() -> None:
         BadInputError: for an id that nothing reads, or a word that is nothing its id takes.
         SystemExit: with status 0, after a run that was started again has ended.
     """
-    if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py") or len(sys.argv) < 2:
-        return
-    command = sys.argv[1].replace("-", "_")
-    if command not in ("run", "run_workflow"):
+    command = _command()
+    if command is None:
         return
     words, settings = _settings(sys.argv[2:])
     configuration, stored = _configuration(settings)
@@ -62,6 +60,22 @@ def check_command_line() -> None:
         sys.argv[2:] = words
         fire.Fire(getattr(monai.bundle, command), command=words)
         raise SystemExit(0)
+
+
+def command_line_files() -> list[str]:
+    """The configuration files of a process that ``monai.bundle run`` started, in their order; none in any other."""
+    if _command() is None:
+        return []
+    files = _files(_settings(sys.argv[2:])[1])[0]
+    return [] if files is None else [str(file) for file in ensure_tuple(files)]
+
+
+def _command() -> str | None:
+    """``run`` or ``run_workflow`` in a process that ran MONAI's command line with it; None in any other."""
+    if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py") or len(sys.argv) < 2:
+        return None
+    command = sys.argv[1].replace("-", "_")
+    return command if command in ("run", "run_workflow") else None
 
 
 def _settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -98,11 +112,17 @@ def _is_id(name: str) -> bool:
 
 def _configuration(settings: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """What the files of a command line hold, and what its file of arguments sets; None without files."""
+    files, stored = _files(settings)
+    return (None if files is None else read_configuration(ensure_tuple(files))), stored
+
+
+def _files(settings: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
+    """The files of a command line, and what its file of arguments sets."""
     stored = ConfigParser.load_config_file(settings["args_file"]) if "args_file" in settings else {}
     files = DefaultParseValue(settings["config_file"]) if "config_file" in settings else stored.get("config_file")
     if isinstance(files, str) and not Path(files).is_file() and "," in files:
         files = files.split(",")
-    return (None if files is None else read_configuration(ensure_tuple(files))), stored
+    return files, stored
 
 
 def _same(value: Any, text: str) -> bool:

@@ -24,6 +24,7 @@ _RECIPE = """\
 #   robust#step          of a recipe with margins: by how much a sample's margin grows
 robust:
   excepthook: $import monai_robust.overlays.excepthook   # what a user can mend ends in one line
+  plugged: $from monai_robust.overlays.plugged import here   # and so does an overlay that changes no engine
   recipes: $from monai_robust.recipes import as_recipe
   recipe: {name}
   weight: null
@@ -61,7 +62,7 @@ robust:
     agreement: "@robust#agreement"
     channels: "@robust#channels"
     margins: "@robust#margins"
-{trainer}#iteration_update: "@robust#update"
+{places}{trainer}#iteration_update: "@robust#update"
 """
 
 # Margins must hear of an epoch's end before the checkpoint of that epoch is written.
@@ -87,6 +88,7 @@ _ATTACK = """\
 #                             (segmentation) need the bundle's loss, such as "@loss"
 robust_eval:
   excepthook: $import monai_robust.overlays.excepthook   # what a user can mend ends in one line
+  plugged: $from monai_robust.overlays.plugged import here   # and so does an overlay that changes no engine
   attack:
     _target_: monai_robust.attacks.PGD
     norm: l2
@@ -99,7 +101,7 @@ robust_eval:
     _target_: monai_robust.engines.UnderAttack
     attack: "@robust_eval#attack"
     loss: "@robust_eval#loss"
-{evaluator}#iteration_update: "@robust_eval#update"
+{places}{evaluator}#iteration_update: "@robust_eval#update"
 """
 
 
@@ -123,7 +125,7 @@ def render_recipe(
             that its class defines; None where it has MONAI's.
     """
     update = "RobustUpdate" if around is None else f"AroundIteration\n    iteration: {around}"
-    text = _RECIPE.format(name=name, trainer=trainer, update=update)
+    text = _RECIPE.format(name=name, trainer=trainer, update=update, places=_places(trainer))
     if named is not None:
         text += _SAMPLE_IDS.format(loader=named[0], dataset=json.dumps(named[1]))
     if not RECIPES[name].margins:
@@ -137,4 +139,10 @@ def render_recipe(
 
 def render_attack(evaluator: str = "validate#evaluator", loss: str | None = None) -> str:
     """The attack overlay for a bundle whose evaluator has the id ``evaluator``; ``loss`` is a config reference."""
-    return _ATTACK.format(evaluator=evaluator, loss="null" if loss is None else f'"{loss}"')
+    return _ATTACK.format(evaluator=evaluator, places=_places(evaluator), loss="null" if loss is None else f'"{loss}"')
+
+
+def _places(engine: str) -> str:
+    """Lines that make the places on the way to an engine where a configuration has none, and change none that are."""
+    parts = engine.split("#")
+    return "".join(f"+{'#'.join(parts[:depth])}: {{}}\n" for depth in range(1, len(parts) + 1))

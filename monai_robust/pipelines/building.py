@@ -21,6 +21,7 @@ from monai_robust.errors import BadInputError, in_one_line, user_error
 __all__ = ["build", "for_one_batch", "parser_of", "sentences", "single_process", "without_handlers"]
 
 _EMPTY = re.compile(r"num_samples should be a positive integer|num_samples=0|has no items|empty (list|sequence|data)")
+_FEW = 64
 _PLACE = re.compile(r"(\w+_)?(dir|root|path|folder|file|datalist|data_list)(_\w+)?")
 
 
@@ -68,15 +69,23 @@ def _saves(one: Component) -> bool:
     return one.is_a(SaveImage, SaveImaged, SaveClassificationd)
 
 
-def for_one_batch(parser: ConfigParser) -> None:
+def for_one_batch(parser: ConfigParser, *, few: bool = False) -> None:
     """Change a configuration so that making it caches, downloads and compiles nothing: a batch is all that is wanted,
-    and weights do not matter."""
+    and weights do not matter.
+
+    Args:
+        parser: of the configuration.
+        few: its ids have the meaning they have in the bundles of monai-robust, which read all their images at once
+            unless ``limit`` says how many.
+    """
+    if few and "limit" in parser.get() and parser.get()["limit"] is None:
+        parser["limit"] = _FEW
     for one in list(components(parser.get())):
         if one.is_a(PersistentDataset):
             parser[f"{one.id}#cache_dir"] = None
         elif one.is_a(CacheDataset):
             parser[f"{one.id}#cache_num"] = 0
-        for name in ("download", "pretrained", "compile"):
+        for name in ("download", "pretrained", "compile", "progress"):
             if referred(parser.get(), one.config.get(name))[1] is True:
                 parser[f"{one.id}#{name}"] = False
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_robust.configuration import has_id
 from monai_robust.configuration.components import node_of
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
@@ -18,6 +19,7 @@ from monai_robust.pipelines.pipeline import Pipeline
 
 __all__ = ["Command", "commands_for", "proposed_radii"]
 
+_TORCHRUN = "torchrun --standalone --nproc_per_node=2"
 _SHARES = (0.005, 0.01, 0.02)
 
 
@@ -64,49 +66,106 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
     listed: list[Command] = []
     recipe = "rtda" if found.outputs.agreement is not None else "sat"
     if found.training is not None:
-        radius = proposed_radii(found.training.norm)[1]
-        train = _run(pipeline, folder.training, found.trainer)
-        listed.append(Command("stock", "train it as it is", train + _to(pipeline, "stock")))
-        overlay = _overlay(pipeline, recipe, folder.training, write)
-        robust = _run(pipeline, folder.training, found.trainer, overlay) + f" --robust#attack#eps {radius:g}"
-        robust += _channels(pipeline, "robust#channels") + _agreement(pipeline, recipe) + _to(pipeline, recipe)
-        listed.append(Command("train", f"train it robustly ({recipe})", robust))
-        if found.samples is not None and found.checkpoints is not None:
-            overlay = _overlay(pipeline, "amat", folder.training, write, sample_ids=found.unnamed)
-            margins = (
-                _run(pipeline, folder.training, found.trainer, overlay)
-                + f" --robust#step {float(f'{radius / 5:.2g}'):g}"
-            )
-            margins += f" --robust#thresholds {_checkpoint(pipeline, 'stock')}" + _channels(pipeline, "robust#channels")
-            listed.append(
-                Command("amat", "train it with a margin for every sample (amat)", margins + _to(pipeline, "amat"))
-            )
+        listed.append(Command("stock", "train it as it is", _training(pipeline, "stock", write)))
+        listed.append(Command("train", f"train it robustly ({recipe})", _training(pipeline, recipe, write)))
+        if _keeps_margins(pipeline):
+            margins = _training(pipeline, "amat", write)
+            listed.append(Command("amat", "train it with a margin for every sample (amat)", margins))
+        listed += _of_several(pipeline, recipe, write)
     if found.validation is not None and found.labelled:
         radii = proposed_radii(found.validation.norm)
         attacked = _under_attack(pipeline, radii[1], recipe, write)
         if attacked is not None:
             listed.append(attacked)
         if found.checkpoints is not None:
-            shown = ",".join(f"{radius:g}" for radius in radii)
-            line = f"monai-robust evaluate . --checkpoint {_checkpoint(pipeline, recipe)} --radii {shown}"
-            line += f"{_channels(pipeline, 'channels')} --output_dir results/{recipe}"
+            line = f"monai-robust evaluate . --checkpoint {found.checkpoints.path(recipe)}"
+            if not folder.measures_itself:
+                line += f" --radii {','.join(f'{radius:g}' for radius in radii)}{_channels(pipeline, 'channels')}"
+            line += f" --output_dir results/{recipe}{_settings(pipeline, folder.measuring)}"
             listed.append(Command("evaluate", "measure it and write a report", line))
+            if pipeline.folder.trains_on_several:
+                line = line.replace("monai-robust", f"{_TORCHRUN} -m monai_robust", 1)
+                line = line.replace(f"results/{recipe}", f"results/{recipe}_by_two", 1)
+                listed.append(Command("evaluate_by_several", "measure it in two processes", line))
     return listed
 
 
-def _run(pipeline: Pipeline, files: Sequence[Path], engine: str | None, *overlays: str) -> str:
+def _of_several(pipeline: Pipeline, recipe: str, write: Path | None) -> list[Command]:
+    """Trainings in several processes, where the bundle has a configuration for them."""
+    if not pipeline.folder.trains_on_several:
+        return []
+    robust = _training(pipeline, recipe, write, several=True)
+    listed = [Command("train_by_several", f"train it robustly ({recipe}) in two processes, a GPU each", robust)]
+    if _keeps_margins(pipeline):
+        margins = _training(pipeline, "amat", write, several=True)
+        listed.append(Command("amat_by_several", "train it with margins in two processes, a GPU each", margins))
+    return listed
+
+
+def _training(pipeline: Pipeline, recipe: str, write: Path | None, *more: str, several: bool = False) -> str:
+    """The line that trains by a recipe, or ``"stock"``, by an overlay or by the training's own recipes.
+
+    Args:
+        pipeline: the bundle.
+        recipe: or ``"stock"``.
+        write: as of :func:`commands_for`.
+        *more: overlays that go last.
+        several: in several processes.
+    """
+    found, files, own = pipeline.found, pipeline.folder.training, pipeline.own_recipes
+    if several:
+        files = (*files, *pipeline.folder.trains_on_several)
+    assert found.training is not None  # else nothing trains
+    radius = proposed_radii(found.training.norm)[1]
+    apart = "" if found.checkpoints is None else found.checkpoints.words(recipe)
+    run = _TORCHRUN if several else "python"
+    if own is not None:
+        line = _run(pipeline, files, found.trainer, *more, program=run)
+        line += f" --{own.recipe} {'erm' if recipe == 'stock' else recipe}"
+        if recipe == "amat":
+            assert found.checkpoints is not None  # else margins are not offered
+            line += f" --{own.thresholds} {found.checkpoints.path('stock')}"
+        elif recipe != "stock" and own.radius is not None and own.eps is None:
+            line += f" --{own.radius} {radius:g}"
+        return line + apart
+    if recipe == "stock":
+        return _run(pipeline, files, found.trainer, *more, program=run) + apart
+    overlay = _overlay(pipeline, recipe, files, write, sample_ids=recipe == "amat" and found.unnamed)
+    line = _run(pipeline, files, found.trainer, overlay, *more, program=run)
+    if recipe == "amat":
+        assert found.checkpoints is not None
+        line += f" --robust#step {float(f'{radius / 5:.2g}'):g} --robust#thresholds {found.checkpoints.path('stock')}"
+        return line + _channels(pipeline, "robust#channels") + apart
+    line += f" --robust#attack#eps {radius:g}"
+    return line + _channels(pipeline, "robust#channels") + _agreement(pipeline, recipe) + apart
+
+
+def _keeps_margins(pipeline: Pipeline) -> bool:
+    """Whether a training can keep a margin for every sample: samples are known, and so is a checkpoint that thresholds
+    are taken from."""
+    found, own = pipeline.found, pipeline.own_recipes
+    return found.samples is not None and found.checkpoints is not None and (own is None or own.thresholds is not None)
+
+
+def _run(pipeline: Pipeline, files: Sequence[Path], engine: str | None, *overlays: str, program: str = "python") -> str:
     """``python -m monai.bundle run`` of configuration files and overlays, by the id that runs an engine."""
     listed = ", ".join(f"'{one}'" for one in [*pipeline.folder.shown(files), *overlays])
     config = pipeline.configuration(tuple(files))
     action = _action(config, engine, files)
-    words = "python -m monai.bundle run" + ("" if action == "run" else f" {action}")
+    words = f"{program} -m monai.bundle run" + ("" if action == "run" else f" {action}")
     words += f' --config_file "[{listed}]"'
     root = read_configs(files).get("bundle_root")
     if root is not None and Path(str(root)) != Path():
         words += " --bundle_root ."
-    for name, value in pipeline.overrides.items():
-        words += f" --{name} {shlex.quote(str(value))}"
-    return words
+    return words + _settings(pipeline, files)
+
+
+def _settings(pipeline: Pipeline, files: Sequence[Path]) -> str:
+    """What was set of the bundle, as far as these files have it, for a command line."""
+    config = pipeline.configuration(tuple(files))
+    return "".join(
+        f" --{name} {shlex.quote(str(value))}" for name, value in pipeline.overrides.items() if has_id(config, name)
+    )
 
 
 def _action(config: Mapping[str, object], engine: str | None, files: Sequence[Path]) -> str:
@@ -141,22 +200,6 @@ def _overlay(
     return f"$(monai-robust overlay {name} {listed}{' --sample_ids' if sample_ids else ''})"
 
 
-def _to(pipeline: Pipeline, recipe: str) -> str:
-    """The setting that keeps the checkpoints of one recipe apart from those of others."""
-    checkpoints = pipeline.found.checkpoints
-    return "" if checkpoints is None else f" --{checkpoints.setting} {_folder(checkpoints.folder, recipe)}"
-
-
-def _folder(folder: str, recipe: str) -> str:
-    return f"{folder}_{recipe}"
-
-
-def _checkpoint(pipeline: Pipeline, recipe: str) -> str:
-    checkpoints = pipeline.found.checkpoints
-    assert checkpoints is not None
-    return checkpoints.path(_folder(checkpoints.folder, recipe))
-
-
 def _agreement(pipeline: Pipeline, recipe: str) -> str:
     """The setting that says how views agree, where a recipe needs it and the loss does not tell."""
     found = pipeline.found
@@ -179,22 +222,27 @@ def _under_attack(pipeline: Pipeline, radius: float, recipe: str, write: Path | 
     files = folder.evaluation
     if folder.training[:1] != files[:1] and (found.outputs.dense or found.outputs.kind != "classes"):
         files = (*folder.training, *files)  # which have the loss that is attacked
-    overlay = _overlay(pipeline, "attack", files, write)
+    overlay, own = _overlay(pipeline, "attack", files, write), pipeline.own_recipes
+    if own is not None and own.eps is not None:
+        radius = own.eps
     eps = f" --robust_eval#attack#eps {radius:g}" + _channels(pipeline, "robust_eval#attack#channels")
+    if own is not None:
+        eps += f" --robust_eval#attack#bounds {shlex.quote(str(own.bounds))}"
     if not alone:
-        trained = _overlay(pipeline, recipe, folder.training, write)
-        assert found.training is not None
-        line = _run(pipeline, folder.training, found.trainer, trained, overlay)
-        line += f" --robust#attack#eps {proposed_radii(found.training.norm)[1]:g}"
-        line += _channels(pipeline, "robust#channels") + _agreement(pipeline, recipe) + _to(pipeline, recipe)
-        return Command("attack", "train it robustly, validated under attack by its own metrics", line + eps)
+        return Command(
+            "attack",
+            "train it robustly, validated under attack by its own metrics",
+            _training(pipeline, recipe, write, overlay) + eps,
+        )
     line = _run(pipeline, files, found.evaluator, overlay) + eps
-    if found.loader is not None and found.checkpoints is not None:
+    if found.checkpoints is not None and own is not None:
+        line += f" --{own.recipe} {recipe}" + found.checkpoints.words(recipe)
+    elif found.loader is not None and found.checkpoints is not None:
         config = pipeline.configuration(folder.evaluation)
         path = node_of(config, f"{found.loader}#load_path")
         setting = found.checkpoints.setting
         if "#" not in setting and isinstance(path, str) and f"@{setting}" in path:
-            line += _to(pipeline, recipe)
+            line += found.checkpoints.words(recipe)
         else:
-            line += f" --{found.loader}#load_path {_checkpoint(pipeline, recipe)}"
+            line += f" --{found.loader}#load_path {found.checkpoints.path(recipe)}"
     return Command("attack", "evaluate it under attack by its own metrics", line)

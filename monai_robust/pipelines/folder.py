@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,7 @@ __all__ = ["BundleFolder", "Metadata"]
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 _LARGEST = 2_000_000  # bytes; what is larger is a data list
+_OTHER_WORK = re.compile(r"eval|infer|valid|test")
 _SEVERAL_GPUS = ("multi_gpu", "multigpu", "ddp")
 
 
@@ -123,6 +125,22 @@ class BundleFolder:
         used = {*training, *evaluation, *several}
         others = tuple(one for one in contents if one not in used)
         return cls(path, training, evaluation, several, others, _metadata(configs))
+
+    @property
+    def measures_itself(self) -> bool:
+        """Whether it has a configuration ``robustness``, which says how ``monai-robust evaluate`` measures it."""
+        return any(one.stem == "robustness" for one in self.others)
+
+    @property
+    def trains_on_several(self) -> tuple[Path, ...]:
+        """The files that make the training one in several processes."""
+        return tuple(one for one in self.several_gpus if not _OTHER_WORK.search(one.stem)) if self.training else ()
+
+    @property
+    def measuring(self) -> tuple[Path, ...]:
+        """The files whose ids can be set where it is measured."""
+        own = tuple(one for one in self.others if one.stem == "robustness")
+        return (*self.training, *own) if own else self.evaluation or self.training
 
     def shown(self, files: Sequence[Path]) -> list[str]:
         """Files as they are named from within the folder."""

@@ -41,6 +41,8 @@ class Checkpoints:
         folder: where, as seen from the bundle's folder.
         file: name of the file, or a pattern of the shell that fits its files.
         setting: the id that changes the folder.
+        named_after: the recipe that the folder's name ends in, where it is named after the training's own recipe; None
+            where the setting has to keep recipes apart.
     """
 
     saver: str
@@ -48,10 +50,21 @@ class Checkpoints:
     folder: str
     file: str
     setting: str
+    named_after: str | None = None
 
-    def path(self, folder: str | None = None) -> str:
+    def of(self, recipe: str) -> str:
+        """The folder of a recipe's checkpoints; ``"stock"`` is the training as it is."""
+        if self.named_after is None:
+            return f"{self.folder}_{recipe}"
+        return self.folder.removesuffix(self.named_after) + ("erm" if recipe == "stock" else recipe)
+
+    def words(self, recipe: str) -> str:
+        """The setting that keeps the checkpoints of one recipe apart from those of others, for a command line."""
+        return "" if self.named_after is not None else f" --{self.setting} {self.of(recipe)}"
+
+    def path(self, recipe: str) -> str:
         """A checkpoint for a command line, the newest where names are not known beforehand."""
-        path = f"{self.folder if folder is None else folder}/{self.file}"
+        path = f"{self.of(recipe)}/{self.file}"
         return f'"$(ls -t {path} | head -n 1)"' if "*" in path else path
 
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import logging
-import random
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from monai.bundle import ConfigParser
 from monai.data import PersistentDataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import CheckpointLoader, CheckpointSaver
+from monai.handlers import CheckpointLoader
 
 from monai_robust.attacks.threat import as_norm
-from monai_robust.configuration.components import Component, components, referred
+from monai_robust.configuration import has_id, read_configuration
+from monai_robust.configuration.components import Component, components
+from monai_robust.data.phantoms.whole_folder import writing_no_phantoms
 from monai_robust.data.sample_ids import WithSampleIds, batch_ids, dataset_ids
 from monai_robust.errors import BadInputError
 from monai_robust.overlays.engines import find_evaluator, find_trainer
 from monai_robust.overlays.fitting import fitted_text
+from monai_robust.pipelines.apart import quietly, same_draws
 from monai_robust.pipelines.building import build, for_one_batch, parser_of, sentences, without_handlers
 from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, windows_of
 from monai_robust.pipelines.folder import BundleFolder
 from monai_robust.pipelines.found import Checkpoints, Found, Images
 from monai_robust.pipelines.guidance import guidance_channels
 from monai_robust.pipelines.outputs import Outputs, outputs_of
+from monai_robust.pipelines.own_recipes import OwnRecipes, own_recipes
 from monai_robust.pipelines.place import inside
+from monai_robust.pipelines.saving import checkpoints_of
 from monai_robust.tasks.agreement import agreement_of
 from monai_robust.tasks.tensors import plain
 
@@ -64,6 +64,7 @@ class Pipeline:
     def __init__(self, folder: BundleFolder, overrides: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
         self.overrides = dict(overrides or {})
+        self._looked_at = folder.evaluation  # files whose evaluator stands for the evaluation
 
     @classmethod
     def read(
@@ -111,6 +112,13 @@ class Pipeline:
             return None
         with self.inside():
             return find_evaluator(self._parser(self.folder.evaluation).get(), self.folder.shown(self.folder.evaluation))
+
+    @cached_property
+    def own_recipes(self) -> OwnRecipes | None:
+        """The ids by which a training of its own recipes is told what to do; None where an overlay must bring one."""
+        if self.trainer_component is None:
+            return None
+        return own_recipes(self.configuration(self.folder.training), self.trainer_component)
 
     def trainer(self, *, dry: bool = False) -> SupervisedTrainer:
         """A new trainer of the bundle, without its handlers.
@@ -208,7 +216,7 @@ class Pipeline:
     def postprocessing(self) -> Any:
         """The transforms of predictions, those of the evaluation before those of the training; None without any."""
         for component, files in (
-            (self.evaluator_component, self.folder.evaluation),
+            (self.evaluator_component, self._looked_at),
             (self.trainer_component, self.folder.training),
         ):
             if component is not None and component.config.get("postprocessing") is not None:
@@ -224,14 +232,21 @@ class Pipeline:
     # What goes into it
 
     def _parser(self, files: tuple[Path, ...]) -> ConfigParser:
-        return parser_of(files, self.folder.path, self.folder.metadata.content, self.overrides)
+        metadata = self.folder.metadata.content
+        return parser_of(
+            files, self.folder.path, metadata, {n: v for n, v in self.overrides.items() if self._has(files, n)}
+        )
+
+    def _has(self, files: tuple[Path, ...], name: str) -> bool:
+        """Whether these files read an id, or no others do that a measurement would read, so that it must be refused."""
+        return has_id(read_configuration(files), name) or not has_id(read_configuration(self.folder.measuring), name)
 
     def _engine(self, files: tuple[Path, ...], component: Component, dry: bool) -> Any:
-        with self.inside(), _quietly():
+        with self.inside(), quietly(), writing_no_phantoms() if dry else nullcontext():
             parser = self._parser(files)
             without_handlers(parser)
             if dry:
-                for_one_batch(parser)
+                for_one_batch(parser, few=self.own_recipes is not None)
             engine = build(parser, component.id, self.folder.path, self.folder.metadata.packages)
         if has_warp(engine.network):
             raise BadInputError(
@@ -241,10 +256,10 @@ class Pipeline:
         return engine
 
     def _batches(self) -> tuple[tuple[Any, OneBatch] | None, tuple[Any, OneBatch] | None, str | None]:
-        """Each engine with a batch of its own, random numbers drawn apart from the caller's, and why the evaluation
-        has none although there is one: it may need what only a training makes."""
+        """Each engine with a batch of its own, and why the evaluation has none although there is one: it may need what
+        only a training makes. Where the training validates, its validation stands in then."""
         why = None
-        with _own_draws():
+        with same_draws():
             training = None if self.trainer_component is None else self._batch(self.trainer_component, train=True)
             validation = None
             try:
@@ -253,14 +268,33 @@ class Pipeline:
             except BadInputError as error:
                 if training is None:
                     raise
+                validation = self._validated()
                 why = f"the evaluation does not run here, and has no commands: {error}"
+                if validation is not None:
+                    why = f"the evaluation is for after a training, whose validation was looked at: {error}"
         return training, validation, why
 
-    def _batch(self, component: Component, *, train: bool) -> tuple[Any, OneBatch]:
-        engine: Any = self.trainer(dry=True) if train else self.evaluator(dry=True)
-        files = self.folder.training if train else self.folder.evaluation
+    def _validated(self) -> tuple[Any, OneBatch] | None:
+        """The evaluator with a batch of the validation that a training has; None where it has none that runs."""
+        component = self.evaluator_component
+        assert component is not None  # it was tried
+        usual = [one.id for one in components(self.configuration(self.folder.training))]
+        if component.id not in usual or self.folder.evaluation == self.folder.training:
+            return None
+        try:
+            found = self._batch(component, train=False, files=self.folder.training)
+        except BadInputError:
+            return None
+        self._looked_at = self.folder.training
+        return found
+
+    def _batch(
+        self, component: Component, *, train: bool, files: tuple[Path, ...] | None = None
+    ) -> tuple[Any, OneBatch]:
+        files = files or (self.folder.training if train else self.folder.evaluation)
+        engine = self._engine(files, component, True)
         what = f"{component.id} of {self.folder.path.name}"
-        with self.inside(), _quietly(), sentences(self._parser(files), what, self.folder.metadata.packages):
+        with self.inside(), quietly(), sentences(self._parser(files), what, self.folder.metadata.packages):
             return engine, one_batch(engine, what, train=train)
 
     def _outputs(self, training: Any, validation: Any) -> Outputs:
@@ -274,10 +308,10 @@ class Pipeline:
 
     def _part(self, files: tuple[Path, ...], component: Component, name: str) -> Any:
         """A new object of what an engine's configuration has under a name."""
-        with self.inside(), _quietly():
+        with self.inside(), quietly(), writing_no_phantoms():
             parser = self._parser(files)
             without_handlers(parser)
-            for_one_batch(parser)
+            for_one_batch(parser, few=self.own_recipes is not None)
             return build(parser, f"{component.id}#{name}", self.folder.path, self.folder.metadata.packages)
 
     def _images(self, batch: OneBatch) -> Images:
@@ -321,7 +355,7 @@ class Pipeline:
         component = self.trainer_component
         assert component is not None  # it gave the batch
         try:
-            with self.inside(), _quietly():
+            with self.inside(), quietly():
                 by = WithSampleIds(dataset).known.by
                 fitted_text("amat", self.folder.training, sample_ids=True)
         except BadInputError as refusal:
@@ -331,30 +365,9 @@ class Pipeline:
     def _checkpoints(self) -> Checkpoints | None:
         if self.trainer_component is None:
             return None
-        with self.inside():
+        with self.inside(), writing_no_phantoms():
             parser = self._parser(self.folder.training)
-            savers = [one for one in components(parser.get()) if one.is_a(CheckpointSaver)]
-            if not savers:
-                return None
-            saver = next((one for one in savers if not one.config.get("_disabled_")), savers[0])
-            packages = self.folder.metadata.packages
-            folder = Path(str(build(parser, f"{saver.id}#save_dir", self.folder.path, packages)))
-            identifier, _ = referred(parser.get(), saver.config.get("save_dir"))
-            owner = self._owner(parser.get(), saver)
-            file = _file_name(saver.config)
-        shown = folder.relative_to(self.folder.path) if folder.is_relative_to(self.folder.path) else folder
-        setting = identifier if identifier is not None and "#" not in identifier else f"{saver.id}#save_dir"
-        return Checkpoints(saver.id, owner, shown.as_posix(), file, setting)
-
-    def _owner(self, config: Mapping[str, Any], saver: Component) -> str:
-        evaluators = [one for one in components(config) if one.is_a(SupervisedEvaluator)]
-        for evaluator in evaluators:
-            value = evaluator.config.get("val_handlers")
-            identifier, _ = referred(config, value)
-            places = [identifier or f"{evaluator.id}#val_handlers"]
-            if any(saver.id.startswith(f"{place}#") for place in places):
-                return "validator"
-        return "trainer"
+            return checkpoints_of(parser, self.folder.path, self.folder.metadata.packages, self.own_recipes)
 
     def _loader(self) -> str | None:
         if self.evaluator_component is None:
@@ -364,37 +377,5 @@ class Pipeline:
             return next((one.id for one in components(config) if one.is_a(CheckpointLoader)), None)
 
 
-def _file_name(config: Mapping[str, Any]) -> str:
-    for name in ("key_metric_filename", "final_filename"):
-        if isinstance(config.get(name), str) and not config[name].startswith(("$", "@")):
-            return str(config[name])
-    return "*.pt"
-
-
 def _name(value: Any) -> str:
     return str(getattr(value, "__name__", type(value).__name__))
-
-
-@contextmanager
-def _own_draws() -> Iterator[None]:
-    """Give the caller's random numbers back as they were."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the warnings and logs of a stranger's parts, which are made for one batch only."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -106,7 +106,7 @@ def phantom_blood_smears(
     """
     settings = _Settings(images, *size, seed)
     write = partial(write_blood_smear_phantoms, images=images, size=size, seed=seed, progress=progress)
-    return written_once(folder, lambda target: _is_complete(target, settings), write)
+    return written_once(folder, "smears", lambda target: _is_complete(target, settings), write)
 
 
 def _is_complete(folder: Path, settings: _Settings) -> bool:

@@ -109,7 +109,7 @@ def phantom_cephalograms(
     """
     settings = _Settings(patients, (int(size[0]), int(size[1])), seed)
     write = partial(write_cephalogram_phantoms, patients=patients, size=size, seed=seed, progress=progress)
-    return written_once(folder, lambda target: _is_complete(target, settings), write)
+    return written_once(folder, "cephalograms", lambda target: _is_complete(target, settings), write)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def phantom_hippocampi(
     """
     settings = _Settings(cases, seed)
     write = partial(write_hippocampus_phantoms, cases=cases, seed=seed, progress=progress)
-    return written_once(folder, lambda target: _is_complete(target, settings), write)
+    return written_once(folder, "volumes", lambda target: _is_complete(target, settings), write)
 
 
 def _is_complete(folder: Path, settings: _Settings) -> bool:

@@ -138,7 +138,7 @@ def phantom_radiographs(
     write = partial(
         write_radiograph_phantoms, patients=patients, size=size, seed=seed, contrast=contrast, progress=progress
     )
-    return written_once(folder, lambda target: _is_complete(target, settings), write)
+    return written_once(folder, "radiographs", lambda target: _is_complete(target, settings), write)
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,29 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from monai_robust.data.files.side_files import read_object
 from monai_robust.errors import BadInputError, writing
 
-__all__ = ["is_written", "write_whole", "written_once"]
+__all__ = ["is_written", "write_whole", "writing_no_phantoms", "written_once"]
 
 _SETTINGS_FILE = "phantom.json"
+_WRITES: ContextVar[bool] = ContextVar("_WRITES", default=True)
+
+
+@contextmanager
+def writing_no_phantoms() -> Iterator[None]:
+    """Have :func:`written_once` refuse what is not there yet within, in place of writing it."""
+    token = _WRITES.set(False)
+    try:
+        yield
+    finally:
+        _WRITES.reset(token)
 
 
 def write_whole(folder: str | os.PathLike[str], settings: dict[str, Any], write: Callable[[Path], None]) -> Path:
@@ -74,20 +87,27 @@ def is_written(folder: Path, settings: dict[str, Any], files: Iterable[str]) -> 
 
 
 def written_once(
-    folder: str | os.PathLike[str], is_complete: Callable[[Path], bool], write: Callable[[Path], object]
+    folder: str | os.PathLike[str], kind: str, is_complete: Callable[[Path], bool], write: Callable[[Path], object]
 ) -> str:
     """The folder of a data set, which ``write`` makes if it is not there yet.
 
     Args:
         folder: where it is or is to be.
+        kind: of phantoms, as ``monai-robust phantoms --kind`` has it.
         is_complete: whether a folder holds the data set, as :func:`is_written` tells.
         write: writes it whole, as :func:`write_whole` does.
 
     Raises:
-        BadInputError: the folder holds something else, or a data set with other settings; nothing is changed then.
+        BadInputError: the folder holds something else, or a data set with other settings, or nothing yet within
+            :func:`writing_no_phantoms`; nothing is changed then.
     """
     target = Path(folder).expanduser()
     if not is_complete(target):
+        if not _WRITES.get():
+            raise BadInputError(
+                f"{target} holds no phantoms yet, which a training would write; write some with monai-robust phantoms "
+                f"--kind {kind} --output_dir {kind} and give --set dataset_dir={kind}, or name a data set of yours so"
+            )
         try:
             write(target)
         except (BadInputError, OSError):
