@@ -28,6 +28,7 @@ from monai_robust.evaluation.measure.failures import Failures
 from monai_robust.evaluation.measure.file_units import in_input_units
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
+from monai_robust.evaluation.measure.own_metrics import KeptOutputs
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Pictures, Predictions
 from monai_robust.evaluation.measure.processes import Processes, local_device
@@ -297,6 +298,8 @@ class Measurement:
         self._warn(processes)  # after which all have written their parts
         if processes.first:
             failures = self._all_failures(about, sample_ids)
+            if self._kept is not None:
+                self._kept.take(batches, failures.ids)
             writer.finish()
             self._truth(batches, sample_ids, failures)
             with drawing_from(self.seed, "sanity", device=self.device):
@@ -332,7 +335,17 @@ class Measurement:
             disable=not (self.progress and processes.first),
         )
         with bar:
-            Measuring(self.samples, self.outcomes, writer, failures, self._show, self.num_workers).run(own, bar)
+            measuring = Measuring(
+                self.samples, self.outcomes, writer, failures, self._show, self.num_workers, self._kept
+            )
+            measuring.run(own, bar)
+
+    @cached_property
+    def _kept(self) -> KeptOutputs | None:
+        """The answers of the network, where an evaluator has metrics of them."""
+        if not isinstance(self.dataset, EvaluatorSamples) or self.dataset.evaluator.state.key_metric_name is None:
+            return None
+        return KeptOutputs(self.dataset, self.folder, self.perturbations)
 
     def _show(self, evaluated: EvaluatedBatch, perturbed: Tensor) -> Predictions:
         predictions = Predictions.of(evaluated, perturbed, self.outcomes)

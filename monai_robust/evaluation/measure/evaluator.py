@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 from monai.data import MetaTensor
@@ -17,11 +19,11 @@ from tqdm import tqdm
 
 from monai_robust.data.sample_ids import known_samples, listed_items
 from monai_robust.data.spacing import known_spacing
-from monai_robust.engines.common import MASK_KEY, Batch
+from monai_robust.engines.common import MASK_KEY, Batch, with_metadata
 from monai_robust.errors import BadInputError
-from monai_robust.tasks.tensors import plain, select_rows
+from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
-__all__ = ["EvaluatorSamples", "EvaluatorScore", "image_key"]
+__all__ = ["EvaluatorSamples", "EvaluatorScore", "epoch_of", "image_key"]
 
 
 class EvaluatorSamples(Dataset[Any]):
@@ -162,20 +164,10 @@ class EvaluatorScore:
         return torch.tensor(values, dtype=torch.float64)
 
     def _one(self, outputs: Any, targets: Any) -> float:
-        evaluator = self.evaluator
-        state = evaluator.state
-        before = (state.output, state.batch, dict(state.metrics), state.best_metric, state.best_metric_epoch)
-        state.batch, state.output = {Keys.LABEL: targets}, {Keys.PRED: outputs, Keys.LABEL: targets}
+        batch = {Keys.LABEL: targets}
+        output = {Keys.PRED: outputs, Keys.LABEL: targets}
         try:
-            for event in (
-                Events.EPOCH_STARTED,
-                IterationEvents.FORWARD_COMPLETED,
-                IterationEvents.MODEL_COMPLETED,  # decollates, and runs the postprocessing
-                Events.ITERATION_COMPLETED,
-                Events.EPOCH_COMPLETED,
-            ):
-                evaluator.fire_event(event)
-            value = state.metrics[self.name]
+            value = _epoch(self.evaluator, [(batch, output)])[self.name]
         except BadInputError:
             raise
         except Exception as error:  # of a stranger's postprocessing or metric
@@ -183,10 +175,59 @@ class EvaluatorScore:
                 f"the evaluator's metric {self.name} cannot be taken of one sample: {type(error).__name__}: {error}; "
                 "name the task, or give the measurement a metric"
             ) from error
-        finally:
-            state.output, state.batch, state.metrics, state.best_metric, state.best_metric_epoch = before
         numbers = torch.as_tensor(plain(value) if isinstance(value, Tensor) else value, dtype=torch.float64)
         return float(numbers.nanmean())
+
+
+def epoch_of(evaluator: Any, batches: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """An evaluator's metrics of batches whose predictions are known, in an epoch of its own; its state is as before.
+
+    Args:
+        evaluator: whose ``prepare_batch``, postprocessing, handlers and metrics are used.
+        batches: each as its loader gives it, and what the network answers to it.
+    """
+
+    def outputs() -> Iterator[tuple[Any, dict[str, Any]]]:
+        for batchdata, answers in batches:
+            batch = Batch.prepare(evaluator, batchdata)
+            device = batch.inputs.device
+            pred = with_metadata(map_tensors(lambda x: x.to(device), answers), batch.inputs)  # noqa: B023
+            yield batchdata, {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets, Keys.PRED: pred}
+
+    with torch.no_grad():
+        return _epoch(evaluator, outputs())
+
+
+def _epoch(evaluator: Any, batches: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """The metrics of an epoch over batches, each with the output of its iteration, in this process alone."""
+    state = evaluator.state
+    before = (state.output, state.batch, dict(state.metrics), state.best_metric, state.best_metric_epoch)
+    state.metrics = {}
+    try:
+        with _alone():
+            evaluator.fire_event(Events.EPOCH_STARTED)
+            for state.batch, state.output in batches:
+                for event in (
+                    IterationEvents.FORWARD_COMPLETED,
+                    IterationEvents.MODEL_COMPLETED,  # decollates, and runs the postprocessing
+                    Events.ITERATION_COMPLETED,
+                ):
+                    evaluator.fire_event(event)
+            evaluator.fire_event(Events.EPOCH_COMPLETED)
+        return dict(state.metrics)
+    finally:
+        state.output, state.batch, state.metrics, state.best_metric, state.best_metric_epoch = before
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Within, metrics take this process for the only one: others measure other samples meanwhile, and would wait."""
+    known = idist.get_world_size
+    idist.get_world_size = lambda: 1
+    try:
+        yield
+    finally:
+        idist.get_world_size = known
 
 
 def _one_each(ids: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monai_robust.attacks.threat import L2, as_norm
 from monai_robust.evaluation.measure.failures import Failures, alone, attempt, given
+from monai_robust.evaluation.measure.own_metrics import KeptOutputs
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Predictions
 from monai_robust.evaluation.measure.randomness import drawing_from
@@ -39,6 +40,7 @@ class Measuring:
         failures: samples on which something fails.
         show: shows a batch's network what was made of its inputs.
         num_workers: processes that load samples.
+        kept: takes the answers of the network, for the evaluator's own metrics of them.
     """
 
     samples: Samples
@@ -47,6 +49,7 @@ class Measuring:
     failures: Failures
     show: Callable[[EvaluatedBatch, Tensor], Predictions]
     num_workers: int = 0
+    kept: KeptOutputs | None = None
 
     def run(self, units: Sequence[Unit], bar: Any) -> None:
         """Measure units one after the other.
@@ -75,8 +78,7 @@ class Measuring:
                     bar.set_postfix({"perturbation": f"{sweep.name} {severity:g}"}, refresh=False)
                     parts = perturbed(severity).split([len(one.inputs) for one in evaluated_batches])
                     for batch, evaluated, part in zip(batches, evaluated_batches, parts, strict=True):
-                        radii = self._radii(sweep, severity, evaluated)
-                        self._write(sweep, severity, [self._measured(sweep, batch, self.show(evaluated, part), radii)])
+                        self._write(sweep, severity, [self._measured(sweep, severity, batch, evaluated, part)])
                         bar.update(len(part))
         except Exception as error:
             self._one_by_one(unit, error, bar)
@@ -89,11 +91,13 @@ class Measuring:
             yield sweep.over(evaluated)
 
     def _measured(
-        self, sweep: Sweep, batch: Batch, predictions: Predictions, radii: dict[str, list[float]]
+        self, sweep: Sweep, severity: float, batch: Batch, evaluated: EvaluatedBatch, perturbed: Tensor
     ) -> Measured:
-        own = self.outcomes
+        own, predictions = self.outcomes, self.show(evaluated, perturbed)
+        if self.kept is not None:
+            self.kept.keep(sweep, severity, evaluated.sample_ids, predictions.outputs)
         details = own.details(predictions.outputs, predictions.targets) if own.detail_table else []
-        return self._rows(sweep, batch, predictions) | radii, details
+        return self._rows(sweep, batch, predictions) | self._radii(sweep, severity, evaluated), details
 
     def _radii(self, sweep: Sweep, severity: float, evaluated: EvaluatedBatch) -> dict[str, list[float]]:
         """The column of radii, where the table has one."""
@@ -134,8 +138,7 @@ class Measuring:
         evaluated = self.samples.evaluated(batch)
         with self._drawing(sweep, evaluated) as perturbed:
             for severity in severities:
-                shown = self.show(evaluated, perturbed(severity))
-                yield self._measured(sweep, batch, shown, self._radii(sweep, severity, evaluated))
+                yield self._measured(sweep, severity, batch, evaluated, perturbed(severity))
 
     def _empty(self, sweep: Sweep, item: Mapping[str, Any]) -> Measured:
         """A row without outcomes, of a sample that failed."""

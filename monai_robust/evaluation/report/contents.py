@@ -14,6 +14,7 @@ import pandas as pd
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.report.machine_summary import machine_summary
 from monai_robust.evaluation.report.nearest import nearest_frames, nearest_sections
+from monai_robust.evaluation.report.own_metrics import own_metrics_frames, own_metrics_sections
 from monai_robust.evaluation.report.sanity import sanity_caveat, sanity_frames, sanity_sections
 from monai_robust.evaluation.report.training import training_frames, training_sections
 from monai_robust.evaluation.report.verdict import verdict_section
@@ -75,7 +76,8 @@ class Contents:
     def frames(self) -> dict[str, pd.DataFrame]:
         """Everything as numbers, by the stem of its CSV file."""
         runs = self.runs
-        return {**self.task_report.frames(runs), **nearest_frames(runs), **training_frames(runs), **sanity_frames(runs)}
+        own = {**nearest_frames(runs), **training_frames(runs), **sanity_frames(runs), **own_metrics_frames(runs)}
+        return {**self.task_report.frames(runs), **own}
 
     @cached_property
     def style(self) -> ScoreStyle:
@@ -93,6 +95,7 @@ class Contents:
         return [
             self.verdict,
             *self.task_report.sections(self.runs, self.frames),
+            *own_metrics_sections(self.runs),
             *nearest_sections(self.runs, self.frames),
             *sanity_sections(self.runs),
             *training_sections(self.runs, self.frames),

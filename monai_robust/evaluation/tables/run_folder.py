@@ -15,6 +15,7 @@ from monai_robust.data.files.side_files import read_object
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.gallery import Gallery, read_gallery
+from monai_robust.evaluation.tables.metrics_file import OwnMetrics, read_metrics
 from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.sanity_file import Sanity, read_sanity
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -111,6 +112,7 @@ class Run:
         perturbations: what was evaluated, the clean inputs first.
         gallery: pictures of a few samples, if any were kept.
         sanity: what sanity checks found, if they were made.
+        metrics: what an evaluator's own metrics say, if it has any.
     """
 
     folder: Path
@@ -119,6 +121,7 @@ class Run:
     perturbations: tuple[Perturbation, ...]
     gallery: Gallery | None = None
     sanity: Sanity | None = None
+    metrics: OwnMetrics | None = None
 
     @property
     def name(self) -> str:
@@ -162,7 +165,7 @@ def read_run(folder: str | Path) -> Run:
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
     _check_constant(folder / OUTCOMES, outcomes, ["patient_id", *(info.get("groups") or []), "label"])
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
-    return Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder))
+    return Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder), read_metrics(folder))
 
 
 def read_failed(info: Mapping[str, Any], path: str | Path) -> list[dict[str, Any]]:
