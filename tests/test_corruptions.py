@@ -16,7 +16,8 @@ from monai_robust.evaluation.measure.perturbations import CorruptionSweep, Evalu
 from monai_robust.tasks import Classification
 from monai_robust.transforms import CORRUPTIONS, ContrastShift, Corruption, SaltAndPepperCorruption, corruption
 
-SEVERITIES = {name: kind.severities[2] for name, kind in CORRUPTIONS.items()}
+GENERIC = ("gaussian", "speckle", "salt_and_pepper", "contrast_high", "contrast_low")
+SEVERITIES = {name: CORRUPTIONS[name].severities[2] for name in GENERIC}
 
 
 def image(*shape: int) -> torch.Tensor:
@@ -90,7 +91,7 @@ def test_no_severity_is_no_change(name: str) -> None:
     torch.testing.assert_close(corruption(name, 0.0)(x), x)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", GENERIC)
 @pytest.mark.parametrize("shape", [(1, 12, 10), (3, 6, 7, 8)])
 def test_images_of_any_dimension_keep_shape_range_dtype_and_metadata(name: str, shape: tuple[int, ...]) -> None:
     corrupt = corruption(name, SEVERITIES[name])
@@ -131,7 +132,7 @@ def test_a_given_generator_moves_on() -> None:
     assert not torch.equal(corrupt(x, generator), corrupt(x, generator))
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("name", GENERIC)
 def test_an_image_outside_the_unit_range_is_refused_with_its_range(name: str) -> None:
     with pytest.raises(BadSampleError, match="from -2 to 3, outside 0 to 1"):
         corruption(name, SEVERITIES[name])(torch.tensor([[-2.0, 3.0]]))
@@ -159,7 +160,7 @@ def test_a_severity_that_a_corruption_does_not_have_is_refused(name: str, severi
         corruption(name, severity)
 
 
-@pytest.mark.parametrize("kind", CORRUPTIONS.values())
+@pytest.mark.parametrize("kind", [CORRUPTIONS[name] for name in GENERIC])
 def test_corruptions_stand_in_monais_compositions(kind: type[Corruption]) -> None:
     corrupt = kind(SEVERITIES[kind.name])
     x = image(1, 8, 8)

@@ -9,18 +9,23 @@ import corruptions_page
 import pytest
 import torch
 from conftest import TinyNet
+from PIL import Image
+from typer import Typer
+from typer.testing import CliRunner
 
 import monai_robust.attacks as attacks
 from monai_robust.attacks import FMN, PGD, AttackEnsemble, GradientAttack, Square, WindowAttack
 from monai_robust.attacks.attack import Attack
 from monai_robust.attacks.table import ATTACKS, attack_kind, attack_name
+from monai_robust.commands.corruptions import corruptions
+from monai_robust.data.phantoms import modality_phantom
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Measurement, read_run, write_report
 from monai_robust.evaluation.sections.figures import score_over_severity
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.tasks.classification import ClassificationReport
 from monai_robust.tasks import Classification
-from monai_robust.transforms import CORRUPTIONS, Corruption
+from monai_robust.transforms import CORRUPTION_GROUPS, CORRUPTIONS, Corruption
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -143,3 +148,24 @@ def test_attacks_are_called_and_judged_by_the_table() -> None:
     assert [attack_kind(one) for one in named] == kinds
     labels = {"pgd_l2": "PGD (L2)", "square_linf": "Square (L∞)", "patient_l2": "patient_l2", "clean": "Clean"}
     assert {name: perturbation_label(name) for name in labels} == labels
+
+
+def test_the_command_draws_a_contact_sheet(tmp_path: Path) -> None:
+    command = Typer()
+    command.command()(corruptions)
+    done = CliRunner().invoke(command, ["--group", "oct", "--output_dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["oct.png"]
+    with Image.open(tmp_path / "oct.png") as sheet:
+        assert sheet.width > 400
+        assert len(set(sheet.convert("L").resize((60, 60)).tobytes())) > 10
+
+
+@pytest.mark.parametrize("group", CORRUPTION_GROUPS)
+def test_each_modality_has_a_small_sheet_in_the_docs(group: str) -> None:
+    sheet = DOCS / "images" / "corruptions" / f"{group}.png"
+    assert sheet.stat().st_size < 300_000
+    if group != "common":
+        picture = modality_phantom(group, 64)
+        assert picture.shape == (3 if group in ("dermoscopy", "microscopy") else 1, 64, 64)
+        assert 0 <= float(picture.min()) < float(picture.max()) <= 1

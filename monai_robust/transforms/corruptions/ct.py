@@ -40,7 +40,7 @@ class CtDoseNoise(_Ct):
     meaning = "the largest standard deviation of the noise, as a share of the window"
     lowest = 0.0
     highest = math.inf
-    severities = (0.04, 0.08, 0.13, 0.2, 0.3)
+    severities = (0.03, 0.06, 0.1, 0.15, 0.22)
     source = "ours; Riederer et al. 1978 give the spectrum of the noise"
 
     def _corrupted(self, values: Tensor, generator: Generator) -> Tensor:

@@ -65,8 +65,8 @@ class _Brightness(Corruption):
     meaning = "the shift of all intensities, as a share of their range"
     lowest = 0.0
     highest = 1.0
-    severities = (0.1, 0.2, 0.3, 0.4, 0.5)
-    source = "Hendrycks and Dietterich 2019, brightness, which shifts by as much"
+    severities = (0.05, 0.1, 0.15, 0.22, 0.3)
+    source = "ours; half of Hendrycks and Dietterich 2019, brightness, which leaves bright fields blank"
     random = False
     sign = 1.0
 

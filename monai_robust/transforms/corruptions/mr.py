@@ -62,7 +62,7 @@ class MrGibbs(_Mr):
     meaning = "the share of the radius of k-space that is left out"
     lowest = 0.0
     highest = 1.0
-    severities = (0.45, 0.55, 0.65, 0.72, 0.8)
+    severities = (0.55, 0.66, 0.75, 0.81, 0.86)
     source = _SOURCE.format("MONAI's GibbsNoise")
     random = False
 
@@ -164,7 +164,7 @@ class MrMotion(_Mr):
         still = _kspace(values)
         mixed = still.clone()
         for side in (-1, 1):  # before and after the middle lines
-            begin = uniform_number(generator, 0.04, 0.12)
+            begin = uniform_number(generator, 0.015, 0.06)
             for end in (uniform_number(generator, 0.15, 0.3), 0.5):
                 low, high = round((0.5 + side * begin) * count), round((0.5 + side * end) * count)
                 lines = range(max(0, min(low, high)), min(count, max(low, high)))

@@ -101,7 +101,7 @@ class SaltAndPepperCorruption(Corruption):
 class ShotNoise(Corruption):
     """Poisson(severity * x) / severity: quantum noise of a detector that counts ``severity`` photons where it is white.
 
-    Drawn for each pixel and channel. Source: Hendrycks and Dietterich 2019, "shot noise", whose counts these are.
+    Drawn for each pixel and channel. Source: Hendrycks and Dietterich 2019, "shot noise".
     """
 
     name = "shot_noise"
@@ -111,8 +111,8 @@ class ShotNoise(Corruption):
     meaning = "the photons counted in a pixel of the highest intensity; fewer are worse"
     lowest = 0.5
     highest = math.inf
-    severities = (60.0, 25.0, 12.0, 5.0, 3.0)
-    source = "Hendrycks and Dietterich 2019, shot noise"
+    severities = (100.0, 50.0, 25.0, 12.0, 6.0)
+    source = "Hendrycks and Dietterich 2019, shot noise, from 60 to 3; counts are ours"
     groups = ("radiograph", "microscopy")
 
     def _corrupted(self, values: Tensor, generator: Generator) -> Tensor:

@@ -26,6 +26,7 @@ FINER = 3  # drawn so many times finer than the image, so that edges are smooth
 MARKS = ("L", "R", "PORTABLE", "AP", "SUPINE", "ERECT", "14:05", "03:40")
 HAIR, DEPOSIT = (0.13, 0.09, 0.08), (0.28, 0.12, 0.40)
 POINTS = 24
+WIDEST = 0.42  # of a mark, as a share of the image
 
 
 class _Object(Corruption):
@@ -67,7 +68,7 @@ class Pacemaker(_Object):
         along = np.linspace(0, 1, POINTS)
         rows = row - size * 0.4 + (tip[0] - row + size * 0.4) * along**2 - sag * size * np.sin(math.pi * along)
         columns = column + (tip[1] - column) * np.sin(math.pi / 2 * along)
-        lead = max(1, round(FINER * 0.07 * size))
+        lead = max(FINER, round(FINER * 0.07 * size))
         pen.line([(FINER * x, FINER * y) for x, y in zip(columns, rows, strict=True)], fill=235, width=lead)
         box = [column - size / 2, row - size * 0.4, column + size / 2, row + size * 0.4]
         pen.rounded_rectangle([FINER * edge for edge in box], radius=FINER * size * 0.25, fill=245)
@@ -96,17 +97,21 @@ class Letters(_Object):
         size = side_share(self.severity, (height, width))
         picture, pen = _canvas(height, width)
         corners = torch.randperm(4, generator=generator, device=generator.device).tolist()[:3]
-        marks = [MARKS[choice(generator, len(MARKS))] for _ in corners]
+        marks = [MARKS[place] for place in torch.randperm(len(MARKS), generator=generator, device=generator.device)]
         margins = [uniform_number(generator, 0.02, 0.08) for _ in corners]
         if FINER * size < 1:
             return values
         font = ImageFont.load_default(size=FINER * size)
-        for corner, mark, margin in zip(corners, marks, margins, strict=True):
+        for corner, mark, margin in zip(corners, marks[: len(corners)], margins, strict=True):
             row = margin * height if corner // 2 == 0 else (1 - margin) * height - size
-            left, _, right, _ = pen.textbbox((0, 0), mark, font=font)
-            length = (right - left) / FINER
+            length = pen.textlength(mark, font=font) / FINER
+            if length > WIDEST * width:  # a word leaves room for that of the next corner
+                font_of_it = ImageFont.load_default(size=FINER * size * WIDEST * width / length)
+                length = WIDEST * width
+            else:
+                font_of_it = font
             column = margin * width if corner % 2 == 0 else (1 - margin) * width - length
-            pen.text((FINER * column, FINER * row), mark, fill=255, font=font)
+            pen.text((FINER * column, FINER * row), mark, fill=255, font=font_of_it)
         return _painted(values, _shrunk(picture, height, width), 0.96)
 
 

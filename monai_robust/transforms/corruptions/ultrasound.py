@@ -40,7 +40,7 @@ class CoherentSpeckle(_Ultrasound):
     meaning = "the share of fully developed speckle"
     lowest = 0.0
     highest = math.inf
-    severities = (0.2, 0.4, 0.6, 0.8, 1.1)
+    severities = (0.15, 0.3, 0.45, 0.6, 0.8)
     source = "ours; Wagner et al. 1983 give its statistics"
     groups = ("ultrasound", "oct")
 
@@ -67,7 +67,7 @@ class UltrasoundAttenuation(_Ultrasound):
     meaning = "the loss at full depth, as a share of the dynamic range (0.5 of 60 dB are 30 dB)"
     lowest = 0.0
     highest = math.inf
-    severities = (0.2, 0.35, 0.5, 0.7, 1.0)
+    severities = (0.15, 0.25, 0.35, 0.5, 0.7)
     source = "ours, loss in dB in proportion to depth"
     random = False
 
@@ -86,8 +86,8 @@ class UltrasoundGain(_Ultrasound):
     meaning = "the shift of intensities, as a share of the dynamic range"
     lowest = 0.0
     highest = 1.0
-    severities = (0.1, 0.2, 0.3, 0.4, 0.5)
-    source = "ours, as much as brightness shifts"
+    severities = (0.08, 0.15, 0.22, 0.3, 0.4)
+    source = "ours, from a milky image to one whose bright parts are white"
 
     def _corrupted(self, values: Tensor, generator: Generator) -> Tensor:
         seen = values > SECTOR
