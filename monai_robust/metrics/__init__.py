@@ -21,6 +21,16 @@ from monai_robust.metrics.detection import (
     mean_average_precision,
 )
 from monai_robust.metrics.entropy import PredictiveEntropy, predictive_entropy
+from monai_robust.metrics.froc import (
+    FROC_RATES,
+    FreeResponse,
+    FreeResponseCurve,
+    MatchedScores,
+    free_response_curve,
+    froc_score,
+    matched_scores,
+    score_threshold,
+)
 from monai_robust.metrics.landmarks import (
     DetectionRate,
     RadialError,
@@ -49,6 +59,7 @@ from monai_robust.metrics.segmentation import (
 )
 
 __all__ = [
+    "FROC_RATES",
     "AdversarialAccuracy",
     "AverageDiceIndex",
     "BrierScore",
@@ -56,9 +67,12 @@ __all__ = [
     "DiceIndex",
     "ExpectedCalibrationError",
     "ForegroundDiceIndex",
+    "FreeResponse",
+    "FreeResponseCurve",
     "ImageMatches",
     "LesionCounts",
     "LesionSensitivity",
+    "MatchedScores",
     "PredictiveEntropy",
     "RMSCalibrationError",
     "RadialError",
@@ -75,10 +89,13 @@ __all__ = [
     "brier_score",
     "expected_calibration_error",
     "foreground_dice_index",
+    "free_response_curve",
+    "froc_score",
     "intersection_over_union",
     "lesion_counts",
     "match_detections",
     "match_images",
+    "matched_scores",
     "mean_average_precision",
     "mean_radial_error",
     "predictive_entropy",
@@ -86,6 +103,7 @@ __all__ = [
     "reliability_bins",
     "rms_calibration_error",
     "sample_dice",
+    "score_threshold",
     "successful_detection_rate",
     "surface_measures",
     "total_voxel_dice_index",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,6 +18,8 @@ from monai_robust.evaluation.sections.scores import attack_section, score_frames
 from monai_robust.evaluation.tables.detections import BOXES, DETECTIONS, Detections, read_detections
 from monai_robust.evaluation.tables.run_folder import INFO, OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN, DETAIL_KEYS
+from monai_robust.evaluation.tasks.detection.froc import GLOSSARY as OF_FROC
+from monai_robust.evaluation.tasks.detection.froc import fitted_threshold, froc_section, froc_statistics
 from monai_robust.metrics import ImageMatches, average_precisions, match_images
 
 __all__ = ["DetectionReport"]
@@ -37,6 +40,7 @@ GLOSSARY = {
     "Average IoU": "of all boxes that a network draws with enough confidence, how well they fit the objects they have "
     "found; a box where there is no object, or one of another class, counts 0. Objects that were missed do not lower "
     "it, so read it beside mAP and the number of boxes.",
+    **OF_FROC,
     "mAP under attack": "the same after every image was changed, within the stated radius, in a way sought to mislead "
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
     "Radius": RADIUS,
@@ -59,6 +63,7 @@ class DetectionReport:
 
     def __init__(self) -> None:
         self._tables: WeakKeyDictionary[Run, Detections] = WeakKeyDictionary()
+        self._thresholds: WeakKeyDictionary[Run, float] = WeakKeyDictionary()
         self._matches: WeakKeyDictionary[Run, dict[tuple[str, float], dict[str, ImageMatches]]] = WeakKeyDictionary()
 
     def style(self, runs: Sequence[Run]) -> ScoreStyle:
@@ -97,15 +102,18 @@ class DetectionReport:
         Returns:
             ``map`` (IoU 0.5:0.95) and ``map_50``; ``average_iou``, the mean over all detections at or above the score
             threshold (0 if there are none but boxes, NaN without either); ``detections_per_image``, their number; of
-            class c (from 0) ``map_<c>`` and ``map_50_<c>``, NaN where it has no boxes.
+            class c (from 0) ``map_<c>`` and ``map_50_<c>``, NaN where it has no boxes. Further those of
+            :func:`~monai_robust.evaluation.tasks.detection.froc.froc_statistics`.
         """
         matches = self._matched(run, str(rows["perturbation"].iloc[0]), float(rows["severity"].iloc[0]))
         names = [str(index) for index in range(len(run.classes))]
+        own = [matches[sample] for sample in rows["sample_id"]]
         total = int(rows["detections"].sum())
         # a score is the mean over the detections of its image; an image without any counts for nothing
         overlap = float((rows["score"] * rows["detections"]).sum()) / total if total else math.nan
         return {
-            **average_precisions([matches[sample] for sample in rows["sample_id"]], names),
+            **average_precisions(own, names),
+            **froc_statistics(own, len(names), self._fitted(run)),
             "average_iou": 0.0 if not total and rows["boxes"].any() else overlap,
             "detections_per_image": float(rows["detections"].mean()),
         }
@@ -134,7 +142,15 @@ class DetectionReport:
     def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         """Everything between the headline and the gallery."""
         attacks = attack_section(runs, frames, (MAP, MAP_50, AVERAGE_IOU), (MAP, AVERAGE_IOU))
-        return score_sections(runs, frames, MAP, _clean_section(runs, frames), attacks)
+        fitted: dict[str, list[float]] = {}
+        for run in runs:
+            if (threshold := self._fitted(run)) is not None:
+                fitted.setdefault(run.name, []).append(threshold)
+        kept = (runs[0].info.get("settings") or {}).get("keep_threshold", 0.0)
+        keep = checked(float, kept, str(runs[0].folder / INFO), "settings.keep_threshold")
+        froc = froc_section(runs, frames, lambda run: partial(self._matched, run), fitted, keep)
+        first, *others = score_sections(runs, frames, MAP, _clean_section(runs, frames), attacks)
+        return [first, froc, *others]
 
     def _check_counts(self, run: Run) -> None:
         """Refuse tables of boxes that were not written together with the outcomes."""
@@ -156,6 +172,15 @@ class DetectionReport:
                     f"{run.folder / OUTCOMES}, line {wrong[0] + 2}: {column} is {row[column]}, but {file} beside it "
                     f"holds {held} rows of that image{which}; measure again"
                 )
+
+    def _fitted(self, run: Run) -> float | None:
+        """The score threshold that was fitted on the run's validation split; None where that was not measured."""
+        validation = getattr(run, "validation", None)
+        if validation is None:
+            return None
+        if run not in self._thresholds:
+            self._thresholds[run] = fitted_threshold(list(self._matched(validation, CLEAN, 0.0).values()))
+        return self._thresholds[run]
 
     def _detections(self, run: Run) -> Detections:
         if run not in self._tables:
