@@ -25,7 +25,7 @@ from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures
-from monai_robust.evaluation.measure.file_units import in_input_units
+from monai_robust.evaluation.measure.file_units import in_input_units, units_record
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.own_metrics import KeptOutputs
@@ -399,6 +399,7 @@ class Measurement:
             "score": {"name": self.task.score_name, "higher_is_better": self.task.higher_is_better},
             "groups": self.groups,
             "settings": self._settings(),
+            "units": units_record(self.dataset),
             "versions": versions(),
             "checkpoint": checkpoint_record(self.checkpoint),
             "weights_sha256": weights_digest(self.network),

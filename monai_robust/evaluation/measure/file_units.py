@@ -14,12 +14,13 @@ from monai_robust.data.intensity import (
     dataset_scaling,
     radii_by_unit,
     radius_in_input_units,
+    scaling_of,
 )
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, image_key
 from monai_robust.evaluation.measure.perturbations import AttackSweep, Sweep
 
-__all__ = ["Scales", "evaluator_scaling", "in_input_units", "sample_scaling"]
+__all__ = ["Scales", "evaluator_scaling", "in_input_units", "sample_scaling", "units_record"]
 
 Scales = dict[str, Callable[[int], float]]
 """By unit, units of the network's input for one of them, of the sample at a place."""
@@ -39,6 +40,19 @@ def _scaling(source: Any, key: str | None) -> Scaling:
     if key is None:
         return Scaling(None, None, "which of the data's keys is the network's input is not known")
     return dataset_scaling(source, key)
+
+
+def units_record(dataset: Any) -> dict[str, Any] | None:
+    """What a pipeline does to intensities, for the record; None where nothing scales them, or it is not known.
+
+    ``file_units_per_input`` is how many units of the file one of the network's input is, null where every image has its
+    own; ``window`` is what the pipeline clips to.
+    """
+    scaling = sample_scaling(dataset)
+    if not scaling.per_image and (not scaling.factor or scaling == scaling_of(None)):
+        return None
+    factor = None if not scaling.factor else 1 / abs(scaling.factor)
+    return {"file_units_per_input": factor, "window": scaling.bounds and list(scaling.bounds), "by": scaling.why}
 
 
 def in_input_units(sweeps: Sequence[Sweep], dataset: Any) -> tuple[list[Sweep], Scales]:

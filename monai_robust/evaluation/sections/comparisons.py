@@ -12,6 +12,7 @@ import pandas as pd
 from monai_robust.evaluation.sections.figures import score_over_severity, score_versus_radius
 from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, listed, measured, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
+from monai_robust.evaluation.sections.radius_units import in_both_units, of_the_file
 from monai_robust.evaluation.statistics.summary import (
     Statistics,
     breaking_radii,
@@ -148,8 +149,9 @@ def radius_pictures(runs: Sequence[Run], replicated: pd.DataFrame, style: ScoreS
         ]
         first, last = number(rows["severity"].min()), number(rows["severity"].max())
         alt = f"Lines: {style.name} under {perturbation_label(attack)}, from radius {first} to {last}: {listed(ends)}."
-        figure = score_versus_radius(replicated, attack, **_drawn(style))
-        pictures.append(Picture(figure, alt, "Radius 0 is the clean images. " + _shade(replicated)))
+        figure = score_versus_radius(replicated, attack, file_units=of_the_file(runs), **_drawn(style))
+        said = ("Radius 0 is the clean images.", in_both_units(runs, attack), _shade(replicated))
+        pictures.append(Picture(figure, alt, " ".join(filter(None, said))))
     return pictures
 
 

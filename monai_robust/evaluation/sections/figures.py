@@ -25,6 +25,7 @@ from monai_robust.evaluation.sections.perturbations import (
     perturbation_label,
     severity_label,
 )
+from monai_robust.evaluation.sections.radius_units import axis_unit, unit_of
 from monai_robust.evaluation.tables.gallery import Caption, Gallery, spread
 from monai_robust.evaluation.tables.schema import CLEAN
 
@@ -49,7 +50,13 @@ CAPTION_LINES = 6
 
 @styled
 def score_versus_radius(
-    replicated: pd.DataFrame, attack: str, *, score: str = "accuracy", percent: bool = True, bounded: bool = True
+    replicated: pd.DataFrame,
+    attack: str,
+    *,
+    score: str = "accuracy",
+    percent: bool = True,
+    bounded: bool = True,
+    file_units: tuple[float, str] | None = None,
 ) -> Figure:
     """Score over the radius of an attack, a line for each name, radius 0 being the clean inputs.
 
@@ -61,6 +68,8 @@ def score_versus_radius(
         score: what the score is called.
         percent: write it in percent.
         bounded: whether it lies in [0, 1], which the axis then shows, or is an error without an upper end.
+        file_units: how many units of the file one of the network's input is, and what they are called; they then stand
+            below those.
     """
     whole = replicated[replicated["group"] == ""]
     block = _rows(whole, attack)
@@ -70,7 +79,12 @@ def score_versus_radius(
         clean = whole[(whole["name"] == name) & (whole["perturbation"] == CLEAN)]
         _line(axes, pd.concat([clean, rows]).sort_values("severity"), str(name), index)
     norm = block["norm"].iloc[0]
-    axes.set_xlabel(f"radius of the attack, {NORMS.get(norm, norm)} norm, in units of the network's input")
+    below = ""
+    if file_units is not None and not unit_of(attack):
+        factor, name = file_units
+        axes.xaxis.set_major_formatter(lambda radius, _: f"{radius:g}\n{number(factor * radius)}")
+        below = f"\n(below: in {name} of the file)"
+    axes.set_xlabel(f"radius of the attack, {NORMS.get(norm, norm)} norm, {axis_unit(attack)}{below}")
     axes.set_ylabel(f"{score} under {perturbation_label(attack)}")
     axes.set_xlim(left=0)
     _score_range(axes, percent, bounded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from monai_robust.attacks.table import ATTACKS
+from monai_robust.data.intensity import UNITS
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.transforms.corruptions import CORRUPTIONS, CorruptionKind
 
@@ -14,7 +15,12 @@ NORMS = {"l2": "L2", "linf": "L∞"}
 
 
 def perturbation_label(name: str) -> str:
-    """What people call a perturbation: ``pgd_l2`` is PGD (L2); one that no table knows goes by its own name."""
+    """What people call a perturbation: ``pgd_l2`` is PGD (L2), ``pgd_l2_hu`` PGD (L2, HU); one that no table knows
+    goes by its own name."""
+    for unit in UNITS.values():
+        plain = perturbation_label(name.removesuffix(f"_{unit.suffix}")) if name.endswith(f"_{unit.suffix}") else ""
+        if plain.endswith(")"):
+            return f"{plain[:-1]}, {unit.label})"
     attack, _, norm = name.rpartition("_")
     if attack in ATTACKS and norm in NORMS:
         return f"{ATTACKS[attack].label} ({NORMS[norm]})"

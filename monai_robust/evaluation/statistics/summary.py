@@ -323,7 +323,8 @@ def _blocks(run: Run, by_severity: bool) -> Iterator[tuple[dict[str, object], pd
             row: dict[str, object] = {"group": group, "value": value}
             row |= {"perturbation": one.name, "kind": one.kind, "norm": one.norm}
             if by_severity:
-                percent = 100 * severity / norm if one.norm == "l2" and norm > 0 else math.nan
+                radius = block["radius"].mean() if "unit" in one.settings and "radius" in block else severity
+                percent = 100 * radius / norm if one.norm == "l2" and norm > 0 else math.nan
                 row |= {"severity": severity, "radius_percent": percent}
                 scored = block[block["score"].notna()]
                 row |= {"n": len(scored), "patients": len(set(_patients(scored))), "score": scored["score"].mean()}

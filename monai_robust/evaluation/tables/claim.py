@@ -22,7 +22,7 @@ from monai_robust.evaluation.tables.writer import OUTCOMES_TABLE
 __all__ = ["claim", "failed_in_all", "failed_in_others", "save_failed"]
 
 # What may differ when a measurement goes on.
-_FREE = frozenset({"started", "finished", "machine", "versions", "checkpoint"})
+_FREE = frozenset({"started", "finished", "machine", "versions", "checkpoint", "units"})
 
 
 def claim(folder: str | Path, about: dict[str, Any]) -> None:

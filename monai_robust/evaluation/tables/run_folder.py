@@ -62,6 +62,7 @@ class _Info(TypedDict, total=False):
     groups: Annotated[list[Name], Rule("a list of different names", lambda names: len(set(names)) == len(names))]
     score: _Score | None
     settings: dict[str, Any] | None
+    units: dict[str, Any] | None
     versions: dict[str, Any] | None
     data: dict[str, Any] | None
     checkpoint: _Checkpoint | None
