@@ -157,6 +157,17 @@ def test_every_landmark_has_its_own_row(runs: list[Run], report: Path) -> None:
         own = errors_of(runs[2], "clean", 0.0, [place])
         assert errors["amat"][place - 1] == pytest.approx(own.mean())
         assert rates["amat"][place - 1] == pytest.approx(100 * np.mean(own <= 2))
+    under = table(report, "table_mre_of_landmarks_pgd_l2").set_index(["Landmark", "Run"])
+    assert under.loc[(NAMES[1], "amat"), "6"] == pytest.approx(errors_of(runs[2], "pgd_l2", 6.0, [2]).mean())
+    summary = table(report, "summary")
+    row = summary[(summary["name"] == "amat") & (summary["group"].isna()) & (summary["severity"] == 0.4)]
+    assert row["sdr_2_3"].tolist() == pytest.approx([np.mean(errors_of(runs[2], "gaussian", 0.4, [3]) <= 2)])
+
+
+def test_detection_rates_are_given_under_corruptions(runs: list[Run], report: Path) -> None:
+    found = table(report, "table_sdr_corrupted").set_index(["Corruption", "Run"])
+    rates = [np.mean(errors_of(runs[2], "gaussian", severity) <= 3) for severity in (0.1, 0.4)]
+    assert found.loc[("Gaussian", "amat"), "Within 3 mm [share]"] == pytest.approx(np.mean(rates))
 
 
 def test_auc_robust_is_divided_by_the_largest_error_of_all_runs(runs: list[Run], report: Path) -> None:

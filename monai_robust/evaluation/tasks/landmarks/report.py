@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from monai_robust.evaluation.sections.scores import (
     score_sections,
     statistics_table,
 )
+from monai_robust.evaluation.sections.several_measures import Column, measures_tables
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.metrics import mean_radial_error, successful_detection_rate
@@ -140,8 +142,10 @@ class LandmarkReport:
         """Everything between the headline and the gallery."""
         pooled = frames_by(frames, MRE.column)
         rates = [_rate_table(pooled["summary"], attack) for attack in of_kind(runs, "attack")]
-        attacks = attack_section(runs, frames, (MRE,), (MRE,), more=rates)
-        return score_sections(runs, frames, MRE, _clean_section(runs, pooled), attacks)
+        landmarks = [_landmarks_under(pooled["summary"], attack, runs[0].classes) for attack in of_kind(runs, "attack")]
+        attacks = attack_section(runs, frames, (MRE,), (MRE,), more=[*rates, *landmarks])
+        sections = score_sections(runs, frames, MRE, _clean_section(runs, pooled), attacks)
+        return [_with_rates(section, runs, frames) for section in sections]
 
 
 def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
@@ -183,6 +187,30 @@ def _rate_table(replicated: pd.DataFrame, attack: str) -> ReportTable:
     ]
     title = f"Successful detection rate (SDR) in percent under {perturbation_label(attack)}"
     return ReportTable(f"table_sdr_{attack}", title, ["Radius", "Run"], list(RATES), rows, 100.0, 1)
+
+
+def _landmarks_under(replicated: pd.DataFrame, attack: str, landmarks: Sequence[str]) -> ReportTable:
+    """MRE of each landmark: a row for each landmark and name, a column for each radius, 0 being the clean inputs."""
+    chosen = replicated[(replicated["group"] == "") & replicated["perturbation"].isin([CLEAN, attack])]
+    radii = sorted(chosen["severity"].unique())
+    rows = [
+        ([landmark, str(name)], [measured(block.loc[radius], f"mre_{place}") for radius in radii])
+        for place, landmark in enumerate(landmarks, 1)
+        for name, block in ((name, own.set_index("severity")) for name, own in chosen.groupby("name", sort=False))
+    ]
+    title = f"MRE in mm of each landmark at each radius of {perturbation_label(attack)}"
+    headers = [number(float(radius)) for radius in radii]
+    note = "SDR of each landmark under every perturbation stands in summary.csv."
+    return ReportTable(f"table_mre_of_landmarks_{attack}", title, ["Landmark", "Run"], headers, rows, 1.0, 2, note)
+
+
+def _with_rates(section: Section, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
+    """The section about corruptions with the detection rates under each of them; any other as it is."""
+    if section.title != "Corruptions":
+        return section
+    columns = [Column(f"{header} [share]", column) for header, column in RATES.items()]
+    rates = measures_tables(runs, frames, columns, "sdr", "Successful detection rate (SDR)", "")
+    return replace(section, tables=[*section.tables, rates[-1]])
 
 
 def _columns(run: Run) -> list[str]:
