@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foreign_detection import nodules, pictures, torchvision_needed
+
 __all__ = ["SHAPES", "Shape", "write_bundle"]
 
 _Files = dict[str, Any]
@@ -589,14 +591,14 @@ def _dictionary() -> _Files:
     return files
 
 
-def _detection() -> _Files:
-    """A trainer that is none of MONAI's supervised ones (the shape of the zoo's RetinaNet)."""
+def _no_detector() -> _Files:
+    """A trainer that is none of MONAI's supervised ones, and calls no detector."""
     files = _multi_label()
-    files["configs/train.json"]["train"]["trainer"]["_target_"] = "scripts.trainer.DetectionTrainer"
+    files["configs/train.json"]["train"]["trainer"]["_target_"] = "scripts.trainer.OwnTrainer"
     files["scripts/__init__.py"] = ""
     files["scripts/trainer.py"] = (
         "from monai.engines import Trainer\n\n\n"
-        "class DetectionTrainer(Trainer):\n"
+        "class OwnTrainer(Trainer):\n"
         "    def _iteration(self, engine, batchdata):\n"
         "        raise NotImplementedError\n"
     )
@@ -631,5 +633,12 @@ SHAPES: dict[str, Shape] = {
     "diffusion": Shape("a diffusion model", _diffusion, refused="generative model"),
     "registration": Shape("registration of images", _registration, refused="registers images"),
     "interactive": Shape("interactive segmentation (DeepEdit)", _interactive, refused="interaction.Interaction"),
-    "detection": Shape("detection by a trainer of its own (RetinaNet)", _detection, refused="DetectionTrainer"),
+    "nodules": Shape(
+        "3-D detection (RetinaNet) by engines of its own, on crops, in windows", nodules, finds="boxes with labels"
+    ),
+    "pictures": Shape("2-D detection; the trainer's network is a detector", pictures, finds="boxes with labels"),
+    "torchvision": Shape(
+        "a detector on torchvision, where that is not", torchvision_needed, refused="pip install torchvision"
+    ),
+    "no_detector": Shape("a trainer of its own kind, without a detector", _no_detector, refused="OwnTrainer"),
 }

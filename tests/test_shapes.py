@@ -5,6 +5,7 @@ What is seen here is a row of ``docs/shapes.md``; ``make shapes-page`` writes it
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -23,9 +24,15 @@ IN_MAKE_TEST = ("single_label", "segmentation", "gan")
 
 
 def shapes() -> list:
+    return [pytest.param(name, marks=marks(name)) for name in SHAPES]
+
+
+def marks(name: str) -> list:
+    missing = name == "torchvision" and importlib.util.find_spec(name) is not None
     return [
-        pytest.param(name, marks=[pytest.mark.xdist_group(name), *([] if name in IN_MAKE_TEST else [pytest.mark.full])])
-        for name in SHAPES
+        pytest.mark.xdist_group(name),
+        *([] if name in IN_MAKE_TEST else [pytest.mark.full]),
+        *([pytest.mark.skip(reason=f"{name} is installed")] if missing else []),
     ]
 
 

@@ -15,9 +15,10 @@ from monai.bundle.config_item import ConfigComponent
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["Component", "components", "missing_package", "node_of", "pip_line", "referred"]
+__all__ = ["Component", "components", "mentioned", "missing_package", "node_of", "pip_line", "referred"]
 
 _REFERENCE = re.compile(r"\$?@(\w+(?:(?:#|::)\w+)*)")
+_MENTIONED = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
 _NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 # Packages that are installed by another name than they are imported by.
 _PIP_NAMES = {
@@ -108,6 +109,13 @@ def referred(config: Mapping[str, Any], value: Any) -> tuple[str | None, Any]:
         seen.add(match[1])
         value = node_of(config, identifier)
     return identifier, value
+
+
+def mentioned(expression: str) -> list[str]:
+    """The ids that a reference or an expression names."""
+    if not expression.strip().startswith(("@", "$")):
+        return []
+    return [name.replace("::", "#") for name in _MENTIONED.findall(expression)]
 
 
 def missing_package(error: BaseException | str) -> str | None:

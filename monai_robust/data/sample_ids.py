@@ -19,7 +19,16 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 from monai_robust.data.unaugmented import read_apart
 from monai_robust.errors import BadInputError
 
-__all__ = ["KnownSamples", "WithSampleIds", "batch_ids", "dataset_ids", "hashed_id", "known_samples", "listed_items"]
+__all__ = [
+    "KnownSamples",
+    "WithSampleIds",
+    "batch_ids",
+    "dataset_ids",
+    "first_row",
+    "hashed_id",
+    "known_samples",
+    "listed_items",
+]
 
 _FILE = "filename_or_obj"
 _PROBED = 8  # samples that a fingerprint reads
@@ -128,8 +137,11 @@ def batch_ids(batch: Any, key: str, size: int) -> list[str]:
     Raises:
         BadInputError: where the batch says neither.
     """
-    if isinstance(batch, (list, tuple)) and batch and all(isinstance(one, Mapping) and key in one for one in batch):
-        batch = {key: [one[key] for one in batch]}  # a batch that nobody collated
+    rows = _uncollated(batch)
+    if rows and all(key in one for one in rows):
+        batch = {key: [one[key] for one in rows]}
+    elif rows:
+        batch = {name: None for name in rows[0] if name != key} | {"image": [one.get("image") for one in rows]}
     if isinstance(batch, Mapping) and key in batch:
         given, what = batch[key], key
     else:
@@ -146,6 +158,22 @@ def batch_ids(batch: Any, key: str, size: int) -> list[str]:
     if len(ids) != size:
         raise BadInputError(f"the batch has {size} images, but {len(ids)} ids under {key!r}; every image needs its own")
     return ids
+
+
+def first_row(batch: Any) -> Any:
+    """The first dictionary of a batch that nobody collated; any other batch itself."""
+    rows = _uncollated(batch)
+    return rows[0] if rows else batch
+
+
+def _uncollated(batch: Any) -> list[Mapping[Any, Any]] | None:
+    """The dictionaries of a batch that nobody collated, those of several crops of an image one by one; else None."""
+    if not isinstance(batch, (list, tuple)) or not batch:
+        return None
+    if all(isinstance(one, Mapping) for one in batch):
+        return list(batch)
+    parts = [_uncollated(one) for one in batch]
+    return None if None in parts else [row for part in parts for row in part or ()]
 
 
 def dataset_ids(dataset: Any, key: str) -> list[str] | None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from monai_robust.engines.around_detector import AroundDetector, DetectorUnderAttack
 from monai_robust.engines.around_iteration import AroundIteration
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.robust_trainer import RobustTrainer
 from monai_robust.engines.robust_update import RobustUpdate
 from monai_robust.engines.under_attack import UnderAttack
 
-__all__ = ["AroundIteration", "KeptStarts", "RobustTrainer", "RobustUpdate", "UnderAttack"]
+__all__ = [
+    "AroundDetector",
+    "AroundIteration",
+    "DetectorUnderAttack",
+    "KeptStarts",
+    "RobustTrainer",
+    "RobustUpdate",
+    "UnderAttack",
+]

@@ -130,7 +130,7 @@ class RobustUpdate:
         self._file_radius = FileRadius(self.attack)
         self.margins = margins
         if margins is not None:
-            margins.bind(self._task_of)
+            margins.bind(self._task_of, self._as_supervised)
         self.views = dict(views or {})
         if channels is not None:
             _check_channels(attack if "adv" in recipe.views else None, channels)
@@ -233,6 +233,10 @@ class RobustUpdate:
 
     def _task_of(self, engine: Any) -> Task:
         return self.task or with_agreement(LossTask(engine.loss_function), self.agreement)
+
+    def _as_supervised(self, engine: Any) -> Any:
+        """The trainer as one with a network, an inferer and a loss."""
+        return engine
 
     def _attacked(self, engine: Any, batch: Batch, task: Task) -> tuple[Task, Watched | None]:
         """What the attack is to hurt, and where margins learn from it, the same as what they watch."""

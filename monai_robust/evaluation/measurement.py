@@ -22,6 +22,7 @@ from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.data import same_size_batches
 from monai_robust.data.files.schemas import Name, checked
 from monai_robust.data.files.whole import write_whole
+from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
 from monai_robust.evaluation.measure.failures import Failures
@@ -167,8 +168,9 @@ class Measurement:
         """A measurement of what a MONAI evaluator evaluates: its network, data, ``prepare_batch`` and inferer.
 
         Where outputs are classes that exclude each other, by image or by pixel, it is one of classification or
-        segmentation; else the score is the evaluator's own key metric of each sample, after its postprocessing, and
-        attacks raise ``loss``. Of handlers that write, such as savers of checkpoints, the evaluator should have none.
+        segmentation; where a detector is run that gives its losses itself, of detection, its losses attacked; else the
+        score is the evaluator's own key metric of each sample, after its postprocessing, and attacks raise ``loss``. Of
+        handlers that write, such as savers of checkpoints, the evaluator should have none.
 
         Args:
             evaluator: with a loader of a data set that can be indexed, its batches with labels.
@@ -186,6 +188,7 @@ class Measurement:
         Raises:
             BadInputError: for an evaluator that cannot be measured so; the sentence says why.
         """
+        evaluator = as_supervised(evaluator)
         samples = EvaluatorSamples(evaluator, progress=progress)
         own, told = evaluator_task(evaluator, samples, task=task, loss=loss, postprocessing=postprocessing)
         return cls(

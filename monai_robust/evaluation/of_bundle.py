@@ -10,6 +10,7 @@ from typing import Any
 from monai_robust.attacks import PGD, Square, strong_attack
 from monai_robust.data import load_weights
 from monai_robust.data.intensity import Scaling, checked_radius, radii_by_unit
+from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.corruption_sweeps import corruptions
 from monai_robust.evaluation.measure.file_units import evaluator_scaling
@@ -171,10 +172,15 @@ def measure_pipeline(
     evaluator = pipeline.evaluator()
     with pipeline.inside():
         scaling = evaluator_scaling(evaluator)
+    if model is not None and as_supervised(evaluator) is not evaluator:
+        raise BadInputError(
+            f"{pipeline.folder.path.name} evaluates by a detector that gives its losses itself, in whose place no "
+            "model of a file or a function can be run; give --checkpoint"
+        )
     if model is not None:
         evaluator.network = stored_model(model, evaluator.state.device)
     elif file is not None:
-        load_weights(evaluator.network, file)
+        load_weights(as_supervised(evaluator).network, file)
     with pipeline.inside():
         measurement = Measurement.of(
             evaluator,

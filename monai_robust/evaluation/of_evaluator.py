@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.engines.common import autocast
+from monai_robust.engines.detectors import DetectorEngine
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
-from monai_robust.pipelines import Outputs, outputs_of
+from monai_robust.pipelines import Outputs, detector_outputs, outputs_of
 from monai_robust.tasks import Classification, KeyMetric, Segmentation, Task
 from monai_robust.tasks.tensors import plain
 
@@ -58,6 +60,8 @@ def evaluator_task(
     Raises:
         BadInputError: where nothing tells what the outputs are, or there is no loss for them.
     """
+    if isinstance(evaluator, DetectorEngine):
+        return _detection(evaluator, samples, task)
     sample = samples.sample(0)
     device = evaluator.state.device
     inputs, targets = (sample[key][None].to(device) for key in ("image", "label"))
@@ -92,6 +96,25 @@ def evaluator_task(
     return KeyMetric(loss, metric, metric_name=metric.name, higher_is_better=metric.higher_is_better), told
 
 
+def _detection(evaluator: DetectorEngine, samples: EvaluatorSamples, task: str | Task | None) -> tuple[Task, Outputs]:
+    """The task of an evaluator that runs a detector with losses of its own."""
+    targets = evaluator.prepare_batch(samples.collate([samples.dataset[0]]), evaluator.state.device)[1]
+    own = evaluator.task(targets)
+    own.dims = len(samples.items[0]["size"]) - 1
+    image = samples.sample(0)["image"][None].to(evaluator.state.device)
+    with torch.no_grad(), untouched(evaluator.network) as network, autocast(evaluator):
+        network(image)  # which tells how it calls what it finds
+    told = detector_outputs(evaluator.detector, [])
+    classes = max([told.count, *(1 + label for item in samples.items for label in item["classes"])])
+    told = replace(told, count=classes)
+    if isinstance(task, str):
+        raise BadInputError(
+            f"the task is {task!r}, and {type(evaluator.detector).__name__} of the evaluator detects objects; leave it "
+            "out"
+        )
+    return task or own, told
+
+
 def _told_task(told: Outputs, targets: Tensor) -> str:
     labels = plain(targets)
     whole = bool((labels == labels.round()).all())
@@ -114,6 +137,8 @@ def class_names(task: Task, told: Outputs, given: Sequence[str] | None) -> list[
     Raises:
         BadInputError: for another number of names than there are classes.
     """
+    if task.name == "detection" and given is None:
+        return [f"class {index}" for index in range(told.count)]
     if task.name not in ("classification", "segmentation"):
         return list(given or ())
     count = 2 if told.kind == "logit" else told.count

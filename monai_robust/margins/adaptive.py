@@ -209,7 +209,8 @@ class AdaptiveMargins(SampleRadii):
         if known is not None:
             self._match([self._kept_as(name) for name in known])
         if self.thresholds is None:
-            self._use(self._source.fitted(engine, self._task_of(engine)))
+            seen = self._as_supervised(engine)
+            self._use(self._source.fitted(seen, self._task_of(seen)))
         self._tell(engine, len(known) if known is not None else None)
         self.log.begin(self.epoch, self.store.margins)
 

@@ -55,14 +55,17 @@ class SampleRadii:
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self._task_of: Callable[[Any], Task] | None = None
+        self._as_supervised: Callable[[Any], Any] = lambda engine: engine
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""
         self.engine = engine
 
-    def bind(self, task_of: Callable[[Any], Task]) -> None:
-        """Learn, from the training step these radii are for, which task a trainer's network is trained for."""
+    def bind(self, task_of: Callable[[Any], Task], as_supervised: Callable[[Any], Any] | None = None) -> None:
+        """Learn, from the training step these radii are for, which task a trainer's network is trained for, and what
+        its network and inferer are, where that is not as in a supervised trainer."""
         self._task_of = task_of
+        self._as_supervised = as_supervised or self._as_supervised
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
         """The radius of each sample of ``batch``, (size,) float32, on the CPU."""

@@ -18,13 +18,15 @@ from monai.engines import (
 from monai.inferers import DiffusionInferer, VQVAETransformerInferer
 from monai.networks.blocks import Warp
 from monai.networks.nets import RegUNet, VoxelMorph, VoxelMorphUNet
+from torch import nn
 
-from monai_robust.configuration.components import Component, components, referred
-from monai_robust.engines import RobustUpdate, UnderAttack
+from monai_robust.configuration.components import Component, components, mentioned, node_of, referred
+from monai_robust.engines import DetectorUnderAttack, RobustUpdate, UnderAttack
 from monai_robust.engines.around_iteration import takes_loss_once
 from monai_robust.errors import BadInputError
+from monai_robust.tasks.detectors import is_detector
 
-__all__ = ["find_evaluator", "find_trainer", "find_trainers", "own_iteration", "refuse_pipeline"]
+__all__ = ["find_evaluator", "find_trainer", "find_trainers", "own_iteration", "refuse_pipeline", "runs_detector"]
 
 _USUAL: dict[type, tuple[str, ...]] = {
     SupervisedTrainer: ("train#trainer", "trainer"),
@@ -47,7 +49,7 @@ def find_trainer(config: Mapping[str, Any], files: Sequence[str | Path]) -> Comp
             can serve: trains networks against each other, a diffusion, a registration, or by an iteration of its own.
     """
     trainers = find_trainers(config)
-    if not any(one.is_a(SupervisedTrainer) for one in trainers):
+    if not any(_is_kind(config, one, SupervisedTrainer) for one in trainers):
         refuse_pipeline(config, trainers, files)
     found = _one(config, SupervisedTrainer, files)
     refuse_pipeline(config, [found], files)
@@ -103,7 +105,7 @@ def own_iteration(config: Mapping[str, Any], engine: Component) -> tuple[str, An
     _, update = referred(config, engine.config.get("iteration_update"))
     if update is not None:
         own = next(iter(components(update)), None)
-        if own is not None and own.is_a(RobustUpdate, UnderAttack):
+        if own is not None and own.is_a(RobustUpdate, UnderAttack, DetectorUnderAttack):
             return None
         what = own.target if own is not None else str(update)
         return f"{engine.id}#iteration_update: {what}", None if own is None else own.imported(), update
@@ -112,9 +114,55 @@ def own_iteration(config: Mapping[str, Any], engine: Component) -> tuple[str, An
     return None
 
 
+def runs_detector(config: Mapping[str, Any], engine: Component) -> bool:
+    """Whether an engine runs a detector that gives its losses itself: a trainer by an iteration of its own, an
+    evaluator by an inferer or an iteration of its own."""
+    if engine.is_a(Trainer) and own_iteration(config, engine) is None:
+        return False
+    return any(_makes_detector(part) for part in _reached(config, engine))
+
+
+def _makes_detector(part: Component) -> bool:
+    try:
+        made = part.imported()
+    except BadInputError:
+        return False
+    if isinstance(made, type):
+        return issubclass(made, nn.Module) and is_detector(made)
+    return str(getattr(made, "__annotations__", {}).get("return", "")).endswith("Detector")
+
+
+def _reached(config: Mapping[str, Any], engine: Component) -> Iterator[Component]:
+    """The components that an engine is made of, wherever its arguments, and what they refer to, name them."""
+    left = [value for name, value in engine.config.items() if not name.endswith("_handlers")]
+    seen: set[str] = set()
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            own = next(components(value), None)
+            if own is not None and own.config is value:
+                if own.is_a(Trainer, Evaluator):
+                    continue
+                yield own
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+        elif isinstance(value, str):
+            for name in mentioned(value):
+                if name not in seen:
+                    seen.add(name)
+                    left.append(node_of(config, name))
+
+
+def _is_kind(config: Mapping[str, Any], engine: Component, kind: type) -> bool:
+    """Whether an engine is supervised, or trains or evaluates a detector as a supervised one would."""
+    base = Trainer if kind is SupervisedTrainer else Evaluator
+    return engine.is_a(kind) or (engine.is_a(base) and runs_detector(config, engine))
+
+
 def _refuse_own_iteration(config: Mapping[str, Any], engine: Component, where: str) -> None:
     own = own_iteration(config, engine)
-    if own is None or (engine.is_a(SupervisedTrainer) and takes_loss_once(own[1])):
+    if own is None or runs_detector(config, engine) or (engine.is_a(SupervisedTrainer) and takes_loss_once(own[1])):
         return
     raise BadInputError(
         f"{where} has an iteration of its own ({own[0]}), which an overlay would replace, and what it does beyond one "
@@ -132,7 +180,7 @@ def _parts(config: Mapping[str, Any], engine: Component) -> Iterator[Component]:
 def _one(config: Mapping[str, Any], kind: type, files: Sequence[str | Path]) -> Component:
     every = list(components(config))
     engines = [one for one in every if one.is_a(Trainer, Evaluator)]
-    found = [one for one in engines if one.is_a(kind)]
+    found = [one for one in engines if _is_kind(config, one, kind)]
     usual = [one for name in _USUAL[kind] for one in found if one.id == name]
     if usual:
         return usual[0]

@@ -16,7 +16,7 @@ from monai_robust.configuration.components import Component, components, referre
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
-from monai_robust.overlays.engines import find_evaluator, find_trainer, own_iteration
+from monai_robust.overlays.engines import find_evaluator, find_trainer, own_iteration, runs_detector
 from monai_robust.overlays.rendering import render_attack, render_recipe
 
 __all__ = ["fit_overlay", "fitted_text", "read_configs"]
@@ -57,12 +57,17 @@ def fitted_text(name: str, configs: Sequence[str | Path], *, sample_ids: bool = 
     if name == "fast":
         return shipped.read_text()
     if name == "attack":
-        return render_attack(find_evaluator(config, configs).id, _loss(config))
+        evaluator = find_evaluator(config, configs)
+        if runs_detector(config, evaluator):
+            own = own_iteration(config, evaluator)
+            return render_attack(evaluator.id, detector=json.dumps(None if own is None else own[2]))
+        return render_attack(evaluator.id, _loss(config))
     trainer = find_trainer(config, configs)
     named = _loaded(config, trainer) if sample_ids else None
     own = own_iteration(config, trainer)
     around = None if own is None else json.dumps(own[2])
-    return render_recipe(name, trainer.id, trainer.config.get("train_handlers"), named, around)
+    handlers = trainer.config.get("train_handlers")
+    return render_recipe(name, trainer.id, handlers, named, around, detector=runs_detector(config, trainer))
 
 
 def _loaded(config: Mapping[str, Any], trainer: Component) -> tuple[str, Any]:

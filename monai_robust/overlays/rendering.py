@@ -98,9 +98,7 @@ robust_eval:
     channels: null
   loss: {loss}
   update:
-    _target_: monai_robust.engines.UnderAttack
-    attack: "@robust_eval#attack"
-    loss: "@robust_eval#loss"
+    _target_: monai_robust.engines.{update}
 {places}{evaluator}#iteration_update: "@robust_eval#update"
 """
 
@@ -111,6 +109,8 @@ def render_recipe(
     handlers: Any = "@train#handlers",
     named: tuple[str, Any] | None = None,
     around: str | None = None,
+    *,
+    detector: bool = False,
 ) -> str:
     """The overlay of a recipe for a bundle whose trainer has the id ``trainer``.
 
@@ -123,8 +123,10 @@ def render_recipe(
             the bundle's configuration; by default data stays as it is.
         around: the trainer's own iteration in JSON, which the recipe is put around: a component, or null for the one
             that its class defines; None where it has MONAI's.
+        detector: whether that iteration asks a detector for its losses.
     """
-    update = "RobustUpdate" if around is None else f"AroundIteration\n    iteration: {around}"
+    own = "AroundDetector" if detector else "AroundIteration"
+    update = "RobustUpdate" if around is None else f"{own}\n    iteration: {around}"
     text = _RECIPE.format(name=name, trainer=trainer, update=update, places=_places(trainer))
     if named is not None:
         text += _SAMPLE_IDS.format(loader=named[0], dataset=json.dumps(named[1]))
@@ -137,9 +139,22 @@ def render_recipe(
     return text + _FIRST_HANDLER.format(trainer=trainer, others="@robust#handlers")
 
 
-def render_attack(evaluator: str = "validate#evaluator", loss: str | None = None) -> str:
-    """The attack overlay for a bundle whose evaluator has the id ``evaluator``; ``loss`` is a config reference."""
-    return _ATTACK.format(evaluator=evaluator, places=_places(evaluator), loss="null" if loss is None else f'"{loss}"')
+def render_attack(
+    evaluator: str = "validate#evaluator", loss: str | None = None, *, detector: str | None = None
+) -> str:
+    """The attack overlay for a bundle.
+
+    Args:
+        evaluator: the evaluator's id.
+        loss: a reference to what is attacked; None for cross-entropy.
+        detector: of an evaluator that runs a detector, which has losses of its own, the iteration in JSON: a component,
+            or null for the one that its class defines.
+    """
+    update = 'UnderAttack\n    attack: "@robust_eval#attack"\n    loss: "@robust_eval#loss"'
+    if detector is not None:
+        update = f'DetectorUnderAttack\n    attack: "@robust_eval#attack"\n    iteration: {detector}'
+    raised = "null" if loss is None else f'"{loss}"'
+    return _ATTACK.format(evaluator=evaluator, places=_places(evaluator), loss=raised, update=update)
 
 
 def _places(engine: str) -> str:

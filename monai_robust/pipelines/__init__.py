@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monai_robust.pipelines.commands import Command, commands_for, proposed_radii
 from monai_robust.pipelines.found import Checkpoints, Found, Images
-from monai_robust.pipelines.outputs import Outputs, outputs_of
+from monai_robust.pipelines.outputs import Outputs, detector_outputs, outputs_of
 from monai_robust.pipelines.pipeline import Pipeline
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Outputs",
     "Pipeline",
     "commands_for",
+    "detector_outputs",
     "outputs_of",
     "proposed_radii",
 ]

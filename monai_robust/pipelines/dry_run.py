@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.engines.common import Batch, autocast
+from monai_robust.engines.detectors import DetectorEngine
 from monai_robust.errors import BadInputError
 from monai_robust.inferers import SavedBytes
 from monai_robust.pipelines.building import single_process
@@ -65,6 +66,8 @@ def one_batch(engine: Any, what: str, *, train: bool) -> OneBatch:
         )
     if train and prepared.targets is None:
         raise BadInputError(f"{what} has batches without a label, without which there is no loss to attack")
+    if isinstance(engine, DetectorEngine):
+        return _of_detector(engine, data, prepared, what, 2 if train else 1)
     part, infer = _part(engine, prepared, 2 if train else 1)
     with torch.random.fork_rng(devices=[]), untouched(bare(engine.network), "train" if train else "eval") as network:
         outputs, size = _forward(lambda: infer(part.inputs, network), part.inputs, engine)
@@ -78,6 +81,27 @@ def one_batch(engine: Any, what: str, *, train: bool) -> OneBatch:
             f"the loss of {what} is a {type(loss).__name__}; it must be a tensor, or a dictionary of them"
         )
     return OneBatch(data, prepared, outputs, loss, size)
+
+
+def _of_detector(engine: DetectorEngine, data: Any, prepared: Batch, what: str, images: int) -> OneBatch:
+    """The losses of the first images, and what is detected in them; of an image of several windows, in the first."""
+    rows = torch.arange(min(images, len(prepared.inputs)))
+    inputs, targets = plain(prepared.inputs)[rows], select_rows(prepared.targets, rows)
+    task = engine.task(targets)
+    windows = windows_of(engine.network.inferer, tuple(inputs.shape[2:]))
+    if windows is not None and windows[1] > 1 and targets is not None:
+        inputs = inputs[(slice(0, 1), slice(None), *(slice(0, side) for side in windows[0]))]
+        targets = task.aim(None, engine.sized(targets[:1], inputs), "vanishing")  # a box may lie elsewhere
+    saved = SavedBytes(engine.network)
+    with torch.random.fork_rng(devices=[]), untouched(engine.network) as network:
+        leaf = inputs.clone().requires_grad_(True)
+        with torch.enable_grad(), autocast(engine), saved:
+            losses = task.forward(network, leaf, targets).get("losses")
+        with torch.no_grad(), autocast(engine):
+            found = task.forward(network, inputs, targets)["detections"]
+    if losses is None and targets is not None:
+        raise BadInputError(f"{what} has a detector that gives no losses, without which there is nothing to attack")
+    return OneBatch(data, prepared, found, losses, saved.bytes // len(inputs))
 
 
 def windows_of(inferer: Any, size: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from monai_robust.tasks.agreement import agreement_of
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["Outputs", "flat_transforms", "outputs_of"]
+__all__ = ["Outputs", "detector_outputs", "flat_transforms", "outputs_of"]
 
 Kind = Literal["classes", "labels", "logit", "regions", "numbers", "boxes", "dictionary", "unknown"]
 
@@ -105,6 +105,18 @@ def outputs_of(
     dense = len(shape) > 1
     kind, why = _kind(count, dense, targets, loss, postprocessing)
     return Outputs(kind, count, dense, heads, shape, why)
+
+
+def detector_outputs(detector: Any, found: Sequence[Mapping[str, Any]]) -> Outputs:
+    """What a detector answers that gives its losses itself.
+
+    Args:
+        detector: whose classes are counted, if it says how many it knows.
+        found: in the images of a batch.
+    """
+    count = int(getattr(detector, "num_classes", 0) or 0)
+    why = f"{type(detector).__name__} is called with targets, too"
+    return Outputs("boxes", count, False, 1, (), why, tuple(found[0]) if found else ())
 
 
 def _first_head(outputs: Any, one_head: Any) -> tuple[Tensor | None, int]:

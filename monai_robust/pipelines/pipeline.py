@@ -17,7 +17,8 @@ from monai_robust.attacks.threat import as_norm
 from monai_robust.configuration import has_id, read_configuration
 from monai_robust.configuration.components import Component, components
 from monai_robust.data.phantoms.whole_folder import writing_no_phantoms
-from monai_robust.data.sample_ids import WithSampleIds, batch_ids, dataset_ids
+from monai_robust.data.sample_ids import WithSampleIds, batch_ids, dataset_ids, first_row
+from monai_robust.engines.detectors import DetectorEngine, as_supervised
 from monai_robust.errors import BadInputError
 from monai_robust.overlays.engines import find_evaluator, find_trainer
 from monai_robust.overlays.fitting import fitted_text
@@ -27,7 +28,7 @@ from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, window
 from monai_robust.pipelines.folder import BundleFolder
 from monai_robust.pipelines.found import Checkpoints, Found, Images
 from monai_robust.pipelines.guidance import guidance_channels
-from monai_robust.pipelines.outputs import Outputs, outputs_of
+from monai_robust.pipelines.outputs import Outputs, detector_outputs, outputs_of
 from monai_robust.pipelines.own_recipes import OwnRecipes, own_recipes
 from monai_robust.pipelines.place import inside
 from monai_robust.pipelines.saving import checkpoints_of
@@ -181,7 +182,11 @@ class Pipeline:
         ]
         evaluator = None if validation is None else validation[0]
         size = None if validation is None else tuple(validation[1].prepared.inputs.shape[2:])
-        windows = None if evaluator is None or size is None else windows_of(evaluator.inferer, size)
+        windows = (
+            None
+            if evaluator is None or size is None
+            else windows_of(getattr(evaluator, "windows", evaluator.inferer), size)
+        )
         last = batches[-1]
         copies = len(last.prepared.inputs) * (1 if windows is None else windows[1])
         named = [one for one in (self.trainer_component, self.evaluator_component) if one is not None]
@@ -211,7 +216,9 @@ class Pipeline:
             BadInputError: where it cannot be made.
         """
         component = self.trainer_component
-        return None if component is None else self._part(self.folder.training, component, "loss_function")
+        if component is None or component.config.get("loss_function") is None:  # a detector has losses of its own
+            return None
+        return self._part(self.folder.training, component, "loss_function")
 
     def postprocessing(self) -> Any:
         """The transforms of predictions, those of the evaluation before those of the training; None without any."""
@@ -248,7 +255,7 @@ class Pipeline:
             if dry:
                 for_one_batch(parser, few=self.own_recipes is not None)
             engine = build(parser, component.id, self.folder.path, self.folder.metadata.packages)
-        if has_warp(engine.network):
+        if has_warp(getattr(engine, "network", None)):
             raise BadInputError(
                 f"{component.id} of {self.folder.path.name} registers images: its network moves one image onto "
                 "another, and no label says what would be right, so it is not served"
@@ -292,7 +299,7 @@ class Pipeline:
         self, component: Component, *, train: bool, files: tuple[Path, ...] | None = None
     ) -> tuple[Any, OneBatch]:
         files = files or (self.folder.training if train else self.folder.evaluation)
-        engine = self._engine(files, component, True)
+        engine: Any = as_supervised(self._engine(files, component, True))
         what = f"{component.id} of {self.folder.path.name}"
         with self.inside(), quietly(), sentences(self._parser(files), what, self.folder.metadata.packages):
             return engine, one_batch(engine, what, train=train)
@@ -300,6 +307,8 @@ class Pipeline:
     def _outputs(self, training: Any, validation: Any) -> Outputs:
         first = training or validation
         engine, batch = first
+        if isinstance(engine, DetectorEngine):
+            return detector_outputs(engine.detector, batch.outputs)
         loss = getattr(engine, "loss_function", None)
         ran = validation is not None or self.evaluator_component is None  # else its transforms cannot be made, either
         postprocessing = self.postprocessing() if ran else None
@@ -341,8 +350,7 @@ class Pipeline:
             listed = dataset_ids(dataset, "sample_id")
         except BadInputError as error:
             return self._named(dataset, str(error))
-        first = batch.data if isinstance(batch.data, Mapping) else batch.data[0]
-        if "sample_id" in first:
+        if "sample_id" in first_row(batch.data):
             return f"by sample_id, such as {ids[0]!r}", False, None
         if listed is None or isinstance(dataset, PersistentDataset):  # files may be shared, or lost in a cache
             phrase, unnamed, _ = self._named(dataset, "")

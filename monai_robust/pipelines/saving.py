@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
-from monai.engines import SupervisedEvaluator
+from monai.engines import Evaluator
 from monai.handlers import CheckpointSaver
 
 from monai_robust.checkpoints.places import saved_at
@@ -77,7 +77,7 @@ def _saves(one: Component) -> tuple[str, str] | None:
 
 
 def _owner(config: Mapping[str, Any], saver: Component) -> str:
-    evaluators = [one for one in components(config) if one.is_a(SupervisedEvaluator)]
+    evaluators = [one for one in components(config) if one.is_a(Evaluator)]
     for evaluator in evaluators:
         value = evaluator.config.get("val_handlers")
         identifier, _ = referred(config, value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from monai.apps.detection.utils.box_selector import BoxSelector
@@ -14,18 +13,15 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.losses.detection import DetectionLoss
 from monai_robust.losses.detection_targets import DetectionTargets
-from monai_robust.metrics.detection import match_detections
-from monai_robust.tasks.base import Goal, Task
+from monai_robust.tasks.base import Goal
+from monai_robust.tasks.boxes import BoxTask
 from monai_robust.tasks.detection_goals import aimed_boxes
 from monai_robust.tasks.detector_settings import loss_of
 
-__all__ = ["Detection", "average_overlap"]
-
-Image = dict[str, np.ndarray]
-"""``boxes`` (P, 2D), ``labels`` (P,) and ``scores`` (P,) of what was detected in an image."""
+__all__ = ["Detection"]
 
 
-class Detection(Task):
+class Detection(BoxTask):
     """Object detection by a RetinaNet; 2-D or 3-D.
 
     Outputs are those of MONAI's ``RetinaNet``, in training and in evaluation alike; the network of an attack is the
@@ -35,9 +31,7 @@ class Detection(Task):
     The loss terms are ``classification`` and ``box_regression`` of :class:`~monai_robust.losses.DetectionLoss`. An
     image none of whose anchors stands for a box has no ``box_regression``, which is then 0.
 
-    The score is the average IoU of an image's detected objects: each detection's IoU with the box it is matched to, 0
-    for a false positive; 0 where nothing was detected of the boxes there are, NaN where there are none either. Source:
-    AMAT, section 3.7.
+    The score is that of :class:`~monai_robust.tasks.boxes.BoxTask`.
 
     Args:
         loss: knows the anchors; the one that the network is trained with.
@@ -49,12 +43,6 @@ class Detection(Task):
     Raises:
         BadInputError: for thresholds that cannot work.
     """
-
-    name = "detection"
-    output_kinds = ("boxes",)
-    spatial_targets = True
-    score_name = "average IoU of detected objects"
-    agreement = "none"
 
     def __init__(
         self,
@@ -117,6 +105,21 @@ class Detection(Task):
         task.selector = selector
         return task
 
+    @property
+    def dims(self) -> int:
+        return self.loss.dims
+
+    def true(self, targets: Any) -> DetectionTargets:
+        return self.loss.prepare(targets)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "score_threshold": self.score_threshold,
+            "keep_threshold": self.selector.score_thresh,
+            "nms_threshold": self.selector.nms_thresh,
+            "max_detections": self.selector.detections_per_img,
+        }
+
     def prepared(self, inputs: Tensor, targets: Any) -> DetectionTargets:
         return self.loss.prepare(targets, inputs.shape[2:])
 
@@ -160,50 +163,6 @@ class Detection(Task):
         self._last = (outputs, asked, found)
         return found
 
-    def overlaps(self, outputs: Any, targets: Any) -> list[np.ndarray]:
-        """Of each image the IoU of every detection that counts with the box it is matched to, 0 for a false one."""
-        ready = self.loss.prepare(targets)
-        return [
-            match_detections(one["boxes"], one["labels"], one["scores"], boxes.numpy(), labels.numpy())
-            for one, boxes, labels in zip(self.counted(outputs, ready), ready.boxes, ready.labels, strict=True)
-        ]
-
-    def score(self, outputs: Any, targets: Any) -> Tensor:
-        ready = self.loss.prepare(targets)
-        return average_overlap(self.overlaps(outputs, ready), [len(labels) for labels in ready.labels])
-
-    def detections(self, outputs: Any, targets: Any) -> list[Image]:
-        """What is found in each image, also below ``score_threshold``, in the precision of the table of detections, so
-        that outcomes and table agree."""
-        return [
-            {
-                "boxes": _rounded(one["boxes"], 3),
-                "labels": one["labels"].cpu().numpy(),
-                "scores": _rounded(one["scores"], 6),
-            }
-            for one in self.detect(outputs, self.loss.prepare(targets).image_size)
-        ]
-
-    def counted(self, outputs: Any, targets: Any) -> list[Image]:
-        """The detections at or above the score threshold."""
-        images = self.detections(outputs, targets)
-        return [{key: value[one["scores"] >= self.score_threshold] for key, value in one.items()} for one in images]
-
-    def predicted_targets(self, outputs: Any, targets: Any) -> list[dict[str, Tensor]]:
-        """MONAI's dictionaries, ``boxes`` (N, 2D) and ``labels`` (N,), of the detections that count."""
-        return [
-            {"boxes": torch.from_numpy(one["boxes"]).float(), "labels": torch.from_numpy(one["labels"])}
-            for one in self.counted(outputs, targets)
-        ]
-
-    def true_boxes(self, targets: Any) -> list[Image]:
-        """``boxes`` (N, 2D) and ``labels`` (N,) of each image, in the precision of the table of boxes."""
-        ready = self.loss.prepare(targets)
-        return [
-            {"boxes": _rounded(boxes, 3), "labels": labels.numpy()}
-            for boxes, labels in zip(ready.boxes, ready.labels, strict=True)
-        ]
-
     def image_size(self, outputs: Any, targets: Any) -> tuple[int, ...]:
         """Of the images that the network was shown, in pixels."""
         *_, levels = self.loss.flat(outputs)
@@ -221,20 +180,3 @@ class Detection(Task):
     def offers(self, goal: Goal, outputs: Any) -> bool:
         """Whether there is another class to steer to, where the goal needs one."""
         return goal not in ("mislabelling", "least_likely") or self.loss.flat(outputs)[0].shape[2] > 1
-
-
-def average_overlap(overlaps: Sequence[np.ndarray], boxes: Sequence[int]) -> Tensor:
-    """The score of each image, (B,), from its :meth:`Detection.overlaps` and its number of true boxes.
-
-    Returns:
-        The mean overlap; without detections 0 where there are boxes, NaN where there are none either.
-    """
-    means = [
-        float(own.mean()) if len(own) else 0.0 if count else float("nan")
-        for own, count in zip(overlaps, boxes, strict=True)
-    ]
-    return torch.tensor(means, dtype=torch.float64)
-
-
-def _rounded(values: Tensor, digits: int) -> np.ndarray:
-    return values.detach().cpu().double().numpy().round(digits)

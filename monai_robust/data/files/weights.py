@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,21 +85,29 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
     """``network`` with the weights of a checkpoint: a state dictionary, or one beside others under a name.
 
     Of several it is the one that shares most names with the network, such as ``model`` beside ``optimizer``. Names may
-    have the prefix of a data-parallel wrapper.
+    have the prefix of a data-parallel wrapper. A network whose checkpoints hold a part of it, such as the one within a
+    detector, says which by its ``checkpoint_parts``, of which the one that shares most names is loaded.
 
     Raises:
         BadInputError: for what :func:`read_checkpoint` refuses, and for weights that are those of another network, no
             tensors, NaN or infinite; ``network`` is then as it was.
     """
     content = read_checkpoint(checkpoint)
-    state = _state_of(network, content)
+    parts: Sequence[nn.Module] = getattr(network, "checkpoint_parts", (network,))
+    part = max(parts, key=lambda one: _shared(one, _state_of(one, content)))
+    state = _state_of(part, content)
     _check_state(state, checkpoint)
-    _check_fit(state, network, checkpoint)
+    _check_fit(state, part, checkpoint)
     try:
-        network.load_state_dict(state)
+        part.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:  # of networks that load in a way of their own
         raise BadInputError(f"{checkpoint} holds another network: {' '.join(str(error).split())[:200]}") from error
     return network
+
+
+def _shared(network: nn.Module, state: Any) -> int:
+    """How many names of weights a network and a state have in common."""
+    return len(network.state_dict().keys() & state.keys()) if isinstance(state, Mapping) else 0
 
 
 def _state_of(network: nn.Module, content: Mapping[str, Any]) -> Any:

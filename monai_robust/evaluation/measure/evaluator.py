@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
-from monai_robust.data.sample_ids import known_samples, listed_items
+from monai_robust.data.sample_ids import first_row, known_samples, listed_items
 from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY, Batch, with_metadata
+from monai_robust.engines.detectors import DetectorEngine, as_supervised
 from monai_robust.errors import BadInputError
+from monai_robust.tasks.detectors import true_boxes
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
 __all__ = ["EvaluatorSamples", "EvaluatorScore", "epoch_of", "image_key"]
@@ -54,12 +56,14 @@ class EvaluatorSamples(Dataset[Any]):
         self.evaluator = evaluator
         self.dataset = dataset
         self.collate = getattr(loader, "collate_fn", None) or torch.utils.data.default_collate
+        self.most_boxes = 0
         names = _one_each(known_samples(dataset).ids)
         patients = _patients(dataset) or names
         places = tqdm(range(len(dataset)), desc="reading samples", unit="sample", disable=not progress)
         self.items = [
             {"sample_id": names[place], "patient_id": patients[place], **self._about(place)} for place in places
         ]
+        self.most_boxes = max(len(item.get("classes", ())) for item in self.items)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -70,6 +74,8 @@ class EvaluatorSamples(Dataset[Any]):
 
     def sample(self, place: int) -> dict[str, Any]:
         """``image`` (C, *spatial) and ``label`` of a sample, and its ``image_mask`` where there is padding.
+
+        Of boxes the label is (N, 2D + 1) with as many rows as any sample has boxes; those of class -1 are padding.
 
         Raises:
             BadInputError: where a sample is no image with a label.
@@ -90,7 +96,8 @@ class EvaluatorSamples(Dataset[Any]):
                 "the evaluator's prepare_batch gives the network more than an image, and only one image is perturbed; "
                 "put the other channels into the image"
             )
-        found = {"image": plain(batch.inputs)[0].cpu(), "label": _label(batch.targets)}
+        label = _label(batch.targets, batch.inputs.ndim - 2, self.most_boxes)
+        found = {"image": plain(batch.inputs)[0].cpu(), "label": label}
         spacing = known_spacing(batch.inputs[0]) if isinstance(batch.inputs, MetaTensor) else None
         if spacing is not None:
             found["spacing"] = spacing
@@ -104,7 +111,9 @@ class EvaluatorSamples(Dataset[Any]):
         about: dict[str, Any] = {"size": tuple(sample["image"].shape)}
         if "spacing" in sample:
             about["spacing"] = sample["spacing"]
-        if label.ndim == 0 or label.numel() == 1:
+        if isinstance(self.evaluator, DetectorEngine):
+            about["classes"] = [int(one) for one in label[:, -1].tolist() if one >= 0]
+        elif label.ndim == 0 or label.numel() == 1:
             about["label"] = float(label) if label.is_floating_point() and float(label) % 1 else int(label)
         elif label.ndim == 1:
             about["label"] = int(label.argmax())
@@ -120,16 +129,17 @@ def image_key(evaluator: Any) -> str | None:
     None where none is it alone."""
     row = evaluator.data_loader.dataset[0]
     batch = evaluator.data_loader.collate_fn([row])
-    inputs = Batch.prepare(evaluator, batch).inputs
+    inputs = Batch.prepare(as_supervised(evaluator), batch).inputs
     if not isinstance(inputs, Tensor):
         return None
-    given = plain(inputs)
-    if not isinstance(batch, Mapping):
+    rows = first_row(batch)
+    given = plain(inputs) if rows is batch else plain(inputs)[0]
+    if not isinstance(rows, Mapping):
         first = batch[0] if isinstance(batch, (list, tuple)) else batch
         return "" if isinstance(first, Tensor) and torch.equal(plain(first).to(given), given) else None
     same = [
         str(key)
-        for key, value in batch.items()
+        for key, value in rows.items()
         if isinstance(value, Tensor) and value.shape == given.shape and torch.equal(plain(value).to(given), given)
     ]
     return same[0] if len(same) == 1 else None
@@ -191,7 +201,11 @@ def epoch_of(evaluator: Any, batches: Iterable[tuple[Any, Any]]) -> dict[str, An
         for batchdata, answers in batches:
             batch = Batch.prepare(evaluator, batchdata)
             device = batch.inputs.device
-            pred = with_metadata(map_tensors(lambda x: x.to(device), answers), batch.inputs)  # noqa: B023
+            told = map_tensors(lambda x: x.to(device), answers)  # noqa: B023
+            if isinstance(evaluator, DetectorEngine):
+                yield batchdata, evaluator.as_told(batch, told)
+                continue
+            pred = with_metadata(told, batch.inputs)
             yield batchdata, {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets, Keys.PRED: pred}
 
     with torch.no_grad():
@@ -251,7 +265,13 @@ def _patients(dataset: Any) -> list[str] | None:
     return [str(item["patient_id"]) for item in items]
 
 
-def _label(targets: Any) -> Tensor:
+def _label(targets: Any, dims: int, most_boxes: int) -> Tensor:
+    if isinstance(targets, (list, tuple)) and targets and all(isinstance(one, Mapping) for one in targets):
+        known = true_boxes(targets, dims)
+        label = torch.zeros(max(1, most_boxes, len(known.labels[0])), 2 * dims + 1)
+        label[:, -1] = -1
+        label[: len(known.labels[0])] = torch.cat([known.boxes[0], known.labels[0][:, None].float()], dim=1)
+        return label
     if not isinstance(targets, Tensor):
         raise BadInputError(
             f"the evaluator's labels are a {type(targets).__name__}, and only tensors are measured so; evaluate with a "

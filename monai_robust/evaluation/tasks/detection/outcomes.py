@@ -11,8 +11,7 @@ from torch import Tensor
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.tasks.detection.box_masks import box_mask
 from monai_robust.evaluation.tasks.examples import fullest_of_each_quarter
-from monai_robust.tasks import Detection
-from monai_robust.tasks.detection import average_overlap
+from monai_robust.tasks.boxes import BoxTask, average_overlap
 
 __all__ = ["DetectionOutcomes"]
 
@@ -23,7 +22,7 @@ class DetectionOutcomes(TaskOutcomes):
     The table of details has a row for each detection, also of those below ``score_threshold``.
     """
 
-    task: Detection
+    task: BoxTask
     detail_table = "detections"
     truth_table = "boxes"
 
@@ -31,7 +30,7 @@ class DetectionOutcomes(TaskOutcomes):
         return {"boxes": int, "detections": int, "score": float}
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        ready = self.task.loss.prepare(targets)
+        ready = self.task.true(targets)
         overlaps, boxes = self.task.overlaps(outputs, ready), [len(labels) for labels in ready.labels]
         return {
             "boxes": torch.tensor(boxes),
@@ -81,19 +80,13 @@ class DetectionOutcomes(TaskOutcomes):
         return fullest_of_each_quarter(items, "classes", _classes_and_boxes)
 
     def settings(self) -> dict[str, Any]:
-        selector = self.task.selector
-        return {
-            "score_threshold": self.task.score_threshold,
-            "keep_threshold": selector.score_thresh,
-            "nms_threshold": selector.nms_thresh,
-            "max_detections": selector.detections_per_img,
-        }
+        return self.task.settings()
 
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
         """Filled boxes where objects are found and where they are, (B, X, Y), class index + 1; None for volumes."""
-        if self.task.loss.dims != 2:
+        if self.task.dims != 2:
             return None
-        ready = self.task.loss.prepare(targets)
+        ready = self.task.true(targets)
         size = self.task.image_size(outputs, ready)
         truth = zip(ready.boxes, ready.labels, strict=True)
         return (
@@ -102,7 +95,7 @@ class DetectionOutcomes(TaskOutcomes):
         )
 
     def _corners(self) -> list[str]:
-        axes = "xyz"[: self.task.loss.dims]
+        axes = "xyz"[: self.task.dims]
         return [*(f"{axis}min" for axis in axes), *(f"{axis}max" for axis in axes)]
 
 
