@@ -67,7 +67,7 @@ def test_two_processes_measure_what_one_does(chest: Runs, tmp_path: Path, warm_p
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "first of 2 processes" in done.stderr
-    for name in ("outcomes.csv", "outcomes.parquet", "sanity.json"):
+    for name in ("outcomes.csv", "outcomes.parquet", "sanity.json", "validation/outcomes.parquet"):
         assert (tmp_path / "two" / name).read_bytes() == (one / name).read_bytes(), name
 
 

@@ -56,7 +56,18 @@ TRAINING_IDS = {
     *("preprocessing", "augmentation", "robust", "train", "validate", "trained_with", "training_record"),
     "processes",
 }
-MEASURING_IDS = {"evaluation_dir", "split", "attack_steps", "smallest_radius", "name", "record", "test", "measurement"}
+MEASURING_IDS = {
+    "evaluation_dir",
+    "split",
+    "validation_limit",
+    "validation",
+    "attack_steps",
+    "smallest_radius",
+    "name",
+    "record",
+    "test",
+    "measurement",
+}
 # What stands in every bundle in the same words: nothing but a bundle's own may differ.
 ALIKE = {
     "train": [
@@ -64,7 +75,17 @@ ALIKE = {
         *("train#first_rank", "train#handlers", "validate#handlers", "checkpoint", "resume", "device", "run"),
     ],
     "evaluate": ["checkpoint", "validate#items", "validate#dataset#name", "validate#handlers", "initialize", "run"],
-    "robustness": ["checkpoint", "evaluation_dir", "split", "name", "record", "test#items", "smallest_radius", "run"],
+    "robustness": [
+        "checkpoint",
+        "evaluation_dir",
+        "split",
+        "name",
+        "record",
+        "test#items",
+        "validation#items",
+        "smallest_radius",
+        "run",
+    ],
     "inference": ["network", "train_config", "output_dir", "checkpoint", "evaluator", "initialize", "run"],
     "multi_gpu_train": ["device", "processes", "network", "validate#evaluator#network", "finalize"],
 }

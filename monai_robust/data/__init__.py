@@ -12,6 +12,7 @@ from monai_robust.data.files.training_record import check_record, read_record, w
 from monai_robust.data.files.weights import load_weights, read_checkpoint
 from monai_robust.data.images import images_below
 from monai_robust.data.landmarks import LandmarkDatalist, landmark_datalist, write_landmark_datalist
+from monai_robust.data.lists.spreading import spread
 from monai_robust.data.padding import padded_batch
 from monai_robust.data.phantoms import (
     phantom_blood_smears,
@@ -77,6 +78,7 @@ __all__ = [
     "same_size_batches",
     "segmentation_datalist",
     "slices_of_volume",
+    "spread",
     "volume_of_slices",
     "volumes_below",
     "write_blood_smear_phantoms",

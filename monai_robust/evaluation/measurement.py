@@ -5,6 +5,7 @@ A task may keep more than one row for a sample, such as its detections, in a tab
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from monai_robust.data.files.schemas import Name, checked
 from monai_robust.data.files.whole import write_whole
 from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.measure.evaluator import EvaluatorSamples
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
 from monai_robust.evaluation.measure.failures import Failures
 from monai_robust.evaluation.measure.file_units import in_input_units, units_record
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
@@ -34,14 +35,14 @@ from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Pictures, Predictions
 from monai_robust.evaluation.measure.processes import Processes, local_device
 from monai_robust.evaluation.measure.randomness import drawing_from, warn_of_random_answers
-from monai_robust.evaluation.measure.samples import Samples, items_of
+from monai_robust.evaluation.measure.samples import Samples, check_apart, items_of
 from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
 from monai_robust.evaluation.sanity.check import check_sanity
 from monai_robust.evaluation.sanity.probes import PROBABILITIES, OutputWatch
 from monai_robust.evaluation.tables.claim import claim, failed_in_all, failed_in_others, save_failed
 from monai_robust.evaluation.tables.provenance import checkpoint_record, machine, now, versions, weights_digest
-from monai_robust.evaluation.tables.run_folder import write_run_info
+from monai_robust.evaluation.tables.run_folder import VALIDATION, write_run_info
 from monai_robust.evaluation.tables.schema import outcome_columns
 from monai_robust.evaluation.tables.writer import OutcomesWriter, write_truth
 from monai_robust.evaluation.tasks.registry import outcomes_of
@@ -82,6 +83,9 @@ class Measurement:
         record: settings of the training run, for the record.
         batch_size: samples in one forward pass.
         num_workers: worker processes that load samples.
+        validation: other samples, such as the validation split, which operating points and the temperature are fitted
+            on; measured clean, and by the search for nearest changes where
+            one is among the perturbations, into the folder ``validation`` within the run's.
         inferer: ``(inputs, network) -> outputs``, such as ``monai.inferers.SlidingWindowInferer``: how attacks and
             evaluation run the network; called directly by default.
         training_tables: ``margins.csv``, ``epoch_times.csv`` and other tables of the training; those that exist are
@@ -114,6 +118,7 @@ class Measurement:
         record: Mapping[str, Any] | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
+        validation: Dataset[Any] | None = None,
         inferer: Callable[..., Any] | None = None,
         training_tables: Sequence[str | Path] = (),
         measures: Mapping[str, Any] | None = None,
@@ -143,11 +148,13 @@ class Measurement:
         self.record = dict(record or {})
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.validation = validation
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
         self.sanity_samples = sanity_samples
         self.seed = seed
         self.progress = progress
+        self.pictures = True
         self.watch = OutputWatch()
 
     @classmethod
@@ -162,6 +169,7 @@ class Measurement:
         loss: Callable[..., Any] | None = None,
         classes: Sequence[str] | None = None,
         postprocessing: Any = None,
+        validation: Any = None,
         progress: bool = True,
         **more: Any,
     ) -> Measurement:
@@ -181,6 +189,7 @@ class Measurement:
             loss: what attacks raise where there are no classes, such as the one that the network was trained with.
             classes: names of the classes, in the order of the outputs; numbers by default.
             postprocessing: the evaluator's transforms of predictions, which may tell what outputs are.
+            validation: other data, an evaluator or a loader, that operating points are fitted on.
             progress: show bars with the remaining time.
             **more: ``checkpoint``, ``record``, ``measures``, ``sanity_samples``, ``seed`` and ``batch_size`` as for the
                 class.
@@ -199,6 +208,7 @@ class Measurement:
             output_dir=output_dir,
             name=name,
             classes=class_names(own, told, classes),
+            validation=None if validation is None else other_samples(evaluator, validation, progress=progress),
             inferer=evaluator_inferer(evaluator),
             device=evaluator.state.device,
             progress=progress,
@@ -212,6 +222,7 @@ class Measurement:
             The folder.
         """
         processes = Processes.joined()
+        check_apart(self.items, self.validation)
         with self._guarded():
             self._check()
             self._refuse()
@@ -219,7 +230,21 @@ class Measurement:
                 self._name_random_answers()
             self._measure(processes)
         processes.wait()
+        if self.validation is not None:
+            self._of_validation(self.validation).run()
         return self.folder
+
+    def _of_validation(self, dataset: Dataset[Any]) -> Measurement:
+        """The same network on other samples, without what only says something of the ones that are reported on."""
+        found = copy.copy(self)
+        found.__dict__.pop("items", None)
+        found.dataset, found.validation = dataset, None
+        found.folder = self.folder / VALIDATION
+        found.perturbations = [sweep for sweep in self.perturbations if sweep.kind in ("clean", "nearest")]
+        found.record = {**self.record, "split": "validation"}
+        found.groups, found.training_tables, found.sanity_samples, found.pictures = [], [], 0, False
+        found.watch = OutputWatch()
+        return found
 
     def has_gradient(self) -> bool:
         """Whether attacks that follow gradients can be used on the network, found out by one backward pass."""
@@ -448,7 +473,7 @@ class Measurement:
 
     def _gallery(self, failures: Failures) -> None:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
-        failed, items = failures.ids, self.items
+        failed, items = failures.ids, self.items if self.pictures else []
         good = [place for place, item in enumerate(items) if str(item["sample_id"]) not in failed]
         chosen = [good[place] for place in self.outcomes.examples([items[place] for place in good], self.classes)]
         groups = same_size_batches([items[index] for index in chosen], len(chosen)) if chosen else []

@@ -58,6 +58,8 @@ class ForeignEvaluation:
         sanity_samples: on so many samples the attack is tried in other ways.
         seed: of random starts and noise.
         name: of the run in the report; the folder's by default.
+        validation: the id of a data loader in the bundle's training configuration, such as ``validate#dataloader``,
+            with other samples than the evaluator's, which operating points are fitted on.
     """
 
     radii: Sequence[float | str] = ()
@@ -75,6 +77,7 @@ class ForeignEvaluation:
     sanity_samples: int = 16
     seed: int = 0
     name: str = ""
+    validation: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read.
@@ -193,6 +196,7 @@ def measure_pipeline(
             classes=_classes(pipeline),
             checkpoint=file,
             record={"intensities": scaling.described(), "radii_given": [str(radius) for radius in settings.radii]},
+            validation=pipeline.loader(settings.validation) if settings.validation else None,
             sanity_samples=settings.sanity_samples,
             seed=settings.seed,
             progress=progress,

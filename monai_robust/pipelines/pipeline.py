@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ReferenceResolver
 from monai.data import PersistentDataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import CheckpointLoader
@@ -142,6 +142,26 @@ class Pipeline:
         if component is None:
             raise BadInputError(f"{self.folder.path} has no configuration that evaluates")
         return self._engine(self.folder.evaluation, component, dry)
+
+    def loader(self, identifier: str) -> Any:
+        """The data loader of this id, as the training's configuration has it, or else that of the evaluation.
+
+        Raises:
+            BadInputError: where neither has one of this id, or it cannot be made.
+        """
+        for files in (self.folder.training, self.folder.evaluation):
+            if files and ReferenceResolver.split_id(identifier)[0] in self.configuration(files):
+                with self.inside(), _quietly():
+                    found = build(self._parser(files), identifier, self.folder.path, self.folder.metadata.packages)
+                if not hasattr(found, "dataset"):
+                    raise BadInputError(
+                        f"{identifier} of {self.folder.path.name} is a {type(found).__name__}; name a data loader"
+                    )
+                return found
+        raise BadInputError(
+            f"{self.folder.path.name} has no id {identifier}; name a data loader of its configuration, such as "
+            "validate#dataloader"
+        )
 
     @cached_property
     def found(self) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.tasks.detectors import true_boxes
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
-__all__ = ["EvaluatorSamples", "EvaluatorScore", "epoch_of", "image_key"]
+__all__ = ["EvaluatorSamples", "EvaluatorScore", "epoch_of", "image_key", "other_samples"]
 
 
 class EvaluatorSamples(Dataset[Any]):
@@ -122,6 +123,28 @@ class EvaluatorSamples(Dataset[Any]):
             held = label.unique().tolist() if len(label) == 1 else [i for i in channels if bool(label[i].any())]
             about["foreground"] = sorted(int(one) for one in held if one > 0)
         return about
+
+
+def other_samples(evaluator: Any, source: Any, *, progress: bool = True) -> EvaluatorSamples:
+    """Other data, as an evaluator reads its own.
+
+    Args:
+        evaluator: whose ``prepare_batch`` is taken.
+        source: a loader, or an evaluator, which reads them in its own way.
+        progress: show a bar while all samples are read once.
+
+    Raises:
+        BadInputError: as :class:`EvaluatorSamples`, and for anything else than a loader or an evaluator.
+    """
+    if hasattr(source, "data_loader"):
+        return EvaluatorSamples(source, progress=progress)
+    if not hasattr(source, "dataset"):
+        raise BadInputError(
+            f"validation is a {type(source).__name__}; give a DataLoader, or an evaluator with one, of other samples"
+        )
+    other = copy.copy(evaluator)
+    other.data_loader = source
+    return EvaluatorSamples(other, progress=progress)
 
 
 def image_key(evaluator: Any) -> str | None:

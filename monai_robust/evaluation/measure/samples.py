@@ -20,7 +20,7 @@ from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["Batch", "Samples", "items_of", "texts"]
+__all__ = ["Batch", "Samples", "check_apart", "items_of", "texts"]
 
 Batch = Mapping[str, Any]
 
@@ -33,6 +33,25 @@ def items_of(dataset: Dataset[Any]) -> Sequence[Mapping[str, Any]]:
     """
     known = getattr(dataset, "items", None)
     return known or [_sample(dataset, place) for place in range(len(dataset))]  # type: ignore[arg-type]
+
+
+def check_apart(items: Sequence[Mapping[str, Any]], validation: Dataset[Any] | None) -> None:
+    """Refuse validation samples that are among those that are measured: what is fitted on them would flatter.
+
+    Raises:
+        BadInputError: with how many they are.
+    """
+    if validation is None:
+        return
+    own, measured = (
+        {str(item["sample_id"]) for item in some if "sample_id" in item} for some in (items_of(validation), items)
+    )
+    both = own & measured
+    if both:
+        raise BadInputError(
+            f"{len(both)} of {len(own)} validation samples are among those that are measured, and thresholds must not "
+            "be fitted on the samples that they are applied to; give other samples, or no validation"
+        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -25,6 +25,7 @@ __all__ = ["Perturbation", "Run", "check_comparable", "read_failed", "read_run",
 OUTCOMES = "outcomes.csv"
 INFO = "run.json"
 GALLERY = "gallery.npz"
+VALIDATION = "validation"
 REQUIRED = ("name", "task", "perturbations")
 
 
@@ -114,6 +115,8 @@ class Run:
         gallery: pictures of a few samples, if any were kept.
         sanity: what sanity checks found, if they were made.
         metrics: what an evaluator's own metrics say, if it has any.
+        validation: the same network on the validation split, clean at least, if that was measured: what operating
+            points are fitted on.
     """
 
     folder: Path
@@ -123,6 +126,7 @@ class Run:
     gallery: Gallery | None = None
     sanity: Sanity | None = None
     metrics: OwnMetrics | None = None
+    validation: Run | None = None
 
     @property
     def name(self) -> str:
@@ -166,7 +170,31 @@ def read_run(folder: str | Path) -> Run:
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
     _check_constant(folder / OUTCOMES, outcomes, ["patient_id", *(info.get("groups") or []), "label"])
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
-    return Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder), read_metrics(folder))
+    run = Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder), read_metrics(folder))
+    return replace(run, validation=_read_validation(run)) if (folder / VALIDATION).exists() else run
+
+
+def _read_validation(run: Run) -> Run:
+    """The run of the validation split within a run's folder.
+
+    Raises:
+        BadInputError: for one that is not finished, or of another task, classes or network, or of the same samples.
+    """
+    found = read_run(run.folder / VALIDATION)
+    for what in ("task", "classes", "weights_sha256"):
+        ours, theirs = run.info.get(what), found.info.get(what)
+        if ours != theirs:
+            raise BadInputError(
+                f"{found.folder} is no validation of {run.folder}: their {what} differ ({ours} and {theirs}); measure "
+                "it again, or remove the folder"
+            )
+    both = len(set(run.clean["sample_id"]) & set(found.clean["sample_id"]))
+    if both:
+        raise BadInputError(
+            f"{found.folder} holds {both} of the samples of {run.folder}, and nothing may be fitted on the samples "
+            "that it is applied to; measure other samples for validation, or remove the folder"
+        )
+    return found
 
 
 def read_failed(info: Mapping[str, Any], path: str | Path) -> list[dict[str, Any]]:
