@@ -83,10 +83,10 @@ def test_the_page_needs_nothing_but_itself(page: Page) -> None:
 
 def test_every_picture_has_words_for_it(page: Page) -> None:
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
-    # radius, noise, bars, densities, reliability, and a gallery for each of two names
-    assert len(pictures) == 7
+    # ROC curves, confusion, radius, noise, bars, densities, reliability, and a gallery for each of two names
+    assert len(pictures) == 9
     assert all(len(picture["alt"] or "") > 40 for picture in pictures)
-    assert len({picture["src"] for picture in pictures}) == 7
+    assert len({picture["src"] for picture in pictures}) == 9
 
 
 def test_nobody_is_named(report: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_report_without_attacks_noise_groups_or_gallery_is_written(tmp_path: P
     (folder / "run.json").write_text(json.dumps(info))
     page = Page(write_report([folder], tmp_path / "clean.html").read_text(encoding="utf-8"))
     assert "Attacks" not in page.text
-    assert sum(tag == "img" for tag, _ in page.tags) == 2
+    assert sum(tag == "img" for tag, _ in page.tags) == 4
 
 
 def test_names_cannot_inject_markup(tmp_path: Path) -> None:
@@ -241,4 +241,4 @@ def test_the_report_opens_in_a_browser_with_all_pictures_and_no_error(report: Pa
     dom = browse(probe, tmp_path / "two", "--window-size=520,900", "--dump-dom")
     assert "CONSOLE" not in dom.stderr
     found = dict(re.findall(r'data-(pictures|missing|overflow)="(-?\d+)"', dom.stdout))
-    assert found == {"pictures": "7", "missing": "0", "overflow": "0"}
+    assert found == {"pictures": "9", "missing": "0", "overflow": "0"}

@@ -17,6 +17,14 @@ def report(
         str | None,
         typer.Option(help="Name of the run that the others are compared with; by default the one trained by erm."),
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option("--prevalence", help="Share of cases for predictive values, such as 0.05; the data's by default."),
+    ] = None,
+    patient_rule: Annotated[
+        str | None,
+        typer.Option("--patient_rule", help="How a patient's images are put together: mean or max of probabilities."),
+    ] = None,
 ) -> None:
     """Compare finished evaluations in one self-contained HTML report, from their tables alone.
 
@@ -24,4 +32,4 @@ def report(
     """
     from monai_robust.evaluation.report.page import write_report
 
-    print(f"report: {write_report(runs, output, baseline=baseline)}")
+    print(f"report: {write_report(runs, output, baseline=baseline, prevalence=prevalence, patient_rule=patient_rule)}")

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from monai_robust.metrics.accuracy import AdversarialAccuracy, adversarial_accuracy
-from monai_robust.metrics.brier import BrierScore, brier_per_sample, brier_score
+from monai_robust.metrics.brier import (
+    BrierDecomposition,
+    BrierScore,
+    brier_decomposition,
+    brier_per_sample,
+    brier_score,
+)
 from monai_robust.metrics.calibration import (
     ExpectedCalibrationError,
     ReliabilityBins,
@@ -11,6 +17,14 @@ from monai_robust.metrics.calibration import (
     expected_calibration_error,
     reliability_bins,
     rms_calibration_error,
+)
+from monai_robust.metrics.confusion import (
+    BalancedAccuracy,
+    ClassConfusion,
+    F1Score,
+    balanced_accuracy,
+    confusion_matrix,
+    f1_score,
 )
 from monai_robust.metrics.detection import (
     ImageMatches,
@@ -37,6 +51,16 @@ from monai_robust.metrics.landmarks import (
     mean_radial_error,
     successful_detection_rate,
 )
+from monai_robust.metrics.operating_point import (
+    OperatingPoint,
+    Sensitivity,
+    Specificity,
+    fitted_threshold,
+    predictive_values,
+    sensitivity_and_specificity,
+    threshold_of,
+)
+from monai_robust.metrics.ranking import AUROC, AveragePrecisionOfFindings, Ranking, auroc, average_precision, ranking
 from monai_robust.metrics.robust_auc import auc_robust
 from monai_robust.metrics.segmentation import (
     AverageDiceIndex,
@@ -57,15 +81,22 @@ from monai_robust.metrics.segmentation import (
     total_voxel_dice_index,
     volume_dice,
 )
+from monai_robust.metrics.temperature import fitted_temperature, tempered
 
 __all__ = [
+    "AUROC",
     "FROC_RATES",
     "AdversarialAccuracy",
     "AverageDiceIndex",
+    "AveragePrecisionOfFindings",
+    "BalancedAccuracy",
+    "BrierDecomposition",
     "BrierScore",
+    "ClassConfusion",
     "DetectionRate",
     "DiceIndex",
     "ExpectedCalibrationError",
+    "F1Score",
     "ForegroundDiceIndex",
     "FreeResponse",
     "FreeResponseCurve",
@@ -73,21 +104,33 @@ __all__ = [
     "LesionCounts",
     "LesionSensitivity",
     "MatchedScores",
+    "OperatingPoint",
     "PredictiveEntropy",
     "RMSCalibrationError",
     "RadialError",
+    "Ranking",
     "RelativeVolumeDifference",
     "ReliabilityBins",
+    "Sensitivity",
+    "Specificity",
     "SurfaceMeasures",
     "TotalVoxelDiceIndex",
     "adversarial_accuracy",
     "auc_robust",
+    "auroc",
     "average_dice_index",
     "average_iou",
+    "average_precision",
     "average_precisions",
+    "balanced_accuracy",
+    "brier_decomposition",
     "brier_per_sample",
     "brier_score",
+    "confusion_matrix",
     "expected_calibration_error",
+    "f1_score",
+    "fitted_temperature",
+    "fitted_threshold",
     "foreground_dice_index",
     "free_response_curve",
     "froc_score",
@@ -99,13 +142,18 @@ __all__ = [
     "mean_average_precision",
     "mean_radial_error",
     "predictive_entropy",
+    "predictive_values",
+    "ranking",
     "relative_volume_difference",
     "reliability_bins",
     "rms_calibration_error",
     "sample_dice",
     "score_threshold",
+    "sensitivity_and_specificity",
     "successful_detection_rate",
     "surface_measures",
+    "tempered",
+    "threshold_of",
     "total_voxel_dice_index",
     "volume_dice",
 ]

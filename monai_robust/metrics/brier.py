@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from monai_robust.errors import BadInputError
+from monai_robust.metrics.calibration import reliability_bins
 from monai_robust.metrics.inputs import MeanOfSamples, as_labels, as_probabilities, checked_choice
 
-__all__ = ["BrierScore", "brier_per_sample", "brier_score"]
+__all__ = ["BrierDecomposition", "BrierScore", "brier_decomposition", "brier_per_sample", "brier_score"]
 
 FORMS = ("multiclass", "binary")
 
@@ -57,6 +59,57 @@ def brier_score(probabilities: Tensor | ArrayLike, labels: Tensor | ArrayLike, f
     if not len(scores):
         raise BadInputError("the Brier score needs at least one sample.")
     return scores.mean().item()
+
+
+class BrierDecomposition(NamedTuple):
+    """The parts of a Brier score: ``reliability - resolution + uncertainty + within_bins`` is the score.
+
+    Attributes:
+        reliability: how far probabilities are from how often they came true; 0 is perfect.
+        resolution: how far what came true differs between probabilities; more is better.
+        uncertainty: of the labels alone, whatever was predicted.
+        within_bins: what binning leaves over: variance within bins, less twice the covariance with what came true.
+    """
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_bins: float
+
+
+def brier_decomposition(
+    probabilities: Tensor | ArrayLike, labels: Tensor | ArrayLike, bins: int = 15
+) -> BrierDecomposition:
+    """Murphy's decomposition of the Brier score, in its multi-class form: the sum over classes.
+
+    With n_b of N samples in bin b of a class, their mean probability p_b, the share y_b that came true, and y over all,
+
+    reliability = sum n_b / N (p_b - y_b)^2, resolution = sum n_b / N (y_b - y)^2, uncertainty = y (1 - y).
+
+    Source: Murphy 1973, "A new vector partition of the probability score"; for bins that hold different probabilities
+    Stephenson, Coelho and Jolliffe 2008, "Two extra components in the Brier score decomposition".
+
+    Args:
+        probabilities: (N, C), rows summing to 1.
+        labels: (N,) or (N, 1) class indices, or one-hot (N, C).
+        bins: of equal width, for each class.
+
+    Raises:
+        BadInputError: as :func:`~monai_robust.metrics.reliability_bins`.
+    """
+    found = reliability_bins(probabilities, labels, bins, kind="marginal")
+    samples = found.samples.sum(axis=1, keepdims=True)
+    shares = found.samples / samples
+    came_true, confidence = np.nan_to_num(found.accuracy), np.nan_to_num(found.confidence)
+    overall = (shares * came_true).sum(axis=1, keepdims=True)
+    parts = (
+        float((shares * (confidence - came_true) ** 2).sum()),
+        float((shares * (came_true - overall) ** 2).sum()),
+        float((overall * (1 - overall)).sum()),
+    )
+    reliability, resolution, uncertainty = parts
+    rest = brier_score(probabilities, labels) - (reliability - resolution + uncertainty)
+    return BrierDecomposition(*parts, rest)
 
 
 class BrierScore(MeanOfSamples):

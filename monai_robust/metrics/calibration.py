@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from monai.metrics import CumulativeIterationMetric
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
-from monai_robust.metrics.inputs import as_labels, as_probabilities, checked_choice
+from monai_robust.metrics.inputs import OfAllSamples, as_labels, as_probabilities, checked_choice
 
 __all__ = [
     "ExpectedCalibrationError",
@@ -153,35 +151,7 @@ def expected_calibration_error(
     return float((found.samples / found.samples.sum() * gaps).sum())
 
 
-class _Calibration(CumulativeIterationMetric):
-    """Keeps probabilities and labels: a calibration error is one of the whole set, not a mean over batches."""
-
-    def __init__(self, softmax: bool) -> None:
-        super().__init__()
-        self.softmax = softmax
-
-    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> list[Tensor]:
-        if y is None:
-            raise BadInputError(f"{type(self).__name__} needs labels (y).")
-        rows = as_probabilities(y_pred, softmax=self.softmax)
-        return [rows, as_labels(y, *rows.shape)]
-
-    def _error(self, probabilities: Tensor, labels: Tensor) -> float:
-        raise NotImplementedError
-
-    def aggregate(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The error of all samples since the last reset, a scalar tensor.
-
-        Raises:
-            BadInputError: if there was no sample.
-        """
-        buffers = self.get_buffer()
-        if buffers is None:
-            raise BadInputError(f"{type(self).__name__}: no sample was given before aggregate().")
-        return torch.tensor(self._error(*buffers), dtype=torch.float64)
-
-
-class RMSCalibrationError(_Calibration):
+class RMSCalibrationError(OfAllSamples):
     """:func:`rms_calibration_error` for MONAI's engines.
 
     In an ``IgniteMetricHandler`` set ``save_details=False``: there is no value for each sample to save.
@@ -204,13 +174,13 @@ class RMSCalibrationError(_Calibration):
         self.bins, self.kind, self.binning = bins, kind, binning
         self.estimator = checked_choice("estimator of the calibration error", estimator, ESTIMATORS)
 
-    def _error(self, probabilities: Tensor, labels: Tensor) -> float:
+    def _of(self, probabilities: Tensor, labels: Tensor) -> float:
         return rms_calibration_error(
             probabilities, labels, bins=self.bins, kind=self.kind, estimator=self.estimator, binning=self.binning
         )
 
 
-class ExpectedCalibrationError(_Calibration):
+class ExpectedCalibrationError(OfAllSamples):
     """:func:`expected_calibration_error` for MONAI's engines.
 
     In an ``IgniteMetricHandler`` set ``save_details=False``: there is no value for each sample to save.
@@ -225,7 +195,7 @@ class ExpectedCalibrationError(_Calibration):
         _check_settings(bins, binning, "top_label")
         self.bins, self.binning = bins, binning
 
-    def _error(self, probabilities: Tensor, labels: Tensor) -> float:
+    def _of(self, probabilities: Tensor, labels: Tensor) -> float:
         return expected_calibration_error(probabilities, labels, bins=self.bins, binning=self.binning)
 
 

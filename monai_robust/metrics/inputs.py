@@ -7,12 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 from monai.metrics import CumulativeIterationMetric
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["MeanOfSamples", "as_labels", "as_plain", "as_probabilities", "checked_choice"]
+__all__ = [
+    "MeanOfSamples",
+    "OfAllSamples",
+    "as_findings",
+    "as_labels",
+    "as_plain",
+    "as_probabilities",
+    "as_scores",
+    "checked_choice",
+]
 
 # Rows of a half-precision softmax over many classes miss 1 by up to about this much.
 SUM_TOLERANCE = 1e-2
@@ -87,6 +96,41 @@ def as_labels(labels: Tensor | ArrayLike, count: int, classes: int) -> Tensor:
     return whole
 
 
+def as_scores(values: Tensor | ArrayLike) -> NDArray[np.float64]:
+    """Scores as float64, (N,) or (N, C), of which larger ones speak for a finding.
+
+    Raises:
+        BadInputError: for another shape, or a value that is not finite.
+    """
+    scores = as_plain(values).double().cpu().numpy()
+    if scores.ndim not in (1, 2):
+        raise BadInputError(f"scores must have shape (N,) or (N, C), got {scores.shape}.")
+    if not np.isfinite(scores).all():
+        raise BadInputError("scores hold a value that is not finite (NaN or infinity).")
+    return scores
+
+
+def as_findings(labels: Tensor | ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """For each sample and class 1 where it has it, 0 where it has not, and -1 where nobody knows.
+
+    Args:
+        labels: of that shape, of 0, 1 and -1 or NaN; or (N,) or (N, 1) class indices for a shape (N, C).
+        shape: (N,) or (N, C) of the scores.
+
+    Raises:
+        BadInputError: for another shape or other values.
+    """
+    given = as_plain(labels).cpu()
+    if len(shape) == 2 and given.shape in ((shape[0],), (shape[0], 1)) and shape[1] > 1:
+        return np.eye(shape[1], dtype=np.int8)[as_labels(given, *shape).numpy()]
+    if tuple(given.shape) != shape:
+        raise BadInputError(f"labels must have the shape of the scores, {shape}, got {tuple(given.shape)}.")
+    found = np.nan_to_num(given.double().numpy(), nan=-1.0)
+    if not np.isin(found, (-1, 0, 1)).all():
+        raise BadInputError("labels of findings must be 1 (present), 0 (absent), or -1 or NaN (unknown).")
+    return found.astype(np.int8)
+
+
 def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     """The value itself, refused with the choices there are if it is none of them."""
     if value not in choices:
@@ -107,6 +151,38 @@ class MeanOfSamples(CumulativeIterationMetric):
         if values is None:
             raise BadInputError(f"{type(self).__name__}: no sample was given before aggregate().")
         return values.mean()
+
+
+class OfAllSamples(CumulativeIterationMetric):
+    """Keeps probabilities and labels, for a measure of the whole set that is no mean over batches.
+
+    Args:
+        softmax: the engine's predictions are logits of classes that exclude each other.
+    """
+
+    def __init__(self, softmax: bool = False) -> None:
+        super().__init__()
+        self.softmax = softmax
+
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> list[Tensor]:
+        if y is None:
+            raise BadInputError(f"{type(self).__name__} needs labels (y).")
+        rows = as_probabilities(y_pred, softmax=self.softmax)
+        return [rows, as_labels(y, *rows.shape)]
+
+    def _of(self, probabilities: Tensor, labels: Tensor) -> Any:
+        raise NotImplementedError
+
+    def aggregate(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The measure of all samples since the last reset, a scalar tensor or one for each class.
+
+        Raises:
+            BadInputError: if there was no sample.
+        """
+        buffers = self.get_buffer()
+        if buffers is None:
+            raise BadInputError(f"{type(self).__name__}: no sample was given before aggregate().")
+        return torch.as_tensor(self._of(*buffers), dtype=torch.float64)
 
 
 def _from_one_hot(rows: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ class Pipeline:
         """
         for files in (self.folder.training, self.folder.evaluation):
             if files and ReferenceResolver.split_id(identifier)[0] in self.configuration(files):
-                with self.inside(), _quietly():
+                with self.inside(), quietly():
                     found = build(self._parser(files), identifier, self.folder.path, self.folder.metadata.packages)
                 if not hasattr(found, "dataset"):
                     raise BadInputError(

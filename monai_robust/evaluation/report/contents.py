@@ -25,7 +25,7 @@ from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.baseline import baseline_name
 from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
 from monai_robust.evaluation.tables.schema import CLEAN
-from monai_robust.evaluation.tasks.registry import TaskReport, report_of
+from monai_robust.evaluation.tasks.registry import Choosing, TaskReport, report_of
 
 __all__ = ["PATH_LIKE", "Contents", "flat", "plain_text"]
 
@@ -48,13 +48,23 @@ class Contents:
     task_report: TaskReport
 
     @classmethod
-    def read(cls, folders: Sequence[str | Path], *, baseline: str | None = None) -> Contents:
+    def read(
+        cls,
+        folders: Sequence[str | Path],
+        *,
+        baseline: str | None = None,
+        prevalence: float | None = None,
+        patient_rule: str | None = None,
+    ) -> Contents:
         """Read finished evaluations.
 
         Args:
             folders: in the order in which they are shown.
             baseline: name of the runs that the others are compared with
                 (:func:`~monai_robust.evaluation.tables.baseline.baseline_name` says which by default).
+            prevalence: share of cases, at which predictive values of classification are shown; by default the data's.
+            patient_rule: how the images of a patient are put together, ``"mean"`` (default) or ``"max"`` of
+                probabilities.
 
         Raises:
             BadInputError: if a folder is no finished evaluation, the runs cannot be compared, or none of them is the
@@ -62,7 +72,7 @@ class Contents:
         """
         runs = [read_run(folder) for folder in folders]
         check_comparable(runs)
-        found = cls(runs, baseline_name(runs, baseline), _task_report(runs[0]))
+        found = cls(runs, baseline_name(runs, baseline), _choosing(_task_report(runs[0]), prevalence, patient_rule))
         for run in runs:
             found.task_report.check(run)
         return found
@@ -149,6 +159,17 @@ def plain_text(value: Any) -> str:
         return f"{value:.6g}"
     text = str(value)
     return f"…/{PurePath(text.replace(chr(92), '/')).name}" if PATH_LIKE.fullmatch(text) else text
+
+
+def _choosing(task_report: TaskReport, prevalence: float | None, patient_rule: str | None) -> TaskReport:
+    """A report of classification with what was chosen for it."""
+    if prevalence is None and patient_rule is None:
+        return task_report
+    if not isinstance(task_report, Choosing):
+        raise BadInputError("--prevalence and --patient_rule are of reports on classification; leave them out")
+    if prevalence is not None and not 0 <= prevalence <= 1:
+        raise BadInputError(f"--prevalence is {prevalence}; it must be a share from 0 to 1, such as 0.05")
+    return task_report.choosing(prevalence, patient_rule or "mean")
 
 
 def _task_report(run: Run) -> TaskReport:

@@ -48,7 +48,14 @@ class Setting:
         return len(set(self.values)) == 1
 
 
-def write_report(folders: Sequence[str | Path], output: str | Path, *, baseline: str | None = None) -> Path:
+def write_report(
+    folders: Sequence[str | Path],
+    output: str | Path,
+    *,
+    baseline: str | None = None,
+    prevalence: float | None = None,
+    patient_rule: str | None = None,
+) -> Path:
     """Write a report on evaluations, from their tables alone.
 
     The page needs no other file and no network, runs no script, and names neither samples nor patients. All its numbers
@@ -59,6 +66,8 @@ def write_report(folders: Sequence[str | Path], output: str | Path, *, baseline:
         output: the HTML file.
         baseline: name of the runs that the others are compared with
             (:func:`~monai_robust.evaluation.tables.baseline.baseline_name` says which by default).
+        prevalence: share of cases, at which predictive values of classification are shown; that of the data by default.
+        patient_rule: how the images of a patient are put together, ``"mean"`` (default) or ``"max"`` of probabilities.
 
     Returns:
         The path of the report.
@@ -70,7 +79,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path, *, baseline:
     output = Path(output)
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
-    found = Contents.read(folders, baseline=baseline)
+    found = Contents.read(folders, baseline=baseline, prevalence=prevalence, patient_rule=patient_rule)
     _write_tables(output.with_name(f"{output.stem}_tables"), found)
     return write_whole(output, _page(found, output.stem).encode())
 

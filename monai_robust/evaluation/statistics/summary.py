@@ -112,7 +112,7 @@ def over_replicates(summary: pd.DataFrame) -> pd.DataFrame:
     spread = grouped.std(ddof=1).drop(columns=[*COUNTS, *INTERVAL])
     table = table.join(spread.add_suffix("_std")).join(grouped.size().rename("n_runs"))
     table.loc[table["n_runs"] > 1, INTERVAL] = math.nan
-    return table.reset_index()
+    return table.copy().reset_index()  # a copy, since columns were put in one by one
 
 
 def rated_by(frame: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from monai_robust.evaluation.tasks.landmarks import LandmarkOutcomes, LandmarkRe
 from monai_robust.evaluation.tasks.segmentation import SegmentationOutcomes, SegmentationReport
 from monai_robust.tasks import Task, base_task
 
-__all__ = ["TASKS", "TaskReport", "TaskView", "outcomes_of", "register_task", "report_of"]
+__all__ = ["TASKS", "Choosing", "TaskReport", "TaskView", "outcomes_of", "register_task", "report_of"]
 
 
 class TaskReport(Protocol):
@@ -55,6 +55,14 @@ class TaskReport(Protocol):
 
     def sections(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         """Tables and figures."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A report of a task in which a prevalence and a rule for patients can be chosen."""
+
+    def choosing(self, prevalence: float | None, patient_rule: str) -> TaskReport:
+        """The same report with these."""
 
 
 @dataclass(frozen=True)

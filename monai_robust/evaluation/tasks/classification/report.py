@@ -28,17 +28,34 @@ from monai_robust.evaluation.sections.comparisons import (
     undertrained,
     whole,
 )
+from monai_robust.evaluation.sections.discrimination import confusion_figure
 from monai_robust.evaluation.sections.figures import contrast_density, grouped_bars, reliability_diagram
-from monai_robust.evaluation.sections.parts import RADIUS, Picture, ReportTable, Section, listed, measured
+from monai_robust.evaluation.sections.parts import RADIUS, Measure, Picture, ReportTable, Section, listed, measured
 from monai_robust.evaluation.sections.perturbations import corruptions_of_kind, perturbation_label
+from monai_robust.evaluation.statistics.summary import over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
+from monai_robust.evaluation.tasks.discrimination import (
+    Scored,
+    by_patient,
+    curves_frame,
+    discrimination,
+    discrimination_section,
+    fitted_on_validation,
+    largest_radii,
+    patient_section,
+)
 from monai_robust.metrics import (
+    balanced_accuracy,
+    brier_decomposition,
     brier_score,
+    confusion_matrix,
     expected_calibration_error,
+    f1_score,
     predictive_entropy,
     reliability_bins,
     rms_calibration_error,
+    tempered,
 )
 
 __all__ = ["ClassificationReport"]
@@ -61,17 +78,32 @@ GLOSSARY = {
     "error of 5 %, a network that says 90 % is right in about 85 or 95 % of such cases.",
     "Entropy": "how undecided the predicted probabilities are: 0 for certainty, and the logarithm of the number of "
     "classes for a guess; a low value is good only if the predictions are right.",
+    "AUROC": "the chance that an image with a finding is given a higher probability of it than one without; 1 is "
+    "perfect, 0.5 is chance; it needs no threshold.",
+    "Sensitivity and specificity": "the share of images with a finding that are called so, and of those without it "
+    "that are not, at a threshold that was fitted on other images, those of the validation split.",
+    "PPV and NPV": "the share of images called a finding that have it, and of those called clear that have not; they "
+    "depend on how frequent the finding is.",
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval, such as 88.1 to 95.4, from drawing patients anew: it tells of their choice alone.",
 }
 
 
 class ClassificationReport:
-    """Reads runs of single-label classification: columns ``label, prediction, probability_0 ..., score``."""
+    """Reads runs of single-label classification: columns ``label, prediction, probability_0 ..., score``.
+
+    Args:
+        prevalence: of each finding, for predictive values; that of the data by default.
+        patient_rule: how a patient's images are put together, ``"mean"`` or ``"max"`` of their probabilities.
+    """
 
     task = "classification"
     searched = "score"
     glossary: Mapping[str, str] = GLOSSARY
+
+    def __init__(self, prevalence: float | None = None, patient_rule: str = "mean") -> None:
+        self.prevalence = prevalence
+        self.patient_rule = patient_rule
 
     def style(self, runs: Sequence[Run]) -> ScoreStyle:
         """The measure that networks are first of all judged by."""
@@ -111,19 +143,38 @@ class ClassificationReport:
         """Numbers about some rows of a table.
 
         Returns:
-            ``accuracy``; ``brier_multiclass`` and, of two classes, ``brier_binary``; ``rms_calibration_error`` (top
-            label, debiased, 15 equal-mass bins); ``expected_calibration_error`` (15 equal-width bins); ``entropy``
-            (mean, nats). All but accuracy are NaN for an attack whose radii were searched: its probabilities are those
-            of the nearest success, and no attack's worst.
+            ``accuracy, balanced_accuracy, f1`` (of the second of two classes, else the mean); ``brier_multiclass`` and,
+            of two classes, ``brier_binary``; its parts ``brier_reliability, brier_resolution, brier_uncertainty``;
+            ``rms_calibration_error`` (top label, debiased, 15 equal-mass bins); ``expected_calibration_error`` (15
+            equal-width bins); ``entropy`` (mean, nats); what :func:`discrimination` gives, of two classes for the
+            second; and with a validation run ``temperature``, and ``brier_tempered`` and ``ece_tempered`` at it. Those
+            of probabilities under an attack whose radii were searched are of the nearest success, and no attack's
+            worst.
         """
-        accuracy = float((rows["label"] == rows["prediction"]).mean())
-        measured = _of_probabilities(run, rows)
-        searched = _searched(run) & set(rows["perturbation"])
-        return {"accuracy": accuracy, **(dict.fromkeys(measured, math.nan) if searched else measured)}
+        matrix = confusion_matrix(rows["prediction"].to_numpy(), rows["label"].to_numpy(), len(run.classes))
+        fitted = fitted_on_validation(run, scored)
+        return {
+            "accuracy": float(matrix.trace() / matrix.sum()),
+            "balanced_accuracy": balanced_accuracy(matrix),
+            "f1": f1_score(matrix),
+            **_of_probabilities(run, rows),
+            **discrimination(scored(run, rows), fitted),
+            **({} if fitted is None else _tempered(run, rows, fitted.temperature)),
+        }
+
+    def choosing(self, prevalence: float | None, patient_rule: str) -> ClassificationReport:
+        """The same report with another prevalence or rule for patients."""
+        return ClassificationReport(prevalence, patient_rule)
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        return {**common_frames(runs, self.statistics), "reliability": self.reliability(runs)}
+        found = {**common_frames(runs, self.statistics), "reliability": self.reliability(runs)}
+        found |= {"roc_curves": curves_frame(runs, scored), "confusion": _confusion(runs)}
+        patients = [by_patient(run, self.patient_rule, ["label"], _probability_columns(run), True) for run in runs]
+        together = [run for run in patients if run is not None]
+        if len(together) == len(runs):
+            found["summary_by_patient"] = over_replicates(summarise(together, self.statistics))
+        return found
 
     def reliability(self, runs: Sequence[Run]) -> pd.DataFrame:
         """Bins of a reliability diagram of the clean inputs, samples of replicates put together: ``name, confidence,
@@ -162,10 +213,12 @@ class ClassificationReport:
         """Everything between the headline and the gallery."""
         found = [
             _accuracy_section(runs, frames),
+            _discrimination_section(runs, frames, self.prevalence),
+            patient_section(runs, frames, self.patient_rule, "Accuracy"),
             _attack_section(runs, frames),
             _corruption_section(runs, frames),
             _shift_section(runs, frames),
-            _calibration_section(frames),
+            _calibration_section(runs, frames),
             *(_group_section(runs, frames, group) for group in runs[0].groups),
         ]
         return [section for section in found if section.tables or section.pictures]
@@ -232,7 +285,76 @@ def _shift_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> S
     return Section("Probabilities and shifts of contrast", text, tables, pictures)
 
 
-def _calibration_section(frames: Mapping[str, pd.DataFrame]) -> Section:
+def _discrimination_section(
+    runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], prevalence: float | None
+) -> Section:
+    note = _probabilities_note(runs)
+    more = {"balanced_accuracy": "Balanced accuracy", "f1": "F1"}
+    pictures = [_confusion_picture(runs, frames["confusion"])]
+    return discrimination_section(
+        runs, frames, scored, prevalence=prevalence, note=note, pictures=pictures, at_radii=more
+    )
+
+
+def _confusion(runs: Sequence[Run]) -> pd.DataFrame:
+    """How many images of each class are taken for each, at each severity, replicates added up."""
+    keys = ["perturbation", "severity", "label", "prediction"]
+    nearest = {one.name for one in runs[0].perturbations if one.kind == "nearest"}
+    blocks = []
+    for name in names_of(runs):
+        counts = [run.outcomes.groupby(keys, sort=False).size() for run in runs if run.name == name]
+        blocks.append(pd.concat(counts).groupby(level=keys, sort=False).sum().rename("images").reset_index())
+        blocks[-1].insert(0, "name", name)
+    found = pd.concat(blocks, ignore_index=True)
+    return found[~found["perturbation"].isin(nearest)]
+
+
+def _confusion_picture(runs: Sequence[Run], confusion: pd.DataFrame) -> Picture:
+    settings = largest_radii(runs[0])[:3]
+    keys = pd.MultiIndex.from_frame(confusion[["perturbation", "severity"]])
+    shown = confusion[keys.isin(settings)]
+    parts = []
+    for (name, perturbation, _), rows in shown.groupby(["name", "perturbation", "severity"], sort=False):
+        right = rows.loc[rows["label"] == rows["prediction"], "images"].sum() / rows["images"].sum()
+        parts.append(f"{name} {perturbation_label(str(perturbation))} {100 * right:.0f} %")
+    alt = f"Confusion matrices; share on their diagonals: {listed(parts)}."
+    caption = (
+        "Percent of the images of each true class, and their number (added up over runs of a name): clean, and under "
+        "each attack at its largest radius."
+    )
+    return Picture(confusion_figure(shown, runs[0].classes), alt, caption)
+
+
+def _brier_table(clean: pd.DataFrame) -> ReportTable:
+    """Parts of the Brier score, and what a temperature makes of it."""
+    columns = {
+        "Brier score": "brier_multiclass",
+        "Reliability (0 is perfect)": "brier_reliability",
+        "Resolution (more is better)": "brier_resolution",
+        "Uncertainty (of the labels)": "brier_uncertainty",
+        "Temperature": "temperature",
+        "Brier score at it": "brier_tempered",
+        "Expected calibration error at it": "ece_tempered",
+    }
+    rows = [
+        ([str(row["name"])], [_fitted_or_why(row, column) for column in columns.values()])
+        for _, row in clean.iterrows()
+    ]
+    note = (
+        "Multi-class form, 15 bins of equal width for each class: reliability - resolution + uncertainty is the score, "
+        "but for what differs within bins. The temperature was fitted on validation images by likelihood: above 1 the "
+        "network is too sure of itself; it changes no prediction."
+    )
+    return ReportTable("table_brier_parts", "Brier score in parts", ["Run"], list(columns), rows, 1.0, 3, note)
+
+
+def _fitted_or_why(row: pd.Series, column: str) -> Measure | str:
+    if column in row and not math.isnan(row[column]):
+        return measured(row, column)
+    return "no validation run" if column in ("temperature", "brier_tempered", "ece_tempered") else "none"
+
+
+def _calibration_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
     clean = whole(frames["means_over_severities"], CLEAN)
     rows = [
         (
@@ -252,7 +374,8 @@ def _calibration_section(frames: Mapping[str, pd.DataFrame]) -> Section:
         "Clean images, 15 bins of equal width, the samples of all runs of a name put together; larger dots hold more "
         "samples. On the dashed line confidence is right; below it the network is too sure."
     )
-    return Section("Calibration", "", [table], [Picture(reliability_diagram(frames["reliability"]), alt, caption)])
+    tables = [table, _brier_table(clean)]
+    return Section("Calibration", "", tables, [Picture(reliability_diagram(frames["reliability"]), alt, caption)])
 
 
 def _group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], group: str) -> Section:
@@ -279,6 +402,7 @@ def _shifts(runs: Sequence[Run]) -> list[str]:
 
 def _of_probabilities(run: Run, rows: pd.DataFrame) -> dict[str, float]:
     probabilities, labels = _arrays(run, rows)
+    parts = brier_decomposition(probabilities, labels, bins=BINS)
     binary = {"brier_binary": brier_score(probabilities, labels, form="binary")} if len(run.classes) == 2 else {}
     return {
         "brier_multiclass": brier_score(probabilities, labels, form="multiclass"),
@@ -288,7 +412,26 @@ def _of_probabilities(run: Run, rows: pd.DataFrame) -> dict[str, float]:
         ),
         "expected_calibration_error": expected_calibration_error(probabilities, labels, bins=BINS),
         "entropy": float(predictive_entropy(probabilities).mean()),
+        **dict(zip(("brier_reliability", "brier_resolution", "brier_uncertainty"), parts, strict=False)),
     }
+
+
+def _tempered(run: Run, rows: pd.DataFrame, temperature: float) -> dict[str, float]:
+    probabilities, labels = _arrays(run, rows)
+    softer = tempered(probabilities, temperature)
+    return {
+        "temperature": temperature,
+        "brier_tempered": brier_score(softer, labels),
+        "ece_tempered": expected_calibration_error(softer, labels, bins=BINS),
+    }
+
+
+def scored(run: Run, rows: pd.DataFrame) -> Scored:
+    """The probabilities of each class against the rest, of two classes of the second."""
+    probabilities, labels = _arrays(run, rows)
+    indices = (1,) if len(run.classes) == 2 else tuple(range(len(run.classes)))
+    truth = np.eye(len(run.classes), dtype=np.int8)[labels]
+    return Scored(indices, probabilities[:, indices], truth[:, indices], probabilities, labels)
 
 
 def _searched(run: Run) -> set[str]:
@@ -304,6 +447,18 @@ def _search_note(runs: Sequence[Run]) -> str:
     return (
         f"The radii of {listed([perturbation_label(name) for name in names])} were searched: an image that an attack "
         "has broken counts as broken at all larger radii."
+    )
+
+
+def _probabilities_note(runs: Sequence[Run]) -> str:
+    """What a reader must know of probabilities under an attack whose radii were searched, "" where there is none."""
+    names = [name for name in of_kind(runs, "attack") if name in _searched(runs[0])]
+    if not names:
+        return ""
+    return (
+        f"The radii of {listed([perturbation_label(name) for name in names])} were searched: the probabilities of a "
+        "broken image are those of its nearest success, which lies within the radius, and no attack's worst "
+        "(--faithful true of our bundles, AttackSweep(faithful=True), attacks at each radius with all steps)."
     )
 
 

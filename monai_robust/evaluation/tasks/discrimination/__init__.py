@@ -1,0 +1,30 @@
+"""How well probabilities tell findings apart, and what is said of them at fitted thresholds; of one class or several
+labels an image alike."""
+
+from __future__ import annotations
+
+from monai_robust.evaluation.tasks.discrimination.fitted import RULES, Fitted, Scored, fitted_on_validation
+from monai_robust.evaluation.tasks.discrimination.patients import PATIENT_RULES, by_patient
+from monai_robust.evaluation.tasks.discrimination.section import (
+    curves_frame,
+    discrimination_section,
+    largest_radii,
+    patient_section,
+    validation_note,
+)
+from monai_robust.evaluation.tasks.discrimination.statistics import discrimination
+
+__all__ = [
+    "PATIENT_RULES",
+    "RULES",
+    "Fitted",
+    "Scored",
+    "by_patient",
+    "curves_frame",
+    "discrimination",
+    "discrimination_section",
+    "fitted_on_validation",
+    "largest_radii",
+    "patient_section",
+    "validation_note",
+]

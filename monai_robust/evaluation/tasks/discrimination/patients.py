@@ -1,0 +1,92 @@
+"""One answer for each patient, put together from those for the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monai_robust.errors import BadInputError
+from monai_robust.evaluation.tables.run_folder import Run
+
+__all__ = ["PATIENT_RULES", "by_patient", "grouped"]
+
+PATIENT_RULES = ("mean", "max")
+
+
+def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence[str], exclusive: bool) -> Run | None:
+    """A run with a row for each patient in place of each image, its validation alike.
+
+    Args:
+        run: a finished evaluation.
+        rule: ``"mean"`` or ``"max"`` of the probabilities of a patient's images.
+        true: columns of what is true. Classes that exclude each other: images of one patient with different labels
+            stand apart. Findings: a patient has one where an image has it.
+        probabilities: columns of probabilities.
+        exclusive: whether classes exclude each other: probabilities are then divided by their sum.
+
+    Returns:
+        The run, its ``sample_id`` being the patient's; None where no patient has several images. Without columns but
+        those of keys, truth, probabilities and, of exclusive classes, ``prediction`` and ``score``.
+
+    Raises:
+        BadInputError: for another rule.
+    """
+    if rule not in PATIENT_RULES:
+        raise BadInputError(f"--patient_rule is {rule!r}; it must be one of {', '.join(PATIENT_RULES)}")
+    clean = run.clean
+    keys = _keys(clean, true if exclusive else ())
+    if keys.nunique() == len(keys):
+        return None
+    place = pd.Index(clean["sample_id"])
+    names, member = np.unique(keys.to_numpy(dtype=str), return_inverse=True)
+    blocks = []
+    for (perturbation, severity), rows in run.outcomes.groupby(["perturbation", "severity"], sort=False):
+        own = member[place.get_indexer(rows["sample_id"])]
+        shares = _together(rows[list(probabilities)].to_numpy(dtype=np.float64), own, len(names), rule, exclusive)
+        truth = _largest(rows[list(true)].to_numpy(dtype=np.float64), own, len(names))
+        block = pd.DataFrame(shares, columns=list(probabilities))
+        for position, column in enumerate(true):
+            block[column] = truth[:, position].astype(int) if exclusive else truth[:, position]
+        if exclusive:
+            block["prediction"] = shares.argmax(axis=1)
+            block["score"] = (block["prediction"] == block[true[0]]).astype(float)
+        block = block.assign(sample_id=names, patient_id=names, perturbation=str(perturbation))
+        blocks.append(block.assign(severity=np.full(len(block), severity, dtype=np.float64)))
+    outcomes = pd.concat(blocks, ignore_index=True).assign(norm="", input_norm=np.nan)
+    own_info = {**run.info, "groups": []}
+    validation = run.validation
+    if validation is not None:
+        validation = by_patient(validation, rule, true, probabilities, exclusive) or validation
+    return replace(run, info=own_info, outcomes=outcomes, gallery=None, validation=validation)
+
+
+def grouped(rows: pd.DataFrame, true: Sequence[str]) -> int:
+    """How many patients there are, or patients with one label where those of several stand apart."""
+    return int(_keys(rows, true).nunique())
+
+
+def _keys(rows: pd.DataFrame, true: Sequence[str]) -> pd.Series:
+    known = rows["patient_id"].where(rows["patient_id"] != "", "image " + rows["sample_id"])
+    for column in true:
+        known = known + " / " + rows[column].astype(str)
+    return known
+
+
+def _together(
+    shares: NDArray[np.float64], member: NDArray[np.intp], count: int, rule: str, exclusive: bool
+) -> NDArray[np.float64]:
+    if rule == "mean":
+        sizes = np.bincount(member, minlength=count)[:, None]
+        return np.stack([np.bincount(member, column, minlength=count) for column in shares.T], axis=1) / sizes
+    largest = _largest(shares, member, count)
+    return largest / largest.sum(axis=1, keepdims=True) if exclusive else largest
+
+
+def _largest(values: NDArray[np.float64], member: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+    found = np.full((count, values.shape[1]), -np.inf)
+    np.fmax.at(found, member, values)
+    return np.where(np.isinf(found), np.nan, found)

@@ -1,0 +1,347 @@
+"""What a report shows of discrimination and operating points, image by image and patient by patient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monai_robust.evaluation.sections.comparisons import by_name, names_of, of_kind, scaled, whole
+from monai_robust.evaluation.sections.discrimination import roc_figure
+from monai_robust.evaluation.sections.parts import Measure, Picture, ReportTable, Section, listed, measured, number
+from monai_robust.evaluation.sections.perturbations import perturbation_label
+from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tables.schema import CLEAN
+from monai_robust.evaluation.tasks.discrimination.fitted import RULES, Scored, fitted_on_validation
+from monai_robust.metrics import predictive_values, ranking
+
+__all__ = ["curves_frame", "discrimination_section", "largest_radii", "patient_section", "validation_note"]
+
+Read = Callable[[Run, pd.DataFrame], Scored]
+POINTS = 200  # along a ROC curve
+FEW = 4  # findings whose operating points are shown by every rule
+PANELS = 6
+RULE_NAMES = {"youden": "Youden's index", "90": "sensitivity 90 %", "95": "sensitivity 95 %"}
+WITHOUT = (
+    "is measured without a validation run, so that no threshold is fitted, and neither sensitivity nor specificity is "
+    "shown: measure again into the same folder with the validation split (in our bundles --validation_limit above 0 or "
+    "left out; evaluate --validation of other bundles; Measurement(validation=...)"
+)
+
+
+def validation_note(runs: Sequence[Run], read: Read) -> str:
+    """What thresholds were fitted on, or which option fills their place."""
+    parts = []
+    for name in names_of(runs):
+        run = next(run for run in runs if run.name == name)
+        fitted = fitted_on_validation(run, read)
+        if fitted is None:
+            parts.append(f"“{name}” {WITHOUT}).")
+            continue
+        assert run.validation is not None
+        both = len(set(run.clean["patient_id"]) & set(run.validation.clean["patient_id"]) - {""})
+        leak = f", of whom {both} are among the patients measured here, too" if both else ""
+        parts.append(f"“{name}”: {fitted.images} images of {fitted.patients} patients{leak}.")
+    if all(run.validation is None for run in runs):
+        return " ".join(parts)
+    return (
+        "Thresholds were fitted on clean images of the validation split and are the same under every perturbation. "
+        + " ".join(parts)
+    )
+
+
+def largest_radii(run: Run) -> list[tuple[str, float]]:
+    """The clean images, and each attack at its largest radius."""
+    attacks = [one for one in run.perturbations if one.kind == "attack"]
+    return [(CLEAN, 0.0), *((one.name, max(one.severities)) for one in attacks)]
+
+
+def curves_frame(runs: Sequence[Run], read: Read) -> pd.DataFrame:
+    """ROC curves of the clean images and under each attack at its largest radius, the samples of replicates together.
+
+    Returns:
+        ``name, finding, perturbation, severity, threshold, false_positive_rate, sensitivity``, at most 200 points of a
+        curve; none of a finding without a case or without a control.
+    """
+    blocks = []
+    for name in names_of(runs):
+        own = [run for run in runs if run.name == name]
+        for perturbation, severity in largest_radii(own[0]):
+            found = [read(run, _rows(run, perturbation, severity)) for run in own]
+            scores = np.concatenate([one.scores for one in found])
+            truth = np.concatenate([one.truth for one in found])
+            for c, index in enumerate(found[0].indices):
+                curve = ranking(scores[:, c], truth[:, c])
+                if not curve.cases or not curve.controls:
+                    continue
+                places = np.unique(np.linspace(0, len(curve.thresholds) - 1, POINTS).round().astype(int))
+                columns = {
+                    "threshold": [math.inf, *curve.thresholds[places]],
+                    "false_positive_rate": [0.0, *curve.false_positive_rate[places]],
+                    "sensitivity": [0.0, *curve.sensitivity[places]],
+                }
+                about: dict[str, Any] = {"name": name, "finding": own[0].classes[index]}
+                about |= {"perturbation": perturbation, "severity": severity}
+                blocks.append(pd.DataFrame({**about, **columns}))
+    names = ["name", "finding", "perturbation", "severity", "threshold", "false_positive_rate", "sensitivity"]
+    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=names)
+
+
+def discrimination_section(
+    runs: Sequence[Run],
+    frames: Mapping[str, pd.DataFrame],
+    read: Read,
+    *,
+    prevalence: float | None = None,
+    note: str = "",
+    more: Sequence[ReportTable] = (),
+    pictures: Sequence[Picture] = (),
+    at_radii: Mapping[str, str] | None = None,
+) -> Section:
+    """Areas under curves, operating points and ROC curves.
+
+    Args:
+        runs: finished evaluations.
+        frames: ``summary``, ``means_over_severities``, and ``roc_curves`` from :func:`curves_frame`.
+        read: what of a task's rows is scored.
+        prevalence: for predictive values; that of the data by default.
+        note: what a reader must know of attacks whose radii were searched.
+        more: tables of the task's own, which follow.
+        pictures: of the task's own, which follow.
+        at_radii: further statistics of the table over radii, with their headers.
+    """
+    first = read(runs[0], runs[0].clean)
+    tables = [_areas(runs, frames), *_at_radii(runs, frames, at_radii or {})]
+    if len(first.indices) > 1:
+        tables.append(_of_each(runs, frames, first))
+    if any(run.validation is not None for run in runs):
+        tables.append(_operating_points(runs, frames, first, prevalence))
+    curves = frames["roc_curves"]
+    drawn = [] if curves.empty else [_roc_picture(runs, frames, first)]
+    text = " ".join(part for part in (validation_note(runs, read), note) if part)
+    return Section("Discrimination and operating point", text, [*tables, *more], [*drawn, *pictures])
+
+
+def patient_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], rule: str, score: str) -> Section:
+    """Images beside patients; empty where no patient has several images.
+
+    Args:
+        runs: finished evaluations.
+        frames: ``summary``, and ``summary_by_patient`` where there is one.
+        rule: how a patient's images were put together.
+        score: header of the score.
+    """
+    if "summary_by_patient" not in frames:
+        return Section("Image and patient level")
+    columns = {"score": score, "auroc": "AUROC"}
+    levels = {"image": frames["summary"], "patient": frames["summary_by_patient"]}
+    first = frames["summary_by_patient"]
+    if "sensitivity_youden_1" in first and "sensitivity_youden_0" not in first:  # one finding: a threshold of its own
+        columns |= {"sensitivity_youden_1": "Sensitivity (Youden)", "specificity_youden_1": "Specificity (Youden)"}
+    rows = []
+    for name in names_of(runs):
+        for perturbation, severity in largest_radii(runs[0]):
+            for level, frame in levels.items():
+                row = _row(frame, name, perturbation, severity)
+                stub = [name, _setting(perturbation, severity), level, f"{row['n']:.0f}"]
+                rows.append((stub, [scaled(measured(row, column), 100) for column in columns]))
+    note = (
+        f"Rule: {rule} of the probabilities of a patient's images (--patient_rule). Images of one patient with "
+        "different labels count as different patients. Thresholds are fitted on validation patients put together in "
+        "the same way. All radii and severities stand in summary_by_patient.csv."
+    )
+    table = ReportTable(
+        "table_by_patient",
+        "Image and patient level, in percent",
+        ["Run", "Setting", "Level", "Number"],
+        list(columns.values()),
+        rows,
+        1.0,
+        1,
+        note,
+    )
+    return Section("Image and patient level", "", [table])
+
+
+def _areas(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> ReportTable:
+    names = [one.name for one in runs[0].perturbations if one.kind != "nearest"]
+    headers = {name: perturbation_label(name) for name in names}
+    note = "Means over the radii or severities that were evaluated. 0.5 is chance, and below it findings are reversed."
+    means = frames["means_over_severities"]
+    return by_name(means, "auroc", headers, "table_auroc", f"AUROC{_mean_of(runs)}", 1.0, 3, note=note)
+
+
+def _mean_of(runs: Sequence[Run]) -> str:
+    return (
+        ""
+        if len(runs[0].classes) == 2 and runs[0].task == "classification"
+        else ", mean of the findings"
+        if (runs[0].task != "classification")
+        else ", mean of the classes, each against the rest"
+    )
+
+
+def _at_radii(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], more: Mapping[str, str]) -> list[ReportTable]:
+    """For each attack the measures at each of its radii."""
+    columns = {"auroc": "AUROC", "average_precision": "Average precision", **more}
+    tables = []
+    for attack in of_kind(runs, "attack"):
+        rows = []
+        for name in names_of(runs):
+            own = frames["summary"][(frames["summary"]["group"] == "") & (frames["summary"]["name"] == name)]
+            chosen = own[own["perturbation"].isin([CLEAN, attack])].sort_values("severity")
+            for _, row in chosen.iterrows():
+                stub = [name, "clean" if row["perturbation"] == CLEAN else number(row["severity"])]
+                rows.append((stub, [measured(row, column) for column in columns]))
+        title = f"Discrimination at each radius of {perturbation_label(attack)}{_mean_of(runs)}"
+        tables.append(
+            ReportTable(
+                f"table_discrimination_{attack}", title, ["Run", "Radius"], list(columns.values()), rows, 1.0, 3
+            )
+        )
+    return tables
+
+
+def _of_each(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first: Scored) -> ReportTable:
+    """A row for each name and finding."""
+    settings = largest_radii(runs[0])
+    headers = [f"{measure}, {_setting(*one)}" for one in settings for measure in ("AUROC", "average precision")]
+    rows = []
+    for name in names_of(runs):
+        for c, index in enumerate(first.indices):
+            cells: list[Measure | str] = []
+            for perturbation, severity in settings:
+                row = _row(frames["summary"], name, perturbation, severity)
+                cells += [
+                    _or_why(measured(row, f"{what}_{index}"), first, c) for what in ("auroc", "average_precision")
+                ]
+            rows.append(([name, runs[0].classes[index], _counts(first, c)], cells))
+    title = "Each finding against the rest" if not first.independent else "Each finding"
+    return ReportTable("table_findings", title, ["Run", "Finding", "Cases / controls"], headers, rows, 1.0, 3)
+
+
+def _operating_points(
+    runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first: Scored, prevalence: float | None
+) -> ReportTable:
+    settings = largest_radii(runs[0])
+    rules = list(RULES) if len(first.indices) <= FEW else ["youden"]
+    headers = ["Threshold", "Sensitivity", "Specificity", "PPV", "NPV"]
+    headers += [f"{what}, {_setting(*one)}" for one in settings[1:] for what in ("Sensitivity", "Specificity")]
+    rows: list[tuple[list[str], list[Measure | str]]] = []
+    for name in names_of(runs):
+        clean = _row(frames["summary"], name, CLEAN, 0.0)
+        if all(run.validation is None for run in runs if run.name == name):
+            rows.append(([name, "", ""], ["no validation run", *[""] * (len(headers) - 1)]))
+            continue
+        for c, index in enumerate(first.indices):
+            for rule in rules:
+                stub = [name, runs[0].classes[index], RULE_NAMES[rule]]
+                rows.append((stub, _point_cells(frames, name, clean, first, c, rule, settings[1:], prevalence)))
+    shares = [f"{runs[0].classes[index]} {100 * _share(first, c):.1f} %" for c, index in enumerate(first.indices)]
+    stated = (
+        f"a stated prevalence of {100 * prevalence:.3g} %"
+        if prevalence is not None
+        else f"the prevalence of these images ({listed(shares)}; another one by report --prevalence)"
+    )
+    rest = "" if len(rules) == len(RULES) else " The other rules stand in summary.csv."
+    note = (
+        f"In percent, but for the threshold. Clean images where nothing else is said. Predictive values at {stated}. A "
+        f"case is called where the probability is at least the threshold.{rest}"
+    )
+    digits = [3, *[1] * (len(headers) - 1)]
+    title = "Operating points fitted on validation"
+    return ReportTable("table_operating_points", title, ["Run", "Finding", "Rule"], headers, rows, 1.0, digits, note)
+
+
+def _point_cells(
+    frames: Mapping[str, pd.DataFrame],
+    name: str,
+    clean: pd.Series,
+    first: Scored,
+    c: int,
+    rule: str,
+    attacked: Sequence[tuple[str, float]],
+    prevalence: float | None,
+) -> list[Measure | str]:
+    index = first.indices[c]
+    columns = [f"{what}_{rule}_{index}" for what in ("sensitivity", "specificity")]
+    count = 5 + 2 * len(attacked)
+    if math.isnan(clean[f"threshold_{rule}_{index}"]):
+        return ["no case or control in validation", *[""] * (count - 1)]
+    points = [measured(clean, column) for column in columns]
+    share = prevalence if prevalence is not None else _share(first, c)
+    known = not math.isnan(points[0].mean) and not math.isnan(points[1].mean)
+    values = predictive_values(points[0].mean, points[1].mean, share) if known else (math.nan, math.nan)
+    cells: list[Measure | str] = [measured(clean, f"threshold_{rule}_{index}")]
+    cells += [_or_why(scaled(point, 100), first, c, which) for which, point in enumerate(points)]
+    cells += [
+        "nothing called" if known and math.isnan(value) else _or_why(Measure(100 * value), first, c) for value in values
+    ]
+    for perturbation, severity in attacked:
+        row = _row(frames["summary"], name, perturbation, severity)
+        cells += [_or_why(scaled(measured(row, one), 100), first, c, which) for which, one in enumerate(columns)]
+    return cells
+
+
+def _or_why(measure: Measure, first: Scored, c: int, which: int | None = None) -> Measure | str:
+    """A measure, or why there is none: no case, or no control."""
+    if not math.isnan(measure.mean):
+        return measure
+    cases, controls = int((first.truth[:, c] == 1).sum()), int((first.truth[:, c] == 0).sum())
+    if not cases and which != 1:
+        return "no case"
+    return "no control" if not controls else measure
+
+
+def _roc_picture(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first: Scored) -> Picture:
+    curves = frames["roc_curves"]
+    most = sorted(first.indices, key=lambda index: -int((first.truth[:, first.indices.index(index)] == 1).sum()))
+    shown = [runs[0].classes[index] for index in sorted(most[:PANELS])]
+    curves = curves[curves["finding"].isin(shown)]
+    points = []
+    for name in names_of(runs):
+        row = _row(frames["summary"], name, CLEAN, 0.0)
+        for index in first.indices:
+            if f"sensitivity_youden_{index}" in row and not math.isnan(row[f"sensitivity_youden_{index}"]):
+                about = {"name": name, "finding": runs[0].classes[index]}
+                rates = {"false_positive_rate": 1 - row[f"specificity_youden_{index}"]}
+                points.append({**about, **rates, "sensitivity": row[f"sensitivity_youden_{index}"]})
+    marked = pd.DataFrame(points, columns=["name", "finding", "false_positive_rate", "sensitivity"])
+    areas = [
+        f"{name} {_setting(*one)} {_row(frames['summary'], name, *one)['auroc']:.2f}"
+        for name in names_of(runs)
+        for one in largest_radii(runs[0])
+    ]
+    alt = f"ROC curves of {listed(shown)}; area under them on average: {listed(areas)}."
+    caption = "Sensitivity over 1 - specificity; on the grey line it is chance. Samples of all runs of a name together."
+    if points:
+        caption += " Dots: the operating point by Youden's index, fitted on validation."
+    if len(first.indices) > PANELS:
+        caption += f" The {PANELS} findings with the most cases; all curves stand in roc_curves.csv."
+    return Picture(roc_figure(curves, marked), alt, caption)
+
+
+def _rows(run: Run, perturbation: str, severity: float) -> pd.DataFrame:
+    rows = run.outcomes
+    return rows[(rows["perturbation"] == perturbation) & (rows["severity"] == severity)]
+
+
+def _row(summary: pd.DataFrame, name: str, perturbation: str, severity: float) -> pd.Series:
+    rows = whole(summary, perturbation)
+    return rows[(rows["name"] == name) & (rows["severity"] == severity)].iloc[0]
+
+
+def _setting(perturbation: str, severity: float) -> str:
+    return "clean" if perturbation == CLEAN else f"{perturbation_label(perturbation)} {number(severity)}"
+
+
+def _counts(first: Scored, c: int) -> str:
+    return f"{int((first.truth[:, c] == 1).sum())} / {int((first.truth[:, c] == 0).sum())}"
+
+
+def _share(first: Scored, c: int) -> float:
+    known = first.truth[:, c] >= 0
+    return float((first.truth[known, c] == 1).mean()) if known.any() else math.nan
