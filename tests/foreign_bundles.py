@@ -412,6 +412,44 @@ def _dense_numbers() -> _Files:
     )
 
 
+def _several_processes() -> _Files:
+    """A configuration for several GPUs as the zoo writes them, of processes that talk through gloo."""
+    files = _multi_label()
+    files["configs/multi_gpu_train.json"] = {
+        "device": "$torch.device('cuda', dist.get_rank()) if torch.cuda.is_available() else torch.device('cpu')",
+        "network": {
+            "_target_": "torch.nn.parallel.DistributedDataParallel",
+            "module": "$@network_def.to(@device)",
+            "device_ids": "$[@device] if torch.cuda.is_available() else None",
+        },
+        "train#sampler": {
+            "_target_": "DistributedSampler",
+            "dataset": "@train#dataset",
+            "even_divisible": True,
+            "shuffle": True,
+        },
+        "train#dataloader#sampler": "@train#sampler",
+        "train#dataloader#shuffle": False,
+        "train#trainer#train_handlers": "$@train#handlers[: -1 if dist.get_rank() > 0 else None]",
+        "validate#sampler": {
+            "_target_": "DistributedSampler",
+            "dataset": "@validate#dataset",
+            "even_divisible": False,
+            "shuffle": False,
+        },
+        "validate#dataloader#sampler": "@validate#sampler",
+        "validate#evaluator#val_handlers": "$None if dist.get_rank() > 0 else @validate#handlers",
+        "initialize": [
+            "$import torch.distributed as dist",
+            "$dist.is_initialized() or dist.init_process_group(backend='gloo')",
+            "@seed",
+        ],
+        "run": ["$@train#trainer.run()"],
+        "finalize": ["$dist.is_initialized() and dist.destroy_process_group()"],
+    }
+    return files
+
+
 def _own_trainer() -> _Files:
     """A trainer class of the bundle's own that changes nothing in an iteration, and a run id of old bundles."""
     files = _multi_label()
@@ -610,6 +648,9 @@ SHAPES: dict[str, Shape] = {
         "classification, one label; engines called `trainer` and `evaluator`", _single_label, finds="3 classes"
     ),
     "multi_label": Shape("classification, independent labels (sigmoid)", _multi_label, finds="4 independent labels"),
+    "several_processes": Shape(
+        "a configuration for several GPUs (`multi_gpu_train`)", _several_processes, finds="4 independent labels"
+    ),
     "one_logit": Shape("classification, one logit", _one_logit, finds="one logit"),
     "segmentation": Shape("2-D segmentation, dense softmax; NIfTI files", _segmentation, finds="3 classes"),
     "lost_metadata": Shape("files whose names are lost in preprocessing", _lost_metadata, finds="3 classes"),

@@ -103,3 +103,36 @@ def test_an_error_of_one_process_ends_all_with_its_sentence(tmp_path: Path, warm
     done = by_two(warm_python, tmp_path / "run", "refusing")
     assert done.returncode != 0
     assert "error: this label has no loss; mend it" in done.stderr.splitlines()
+
+
+METRIC_SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+from ignite.metrics import Accuracy
+from monai.handlers import from_engine
+from test_measure_evaluator import Brightness, evaluator_of, films
+from monai_robust.attacks import PGD
+from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
+
+metric = {{"accuracy": Accuracy(output_transform=from_engine(["pred", "label"]))}}
+evaluator = evaluator_of(Brightness(), films(), key_val_metric=metric, decollate=False)
+sweeps = [CleanSweep(), AttackSweep(PGD(steps=2, bounds=(0, 1)), radii=[2.0])]
+loss = torch.nn.CrossEntropyLoss()
+Measurement.of(evaluator, sweeps, {folder!r}, task="key_metric", loss=loss, sanity_samples=2).run()
+"""
+
+
+def test_the_key_metric_of_a_sample_is_that_of_its_process_alone(tmp_path: Path, warm_python: WarmPython) -> None:
+    """Metrics of ignite and MONAI gather from all processes, which score different samples at a time."""
+    scored = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        script = tmp_path / f"{processes}.py"
+        script.write_text(METRIC_SCRIPT.format(tests=str(TESTS), folder=str(folder)))
+        words = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        done = warm_python.run(*words, script, env=environment(), timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+        scored.append(read_run(folder).outcomes[["sample_id", "perturbation", "severity", "score"]])
+    assert scored[1].equals(scored[0])
+    assert set(scored[0]["score"]) == {0.0, 1.0}, "an accuracy of one sample is right or wrong"

@@ -17,6 +17,7 @@ from conftest import REPOSITORY, environment
 from foreign_bundles import SHAPES, write_bundle
 from warm_python import WarmPython
 
+from monai_robust.data import read_table
 from monai_robust.evaluation.tables.run_folder import read_run
 
 PAGE = REPOSITORY / "docs" / "shapes.md"
@@ -80,15 +81,28 @@ def runs(line: str, folder: Path, warm: WarmPython) -> bool:
     )
     assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     recipe = re.search(r"models_(rtda|sat|amat)\b", line)
-    if line.startswith("monai-robust evaluate"):
-        (report,) = (folder / "results").glob("*/report.html")
-        outcomes = read_run(report.parent).outcomes
+    by_two = line.startswith("torchrun")
+    if re.search(r"monai.robust evaluate", line):
+        reports = list((folder / "results").glob("*/report.html"))
+        assert len(reports) == 1 + by_two
+        tables = [(report.parent / "outcomes.csv").read_bytes() for report in reports]
+        assert set(tables) == {tables[0]}, "two processes make the table of one"
+        outcomes = read_run(reports[0].parent).outcomes
         assert outcomes["score"].notna().any()
         assert (outcomes["distance"] > 0).any()
     elif recipe is not None and "evaluate.json" not in line:
         trained, stock = (weights(folder / f"models_{one}") for one in (recipe[1], "stock"))
         assert trained.keys() == stock.keys()
         assert any(not torch.equal(value, stock[key]) for key, value in trained.items()), "it was trained as ever"
+    if "#thresholds" in line and (folder / "models_amat").is_dir():
+        margins = folder / "models_amat" / "margins.csv"
+        kept = folder / "margins_of_one.csv"
+        if by_two:
+            one, two = (read_table(path)[["epoch", "samples", "visited"]].to_numpy() for path in (kept, margins))
+            assert (one == two).all(), "every sample has its margin, whichever process saw it"
+            assert two[-1].tolist() == ["1", "8", "8"]
+        else:
+            kept.write_bytes(margins.read_bytes())
     return True
 
 
