@@ -13,14 +13,9 @@ from sklearn.metrics import accuracy_score, log_loss
 from synthetic_runs import RADII, write_run
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.statistics.summary import (
-    bootstrap_intervals,
-    breaking_radii,
-    mean_over_severities,
-    over_replicates,
-    radius_at_half_score,
-    summarise,
-)
+from monai_robust.evaluation.statistics.bootstrap import bootstrap_intervals
+from monai_robust.evaluation.statistics.curves import breaking_radii, radius_at_half_score
+from monai_robust.evaluation.statistics.summary import mean_over_severities, over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tasks.classification import ClassificationReport
 

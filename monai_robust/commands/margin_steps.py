@@ -18,7 +18,8 @@ from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.side_files import read_object
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError, writing
-from monai_robust.evaluation.statistics.summary import auc_by_attack, largest_error, rated_by, summarise
+from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_error
+from monai_robust.evaluation.statistics.summary import rated_by, summarise
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from monai_robust.errors import BadInputError
@@ -21,6 +22,7 @@ from monai_robust.evaluation.report.verdict import verdict_section
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of
 from monai_robust.evaluation.sections.parts import MISSING, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
+from monai_robust.evaluation.statistics.bootstrap import MINIMUM_PATIENTS
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.baseline import baseline_name
 from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
@@ -206,6 +208,12 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
         found.append(
             f"There is one training run only of {listed(single)}, and so no spread: how far another seed or fold would "
             "differ is unknown."
+        )
+    patients = min((len(np.unique(run.patients)) for run in runs if run.name in single), default=MINIMUM_PATIENTS)
+    if patients < MINIMUM_PATIENTS:
+        found.append(
+            f"{patients} patient{'s are' if patients != 1 else ' is'} too few for intervals, which need "
+            f"{MINIMUM_PATIENTS}; none is shown."
         )
     if any((run.clean["patient_id"] == "").any() for run in runs):
         found.append("Images without a known patient count as patients of their own; intervals may then be too short.")

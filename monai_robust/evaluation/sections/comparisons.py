@@ -13,13 +13,13 @@ from monai_robust.evaluation.sections.figures import score_over_severity, score_
 from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, listed, measured, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.sections.radius_units import in_both_units, of_the_file
+from monai_robust.evaluation.statistics.curves import breaking_radii
+from monai_robust.evaluation.statistics.run_draws import DrawableOf
 from monai_robust.evaluation.statistics.summary import (
     Statistics,
-    breaking_radii,
-    mean_over_severities,
     over_replicates,
     rated_by,
-    summarise,
+    summaries,
 )
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -100,15 +100,27 @@ class ScoreStyle:
 
 
 def common_frames(
-    runs: Sequence[Run], statistics: Statistics, column: str = "score", higher_is_better: bool = True
+    runs: Sequence[Run],
+    statistics: Statistics,
+    column: str = "score",
+    higher_is_better: bool = True,
+    drawable: DrawableOf | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """``summary_of_runs``, ``summary``, ``means_over_severities`` and ``breaking_radii``, these of ``column``."""
-    summary = summarise(runs, statistics)
+    """``summary_of_runs``, ``summary``, ``means_over_severities`` and ``breaking_radii``, these of ``column``.
+
+    Args:
+        runs: finished evaluations.
+        statistics: of the task.
+        column: the statistic whose breaking radii are told.
+        higher_is_better: whether it is a score, or an error.
+        drawable: how the statistics are drawn anew; by default only the mean score has an interval.
+    """
+    summary, means = summaries(runs, statistics, drawable)
     replicated = over_replicates(summary)
     return {
         "summary_of_runs": summary,
         "summary": replicated,
-        "means_over_severities": over_replicates(mean_over_severities(runs, summary)),
+        "means_over_severities": over_replicates(means),
         "breaking_radii": breaking_radii(rated_by(replicated, column), higher_is_better=higher_is_better),
     }
 

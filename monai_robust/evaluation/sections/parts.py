@@ -131,8 +131,9 @@ class Section:
 
 
 def measured(row: Any, column: str) -> Measure:
-    """The measure in a row of ``over_replicates`` (:mod:`monai_robust.evaluation.statistics`), scores with interval."""
-    ends = (row["score_low"], row["score_high"]) if column == "score" else (math.nan, math.nan)
+    """The measure in a row of ``over_replicates`` (:mod:`monai_robust.evaluation.statistics`), with what interval it
+    has."""
+    ends = (row.get(f"{column}_low", math.nan), row.get(f"{column}_high", math.nan))
     return Measure(row[column], row[f"{column}_std"], *ends)
 
 

@@ -24,7 +24,9 @@ from monai_robust.evaluation.sections.comparisons import (
 )
 from monai_robust.evaluation.sections.parts import ReportTable, Section, measured, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label, short_label
-from monai_robust.evaluation.statistics.summary import Statistics, auc_by_attack, largest_error, rated_by
+from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_error
+from monai_robust.evaluation.statistics.run_draws import DrawableOf
+from monai_robust.evaluation.statistics.summary import Statistics, rated_by
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
 
@@ -48,7 +50,11 @@ def frames_by(frames: Mapping[str, pd.DataFrame], column: str) -> dict[str, pd.D
 
 
 def score_frames(
-    runs: Sequence[Run], statistics: Statistics, style: ScoreStyle, areas: Sequence[ScoreStyle]
+    runs: Sequence[Run],
+    statistics: Statistics,
+    style: ScoreStyle,
+    areas: Sequence[ScoreStyle],
+    drawable: DrawableOf | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The frames of :func:`~monai_robust.evaluation.sections.comparisons.common_frames`, and AUC_robust of scores.
 
@@ -57,8 +63,9 @@ def score_frames(
         statistics: of the task.
         style: of the score that the report is about.
         areas: the scores of which AUC_robust is told; errors are divided by the largest of the compared runs.
+        drawable: how the statistics are drawn anew; by default only the mean score has an interval.
     """
-    frames = common_frames(runs, statistics, style.column, style.higher_is_better)
+    frames = common_frames(runs, statistics, style.column, style.higher_is_better, drawable)
     for one in areas:
         rated, higher = rated_by(frames["summary_of_runs"], one.column), one.higher_is_better
         scale = None if higher else largest_error(rated)
@@ -185,7 +192,7 @@ def auc_table(areas: pd.DataFrame, style: ScoreStyle, stem: str = "", scale: str
     """AUC_robust of each name under each attack.
 
     Args:
-        areas: from :func:`~monai_robust.evaluation.statistics.summary.auc_by_attack`.
+        areas: from :func:`~monai_robust.evaluation.statistics.curves.auc_by_attack`.
         style: of the score.
         stem: what the CSV file's name ends in, where there are several such tables.
         scale: what errors were divided by, in words.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from monai_robust.data.files.schemas import Line, Name, Rule, checked, fields_of
 from monai_robust.data.files.side_files import read_object
@@ -153,6 +156,28 @@ class Run:
     @property
     def clean(self) -> pd.DataFrame:
         return self.outcomes[self.outcomes["perturbation"] == CLEAN]
+
+    @cached_property
+    def places(self) -> Mapping[tuple[str, float], NDArray[np.intp]]:
+        """Where the rows of each perturbation and severity are in the table."""
+        groups = self.outcomes.groupby(["perturbation", "severity"], sort=False)
+        indices: Any = groups.indices
+        return {(str(name), float(severity)): np.asarray(own) for (name, severity), own in indices.items()}
+
+    @cached_property
+    def patients(self) -> NDArray[np.intp]:
+        """(N,) a number for the patient of each row, in the order of their names; a sample whose patient is unknown
+        counts as a patient of its own."""
+        samples, patients = (pd.factorize(self.outcomes[name])[0] for name in ("sample_id", "patient_id"))
+        named = (self.outcomes["patient_id"] != "").to_numpy(dtype=bool)
+        codes, first, member = np.unique(
+            np.where(named, patients, -1 - samples), return_index=True, return_inverse=True
+        )
+        keys = self.outcomes[["sample_id", "patient_id"]].iloc[first].astype(str)
+        names = [f"patient {patient}" if patient else f"sample {sample}" for sample, patient in keys.to_numpy()]
+        ranks = np.empty(len(codes), dtype=np.intp)
+        ranks[np.argsort(np.array(names, dtype=str), kind="stable")] = np.arange(len(codes))
+        return np.asarray(ranks[member.reshape(-1)])
 
 
 def read_run(folder: str | Path) -> Run:

@@ -13,6 +13,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.sections.comparisons import ScoreStyle
 from monai_robust.evaluation.sections.parts import Section
+from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.classification import ClassificationOutcomes, ClassificationReport
 from monai_robust.evaluation.tasks.detection import DetectionOutcomes, DetectionReport
@@ -43,6 +44,10 @@ class TaskReport(Protocol):
 
     def statistics(self, run: Run, rows: pd.DataFrame) -> dict[str, float]:
         """Numbers about some rows of a table, those of one perturbation and severity."""
+
+    def drawable(self, run: Run, rows: pd.DataFrame) -> Sequence[Drawable]:
+        """How those of ``statistics`` that have intervals are drawn anew, under the same names; the mean score is
+        anyway."""
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by the stem of its CSV file."""

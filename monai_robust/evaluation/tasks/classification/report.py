@@ -32,9 +32,11 @@ from monai_robust.evaluation.sections.discrimination import confusion_figure
 from monai_robust.evaluation.sections.figures import contrast_density, grouped_bars, reliability_diagram
 from monai_robust.evaluation.sections.parts import RADIUS, Measure, Picture, ReportTable, Section, listed, measured
 from monai_robust.evaluation.sections.perturbations import corruptions_of_kind, perturbation_label
+from monai_robust.evaluation.statistics.bootstrap import Drawable, means
 from monai_robust.evaluation.statistics.summary import over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
+from monai_robust.evaluation.tasks.classification.drawable import probability_drawable
 from monai_robust.evaluation.tasks.discrimination import (
     Scored,
     by_patient,
@@ -166,14 +168,19 @@ class ClassificationReport:
         """The same report with another prevalence or rule for patients."""
         return ClassificationReport(prevalence, patient_rule)
 
+    def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
+        """How the statistics are drawn anew for intervals, but for calibration errors."""
+        accuracy = means({"accuracy": (rows["label"] == rows["prediction"]).to_numpy()})
+        return [accuracy, *probability_drawable(*_arrays(run, rows))]
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        found = {**common_frames(runs, self.statistics), "reliability": self.reliability(runs)}
+        found = {**common_frames(runs, self.statistics, drawable=self.drawable), "reliability": self.reliability(runs)}
         found |= {"roc_curves": curves_frame(runs, scored), "confusion": _confusion(runs)}
         patients = [by_patient(run, self.patient_rule, ["label"], _probability_columns(run), True) for run in runs]
         together = [run for run in patients if run is not None]
         if len(together) == len(runs):
-            found["summary_by_patient"] = over_replicates(summarise(together, self.statistics))
+            found["summary_by_patient"] = over_replicates(summarise(together, self.statistics, self.drawable))
         return found
 
     def reliability(self, runs: Sequence[Run]) -> pd.DataFrame:

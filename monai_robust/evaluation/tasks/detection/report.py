@@ -15,9 +15,11 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, number
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
+from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.tables.detections import BOXES, DETECTIONS, Detections, read_detections
 from monai_robust.evaluation.tables.run_folder import INFO, OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN, DETAIL_KEYS
+from monai_robust.evaluation.tasks.detection.drawable import detection_drawable
 from monai_robust.evaluation.tasks.detection.froc import GLOSSARY as OF_FROC
 from monai_robust.evaluation.tasks.detection.froc import fitted_threshold, froc_section, froc_statistics
 from monai_robust.metrics import ImageMatches, average_precisions, match_images
@@ -45,8 +47,9 @@ GLOSSARY = {
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
     "Radius": RADIUS,
     "AUC_robust": "the clean number and its mean over all radii up to the largest in one: the root of their product.",
-    "±": "after ± stands the standard deviation over training runs (seeds or folds); one run alone has none, and of "
-    "what is put together over all images, as these measures are, no interval is given.",
+    "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
+    "only, a 95 % interval, such as 0.31 to 0.38, from drawing patients anew: it tells of their choice alone. Within "
+    "groups of images there is none of mAP.",
 }
 
 
@@ -118,9 +121,14 @@ class DetectionReport:
             "detections_per_image": float(rows["detections"].mean()),
         }
 
+    def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
+        """How the statistics are drawn anew for intervals; of mAP there is none within groups."""
+        matches = self._matched(run, str(rows["perturbation"].iloc[0]), float(rows["severity"].iloc[0]))
+        return detection_drawable(rows, [matches[sample] for sample in rows["sample_id"]], len(run.classes))
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        return score_frames(runs, self.statistics, MAP, (MAP, AVERAGE_IOU))
+        return score_frames(runs, self.statistics, MAP, (MAP, AVERAGE_IOU), self.drawable)
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
         """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""

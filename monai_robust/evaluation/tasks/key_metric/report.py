@@ -24,7 +24,8 @@ from monai_robust.evaluation.sections.scores import (
     group_section,
     statistics_table,
 )
-from monai_robust.evaluation.statistics.summary import auc_by_attack, largest_error
+from monai_robust.evaluation.statistics.bootstrap import Drawable, means
+from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_error
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
 
@@ -74,6 +75,10 @@ class KeyMetricReport:
         """``loss``, its mean over samples; the score's is there anyway."""
         return {"loss": float(pd.to_numeric(rows["loss"], errors="coerce").mean())}
 
+    def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
+        """How the statistics are drawn anew for intervals."""
+        return [means({"loss": pd.to_numeric(rows["loss"], errors="coerce")})]
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name.
 
@@ -81,7 +86,7 @@ class KeyMetricReport:
             BadInputError: for runs whose scores are different metrics.
         """
         style = _style(runs)
-        frames = common_frames(runs, self.statistics, self.searched, higher_is_better=style.higher_is_better)
+        frames = common_frames(runs, self.statistics, self.searched, style.higher_is_better, self.drawable)
         pooled = frames["summary_of_runs"]
         scale = {} if style.higher_is_better else {"scale": largest_error(pooled)}
         areas = auc_by_attack(pooled, higher_is_better=style.higher_is_better, **scale)

@@ -21,8 +21,10 @@ from monai_robust.evaluation.sections.scores import (
     statistics_table,
 )
 from monai_robust.evaluation.sections.several_measures import Column, measures_tables
+from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
+from monai_robust.evaluation.tasks.landmarks.drawable import landmark_drawable
 from monai_robust.metrics import mean_radial_error, successful_detection_rate
 
 __all__ = ["LandmarkReport"]
@@ -46,8 +48,7 @@ GLOSSARY = {
     "AUC_robust": "clean MRE and its mean over all radii up to the largest in one number: the root of their product, "
     "both divided by the largest MRE of the compared runs; lower is better.",
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
-    "only, a 95 % interval, such as 1.5 to 1.8, from drawing patients anew: it tells of their choice alone, and is "
-    "given only where no landmark is missing.",
+    "only, a 95 % interval, such as 1.5 to 1.8, from drawing patients anew: it tells of their choice alone.",
 }
 
 
@@ -115,9 +116,13 @@ class LandmarkReport:
             **{f"sdr_2_{place}": value for place, value in enumerate(found.landmarks[0].tolist(), 1)},
         }
 
+    def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
+        """How the statistics are drawn anew for intervals."""
+        return landmark_drawable(_errors(run, rows), DISTANCES)
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        return score_frames(runs, self.statistics, MRE, (MRE,))
+        return score_frames(runs, self.statistics, MRE, (MRE,), self.drawable)
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
         """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
@@ -158,7 +163,7 @@ def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> S
     )
     title = "Mean radial error (MRE) of clean images and its standard deviation (SD)"
     tables = [
-        statistics_table(clean, "table_mre", title, {"MRE [mm]": "score", "SD [mm]": "sd"}, digits=2),
+        statistics_table(clean, "table_mre", title, {"MRE [mm]": "mre", "SD [mm]": "sd"}, digits=2),
         statistics_table(clean, "table_sdr", "Successful detection rate (SDR) in percent", RATES, 100.0, 1),
         _landmark_table(clean, "mre", "MRE in mm of each landmark, clean images", runs[0].classes, 1.0, 2),
         _landmark_table(clean, "sdr_2", "SDR within 2 mm in percent of each landmark, clean images", runs[0].classes),

@@ -19,12 +19,13 @@ from monai_robust.evaluation.sections.several_measures import (
     measures_pictures,
     measures_tables,
 )
+from monai_robust.evaluation.statistics.bootstrap import Drawable, Sums, ratios
 from monai_robust.evaluation.tables.run_folder import INFO, OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS, LESIONS, SURFACES
 from monai_robust.metrics import intersection_over_union, relative_volume_difference
 
-__all__ = ["GLOSSARY", "area_sections", "area_statistics", "check_areas"]
+__all__ = ["GLOSSARY", "area_drawable", "area_sections", "area_statistics", "check_areas"]
 
 GLOSSARY = {
     "IoU": "the intersection over union: the area that prediction and truth share, divided by the area that either of "
@@ -94,6 +95,32 @@ def area_statistics(run: Run, rows: pd.DataFrame) -> dict[str, float]:
             found["lesion_sensitivity"] = float(hit.sum() / lesions.sum())
         found |= _named("false_components", false / max(len(rows), 1))
         found["false_components"] = float(false.sum() / max(len(rows), 1))
+    return found
+
+
+def area_drawable(run: Run, rows: pd.DataFrame) -> list[Drawable]:
+    """How the numbers of :func:`area_statistics` are drawn anew, but for the count ``without_hd95``."""
+    patients = _patients(rows)
+    counts, of_volume = _of_volumes(run, rows, patients)
+    differences = relative_volume_difference(*counts).numpy()
+    parts = {
+        "iou": (intersection_over_union(*counts).numpy(), of_volume),
+        "rvd": (differences, of_volume),
+        "absolute_rvd": (np.abs(differences), of_volume),
+    }
+    if f"{SURFACES[0]}_1" in rows:
+        parts |= {name: (_columns(run, rows, name), patients) for name in SURFACES}
+    found: list[Drawable] = [_drawn_by_patient(name, *part, patients) for name, part in parts.items()]
+    if f"{LESIONS[0]}_1" in rows:
+        lesions, hit, _, false = (_columns(run, rows, name) for name in LESIONS)
+        shares = {
+            "lesion_sensitivity": (hit.sum(axis=1), lesions.sum(axis=1)),
+            "false_components": (false.sum(axis=1), 1),
+        }
+        for place in range(len(run.classes)):
+            shares[f"lesion_sensitivity_{place + 1}"] = (hit[:, place], lesions[:, place])
+            shares[f"false_components_{place + 1}"] = (false[:, place], 1)
+        found.append(ratios(shares))
     return found
 
 
@@ -265,6 +292,37 @@ def _per_patient(values: NDArray[np.float64], patients: NDArray[np.intp]) -> NDA
         means = sums / times
         held = times > 0
         return np.where(held, means, 0.0).sum(axis=0) / held.sum(axis=0)
+
+
+def _drawn_by_patient(
+    name: str, values: NDArray[np.float64], owner: NDArray[np.intp], patients: NDArray[np.intp]
+) -> Drawable:
+    """A mean over patients as sums over rows: each patient's own mean is put down to the first of its rows.
+
+    Args:
+        name: of the statistic.
+        values: (V, K) of volumes or images.
+        owner: (V,) the patient of each.
+        patients: (N,) the patient of each row.
+    """
+    known, first = ~np.isnan(values), np.unique(patients, return_index=True)[1]
+    sums, times = (np.zeros((len(first), values.shape[1])) for _ in range(2))
+    np.add.at(sums, owner, np.where(known, values, 0.0))
+    np.add.at(times, owner, known)
+    rows = np.zeros((len(patients), 2 * values.shape[1]))
+    rows[first] = np.concatenate([sums / np.maximum(times, 1), times > 0], axis=1)
+
+    def of(totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        above, held = np.split(totals, 2, axis=-1)
+        classes = np.divide(above, held, out=np.full(held.shape, np.nan), where=held > 0)
+        there = ~np.isnan(classes)
+        count = there.sum(axis=-1)
+        mean = np.divide(
+            np.where(there, classes, 0).sum(axis=-1), count, out=np.full(count.shape, np.nan), where=count > 0
+        )
+        return {name: mean} | {f"{name}_{place + 1}": classes[..., place] for place in range(classes.shape[-1])}
+
+    return Sums(rows, of)
 
 
 def _named(name: str, values: NDArray[np.float64]) -> dict[str, float]:

@@ -13,10 +13,12 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
+from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.segmentation.areas import GLOSSARY as OF_AREAS
-from monai_robust.evaluation.tasks.segmentation.areas import area_sections, area_statistics, check_areas
+from monai_robust.evaluation.tasks.segmentation.areas import area_drawable, area_sections, area_statistics, check_areas
+from monai_robust.evaluation.tasks.segmentation.drawable import dice_drawable
 from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS
 from monai_robust.metrics import (
     DiceIndex,
@@ -117,9 +119,14 @@ class SegmentationReport:
         indices = {name: value for index, dice in found.items() for name, value in _named(index, dice).items()}
         return indices | area_statistics(run, rows)
 
+    def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
+        """How the statistics are drawn anew for intervals."""
+        tp, fp, fn = (one.astype(np.float64) for one in _counts(run, rows))
+        return [*dice_drawable(tp, fp, fn, _volumes(rows)), *area_drawable(run, rows)]
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        return score_frames(runs, self.statistics, ADI, (ADI, FOREGROUND))
+        return score_frames(runs, self.statistics, ADI, (ADI, FOREGROUND), self.drawable)
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
         """Why the results are a pilot only, "" if they are not: robustness of an undertrained network says little."""
