@@ -62,6 +62,7 @@ MEASURING_IDS = {
     "validation_limit",
     "validation",
     "attack_steps",
+    "corruptions",
     "smallest_radius",
     "name",
     "record",

@@ -304,3 +304,12 @@ def test_the_command_writes_a_report(bundle: Path, warm_python) -> None:
     assert wrong.returncode == 2
     assert len(wrong.stderr.strip().splitlines()[-1:]) == 1
     assert "Traceback" not in wrong.stderr
+
+
+def test_corruptions_of_a_modality_are_measured_and_those_of_other_images_refused_at_once(bundle: Path) -> None:
+    with pytest.raises(BadInputError, match="corruption hair is of colours"):
+        measured(bundle, corruptions="hair")
+    assert not (bundle / "results").exists()
+    run = read_run(measured(bundle, corruptions="contrast_low,mr_gibbs,us_gain"))
+    assert [one.name for one in run.perturbations][-3:] == ["contrast_low", "mr_gibbs", "us_gain"]
+    assert len(run.perturbations[-1].severities) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monai_robust.bundles.handlers import evaluation_handlers, recording_handlers, training_handlers
 from monai_robust.bundles.parts import part_of
+from monai_robust.bundles.perturbations import with_corruptions
 from monai_robust.bundles.processes import end_processes, first_process, process_device, start_processes
 from monai_robust.bundles.starting import start, tables_beside, write_training_record
 
@@ -18,5 +19,6 @@ __all__ = [
     "start_processes",
     "tables_beside",
     "training_handlers",
+    "with_corruptions",
     "write_training_record",
 ]

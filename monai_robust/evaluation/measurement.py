@@ -26,7 +26,7 @@ from monai_robust.data.files.whole import write_whole
 from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
-from monai_robust.evaluation.measure.failures import Failures
+from monai_robust.evaluation.measure.failures import Failures, first_whole
 from monai_robust.evaluation.measure.file_units import in_input_units, units_record
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
@@ -281,9 +281,14 @@ class Measurement:
         checked(list[Name], self.classes, "the measurement", "classes")
 
     def _refuse(self) -> None:
-        """Refuse attacks that this network cannot be attacked by, before anything is measured."""
-        asked = (self.folder / "run.json").exists()  # when that was written
-        if asked or not any(sweep.follows_gradients for sweep in self.perturbations):
+        """Refuse what cannot be done to these inputs or to this network, before anything is measured."""
+        if (self.folder / "run.json").exists():  # asked when that was written
+            return
+        with torch.random.fork_rng():
+            first = first_whole(self._evaluated(range(min(len(self.items), _PROBED))))
+            for sweep in self.perturbations if first is not None else ():
+                sweep.check(first)
+        if not any(sweep.follows_gradients for sweep in self.perturbations):
             return
         if self._why_no_gradient is not None:
             refuse_without_gradient(self.perturbations, self._why_no_gradient)

@@ -130,7 +130,7 @@ class ForeignEvaluation:
             attack = Square(queries=self.queries or 1000, **threat)
         else:
             attack = PGD(steps=self.attack_steps or 20, **threat)
-        noises = corruptions(self.corruptions, bounds=bounds, channels=threat["channels"])
+        noises = corruptions(self.corruptions, task=task, bounds=bounds, channels=threat["channels"])
         attacks = [AttackSweep(attack, [f"{one}{unit}" for one in own]) for unit, own in radii.items()]
         return [CleanSweep(), *attacks, *noises]
 

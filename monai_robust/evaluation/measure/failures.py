@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from monai_robust.errors import BadInputError, BadSampleError
 
-__all__ = ["Alone", "Failures", "alone", "attempt", "given", "named"]
+__all__ = ["Alone", "Failures", "alone", "attempt", "first_whole", "given", "named"]
 
 _LOG = logging.getLogger(__name__)
 _SHARE = 10  # at most every tenth sample may fail: more of them are no exceptions
@@ -110,6 +110,14 @@ def attempt(loaded: Iterator[Any]) -> Any:
         return next(loaded)
     except Exception as error:
         return error
+
+
+def first_whole(loaded: Iterator[Any]) -> Any:
+    """The first batch that can be loaded; None where none can."""
+    found = attempt(loaded)
+    while isinstance(found, Exception) and not isinstance(found, StopIteration):
+        found = attempt(loaded)
+    return None if isinstance(found, Exception) else found
 
 
 def given(batch: Any) -> Any:

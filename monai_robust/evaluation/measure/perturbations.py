@@ -18,14 +18,26 @@ from monai_robust.attacks.radius.curve import searchable
 from monai_robust.attacks.table import attack_name, follows_gradients
 from monai_robust.attacks.threat import Bounds, BoundsSpec, as_radius
 from monai_robust.data.intensity import UNITS, in_one_unit
-from monai_robust.errors import BadInputError, BadSamplesError, naming
+from monai_robust.errors import BadInputError, BadSampleError, BadSamplesError, naming
 from monai_robust.tasks import Classification, Task, base_task
-from monai_robust.transforms.corruptions import LEVELS, corruption
+from monai_robust.transforms.corruptions import LEVELS, SpatialCorruption, corruption
 
-__all__ = ["SEARCHED", "AttackSweep", "CleanSweep", "CorruptionSweep", "EvaluatedBatch", "Sweep", "seeded"]
+__all__ = [
+    "LABELS_OF_IMAGES",
+    "SEARCHED",
+    "AttackSweep",
+    "CleanSweep",
+    "CorruptionSweep",
+    "EvaluatedBatch",
+    "Sweep",
+    "seeded",
+]
 
 # In run.json, of an attack whose probabilities are those of the nearest success.
 SEARCHED = "smallest_radius"
+
+# Tasks whose labels are of whole images, which stay true where an image is moved.
+LABELS_OF_IMAGES = ("classification", "multi_label")
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,13 @@ class Sweep(ABC):
     def follows_gradients(self) -> bool:
         """Whether the network must have a gradient with respect to its inputs."""
         return False
+
+    def check(self, batch: EvaluatedBatch) -> None:  # noqa: B027 (most have nothing to refuse)
+        """Refuse inputs or a task that the perturbation is not made for, before anything is measured.
+
+        Raises:
+            BadInputError: with what it is made for.
+        """
 
     def together(self, task: Task) -> bool:
         """Whether what is done at one severity helps at the others, so that all of a batch's are asked for at once."""
@@ -302,7 +321,27 @@ class CorruptionSweep(Sweep):
         self.bounds = Bounds(bounds)
         self.channels = None if channels is None else checked_channels(channels)
 
+    def check(self, batch: EvaluatedBatch) -> None:
+        """Refuse images of other channels or dimensions, and what would have to move with an image.
+
+        Raises:
+            BadInputError: naming the corruption, and what it is made for.
+        """
+        kind, task = type(next(iter(self.corruptions.values()))), base_task(batch.task).name
+        if issubclass(kind, SpatialCorruption) and task not in LABELS_OF_IMAGES:
+            raise BadInputError(
+                f"the corruption {self.name!r} moves what is in an image, and not the targets of {task}, which "
+                f"would then be wrong; it is for {' and '.join(LABELS_OF_IMAGES)}"
+            )
+        shape = tuple(batch.inputs.shape[1:])
+        channels = shape[0] if self.channels is None else len(self.channels)
+        try:
+            kind.check_shape((channels, *shape[1:]))
+        except BadSampleError as error:
+            raise BadInputError(str(error)) from None
+
     def apply(self, severity: float, batch: EvaluatedBatch) -> Tensor:
+        self.check(batch)
         change = self.corruptions[severity]
         changed = batch.inputs.cpu().clone()
         if self.channels is not None:
