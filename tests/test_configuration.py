@@ -259,3 +259,20 @@ def test_an_argument_that_was_mistyped_is_told_with_the_one_that_was_meant():
     assert configuration_sentence(raised.value) == (
         "the bundle gives APGD the argument epss, which it does not take; did you mean eps?"
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("radius", "radii"),
+        ("epss", "robust#attack#eps"),
+        ("atack_steps", "attack_steps"),
+        ("robust#atack#eps", "robust#attack#eps"),
+        ("robust#attack#epss", "robust#attack#eps"),
+        ("robust#atack#epss", "robust#attack"),
+    ],
+)
+def test_an_id_that_was_mistyped_is_told_with_the_one_that_was_meant(typed, meant):
+    configuration = configured("chest_xray_classification", "train", "robustness")
+    with pytest.raises(BadInputError, match=rf"did you mean --{meant}\?$"):
+        check_ids(configuration, {typed: 1})

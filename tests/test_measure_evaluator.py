@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from monai_robust.attacks import PGD
+from monai_robust.engines import UnderAttack
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
@@ -276,3 +277,13 @@ def test_postprocessing_that_needs_the_file_leaves_the_loss_as_score_and_says_so
 def test_a_severity_that_is_no_number_is_refused():
     with pytest.raises(BadInputError, match="has the severity 'a'; it must be a number"):
         AttackSweep(PGD(), ["a"])
+
+
+def test_several_labels_without_a_loss_are_refused_with_what_would_do(tmp_path):
+    data = [{"image": torch.rand(1, 4, 4), "label": torch.tensor([1.0, 1.0, index % 2])} for index in range(4)]
+    evaluator = evaluator_of(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), Dataset(data))
+    with pytest.raises(BadInputError, match=r"several classes at once.*BCEWithLogitsLoss.*--config_file"):
+        Measurement.of(evaluator, [CleanSweep(), ATTACK], tmp_path, progress=False)
+    attacked = evaluator_of(evaluator.network, Dataset(data), iteration_update=UnderAttack(PGD(eps=0.5)))
+    with pytest.raises(BadInputError, match=r"not one-hot.*several labels.*--robust_eval#loss @loss"):
+        attacked.run()

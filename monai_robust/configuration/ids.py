@@ -205,9 +205,16 @@ def _unknown(configuration: Mapping[str, Any], name: str, here: str, known: Sequ
     deeper = [one for one in _nested(configuration) if _parts(one)[-1] == part]
     if deeper and not here:
         return f"{lead}; did you mean --{min(deeper, key=len)}?"
+    rest = "".join(f"#{one}" for one in _parts(name)[len(_parts(here)) + 1 if here else 1 :])
     close = difflib.get_close_matches(part, known, n=1)
+    within = {} if here else {_parts(one)[-1]: one for one in sorted(_nested(configuration), key=len, reverse=True)}
+    closer = difflib.get_close_matches(part, [*within, *close], n=1)
+    if closer and closer[0] not in close and not rest:
+        return f"{lead}; did you mean --{within[closer[0]]}?"
     if close:
-        return f"{lead}; did you mean --{before}{close[0]}?"
+        meant = f"{before}{close[0]}{rest}"
+        meant = meant if has_id(configuration, meant) else f"{before}{close[0]}"
+        return f"{lead}; did you mean --{meant}?"
     return f"{lead}; {f'the ids of {here}' if here else 'its ids'} are {', '.join(known)}"
 
 

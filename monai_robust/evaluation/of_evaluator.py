@@ -78,9 +78,11 @@ def evaluator_task(
     if name == "segmentation":
         return Segmentation(), told
     if loss is None:
+        several = " and its labels name several classes at once" if _several(targets) else ""
         raise BadInputError(
-            f"the evaluator's outputs are {told.described}, and an evaluator has no loss that an attack could raise; "
-            "give loss, such as the one that the network was trained with, or a task"
+            f"the evaluator's outputs are {told.described}{several}, and an evaluator has no loss that an attack could "
+            "raise; give loss, the one that the network was trained with, such as torch.nn.BCEWithLogitsLoss() for "
+            "independent labels (of a bundle, name the files that train it by --config_file), or a task"
         )
     if evaluator.state.key_metric_name is None:
         return KeyMetric(loss), told
@@ -113,6 +115,13 @@ def _detection(evaluator: DetectorEngine, samples: EvaluatorSamples, task: str |
             "out"
         )
     return task or own, told
+
+
+def _several(targets: Any) -> bool:
+    """Whether labels (B, C) are zeros and ones, in some row not a single one."""
+    labels = plain(targets)
+    binary = isinstance(labels, Tensor) and labels.ndim == 2 and bool(((labels == 0) | (labels == 1)).all())
+    return binary and labels.shape[1] > 1 and bool((labels.sum(dim=1) != 1).any())
 
 
 def _told_task(told: Outputs, targets: Tensor) -> str:

@@ -25,7 +25,9 @@ def class_indices(targets: Any, classes: int) -> Tensor:
     if targets.ndim == 2 and targets.shape[1] == classes and classes > 1:
         if not bool(((targets == 0) | (targets == 1)).all() and (targets.sum(dim=1) == 1).all()):
             raise BadInputError(
-                "a row of the labels is not one-hot; several classes at once, or soft labels, need a loss"
+                "a row of the labels is not one-hot, so that classes do not exclude each other (several labels at "
+                "once, or soft ones), and cross-entropy needs one class; give the loss of the training: "
+                "UnderAttack(loss=...), Measurement.of(..., loss=...), in a bundle --robust_eval#loss @loss"
             )
         return targets.argmax(dim=1)
     if targets.ndim == 2 and targets.shape[1] == 1:
