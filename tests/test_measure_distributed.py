@@ -16,7 +16,7 @@ from warm_python import WarmPython
 from monai_robust.evaluation import read_run
 
 TESTS = Path(__file__).parent
-TABLES = ("outcomes.csv", "outcomes.parquet", "sanity.json")
+TABLES = ("outcomes.csv", "outcomes.parquet", "sanity.json", "cases.parquet")
 SCRIPT = """
 import os, sys
 sys.path.insert(0, {tests!r})

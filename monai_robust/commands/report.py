@@ -28,6 +28,8 @@ def report(
 ) -> None:
     """Compare finished evaluations in one self-contained HTML report, from their tables alone.
 
+    A page of the cases that they have kept, cases.html or NAME_cases.html, is written beside it.
+
     Example: monai-robust report results/erm results/rtda --output report.html --baseline erm
     """
     from monai_robust.evaluation.report.page import write_report

@@ -25,6 +25,7 @@ from monai_robust.data.files.schemas import Name, checked
 from monai_robust.data.files.whole import write_whole
 from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.measure.cases import CaseKeeper
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
 from monai_robust.evaluation.measure.failures import Failures, first_whole
 from monai_robust.evaluation.measure.file_units import in_input_units, units_record
@@ -40,6 +41,7 @@ from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
 from monai_robust.evaluation.sanity.check import check_sanity
 from monai_robust.evaluation.sanity.probes import PROBABILITIES, OutputWatch
+from monai_robust.evaluation.tables.cases import CaseWriter, case_numbers, check_count
 from monai_robust.evaluation.tables.claim import claim, failed_in_all, failed_in_others, save_failed
 from monai_robust.evaluation.tables.provenance import checkpoint_record, machine, now, versions, weights_digest
 from monai_robust.evaluation.tables.run_folder import VALIDATION, write_run_info
@@ -95,6 +97,9 @@ class Measurement:
             :class:`~monai_robust.evaluation.tasks.segmentation.SegmentationOutcomes`.
         sanity_samples: on so many samples each attack is tried in other ways, to find out whether its outcomes can be
             trusted (``sanity.json``, :func:`~monai_robust.evaluation.sanity.check.check_sanity`); 0 for no such checks.
+        cases: of so many samples pictures are kept, clean and under every perturbation (``cases.parquet``), for the
+            page of cases beside a report; chosen by :func:`~monai_robust.evaluation.tables.cases.case_numbers`; up to
+            200, 0 for none.
         seed: of random starts and of noise.
         device: where the network runs; ``cuda`` is another GPU in each process that ``torchrun`` starts.
         progress: show a bar with the remaining time.
@@ -123,6 +128,7 @@ class Measurement:
         training_tables: Sequence[str | Path] = (),
         measures: Mapping[str, Any] | None = None,
         sanity_samples: int = 16,
+        cases: int = 40,
         seed: int = 0,
         device: str | torch.device = "cpu",
         progress: bool = True,
@@ -152,6 +158,7 @@ class Measurement:
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
         self.sanity_samples = sanity_samples
+        self.cases = check_count(cases)
         self.seed = seed
         self.progress = progress
         self.pictures = True
@@ -191,8 +198,8 @@ class Measurement:
             postprocessing: the evaluator's transforms of predictions, which may tell what outputs are.
             validation: other data, an evaluator or a loader, that operating points are fitted on.
             progress: show bars with the remaining time.
-            **more: ``checkpoint``, ``record``, ``measures``, ``sanity_samples``, ``seed`` and ``batch_size`` as for the
-                class.
+            **more: ``checkpoint``, ``record``, ``measures``, ``sanity_samples``, ``cases``, ``seed`` and ``batch_size``
+                as for the class.
 
         Raises:
             BadInputError: for an evaluator that cannot be measured so; the sentence says why.
@@ -243,6 +250,7 @@ class Measurement:
         found.perturbations = [sweep for sweep in self.perturbations if sweep.kind in ("clean", "nearest")]
         found.record = {**self.record, "split": "validation"}
         found.groups, found.training_tables, found.sanity_samples, found.pictures = [], [], 0, False
+        found.cases = 0
         found.watch = OutputWatch()
         return found
 
@@ -325,14 +333,16 @@ class Measurement:
             partial(failed_in_others, self.folder, process=processes.rank),
         )
         batches = same_size_batches(self.items, self.batch_size)
-        with self._writer(sample_ids, processes) as writer:
+        cases = CaseWriter(self.folder, case_numbers(self.items, self.cases), self._plan(), process=processes.rank)
+        with self._writer(sample_ids, processes, cases.flush) as writer:
             processes.wait()  # all have read what is there before one writes
-            self._measure_units(batches, writer, failures, processes)
+            self._measure_units(batches, writer, cases, failures, processes)
         self._warn(processes)  # after which all have written their parts
         if processes.first:
             failures = self._all_failures(about, sample_ids)
             if self._kept is not None:
                 self._kept.take(batches, failures.ids)
+            cases.finish()
             writer.finish()
             self._truth(batches, sample_ids, failures)
             with drawing_from(self.seed, "sanity", device=self.device):
@@ -344,14 +354,32 @@ class Measurement:
             write_run_info(self.folder, {**about, "failed": failures.listed, "finished": now()})
             failures.tell()
 
-    def _writer(self, sample_ids: Sequence[str], processes: Processes) -> OutcomesWriter:
-        columns = outcome_columns(self.outcomes.columns(self.classes), self.groups, radius=bool(self.samples.scales))
-        plan = [(sweep.name, severity) for sweep in self.perturbations for severity in sweep]
-        details = (self.outcomes.detail_table, self.outcomes.detail_columns()) if self.outcomes.detail_table else None
-        return OutcomesWriter(self.folder, columns, sample_ids, plan, details=details, process=processes.rank)
+    def _plan(self) -> list[tuple[str, float]]:
+        """Every perturbation and severity, in order."""
+        return [(sweep.name, severity) for sweep in self.perturbations for severity in sweep]
+
+    def _writer(
+        self, sample_ids: Sequence[str], processes: Processes, before_part: Callable[[], object]
+    ) -> OutcomesWriter:
+        own = self.outcomes
+        columns = outcome_columns(own.columns(self.classes), self.groups, radius=bool(self.samples.scales))
+        return OutcomesWriter(
+            self.folder,
+            columns,
+            sample_ids,
+            self._plan(),
+            details=(own.detail_table, own.detail_columns()) if own.detail_table else None,
+            process=processes.rank,
+            before_part=before_part,
+        )
 
     def _measure_units(
-        self, batches: Sequence[Sequence[int]], writer: OutcomesWriter, failures: Failures, processes: Processes
+        self,
+        batches: Sequence[Sequence[int]],
+        writer: OutcomesWriter,
+        cases: CaseWriter,
+        failures: Failures,
+        processes: Processes,
     ) -> None:
         """Measure this process' share of what is left, every so many units of it."""
         sizes = [item.get("size") for item in self.items]
@@ -368,8 +396,9 @@ class Measurement:
             disable=not (self.progress and processes.first),
         )
         with bar:
+            keep = CaseKeeper(cases, self.outcomes, self.classes).see
             measuring = Measuring(
-                self.samples, self.outcomes, writer, failures, self._show, self.num_workers, self._kept
+                self.samples, self.outcomes, writer, failures, self._show, self.num_workers, self._kept, keep
             )
             measuring.run(own, bar)
 

@@ -17,6 +17,7 @@ from monai_robust.evaluation.measure.file_units import evaluator_scaling
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, Sweep
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.of_evaluator import EVALUATOR_TASKS
+from monai_robust.evaluation.tables.cases import check_count
 from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks import stored_model
 from monai_robust.pipelines import Pipeline, proposed_radii
@@ -56,6 +57,7 @@ class ForeignEvaluation:
         lesions: of segmentation, count connected areas and those that are found.
         lesion_iou: the least intersection over union of a lesion that is found, 0 for one shared pixel.
         sanity_samples: on so many samples the attack is tried in other ways.
+        cases: of so many samples pictures are kept, for the page of cases beside the report.
         seed: of random starts and noise.
         name: of the run in the report; the folder's by default.
         validation: the id of a data loader in the bundle's training configuration, such as ``validate#dataloader``,
@@ -75,6 +77,7 @@ class ForeignEvaluation:
     lesions: bool = False
     lesion_iou: float = 0.0
     sanity_samples: int = 16
+    cases: int = 40
     seed: int = 0
     name: str = ""
     validation: str = ""
@@ -85,6 +88,7 @@ class ForeignEvaluation:
         Raises:
             BadInputError: with what would do.
         """
+        check_count(self.cases)
         require_choice("attack", self.attack or "pgd", ["pgd", "strong", "square"])
         require_choice("norm", self.norm, ["l2", "linf"])
         corruption_names(self.corruptions)
@@ -198,6 +202,7 @@ def measure_pipeline(
             record={"intensities": scaling.described(), "radii_given": [str(radius) for radius in settings.radii]},
             validation=pipeline.loader(settings.validation) if settings.validation else None,
             sanity_samples=settings.sanity_samples,
+            cases=settings.cases,
             seed=settings.seed,
             progress=progress,
         )

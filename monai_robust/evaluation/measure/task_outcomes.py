@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-__all__ = ["TaskOutcomes"]
+__all__ = ["PictureMark", "TaskOutcomes"]
+
+
+@dataclass(frozen=True)
+class PictureMark:
+    """A point or a box to draw into a picture, in pixels of the network's input, in the order of its axes.
+
+    Attributes:
+        low: the point, or the box's lowest corner.
+        high: the box's highest corner; None for a point.
+        index: of the class, or of the landmark, among the run's classes.
+        score: of a detection.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...] | None
+    index: int
+    score: float | None = None
 
 
 class TaskOutcomes(ABC):
@@ -67,6 +85,12 @@ class TaskOutcomes(ABC):
 
     def picture_masks(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor] | None:
         """Label maps (B, *spatial) of prediction and truth to draw into pictures; None where a task has none."""
+        return None
+
+    def picture_marks(
+        self, outputs: Any, targets: Any
+    ) -> tuple[Sequence[Sequence[PictureMark]], Sequence[Sequence[PictureMark]]] | None:
+        """Points or boxes to draw into pictures of each sample, of prediction and truth; None where a task has none."""
         return None
 
     def detail_columns(self) -> dict[str, type]:

@@ -18,6 +18,7 @@ from monai_robust import __version__
 from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.report.cases import write_cases_page
 from monai_robust.evaluation.report.contents import PATH_LIKE, Contents, flat
 from monai_robust.evaluation.report.machine_summary import write_machine_summary
 from monai_robust.evaluation.sections.comparisons import names_of, of_kind
@@ -59,7 +60,9 @@ def write_report(
     """Write a report on evaluations, from their tables alone.
 
     The page needs no other file and no network, runs no script, and names neither samples nor patients. All its numbers
-    are written to ``<stem of output>_tables/`` as CSV; only ``skipped.csv`` there holds file names.
+    are written to ``<stem of output>_tables/`` as CSV; only ``skipped.csv`` and ``case_ids.csv`` there hold names of
+    files and samples. Where runs have kept cases, a page of them stands beside it
+    (:func:`~monai_robust.evaluation.report.cases.write_cases_page`).
 
     Args:
         folders: folders of finished evaluations, in the order in which they are shown; runs of one name are replicates.
@@ -81,10 +84,11 @@ def write_report(
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
     found = Contents.read(folders, baseline=baseline, prevalence=prevalence, patient_rule=patient_rule)
     _write_tables(output.with_name(f"{output.stem}_tables"), found)
-    return write_whole(output, _page(found, output.stem).encode())
+    cases = write_cases_page(found.runs, output)
+    return write_whole(output, _page(found, output.stem, "" if cases is None else cases.name).encode())
 
 
-def _page(found: Contents, stem: str) -> str:
+def _page(found: Contents, stem: str, cases: str) -> str:
     loader = jinja2.PackageLoader("monai_robust.evaluation.report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -107,6 +111,7 @@ def _page(found: Contents, stem: str) -> str:
         shared=[one for one in settings if one.shared],
         glossary=found.task_report.glossary,
         tables=f"{stem}_tables",
+        cases=cases,
         version=__version__,
     )
 

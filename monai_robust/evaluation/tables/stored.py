@@ -37,7 +37,7 @@ __all__ = [
 
 _CSV_DIGEST = b"csv_sha256"
 _ROWS = 65536
-_KINDS = {pa.string(), pa.int64(), pa.float64()}
+_KINDS = {pa.string(), pa.int64(), pa.float64(), pa.binary()}
 
 
 def csv_path(folder: str | Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,6 +58,7 @@ class OutcomesWriter:
         plan: every perturbation and severity, in the order of the table.
         details: name and task's columns of a table of details, if there is one.
         process: number of this process among those that write.
+        before_part: called before each part is written, such as to write what belongs to it elsewhere.
 
     Raises:
         BadInputError: for sample ids that are empty or occur twice, and for a folder whose parts or tables are damaged,
@@ -73,8 +74,10 @@ class OutcomesWriter:
         *,
         details: tuple[str, Columns] | None = None,
         process: int = 0,
+        before_part: Callable[[], object] = lambda: None,
     ) -> None:
         self.folder = Path(folder)
+        self.before_part = before_part
         self.columns = dict(columns)
         self.sample_ids = _checked_ids(sample_ids)
         self.plan = [(str(name), float(severity)) for name, severity in plan]
@@ -158,6 +161,7 @@ class OutcomesWriter:
     def flush(self) -> None:
         """Write all finished units."""
         if self._units:
+            self.before_part()
             self._parts.write(pa.concat_tables(self._units))
             self._units = []
         self._written = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
+from monai_robust.evaluation.measure.task_outcomes import PictureMark, TaskOutcomes
 from monai_robust.evaluation.tasks.detection.box_masks import box_mask
 from monai_robust.evaluation.tasks.examples import fullest_of_each_quarter
 from monai_robust.tasks.boxes import BoxTask, average_overlap
@@ -94,6 +94,11 @@ class DetectionOutcomes(TaskOutcomes):
             torch.stack([box_mask(boxes.numpy(), labels.numpy(), size) for boxes, labels in truth]),
         )
 
+    def picture_marks(self, outputs: Any, targets: Any) -> tuple[list[list[PictureMark]], list[list[PictureMark]]]:
+        """Boxes that are found, those that count alone, and boxes that are there."""
+        ready = self.task.loss.prepare(targets)
+        return _marks(self.task.counted(outputs, ready)), _marks(self.task.true_boxes(ready))
+
     def _corners(self) -> list[str]:
         axes = "xyz"[: self.task.dims]
         return [*(f"{axis}min" for axis in axes), *(f"{axis}max" for axis in axes)]
@@ -103,3 +108,14 @@ def _classes_and_boxes(item: Mapping[str, Any]) -> tuple[int, int]:
     """How many classes an item of a data set holds, and how many boxes."""
     classes = item.get("classes", ())
     return len(set(classes)), len(classes)
+
+
+def _marks(images: Sequence[Mapping[str, Any]]) -> list[list[PictureMark]]:
+    """Boxes of each image, with their scores where they have any."""
+    listed = []
+    for one in images:
+        scores = one["scores"].tolist() if "scores" in one else [None] * len(one["labels"])
+        boxes = zip(one["boxes"].tolist(), one["labels"].tolist(), scores, strict=True)
+        half = one["boxes"].shape[1] // 2
+        listed.append([PictureMark(tuple(box[:half]), tuple(box[half:]), label, score) for box, label, score in boxes])
+    return listed

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
+from monai_robust.evaluation.measure.task_outcomes import PictureMark, TaskOutcomes
 from monai_robust.evaluation.tasks.examples import fullest_of_each_quarter
 from monai_robust.losses.landmarks import landmark_maps
 from monai_robust.tasks import Landmarks
@@ -60,6 +60,24 @@ class LandmarkOutcomes(TaskOutcomes):
         places = (self.task.points(outputs), maps.points)
         found, truth = (landmark_maps(points, maps.spatial, radius) for points in places)
         return found.label_map(), truth.label_map()
+
+    def picture_marks(self, outputs: Any, targets: Any) -> tuple[list[list[PictureMark]], list[list[PictureMark]]]:
+        """Where landmarks are found, and where those are that can be seen."""
+        outputs = plain(outputs)
+        truth = self.task.loss.maps(outputs, targets).points
+        return _marks(self.task.points(outputs)), _marks(truth)
+
+
+def _marks(points: Tensor) -> list[list[PictureMark]]:
+    """Points (B, L, D) of each sample; a coordinate that is a pixel's index is drawn in the middle of that pixel."""
+    return [
+        [
+            PictureMark(tuple(place + 0.5 for place in point), None, index)
+            for index, point in enumerate(own)
+            if point[0] == point[0]
+        ]
+        for own in points.double().tolist()
+    ]
 
 
 def _visible(item: Mapping[str, Any]) -> set[int]:
