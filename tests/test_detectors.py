@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from foreign_bundles import write_bundle
-from monai.data import DataLoader
+from monai.data import DataLoader, Dataset
 from monai.data.utils import no_collation
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.transforms import Compose, ScaleIntensityRanged
 from torch import Tensor, nn
 
 from monai_robust.attacks import APGD, PGD
@@ -23,6 +24,7 @@ from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Me
 from monai_robust.evaluation.tables.metrics_file import read_metrics
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.handlers import AdaptiveMargins
+from monai_robust.losses import DetectionLoss
 from monai_robust.pipelines import Pipeline
 from monai_robust.tasks.detectors import DetectorNetwork, DetectorTask, is_detector
 
@@ -125,7 +127,7 @@ def trained(update: Any = None, **more: Any) -> tuple[dict[str, Tensor], Spotter
     return made.network.state_dict(), made
 
 
-def attack(eps: float = 0.5) -> PGD:
+def attack(eps: float | str = 0.5) -> PGD:
     return PGD(norm="l2", eps=eps, steps=3, bounds="per_image")
 
 
@@ -318,6 +320,7 @@ def test_only_modules_that_take_targets_are_detectors() -> None:
     assert is_detector(spotter())
     assert is_detector(Spotter)
     assert not is_detector(nn.Conv2d(1, 1, 1))
+    assert not is_detector(DetectionLoss)  # which has targets, too
     with pytest.raises(BadInputError, match="no detector"):
         DetectorNetwork(nn.Conv2d(1, 1, 1))
 
@@ -365,6 +368,24 @@ def test_an_evaluator_shows_its_detector_adversarial_images() -> None:
     assert [float(one["label_scores"]) for one in before["pred"]] != [
         float(one["label_scores"]) for one in after["pred"]
     ]
+
+
+def test_radii_in_units_of_the_file_hold_for_detectors(tmp_path: Path) -> None:
+    """Of images that the pipeline divides by 4, 0.8 grey levels are 0.2 units of the network's input."""
+    update = DetectorUnderAttack(attack("0.8grey"))
+    own = evaluator(update)
+    own.data_loader = scaled(own.data_loader)
+    own.run()
+    assert own.state.output["eps"].tolist() == pytest.approx([0.2, 0.2])
+    made = trainer(AroundDetector("at", attack("0.8grey")))
+    made.data_loader = scaled(made.data_loader)
+    made.run()
+    assert made.state.output["eps"].tolist() == pytest.approx([0.2, 0.2])
+
+
+def scaled(loader: DataLoader) -> DataLoader:
+    shrunk = Compose([ScaleIntensityRanged("image", a_min=0.0, a_max=4.0, b_min=0.0, b_max=1.0)])
+    return DataLoader(Dataset(items(), shrunk), batch_size=loader.batch_size, collate_fn=no_collation)
 
 
 def test_any_evaluator_of_a_detector_is_measured(tmp_path: Path) -> None:

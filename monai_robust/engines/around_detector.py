@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from monai_robust.data.padding import padded_batch
 from monai_robust.engines.common import Batch, adversarial_view, inferred
 from monai_robust.engines.detectors import DetectorEngine, detector_of
+from monai_robust.engines.file_units import FileRadius
 from monai_robust.engines.robust_update import RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
@@ -211,6 +212,7 @@ class DetectorUnderAttack:
             raise BadInputError(f"the attack is {attack!r}; it must be one, such as monai_robust.attacks.PGD(eps=1.0)")
         self.attack = attack
         self.iteration = iteration
+        self._file_radius = FileRadius(attack)
 
     def __call__(self, engine: Any, batchdata: Any) -> Any:
         detector = detector_of(engine)
@@ -231,7 +233,7 @@ class DetectorUnderAttack:
                 )
             batch = call.batch(seen, targets)
             task = inferred(seen, batch, seen.task(targets))
-            found = adversarial_view(seen, batch, self.attack, task, None)
+            found = adversarial_view(seen, batch, self.attack, task, self._file_radius.of(engine, batchdata, batch))
             if isinstance(engine.state.output, dict):
                 engine.state.output.update(found)
             return found["adv_image"]

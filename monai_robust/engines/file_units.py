@@ -17,7 +17,7 @@ from monai_robust.data.intensity import (
     dataset_scaling,
     radii_by_unit,
 )
-from monai_robust.data.sample_ids import WithSampleIds, batch_ids, known_samples
+from monai_robust.data.sample_ids import WithSampleIds, batch_ids, first_row, known_samples
 from monai_robust.engines.common import Batch
 from monai_robust.errors import BadInputError, BadSamplesError
 from monai_robust.tasks.tensors import plain
@@ -96,6 +96,16 @@ def _image_key(batchdata: Any, batch: Batch) -> str | None:
     def same(value: Any) -> bool:
         return isinstance(value, Tensor) and value.shape == given.shape and torch.equal(plain(value).to(given), given)
 
+    row = first_row(batchdata)
+    if row is not batchdata:  # of a batch that nobody collated, whose images may have been padded
+        whole = given[0]
+        own = {
+            str(key): whole[tuple(slice(side) for side in value.shape)]
+            for key, value in row.items()
+            if isinstance(value, Tensor) and value.ndim == whole.ndim
+        }
+        keys = [key for key, part in own.items() if torch.equal(plain(row[key]).to(part), part)]
+        return keys[0] if len(keys) == 1 else None
     if isinstance(batchdata, Mapping):
         keys = [str(key) for key, value in batchdata.items() if same(value)]
         return keys[0] if len(keys) == 1 else None

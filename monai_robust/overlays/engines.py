@@ -119,7 +119,7 @@ def runs_detector(config: Mapping[str, Any], engine: Component) -> bool:
     evaluator by an inferer or an iteration of its own."""
     if engine.is_a(Trainer) and own_iteration(config, engine) is None:
         return False
-    return any(_makes_detector(part) for part in _reached(config, engine))
+    return any(_makes_detector(part) for part in _run_by(config, engine))
 
 
 def _makes_detector(part: Component) -> bool:
@@ -132,26 +132,20 @@ def _makes_detector(part: Component) -> bool:
     return str(getattr(made, "__annotations__", {}).get("return", "")).endswith("Detector")
 
 
-def _reached(config: Mapping[str, Any], engine: Component) -> Iterator[Component]:
-    """The components that an engine is made of, wherever its arguments, and what they refer to, name them."""
-    left = [value for name, value in engine.config.items() if not name.endswith("_handlers")]
+def _run_by(config: Mapping[str, Any], engine: Component) -> Iterator[Component]:
+    """What an engine, or its inferer, has for its detector or its network, also where an expression names it."""
+    _, inferer = referred(config, engine.config.get("inferer"))
+    own = inferer if isinstance(inferer, Mapping) else {}
+    left = [engine.config.get("detector"), engine.config.get("network"), own.get("detector")]
     seen: set[str] = set()
     while left:
         value = left.pop()
-        if isinstance(value, Mapping):
-            own = next(components(value), None)
-            if own is not None and own.config is value:
-                if own.is_a(Trainer, Evaluator):
-                    continue
-                yield own
-            left.extend(value.values())
-        elif isinstance(value, list):
-            left.extend(value)
+        if isinstance(value, Mapping) and isinstance(value.get("_target_"), str):
+            yield next(components(value))
         elif isinstance(value, str):
-            for name in mentioned(value):
-                if name not in seen:
-                    seen.add(name)
-                    left.append(node_of(config, name))
+            named = [name for name in mentioned(value) if name not in seen]
+            seen.update(named)
+            left.extend(node_of(config, name) for name in named)
 
 
 def _is_kind(config: Mapping[str, Any], engine: Component, kind: type) -> bool:

@@ -34,10 +34,13 @@ _ASKED: ContextVar[Sequence[ImageTarget] | None] = ContextVar("the targets of th
 
 
 def is_detector(kind: Any) -> bool:
-    """Whether a module, or its class, is called with images and their ``targets``, as MONAI's and torchvision's
-    detectors are."""
+    """Whether a module, or its class, is called with images and, while it trains, their ``targets``, as MONAI's and
+    torchvision's detectors are; a loss, which is never called without, is none."""
     own = kind if isinstance(kind, type) else type(kind)
-    return issubclass(own, nn.Module) and "targets" in inspect.signature(own.forward).parameters
+    if not issubclass(own, nn.Module):
+        return False
+    targets = inspect.signature(own.forward).parameters.get("targets")
+    return targets is not None and targets.default is None
 
 
 @contextmanager
@@ -87,6 +90,7 @@ class DetectorNetwork(nn.Module):
     def checkpoint_parts(self) -> tuple[nn.Module, ...]:
         """What a checkpoint may hold the weights of: the network in the detector, or the detector."""
         inner = getattr(self.detector, "network", None)
+        inner = inner.module if isinstance(inner, _WRAPPERS) else inner
         return (inner, self.detector) if isinstance(inner, nn.Module) else (self.detector,)
 
     @property
@@ -188,7 +192,9 @@ class _Windowed(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, list[Tensor]]:
         run: Any = WithinMemory(self.network, sizes=self.sizes)
-        return predict_with_inferer(images, run, keys=self.keys, inferer=self.inferer)
+        found = predict_with_inferer(images, run, keys=self.keys, inferer=self.inferer)
+        # windows may be put together elsewhere, but the targets are where the images are
+        return {name: [level.to(images.device) for level in levels] for name, levels in found.items()}
 
 
 def _names(found: Mapping[str, Tensor]) -> dict[str, str]:
