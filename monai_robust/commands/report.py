@@ -25,6 +25,13 @@ def report(
         str | None,
         typer.Option("--patient_rule", help="How a patient's images are put together: mean or max of probabilities."),
     ] = None,
+    noninferiority_margin: Annotated[
+        float | None,
+        typer.Option(
+            "--noninferiority_margin",
+            help="By how much clean performance may be worse than that of the baseline, in units of the score: 0.05.",
+        ),
+    ] = None,
 ) -> None:
     """Compare finished evaluations in one self-contained HTML report, from their tables alone.
 
@@ -34,4 +41,12 @@ def report(
     """
     from monai_robust.evaluation.report.page import write_report
 
-    print(f"report: {write_report(runs, output, baseline=baseline, prevalence=prevalence, patient_rule=patient_rule)}")
+    page = write_report(
+        runs,
+        output,
+        baseline=baseline,
+        prevalence=prevalence,
+        patient_rule=patient_rule,
+        noninferiority_margin=noninferiority_margin,
+    )
+    print(f"report: {page}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from monai_robust.evaluation.report.sanity import sanity_caveat, sanity_frames, 
 from monai_robust.evaluation.report.training import training_frames, training_sections
 from monai_robust.evaluation.report.verdict import verdict_section
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of
+from monai_robust.evaluation.sections.paired import paired_section
 from monai_robust.evaluation.sections.parts import MISSING, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.statistics.bootstrap import MINIMUM_PATIENTS
+from monai_robust.evaluation.statistics.paired import paired_differences
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.baseline import baseline_name
 from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
@@ -43,11 +46,14 @@ class Contents:
         runs: in the order in which they are shown; runs of one name are replicates.
         baseline: the name that the others are compared with.
         task_report: what is particular to the task.
+        noninferiority_margin: by how much clean performance may be worse than that of the baseline, in units of the
+            score, if that was stated beforehand.
     """
 
     runs: Sequence[Run]
     baseline: str
     task_report: TaskReport
+    noninferiority_margin: float | None = None
 
     @classmethod
     def read(
@@ -57,6 +63,7 @@ class Contents:
         baseline: str | None = None,
         prevalence: float | None = None,
         patient_rule: str | None = None,
+        noninferiority_margin: float | None = None,
     ) -> Contents:
         """Read finished evaluations.
 
@@ -67,14 +74,21 @@ class Contents:
             prevalence: share of cases, at which predictive values of classification are shown; by default the data's.
             patient_rule: how the images of a patient are put together, ``"mean"`` (default) or ``"max"`` of
                 probabilities.
+            noninferiority_margin: by how much clean performance may be worse than that of the baseline, in units of the
+                score.
 
         Raises:
             BadInputError: if a folder is no finished evaluation, the runs cannot be compared, or none of them is the
                 baseline.
         """
+        if noninferiority_margin is not None and not 0 < noninferiority_margin < math.inf:
+            raise BadInputError(
+                f"the non-inferiority margin is {noninferiority_margin:g}; it must be above 0, in units of the score"
+            )
         runs = [read_run(folder) for folder in folders]
         check_comparable(runs)
-        found = cls(runs, baseline_name(runs, baseline), _choosing(_task_report(runs[0]), prevalence, patient_rule))
+        task_report = _choosing(_task_report(runs[0]), prevalence, patient_rule)
+        found = cls(runs, baseline_name(runs, baseline), task_report, noninferiority_margin)
         for run in runs:
             found.task_report.check(run)
         return found
@@ -89,6 +103,8 @@ class Contents:
         """Everything as numbers, by the stem of its CSV file."""
         runs = self.runs
         own = {**nearest_frames(runs), **training_frames(runs), **sanity_frames(runs), **own_metrics_frames(runs)}
+        if len(self.names) > 1:
+            own["paired_differences"] = paired_differences(runs, self.baseline, self.task_report.drawable)
         return {**self.task_report.frames(runs), **own}
 
     @cached_property
@@ -102,10 +118,19 @@ class Contents:
         return verdict_section(self.runs, self.baseline, self.frames, self.style)
 
     @cached_property
+    def paired(self) -> list[Section]:
+        """What is said of the differences to the baseline, if there is one other name."""
+        if len(self.names) < 2:
+            return []
+        differences = self.frames["paired_differences"]
+        return [paired_section(differences, self.baseline, self.names, self.style, self.noninferiority_margin)]
+
+    @cached_property
     def sections(self) -> list[Section]:
         """Tables and figures, the verdict first."""
         return [
             self.verdict,
+            *self.paired,
             *self.task_report.sections(self.runs, self.frames),
             *own_metrics_sections(self.runs),
             *nearest_sections(self.runs, self.frames),

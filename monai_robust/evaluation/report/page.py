@@ -56,6 +56,7 @@ def write_report(
     baseline: str | None = None,
     prevalence: float | None = None,
     patient_rule: str | None = None,
+    noninferiority_margin: float | None = None,
 ) -> Path:
     """Write a report on evaluations, from their tables alone.
 
@@ -71,6 +72,8 @@ def write_report(
             (:func:`~monai_robust.evaluation.tables.baseline.baseline_name` says which by default).
         prevalence: share of cases, at which predictive values of classification are shown; that of the data by default.
         patient_rule: how the images of a patient are put together, ``"mean"`` (default) or ``"max"`` of probabilities.
+        noninferiority_margin: by how much clean performance may be worse than that of the baseline, in units of the
+            score, stated before anything was measured.
 
     Returns:
         The path of the report.
@@ -82,7 +85,13 @@ def write_report(
     output = Path(output)
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
-    found = Contents.read(folders, baseline=baseline, prevalence=prevalence, patient_rule=patient_rule)
+    found = Contents.read(
+        folders,
+        baseline=baseline,
+        prevalence=prevalence,
+        patient_rule=patient_rule,
+        noninferiority_margin=noninferiority_margin,
+    )
     _write_tables(output.with_name(f"{output.stem}_tables"), found)
     cases = write_cases_page(found.runs, output)
     return write_whole(output, _page(found, output.stem, "" if cases is None else cases.name).encode())

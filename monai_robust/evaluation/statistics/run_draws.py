@@ -24,6 +24,7 @@ from monai_robust.evaluation.statistics.bootstrap import (
     percentile_ends,
 )
 from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["DrawableOf", "Ends", "RunDraws", "redraws"]
 
@@ -35,12 +36,14 @@ Ends = Mapping[tuple[str, float | None], Mapping[str, tuple[float, float]]]
 """By perturbation and severity (None: the mean over its severities), the ends of each statistic's interval."""
 
 _LEAST = 200
-_MOST_ROWS = 200_000_000  # rows that statistics which look at all samples at once see in all draws
+_MOST_ROWS = 100_000_000  # rows that statistics which look at all samples at once see in all draws
 
 
 def redraws(rows: int) -> int:
-    """How many draws statistics get that look at all samples at once: 1000, down to 200 for tables of many rows."""
-    return int(np.clip(_MOST_ROWS // max(rows, 1), _LEAST, DRAWS))
+    """How many draws statistics get that look at all samples at once: 1000, down to 200 for tables of many rows, and 0
+    where that would take too long; the clean images then have them all the same."""
+    draws = min(_MOST_ROWS // max(rows, 1), DRAWS)
+    return draws if draws >= _LEAST else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +108,8 @@ class RunDraws:
             for one in alike:
                 for statistics in one.statistics:
                     if isinstance(statistics, Weighted):
-                        found[one.block.key] = {
-                            **found[one.block.key],
-                            **drawn(statistics, one.member, draws[:times]),
-                        }
+                        again = drawn(statistics, one.member, draws[: times or _LEAST])
+                        found[one.block.key] = {**found[one.block.key], **again}
         return found
 
     def _ready(self, inside: NDArray[np.bool_], redraw: bool) -> Iterator[_Ready]:
@@ -121,7 +122,8 @@ class RunDraws:
                 continue
             statistics: list[Drawable] = [means({"score": rows["score"].to_numpy(dtype=np.float64)})]
             statistics += self.drawable(self.run, rows) if self.drawable is not None else []
-            kept = [one for one in statistics if redraw or isinstance(one, Sums)]
+            again = redraw and (block.perturbation.kind == CLEAN or redraws(len(self.run.outcomes)) > 0)
+            kept = [one for one in statistics if again or isinstance(one, Sums)]
             summed: list[Drawable] = [
                 Sums(patient_sums(one.values, member, len(known)), one.of) if isinstance(one, Sums) else one
                 for one in kept
