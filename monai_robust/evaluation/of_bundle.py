@@ -51,7 +51,7 @@ class ForeignEvaluation:
         corruptions: names of corruptions and of modalities (``"mr"``), of five severities each, within the window that
             the pipeline clips to, or each image's own range.
         channels: those of the input that are image, by index; all where empty.
-        task: ``"classification"``, ``"segmentation"`` or ``"key_metric"`` in place of what the outputs tell.
+        task: ``"classification"``, ``"multi_label"``, ``"segmentation"`` or ``"key_metric"``, in place of what is told.
         surfaces: of segmentation, measure how far surfaces lie apart.
         surface_tolerance: of the normalised surface distance, in mm, or in pixels where images tell no spacing.
         lesions: of segmentation, count connected areas and those that are found.
@@ -128,7 +128,7 @@ class ForeignEvaluation:
         bounds: Any = scaling.bounds or "per_image"
         threat: dict[str, Any] = {"norm": self.norm, "bounds": bounds, "channels": self.channels or None}
         if self.attack == "strong":
-            require_choice("task of a strong attack", task, ["classification", "segmentation"])
+            require_choice("task of a strong attack", task, ["classification", "multi_label", "segmentation"])
             attack: Any = strong_attack(task, steps=self.attack_steps, queries=self.queries or None, **threat)
         elif self.attack == "square":
             attack = Square(queries=self.queries or 1000, **threat)

@@ -16,14 +16,14 @@ from monai_robust.engines.detectors import DetectorEngine
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
 from monai_robust.pipelines import Outputs, detector_outputs, outputs_of
-from monai_robust.tasks import Classification, KeyMetric, Segmentation, Task
+from monai_robust.tasks import Classification, KeyMetric, MultiLabel, Segmentation, Task
 from monai_robust.tasks.tensors import plain
 
 _LOG = logging.getLogger(__name__)
 
 __all__ = ["EVALUATOR_TASKS", "class_names", "evaluator_inferer", "evaluator_task"]
 
-EVALUATOR_TASKS = ("classification", "segmentation", "key_metric")
+EVALUATOR_TASKS = ("classification", "multi_label", "segmentation", "key_metric")
 
 
 def evaluator_inferer(evaluator: Any) -> Callable[..., Any]:
@@ -47,7 +47,8 @@ def evaluator_task(
 ) -> tuple[Task, Outputs]:
     """The task of an evaluator, and what the outputs of its network are.
 
-    Classes that exclude each other, by image or by pixel, are classification and segmentation. Everything else is
+    Classes that exclude each other, by image or by pixel, are classification and segmentation, several labels (B, C) of
+    0, 1 and -1 or NaN that a sigmoid each is trained for are multi-label classification. Everything else is
     measured by the evaluator's own key metric and attacked by a loss, which must then be given.
 
     Args:
@@ -75,6 +76,8 @@ def evaluator_task(
     name = task or _told_task(told, targets)
     if name == "classification":
         return Classification(), told
+    if name == "multi_label":
+        return MultiLabel(), told
     if name == "segmentation":
         return Segmentation(), told
     if loss is None:
@@ -126,6 +129,10 @@ def _several(targets: Any) -> bool:
 
 def _told_task(told: Outputs, targets: Tensor) -> str:
     labels = plain(targets)
+    if told.kind == "labels" and not told.dense and tuple(labels.shape) == (len(labels), told.count):
+        states = labels.nan_to_num(nan=-1.0) if labels.is_floating_point() else labels
+        if bool(((states == 0) | (states == 1) | (states == -1)).all()):
+            return "multi_label"
     whole = bool((labels == labels.round()).all())
     single = labels.ndim == 1 or labels.shape[1] == 1 or bool((labels.sum(dim=1) == 1).all())
     if told.kind == "classes" and whole and single:
@@ -148,7 +155,7 @@ def class_names(task: Task, told: Outputs, given: Sequence[str] | None) -> list[
     """
     if task.name == "detection" and given is None:
         return [f"class {index}" for index in range(told.count)]
-    if task.name not in ("classification", "segmentation"):
+    if task.name not in ("classification", "multi_label", "segmentation"):
         return list(given or ())
     count = 2 if told.kind == "logit" else told.count
     names = [str(one) for one in given] if given is not None else [f"class {index}" for index in range(count)]

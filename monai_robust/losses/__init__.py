@@ -7,6 +7,7 @@ from monai_robust.losses.deep_supervision import DeepSupervised, deep_supervisio
 from monai_robust.losses.detection import DetectionLoss
 from monai_robust.losses.detection_targets import DetectionTargets
 from monai_robust.losses.jensen_shannon import JensenShannonLoss, jensen_shannon
+from monai_robust.losses.known_labels import KnownLabelsLoss
 from monai_robust.losses.kullback_leibler import kullback_leibler
 from monai_robust.losses.landmarks import LandmarkLoss, LandmarkMaps, landmark_maps
 
@@ -15,6 +16,7 @@ __all__ = [
     "DetectionLoss",
     "DetectionTargets",
     "JensenShannonLoss",
+    "KnownLabelsLoss",
     "LandmarkLoss",
     "LandmarkMaps",
     "deep_supervision_weights",

@@ -117,7 +117,7 @@ class EvaluatorSamples(Dataset[Any]):
         elif label.ndim == 0 or label.numel() == 1:
             about["label"] = float(label) if label.is_floating_point() and float(label) % 1 else int(label)
         elif label.ndim == 1:
-            about["label"] = int(label.argmax())
+            about["label"], about["labels"] = int(label.argmax()), label.tolist()
         elif label.ndim > 2:
             channels = range(len(label))
             held = label.unique().tolist() if len(label) == 1 else [i for i in channels if bool(label[i].any())]

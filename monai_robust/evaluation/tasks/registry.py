@@ -19,6 +19,7 @@ from monai_robust.evaluation.tasks.classification import ClassificationOutcomes,
 from monai_robust.evaluation.tasks.detection import DetectionOutcomes, DetectionReport
 from monai_robust.evaluation.tasks.key_metric import KeyMetricOutcomes, KeyMetricReport
 from monai_robust.evaluation.tasks.landmarks import LandmarkOutcomes, LandmarkReport
+from monai_robust.evaluation.tasks.multi_label import MultiLabelOutcomes, MultiLabelReport
 from monai_robust.evaluation.tasks.segmentation import SegmentationOutcomes, SegmentationReport
 from monai_robust.tasks import Task, base_task
 
@@ -85,6 +86,7 @@ class TaskView:
 
 TASKS: dict[str, TaskView] = {
     "classification": TaskView(ClassificationOutcomes, ClassificationReport()),
+    "multi_label": TaskView(MultiLabelOutcomes, MultiLabelReport()),
     "segmentation": TaskView(SegmentationOutcomes, SegmentationReport()),
     "landmarks": TaskView(LandmarkOutcomes, LandmarkReport()),
     "detection": TaskView(DetectionOutcomes, DetectionReport()),

@@ -30,7 +30,7 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
 
     Returns:
         The run, its ``sample_id`` being the patient's; None where no patient has several images. Without columns but
-        those of keys, truth, probabilities and, of exclusive classes, ``prediction`` and ``score``.
+        those of keys, truth, probabilities, ``score`` and, of exclusive classes, ``prediction``.
 
     Raises:
         BadInputError: for another rule.
@@ -54,6 +54,8 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
         if exclusive:
             block["prediction"] = shares.argmax(axis=1)
             block["score"] = (block["prediction"] == block[true[0]]).astype(float)
+        else:
+            block["score"] = (((shares > 0.5) == truth) | np.isnan(truth)).all(axis=1).astype(float)
         block = block.assign(sample_id=names, patient_id=names, perturbation=str(perturbation))
         blocks.append(block.assign(severity=np.full(len(block), severity, dtype=np.float64)))
     outcomes = pd.concat(blocks, ignore_index=True).assign(norm="", input_norm=np.nan)
