@@ -311,6 +311,59 @@ def made_up_files(root):
 '''
 
 
+def _one_hot_in_validation() -> _Files:
+    """Training labels are maps of classes, those of validation have a channel for each class."""
+    files = _bundle(
+        network={**_UNET, "spatial_dims": 2, "in_channels": 1, "out_channels": 3},
+        loss={"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
+        items=_items("1, 16, 16", _MASK),
+        metric=_metric("mean_dice"),
+        post=[_SOFTMAX, {"_target_": "AsDiscreted", "keys": "pred", "argmax": True, "to_onehot": 3}],
+        metadata=_metadata("segmentation", 1),
+    )
+    validate = files["configs/train.json"]["validate"]
+    one_hot = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": 3}
+    validate["preprocessing"]["transforms"] = [*validate["preprocessing"]["transforms"], one_hot]
+    return files
+
+
+def _one_hot_in_training() -> _Files:
+    """Training labels have a channel for each class, those of validation are maps of classes."""
+    files = _one_hot_in_validation()
+    train = files["configs/train.json"]
+    train["loss"].pop("to_onehot_y")
+    one_hot = train["validate"]["preprocessing"]["transforms"].pop()
+    train["train"]["preprocessing"]["transforms"] = [*train["train"]["preprocessing"]["transforms"], one_hot]
+    both = {"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": 3}
+    train["validate"]["postprocessing"]["transforms"][-1] = both
+    return files
+
+
+def _listed_labels() -> _Files:
+    """Several labels of an image in a list, each with a part of the outputs and of the loss."""
+    files = _bundle(
+        network=_TINY_NET.format(channels=1, outputs=4),
+        loss="$lambda pred, y: torch.nn.functional.cross_entropy(pred[:, :3], y[0])"
+        " + torch.nn.functional.mse_loss(pred[:, 3], y[1])",
+        items=_items("1, 16, 16", "[i % 3, torch.tensor(0.1 * i)]"),
+        metric={
+            "val_accuracy": {
+                **_METRICS["accuracy"],
+                "output_transform": "$lambda x: (torch.stack([o['pred'][:3] for o in x]),"
+                " torch.tensor([int(o['label'][0]) for o in x]))",
+            }
+        },
+        post=None,
+        metadata=_metadata("classification", 1),
+        prepare="$lambda batch, device, non_blocking, **more:"
+        " (batch['image'].to(device), [one.to(device) for one in batch['label']])",
+    )
+    train = files["configs/train.json"]
+    for engine in (train["train"]["trainer"], train["validate"]["evaluator"]):
+        engine["prepare_batch"] = "@prepare"
+    return files
+
+
 def _lost_metadata() -> _Files:
     """Nothing in a batch says which file an image came from."""
     files = _segmentation()
@@ -653,6 +706,13 @@ SHAPES: dict[str, Shape] = {
     ),
     "one_logit": Shape("classification, one logit", _one_logit, finds="one logit"),
     "segmentation": Shape("2-D segmentation, dense softmax; NIfTI files", _segmentation, finds="3 classes"),
+    "one_hot_in_validation": Shape(
+        "labels of classes in training, one-hot in validation", _one_hot_in_validation, finds="3 classes"
+    ),
+    "one_hot_in_training": Shape(
+        "labels one-hot in training, of classes in validation", _one_hot_in_training, finds="3 classes"
+    ),
+    "listed_labels": Shape("several labels of an image in a list", _listed_labels, finds="of shape (4,)"),
     "lost_metadata": Shape("files whose names are lost in preprocessing", _lost_metadata, finds="3 classes"),
     "nameless": Shape("images of a data set without any list of them", _nameless, finds="4 independent labels"),
     "regions": Shape("3-D overlapping regions (BraTS), sliding windows", _regions, finds="3 regions"),

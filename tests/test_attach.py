@@ -314,6 +314,16 @@ def test_without_a_saver_there_is_nothing_to_fit_margins_from_or_to_measure(bund
     assert any("no CheckpointSaver stands in its configuration" in note for note in pipeline.found.notes)
 
 
+def test_labels_that_nothing_measures_leave_that_line_out_and_a_note_says_so(tmp_path: Path, bundle: Path) -> None:
+    pipeline = Pipeline.read(write_bundle("listed_labels", tmp_path / "listed"))
+    assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "amat", "attack"]
+    assert any("no line that measures" in note for note in pipeline.found.notes)
+    unlabelled = "$[{'image': one['image']} for one in @items[:4]]"
+    pipeline = Pipeline.read(changed(bundle, lambda c: c["validate"]["dataset"].update(data=unlabelled)))
+    assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "amat"]
+    assert any("have no label" in note for note in pipeline.found.notes)
+
+
 def test_a_bundle_that_only_infers_is_refused_for_its_lack_of_labels(bundle: Path) -> None:
     def infers(config: dict[str, Any]) -> None:
         del config["train"]["trainer"]

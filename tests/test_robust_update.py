@@ -319,6 +319,12 @@ def test_what_cannot_work_is_refused():
         trainer(fresh(), RobustUpdate("dataaug")).run()
     with pytest.raises(BadInputError, match="no key 'image_aug'"):
         trainer(fresh(), RobustUpdate("dataaug", views={"aug": "image_aug"})).run()
+
+    def attacked(*args, **kwargs):
+        raise AssertionError("a training that cannot go on has begun")
+
+    with pytest.raises(BadInputError, match=r"'rtda' needs the view 'aug'"):
+        trainer(fresh(), RobustUpdate("rtda", attacked)).run()
     with pytest.raises(BadInputError, match="belong to a recipe given by name"):
         RobustUpdate(RECIPES["erm"], weight=3.0)
 

@@ -270,3 +270,26 @@ def test_a_task_of_ones_own_is_written_down_once_it_is_registered(monkeypatch):
 def test_a_name_that_is_taken_is_refused():
     with pytest.raises(BadInputError, match="'segmentation' has outcomes already"):
         register_task("segmentation", CountingOutcomes)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5, 5)])
+def test_labels_in_another_form_than_the_losss_are_turned_into_it(shape):
+    """A map of classes where a loss takes a channel for each class, and the other way: the value is the same."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(shape, generator=generator)
+    indices = torch.randint(0, 3, (4, 1, *shape[2:]), generator=generator)
+    one_hot = torch.nn.functional.one_hot(indices[:, 0], 3).movedim(-1, 1).float()
+    of_indices, of_channels = DiceLoss(to_onehot_y=True, softmax=True), DiceLoss(softmax=True)
+    expected = LossTask(of_channels).terms(outputs, one_hot)["loss"]
+    assert torch.equal(LossTask(of_channels).terms(outputs, indices)["loss"], expected)
+    assert torch.equal(LossTask(of_indices).terms(outputs, one_hot)["loss"], expected)
+    with pytest.raises(AssertionError):
+        LossTask(of_channels).terms(outputs, indices + 1)  # of a class that there is not
+
+
+def test_a_loss_that_refuses_labels_in_every_form_says_so_itself():
+    def refuses(outputs, targets):
+        raise ValueError("no such labels")
+
+    with pytest.raises(ValueError, match="no such labels"):
+        LossTask(refuses).terms(torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4))

@@ -149,6 +149,9 @@ class RobustUpdate:
         task = self._task_of(engine)
         if self._checked is not engine:
             self._check(task)
+            for name in self.recipe.views:
+                if name not in ("clean", "adv"):
+                    self._source(name, batchdata)  # refused before the first attack, where there is none
             if self.margins is not None and self.margins.wants_trace:
                 self._warn_of_random_answers(engine, batch, task)
             if self.starts is not None:

@@ -77,7 +77,7 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
         attacked = _under_attack(pipeline, radii[1], recipe, write)
         if attacked is not None:
             listed.append(attacked)
-        if found.checkpoints is not None:
+        if found.checkpoints is not None and found.measurable:
             line = f"monai-robust evaluate . --checkpoint {found.checkpoints.path(recipe)}"
             if not folder.measures_itself:
                 line += f" --radii {','.join(f'{radius:g}' for radius in radii)}{_channels(pipeline, 'channels')}"

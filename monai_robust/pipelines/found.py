@@ -80,6 +80,7 @@ class Found:
         loss: name of the loss.
         loss_tells: whether the loss says what outputs are, so that nobody else need say how views agree.
         labelled: whether the evaluation's batches have labels.
+        measurable: whether those are what a measurement takes.
         windows: window size and number of windows of one validation image, None without sliding windows.
         attack_gib: estimated memory of an attack on one batch of validation, in GiB.
         samples: how samples are known, as a phrase; None where they are not.
@@ -104,6 +105,7 @@ class Found:
     checkpoints: Checkpoints | None
     loader: str | None
     unnamed: bool = False
+    measurable: bool = True
     notes: tuple[str, ...] = field(default=())
 
     @property

@@ -28,6 +28,7 @@ from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, window
 from monai_robust.pipelines.folder import BundleFolder
 from monai_robust.pipelines.found import Checkpoints, Found, Images
 from monai_robust.pipelines.guidance import guidance_channels
+from monai_robust.pipelines.notes import can_be_measured, missing_lines
 from monai_robust.pipelines.outputs import Outputs, detector_outputs, outputs_of
 from monai_robust.pipelines.own_recipes import OwnRecipes, own_recipes
 from monai_robust.pipelines.place import inside
@@ -187,16 +188,15 @@ class Pipeline:
         notes = [self.folder.metadata.problem] if self.folder.metadata.problem else []
         samples, unnamed, why = self._samples(training)
         checkpoints = self._checkpoints()
-        lost = (
-            "no CheckpointSaver stands in its configuration, so it is not known where checkpoints go, if any are kept"
-        )
+        targets = None if validation is None else validation[1].prepared.targets
+        trains, saves, evaluates = training is not None, checkpoints is not None, validation is not None
         notes += [
             one
             for one in (
                 self.folder.metadata.missing_packages(),
                 why,
                 unrun,
-                lost if training and not checkpoints else None,
+                *missing_lines(trains=trains, saves=saves, evaluates=evaluates, targets=targets),
             )
             if one
         ]
@@ -220,6 +220,7 @@ class Pipeline:
             loss=None if loss is None else _name(loss),
             loss_tells=loss is not None and agreement_of(loss) in ("softmax", "bernoulli"),
             labelled=labelled,
+            measurable=can_be_measured(targets),
             windows=windows,
             attack_gib=last.bytes * copies / _GIB,
             samples=samples,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from monai_robust.tasks.classification import Classification
 from monai_robust.tasks.tensors import as_tensors, is_by_sample, map_tensors, plain, select_rows
 
 __all__ = ["LossTask", "batch_length", "sample_slice"]
+
+_REFUSALS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
 
 
 def sample_slice(value: Any, index: int) -> Any:
@@ -50,7 +53,8 @@ class LossTask(Task):
             sample by sample, as if each sample were a batch of its own: the loss is cheap, the network is not. A loss
             of the heads of deep supervision, stacked (B, heads, C, *spatial) or listed, as a network gives them while
             it trains, takes the single output (B, C, *spatial) of its evaluation as one head; views agree in the first
-            of them that has the labels' size.
+            of them that has the labels' size. A loss of indices of classes that refuses labels with a channel for each
+            class, as another part of a pipeline may have them, takes them as indices, and the other way.
     """
 
     name = "loss"
@@ -83,14 +87,15 @@ class LossTask(Task):
             return self.loss(self._as_heads(outputs), targets)
         try:
             return self.loss(outputs, targets)
-        except (AssertionError, IndexError, RuntimeError, TypeError, ValueError):
+        except _REFUSALS:
             for form in (_stacked, _listed) if single else ():
-                try:
+                with suppress(*_REFUSALS):
                     value = self.loss(form(outputs), targets)
-                except (AssertionError, IndexError, RuntimeError, TypeError, ValueError):
-                    continue
-                self._as_heads = form
-                return value
+                    self._as_heads = form
+                    return value
+            for labels in _in_other_forms(targets, outputs):
+                with suppress(*_REFUSALS):
+                    return self.loss(outputs, labels)
             raise  # it refuses these outputs in every form
 
     def agreeing(self, outputs: Any, targets: Any) -> Any:
@@ -108,6 +113,25 @@ class LossTask(Task):
         if targets.shape[1] == 1:
             return aimed[:, None].to(targets.dtype)
         return torch.nn.functional.one_hot(aimed, targets.shape[1]).to(targets.dtype)
+
+
+def _in_other_forms(targets: Any, outputs: Any) -> Iterator[Tensor]:
+    """Labels with a channel for each class as indices of classes, with and without a channel, and the other way."""
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor) or outputs.ndim < 2:
+        return
+    classes, size = outputs.shape[1], outputs.shape[2:]
+    if classes < 2 or not targets.ndim:
+        return
+    if targets.shape == outputs.shape:
+        if bool(((targets == 0) | (targets == 1)).all()) and bool((targets.sum(dim=1) == 1).all()):
+            yield targets.argmax(dim=1, keepdim=True)
+            yield targets.argmax(dim=1)
+        return
+    whole = targets[:, 0] if targets.ndim == outputs.ndim and targets.shape[1] == 1 else targets
+    if whole.shape != (len(outputs), *size) or bool((whole != whole.round()).any()):
+        return
+    if float(whole.min()) >= 0 and float(whole.max()) < classes:
+        yield torch.nn.functional.one_hot(whole.long(), classes).movedim(-1, 1).to(outputs.dtype)
 
 
 def _first_head(outputs: Any, targets: Any) -> Any:

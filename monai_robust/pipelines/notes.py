@@ -1,0 +1,41 @@
+"""Why a bundle gets fewer command lines than others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["can_be_measured", "missing_lines"]
+
+
+def can_be_measured(targets: Any) -> bool:
+    """Whether labels of an evaluation are a tensor, or boxes, a dictionary for each image."""
+    boxes = isinstance(targets, (list, tuple)) and bool(targets) and all(isinstance(one, Mapping) for one in targets)
+    return isinstance(targets, Tensor) or boxes
+
+
+def missing_lines(*, trains: bool, saves: bool, evaluates: bool, targets: Any) -> list[str]:
+    """A sentence for each reason that a line is missing.
+
+    Args:
+        trains: whether there is a training.
+        saves: whether it is known where its checkpoints go.
+        evaluates: whether an evaluation runs.
+        targets: labels of its batch.
+    """
+    notes = []
+    if trains and not saves:
+        notes.append(
+            "no CheckpointSaver stands in its configuration, so it is not known where checkpoints go, if any are kept; "
+            "there is no line for margins (amat), nor one that measures: monai-robust evaluate . --checkpoint FILE"
+        )
+    if evaluates and targets is None:
+        notes.append("the evaluation's batches have no label, so there is no line that attacks or measures there")
+    elif evaluates and not can_be_measured(targets):
+        notes.append(
+            f"the evaluation's labels are a {type(targets).__name__} of no boxes, so there is no line that measures; "
+            "monai_robust.evaluation.Measurement does so with a task of your own"
+        )
+    return notes
