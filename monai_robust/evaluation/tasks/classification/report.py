@@ -32,16 +32,17 @@ from monai_robust.evaluation.sections.discrimination import confusion_figure
 from monai_robust.evaluation.sections.figures import contrast_density, grouped_bars, reliability_diagram
 from monai_robust.evaluation.sections.parts import RADIUS, Measure, Picture, ReportTable, Section, listed, measured
 from monai_robust.evaluation.sections.perturbations import corruptions_of_kind, perturbation_label
-from monai_robust.evaluation.statistics.bootstrap import Drawable, means
+from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.statistics.summary import over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
-from monai_robust.evaluation.tasks.classification.drawable import probability_drawable
+from monai_robust.evaluation.tasks.classification.drawable import answer_drawable, probability_drawable
 from monai_robust.evaluation.tasks.discrimination import (
     Scored,
     by_patient,
     curves_frame,
     discrimination,
+    discrimination_drawable,
     discrimination_section,
     fitted_on_validation,
     largest_radii,
@@ -170,8 +171,10 @@ class ClassificationReport:
 
     def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
         """How the statistics are drawn anew for intervals, but for calibration errors."""
-        accuracy = means({"accuracy": (rows["label"] == rows["prediction"]).to_numpy()})
-        return [accuracy, *probability_drawable(*_arrays(run, rows))]
+        probabilities, labels = _arrays(run, rows)
+        answers = answer_drawable(labels, rows["prediction"].to_numpy(dtype=np.int64), len(run.classes))
+        ranked = discrimination_drawable(scored(run, rows), fitted_on_validation(run, scored))
+        return [answers, *probability_drawable(probabilities, labels), *ranked]
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""

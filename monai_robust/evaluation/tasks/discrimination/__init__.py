@@ -3,6 +3,7 @@ labels an image alike."""
 
 from __future__ import annotations
 
+from monai_robust.evaluation.tasks.discrimination.drawable import discrimination_drawable
 from monai_robust.evaluation.tasks.discrimination.fitted import RULES, Fitted, Scored, fitted_on_validation
 from monai_robust.evaluation.tasks.discrimination.patients import PATIENT_RULES, by_patient
 from monai_robust.evaluation.tasks.discrimination.section import (
@@ -22,6 +23,7 @@ __all__ = [
     "by_patient",
     "curves_frame",
     "discrimination",
+    "discrimination_drawable",
     "discrimination_section",
     "fitted_on_validation",
     "largest_radii",
