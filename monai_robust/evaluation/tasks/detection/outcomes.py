@@ -96,7 +96,7 @@ class DetectionOutcomes(TaskOutcomes):
 
     def picture_marks(self, outputs: Any, targets: Any) -> tuple[list[list[PictureMark]], list[list[PictureMark]]]:
         """Boxes that are found, those that count alone, and boxes that are there."""
-        ready = self.task.loss.prepare(targets)
+        ready = self.task.true(targets)
         return _marks(self.task.counted(outputs, ready)), _marks(self.task.true_boxes(ready))
 
     def _corners(self) -> list[str]:
