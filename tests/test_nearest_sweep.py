@@ -34,7 +34,7 @@ from monai_robust.evaluation import (
     write_run_info,
 )
 from monai_robust.evaluation.measure.nearest import radii_found
-from monai_robust.evaluation.report.nearest import TITLE, nearest_frames, triage
+from monai_robust.evaluation.report.nearest import TITLE, nearest_frames
 from monai_robust.evaluation.report.nearest_figure import share_over_radius
 from monai_robust.evaluation.sections.figures import gallery_figure
 from monai_robust.tasks import Classification, Segmentation
@@ -127,7 +127,6 @@ def test_an_image_that_is_wrong_already_needs_no_change_to_be_wrong_but_one_to_c
     assert (change["radius"] > 0).all()
     of_runs = found["smallest_radius_of_runs"].set_index("perturbation")
     assert of_runs.loc["to_error", "already"] == 0.5
-    assert math.isnan(of_runs.loc["to_error", "auc"])  # found with the label, so it would tell nothing
 
 
 @pytest.mark.parametrize(
@@ -175,22 +174,11 @@ def test_what_a_sample_gets_does_not_depend_on_its_batch(tmp_path):
     np.testing.assert_allclose(*radii, atol=1e-4)
 
 
-def test_triage_by_hand():
-    # of 2 x 3 pairs of a wrong and a right image, the wrong one has the smaller radius in 3 + 2
-    found = triage([0.1, 0.2, 0.3, 0.4, math.inf], [False, True, False, True, True])
-    assert found == {
-        "wrong": 2.0, "accuracy": 0.6, "accuracy_without_smallest": 0.75, "auc": pytest.approx(5 / 6)
-    }  # fmt: skip
-    tied = triage([1.0] * 5, [False, True, True, True, True])  # the first of equal ones goes
-    assert (tied["accuracy_without_smallest"], tied["auc"]) == (1.0, 0.5)
-    assert math.isnan(triage([0.1, 0.2], [True, True])["auc"])
-
-
-def written(folder: Path, radii: list[float], right: list[bool], seed: int) -> Path:
+def written(folder: Path, radii: list[float], right: list[bool], seed: int, ids: str = "secret") -> Path:
     """A finished run of two classes with these smallest radii; 0 where none was found."""
     count = len(radii)
     task = task_columns(["a", "b"])
-    names = [f"secret{place}" for place in range(count)]
+    names = [f"{ids}{place}" for place in range(count)]
     score = [float(one) for one in right]
     common = {"sample_id": names, "patient_id": names, "contrast": [1.0] * count, "input_norm": [10.0] * count}
     common |= {"label": [1] * count, "probability_0": [0.5] * count, "probability_1": [0.5] * count}
@@ -216,13 +204,6 @@ def test_the_tables_of_a_report_by_hand(tmp_path):
     first = written(tmp_path / "first", [0.1, 0.2, 0.3, 0.4, 0.0], [False, True, False, True, True], 0)
     other = written(tmp_path / "other", [0.5, 0.2, 0.3, 0.8, 1.2], [False, True, False, True, True], 1)
     found = tables(write_report([first, other], tmp_path / "report.html"))
-    shown = found["table_nearest_l2_triage"].iloc[0]
-    # second run: the smallest is that of a right image; of six pairs the wrong one is smaller in 2 + 2
-    assert shown["Wrong images"] == 2
-    assert shown["Accuracy [%]"] == pytest.approx(60)
-    assert shown["Accuracy without the 20 % smallest [%]"] == pytest.approx((75 + 50) / 2)
-    assert shown["AUC"] == pytest.approx((5 / 6 + 4 / 6) / 2)
-    assert shown["AUC, standard deviation"] == pytest.approx((5 / 6 - 4 / 6) / math.sqrt(2))
     radii = found["table_nearest_l2"].iloc[0]
     assert radii["Median radius"] == pytest.approx((0.3 + 0.5) / 2)
     assert radii["In percent of the mean image norm"] == pytest.approx((3 + 5) / 2)
@@ -238,7 +219,6 @@ def test_a_median_that_was_not_found_stands_beside_one_that_was(tmp_path):
     report = write_report([near, far], tmp_path / "report.html")
     found = tables(report)
     assert found["table_nearest_l2"]["Median radius"].tolist() == ["0.2", "beyond 2"]
-    assert found["table_nearest_l2_triage"]["AUC"].tolist() == [1.0, pytest.approx(math.nan, nan_ok=True)]
     assert "<td>0.200</td>" in report.read_text()
     assert "<td>beyond 2</td>" in report.read_text()
 
@@ -258,7 +238,7 @@ def test_the_report_tells_it_and_names_nobody(report):
     assert "upper bound" in page
     assert "up to 0.2" in page  # among the perturbations
     for name, table in tables(report).items():
-        if name != "skipped":
+        if name not in ("skipped", "worklist"):
             assert "sample_id" not in table
             assert not table.astype(str).stack().str.contains(r"film\d|patient\d").any(), name
     assert "film1" not in page

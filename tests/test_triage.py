@@ -6,9 +6,15 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from test_measure import slices_measurement
+from test_nearest_sweep import nearest_rows, tables, written
 
+from monai_robust.attacks import FMN, ScoreBeyond
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation import CleanSweep, NearestSweep, read_run, write_report
+from monai_robust.evaluation.report.triage import TITLE
 from monai_robust.evaluation.statistics.triage import (
     mean_over_coverages,
     scores_over_coverage,
@@ -53,3 +59,71 @@ def test_what_cannot_be_ordered_is_refused():
     with pytest.raises(BadInputError, match="of 0 images"):
         threshold_of_share([], 0.2)
     assert math.isnan(mean_over_coverages([], []))
+
+
+RADII, RIGHT = [0.1, 0.2, 0.3, 0.4, 0.0], [False, True, False, True, True]
+
+
+def test_without_the_smallest_radii_by_hand(tmp_path):
+    first = written(tmp_path / "first", RADII, RIGHT, 0)
+    other = written(tmp_path / "other", [0.5, 0.2, 0.3, 0.8, 1.2], RIGHT, 1)
+    report = write_report([first, other], tmp_path / "report.html")
+    shown = tables(report)["table_nearest_l2_triage"].iloc[0]
+    # of 2 x 3 pairs of a wrong and a right image, the wrong one has the smaller radius in 3 + 2, and then in 2 + 2
+    assert shown["Wrong images"] == 2
+    assert shown["Accuracy [%]"] == pytest.approx(60)
+    assert shown["Accuracy [%] without the 20 % smallest"] == pytest.approx((75 + 50) / 2)
+    assert shown["By confidence"] == pytest.approx(60)  # all alike, so that chance decides
+    assert shown["AUC"] == pytest.approx((5 / 6 + 4 / 6) / 2)
+    assert shown["AUC, standard deviation"] == pytest.approx((5 / 6 - 4 / 6) / math.sqrt(2))
+    assert "no validation run" in " ".join(report.read_text().split())
+    right = written(tmp_path / "right", [0.1, 0.2, 0.3], [True] * 3, 0)
+    assert math.isnan(tables(write_report([right], tmp_path / "right.html"))["triage"]["auc"].iloc[0])
+
+
+def test_the_worklist_is_sorted_names_images_and_holds_no_label(tmp_path):
+    report = write_report([written(tmp_path / "run", RADII, RIGHT, 0)], tmp_path / "report.html")
+    found = tables(report)["worklist"]
+    assert found["sample_id"].tolist() == ["secret0", "secret1", "secret2", "secret3", "secret4"]
+    assert found["radius"].tolist() == [0.1, 0.2, 0.3, 0.4, math.inf]
+    assert found["read_first"].tolist() == [True, False, False, False, False]
+    assert found["prediction"].tolist() == ["a", "b", "a", "b", "b"]
+    assert not {"label", "score"} & set(found.columns)
+    assert "secret" not in report.read_text()
+
+
+def test_a_threshold_is_fitted_on_validation_and_applied_as_it_stands(tmp_path):
+    patients = 20
+    radii = [0.05 * (place + 1) for place in range(patients)]
+    folder = written(tmp_path / "run", radii, [place >= 8 for place in range(patients)], 0)
+    written(folder / "validation", [0.5, 0.25, 0.75, 1.0, 0.0], [True] * 5, 0, "other")
+    report = write_report([folder], tmp_path / "report.html")
+    found = tables(report)
+    row = found["triage"].iloc[0]
+    assert row["threshold"] == 0.5  # without one of five
+    assert row["validation_images"] == 5
+    below = np.array(radii) < 0.5
+    assert row["set_aside"] == pytest.approx(below.mean())
+    assert row["left_by_threshold"] == pytest.approx(1.0)
+    assert row["change"] == pytest.approx(1 - 12 / 20)
+    assert row["change_low"] < row["change"] < row["change_high"]
+    assert found["worklist"]["read_first"].sum() == below.sum()
+    assert found["table_nearest_l2_threshold"]["Change"].iloc[0] == pytest.approx(40)
+    assert "no validation run" not in report.read_text()
+
+
+def test_slices_are_sorted_by_what_turns_the_networks_own_mask(tmp_path):
+    sweep = NearestSweep(FMN(steps=20), 5.0, criterion=ScoreBeyond(0.5, reference="prediction"))
+    folder = slices_measurement(tmp_path / "run", perturbations=[CleanSweep(), sweep]).run()
+    report = write_report([folder], tmp_path / "report.html")
+    assert TITLE in report.read_text()
+    found = tables(report)
+    clean = read_run(folder).clean
+    assert found["triage"]["images"].tolist() == [clean["score"].notna().sum()]
+    assert found["triage"]["score"].iloc[0] == pytest.approx(clean["score"].mean())
+    assert {"adi", "adi_left"} <= set(found["triage"].columns)
+    assert len(found["worklist"]) == len(clean)  # also images of which nobody knows whether there is anything to find
+    rows = nearest_rows(folder)
+    radii = pd.Series(np.where(rows["distance"] > 0, rows["distance"], math.inf), rows["sample_id"])
+    assert found["worklist"]["radius"].is_monotonic_increasing
+    np.testing.assert_allclose(found["worklist"].set_index("sample_id")["radius"].sort_index(), radii.sort_index())

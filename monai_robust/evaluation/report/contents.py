@@ -19,6 +19,7 @@ from monai_robust.evaluation.report.nearest import nearest_frames, nearest_secti
 from monai_robust.evaluation.report.own_metrics import own_metrics_frames, own_metrics_sections
 from monai_robust.evaluation.report.sanity import sanity_caveat, sanity_frames, sanity_sections
 from monai_robust.evaluation.report.training import training_frames, training_sections
+from monai_robust.evaluation.report.triage import triage_frames, triage_sections
 from monai_robust.evaluation.report.verdict import verdict_section
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of
 from monai_robust.evaluation.sections.paired import paired_section
@@ -102,7 +103,8 @@ class Contents:
     def frames(self) -> dict[str, pd.DataFrame]:
         """Everything as numbers, by the stem of its CSV file."""
         runs = self.runs
-        own = {**nearest_frames(runs), **training_frames(runs), **sanity_frames(runs), **own_metrics_frames(runs)}
+        own = {**nearest_frames(runs), **triage_frames(runs, self.task_report), **training_frames(runs)}
+        own |= {**sanity_frames(runs), **own_metrics_frames(runs)}
         if len(self.names) > 1:
             own["paired_differences"] = paired_differences(runs, self.baseline, self.task_report.drawable)
         return {**self.task_report.frames(runs), **own}
@@ -134,6 +136,7 @@ class Contents:
             *self.task_report.sections(self.runs, self.frames),
             *own_metrics_sections(self.runs),
             *nearest_sections(self.runs, self.frames),
+            *triage_sections(self.runs, self.frames, self.task_report),
             *sanity_sections(self.runs),
             *training_sections(self.runs, self.frames),
         ]

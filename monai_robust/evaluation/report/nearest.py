@@ -8,28 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from monai_robust.attacks.criteria import Incorrect, PredictionChanged
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.measure.nearest import radii_found
+from monai_robust.evaluation.measure.nearest import asks_no_label, radii_found
 from monai_robust.evaluation.report.nearest_figure import share_over_radius
 from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.run_folder import INFO, Perturbation, Run
 
-__all__ = ["TITLE", "nearest_frames", "nearest_sections", "triage"]
+__all__ = ["TITLE", "nearest_frames", "nearest_sections", "radii_of", "searches_of"]
 
 TITLE = "How little it takes"
-SET_ASIDE = 0.2
-_TRIAGE_NOTE = (
-    "Radii are useful for triage where wrong predictions have the small ones: those images could be handed to a "
-    "reader. Without the 20 % smallest: accuracy on the images that are left when the fifth with the smallest radii "
-    "is set aside (where radii are equal, those first in the table). AUC: the area under the ROC curve with which a "
-    "small radius tells wrong predictions from right ones; 1 is perfect, 0.5 is chance, and below it small radii "
-    "belong to right predictions. With few wrong images the AUC is uncertain, with none it does not exist."
-)
 
 
 def nearest_frames(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
@@ -42,55 +33,29 @@ def nearest_frames(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         with ``images`` (that have a score when clean; the others are left out), the ``median`` radius,
         ``median_percent`` (L2 only: of the mean norm of the clean inputs), ``not_found`` (share) and, as far as they
         make sense, ``already`` (share of images that need no change), ``median_right`` and ``median_wrong`` (of
-        rightly and wrongly classified images) and the numbers of :func:`triage`.
+        rightly and wrongly classified images).
 
     Raises:
         BadInputError: where ``run.json`` names a criterion that is not known.
     """
     blocks, rows = [], []
     for index, run in enumerate(runs):
-        for one in _searches(run):
-            block = _radii(run, one).assign(run=index, name=run.name, perturbation=one.name)
+        for one in searches_of(run):
+            block = radii_of(run, one).assign(run=index, name=run.name, perturbation=one.name)
             block = block.sort_values("radius", kind="stable")  # not the order of samples, which would name them
             blocks.append(block[["run", "name", "perturbation", *run.groups, "score", "radius"]])
             rows.append({"run": index, "name": run.name, "perturbation": one.name, **_statistics(run, one, block)})
     return {"smallest_radius": pd.concat(blocks), "smallest_radius_of_runs": pd.DataFrame(rows)} if rows else {}
 
 
-def triage(radii: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray) -> dict[str, float]:
-    """What would come of handing the images with the smallest radii to a reader.
-
-    Source: oncology-stability, "Image Level Adversarial Image Sensitivity and Model Performance" and Table 2.
-
-    Args:
-        radii: (N,) smallest radius of each image, infinite where none was found.
-        right: (N,) whether it is classified rightly when clean.
-
-    Returns:
-        ``wrong`` (number of images), ``accuracy`` (of all images), ``accuracy_without_smallest`` (of those that are
-        left without the 20 % with the smallest radii, rounded to a whole number of images; among equal radii those
-        go first that stand first) and ``auc`` (area under the ROC curve with which a small radius tells wrong images
-        from right ones, ties counting half; NaN where all are right, or none).
-    """
-    radii, right = np.asarray(radii, dtype=np.float64), np.asarray(right, dtype=bool)
-    kept = np.argsort(radii, kind="stable")[round(SET_ASIDE * len(radii)) :]
-    ranks = pd.Series(radii).rank().to_numpy()  # the same order, and finite
-    return {
-        "wrong": float((~right).sum()),
-        "accuracy": float(right.mean()),
-        "accuracy_without_smallest": float(right[kept].mean()),
-        "auc": float(roc_auc_score(right, ranks)) if 0 < right.sum() < len(right) else math.nan,
-    }
-
-
 def nearest_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[Section]:
-    """One section for all searches: for each a figure, a table of radii and, for classes that change, one of triage.
+    """One section for all searches: for each a figure and a table of radii.
 
     Args:
         runs: finished evaluations.
         frames: from :func:`nearest_frames`.
     """
-    searches = _searches(runs[0])
+    searches = searches_of(runs[0])
     if not searches:
         return []
     images, of_runs = frames["smallest_radius"], frames["smallest_radius_of_runs"]
@@ -98,8 +63,6 @@ def nearest_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) ->
     for one in searches:
         frame = of_runs[of_runs["perturbation"] == one.name]
         tables.append(_radius_table(runs[0], one, frame))
-        if _has_triage(runs[0], one):
-            tables.append(_triage_table(one, frame))
         pictures.append(_picture(runs, one, images[images["perturbation"] == one.name]))
     changes = listed(list(dict.fromkeys(f"until {_event(runs[0], one)}" for one in searches)))
     text = (
@@ -110,11 +73,12 @@ def nearest_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) ->
     return [Section(TITLE, text, tables, pictures)]
 
 
-def _searches(run: Run) -> list[Perturbation]:
+def searches_of(run: Run) -> list[Perturbation]:
+    """The searches for the nearest change among a run's perturbations."""
     return [one for one in run.perturbations if one.kind == "nearest"]
 
 
-def _radii(run: Run, one: Perturbation) -> pd.DataFrame:
+def radii_of(run: Run, one: Perturbation) -> pd.DataFrame:
     """The rows of a search with the ``score`` of the clean image and the ``radius``."""
     rows = run.outcomes[run.outcomes["perturbation"] == one.name]
     clean = rows["sample_id"].map(run.clean.set_index("sample_id")["score"])
@@ -140,17 +104,12 @@ def _statistics(run: Run, one: Perturbation, block: pd.DataFrame) -> dict[str, f
         found["already"] = float((radii == 0).mean()) if len(radii) else math.nan
     if run.task == "classification":
         found |= {"median_right": _median(radii[right]), "median_wrong": _median(radii[~right])}
-    return found | (triage(radii, right) if _has_triage(run, one) else {})
+    return found
 
 
 def _can_be_zero(one: Perturbation) -> bool:
     """Whether an image may fulfil the criterion as it is."""
-    return one.settings["criterion"] != PredictionChanged.name
-
-
-def _has_triage(run: Run, one: Perturbation) -> bool:
-    """Whether a radius was found without the label, and so can tell whether a prediction is wrong."""
-    return run.task == "classification" and not _can_be_zero(one)
+    return not asks_no_label(one.settings)
 
 
 def _median(radii: np.ndarray) -> float:
@@ -165,7 +124,7 @@ def _radius_table(run: Run, one: Perturbation, frame: pd.DataFrame) -> ReportTab
         columns.append(_Column("In percent of the mean image norm", "median_percent", 1.0, 2))
     if run.task == "classification":
         columns.append(_Column("Median, rightly classified", "median_right", 1.0, fine, f"beyond {high}"))
-    if _has_triage(run, one):
+    if run.task == "classification" and not _can_be_zero(one):
         columns.append(_Column("Median, wrongly classified", "median_wrong", 1.0, fine, f"beyond {high}"))
     if _can_be_zero(one):
         columns.append(_Column("No change needed [%]", "already", 100.0, 1))
@@ -175,17 +134,6 @@ def _radius_table(run: Run, one: Perturbation, frame: pd.DataFrame) -> ReportTab
     if run.task != "classification":
         note += " Images without a score when clean are left out."
     return _table(f"table_{one.name}", title, columns, frame, note)
-
-
-def _triage_table(one: Perturbation, frame: pd.DataFrame) -> ReportTable:
-    columns = [
-        _Column("Wrong images", "wrong", 1.0, 0),
-        _Column("Accuracy [%]", "accuracy", 100.0, 1),
-        _Column("Accuracy without the 20 % smallest [%]", "accuracy_without_smallest", 100.0, 1),
-        _Column("AUC", "auc", 1.0, 3),
-    ]
-    title = f"Does a small radius tell a wrong prediction? {perturbation_label(one.name)}"
-    return _table(f"table_{one.name}_triage", title, columns, frame, _TRIAGE_NOTE)
 
 
 @dataclass(frozen=True)
@@ -237,6 +185,8 @@ def _event(run: Run, one: Perturbation) -> str:
     if criterion == Incorrect.name:
         return "the prediction is wrong"
     score = (run.info.get("score") or {}).get("name", "score")
+    if asks_no_label(one.settings):
+        score += " by what was said of the clean image"
     return f"the {score} is {'below' if _higher_is_better(run) else 'above'} {number(one.settings['level'])}"
 
 

@@ -21,6 +21,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.report.cases import write_cases_page
 from monai_robust.evaluation.report.contents import PATH_LIKE, Contents, flat
 from monai_robust.evaluation.report.machine_summary import write_machine_summary
+from monai_robust.evaluation.report.triage import WORKLIST, worklist
 from monai_robust.evaluation.sections.comparisons import names_of, of_kind
 from monai_robust.evaluation.sections.drawing import STYLE
 from monai_robust.evaluation.sections.figures import gallery_figure
@@ -61,8 +62,8 @@ def write_report(
     """Write a report on evaluations, from their tables alone.
 
     The page needs no other file and no network, runs no script, and names neither samples nor patients. All its numbers
-    are written to ``<stem of output>_tables/`` as CSV; only ``skipped.csv`` and ``case_ids.csv`` there hold names of
-    files and samples. Where runs have kept cases, a page of them stands beside it
+    are written to ``<stem of output>_tables/`` as CSV; only ``skipped.csv``, ``case_ids.csv`` and
+    ``worklist.csv`` there hold names of files and samples. Where runs have kept cases, a page of them stands beside it
     (:func:`~monai_robust.evaluation.report.cases.write_cases_page`).
 
     Args:
@@ -133,6 +134,9 @@ def _write_tables(folder: Path, found: Contents) -> None:
         for entry in (run.info.get("skipped") or [])
     ]
     tables["skipped"] = pd.DataFrame(skipped, columns=SKIPPED_COLUMNS).drop_duplicates()
+    images = worklist(found.runs)
+    if len(images):
+        tables[WORKLIST] = images
     for name, frame in {**found.frames, **tables}.items():
         stem = re.sub(r"[^\w.-]+", "_", name)
         write_whole(folder / f"{stem}.csv", csv_text(frame).encode())
