@@ -26,6 +26,11 @@ from monai_robust.metrics.confusion import (
     confusion_matrix,
     f1_score,
 )
+from monai_robust.metrics.corruption_error import (
+    corruption_error,
+    mean_corruption_error,
+    relative_corruption_error,
+)
 from monai_robust.metrics.detection import (
     ImageMatches,
     average_iou,
@@ -127,6 +132,7 @@ __all__ = [
     "brier_per_sample",
     "brier_score",
     "confusion_matrix",
+    "corruption_error",
     "expected_calibration_error",
     "f1_score",
     "fitted_temperature",
@@ -140,10 +146,12 @@ __all__ = [
     "match_images",
     "matched_scores",
     "mean_average_precision",
+    "mean_corruption_error",
     "mean_radial_error",
     "predictive_entropy",
     "predictive_values",
     "ranking",
+    "relative_corruption_error",
     "relative_volume_difference",
     "reliability_bins",
     "rms_calibration_error",

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.report.corruption_errors import corruption_error_frames, corruption_error_sections
 from monai_robust.evaluation.report.machine_summary import machine_summary
 from monai_robust.evaluation.report.nearest import nearest_frames, nearest_sections
 from monai_robust.evaluation.report.own_metrics import own_metrics_frames, own_metrics_sections
@@ -107,7 +108,8 @@ class Contents:
         own |= {**sanity_frames(runs), **own_metrics_frames(runs)}
         if len(self.names) > 1:
             own["paired_differences"] = paired_differences(runs, self.baseline, self.task_report.drawable)
-        return {**self.task_report.frames(runs), **own}
+        found = {**self.task_report.frames(runs), **own}
+        return {**found, **corruption_error_frames(runs, self.baseline, found, self.style)}
 
     @cached_property
     def style(self) -> ScoreStyle:
@@ -134,6 +136,7 @@ class Contents:
             self.verdict,
             *self.paired,
             *self.task_report.sections(self.runs, self.frames),
+            *corruption_error_sections(self.runs, self.baseline, self.frames, self.style),
             *own_metrics_sections(self.runs),
             *nearest_sections(self.runs, self.frames),
             *triage_sections(self.runs, self.frames, self.task_report),
