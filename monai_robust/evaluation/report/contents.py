@@ -26,6 +26,7 @@ from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of
 from monai_robust.evaluation.sections.paired import paired_section
 from monai_robust.evaluation.sections.parts import MISSING, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
+from monai_robust.evaluation.sections.replicates import replicate_sections
 from monai_robust.evaluation.statistics.bootstrap import MINIMUM_PATIENTS
 from monai_robust.evaluation.statistics.paired import paired_differences
 from monai_robust.evaluation.statistics.summary import mean_input_norm
@@ -135,6 +136,7 @@ class Contents:
         return [
             self.verdict,
             *self.paired,
+            *replicate_sections(self.runs, self.frames, self.style),
             *self.task_report.sections(self.runs, self.frames),
             *corruption_error_sections(self.runs, self.baseline, self.frames, self.style),
             *own_metrics_sections(self.runs),

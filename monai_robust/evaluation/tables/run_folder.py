@@ -154,6 +154,11 @@ class Run:
         return frozenset(one["sample_id"] for one in self.info.get("failed") or [])
 
     @property
+    def split(self) -> tuple[Any, Any]:
+        """Fold and seed of the division into training and test samples; None where that is not known."""
+        return self.info.get("fold"), (self.info.get("settings") or {}).get("split_seed")
+
+    @property
     def clean(self) -> pd.DataFrame:
         return self.outcomes[self.outcomes["perturbation"] == CLEAN]
 
@@ -241,7 +246,8 @@ def check_comparable(runs: Sequence[Run]) -> None:
     """Refuse to compare what cannot be compared.
 
     All runs must have one task, one list of classes, the same perturbations with the same settings, and be measured on
-    the same samples. Replicates may be folds, each with its own test samples; every name then needs the same folds.
+    the same samples. Replicates may be folds or random splits (other ``split_seed``), each with its own test samples;
+    every name then needs the same ones.
 
     Raises:
         BadInputError: in one sentence, for the first difference.
@@ -318,8 +324,8 @@ def _check_constant(path: Path, outcomes: pd.DataFrame, columns: Sequence[str]) 
             )
 
 
-# What may differ between replicates of one training: its seed, its fold, and how it was evaluated.
-_REPLICATE = frozenset({"seed", "fold", "evaluation_seed", "batch_size"})
+# What may differ between replicates of one training: its seed, its split or fold, and how it was evaluated.
+_REPLICATE = frozenset({"seed", "fold", "split_seed", "evaluation_seed", "batch_size"})
 
 
 def _changed_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
@@ -365,11 +371,11 @@ def _check_same_perturbations(pair: str, first: Run, run: Run) -> None:
 
 def _check_same_samples(runs: Sequence[Run]) -> None:
     by_name: dict[str, dict[frozenset[str], Run]] = {}
-    by_fold: dict[Any, tuple[frozenset[str], Run]] = {}
+    by_split: dict[Any, tuple[frozenset[str], Run]] = {}
     for run in runs:
         samples = frozenset(run.clean["sample_id"])
         by_name.setdefault(run.name, {}).setdefault(samples, run)
-        known, other = by_fold.setdefault(run.info.get("fold"), (samples, run))
+        known, other = by_split.setdefault(run.split, (samples, run))
         if known != samples:
             raise BadInputError(
                 f"{other.folder} and {run.folder} cannot be compared: they were measured on different samples "
@@ -378,4 +384,6 @@ def _check_same_samples(runs: Sequence[Run]) -> None:
     names = list(by_name)
     for name in names[1:]:
         if by_name[name].keys() != by_name[names[0]].keys():
-            raise BadInputError(f"{names[0]} and {name} cannot be compared: they were not measured on the same folds")
+            raise BadInputError(
+                f"{names[0]} and {name} cannot be compared: they were not measured on the same folds or splits"
+            )
