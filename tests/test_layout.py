@@ -47,7 +47,7 @@ FLOORS = [
     {"evaluation.sections"},
     {"evaluation.sanity"},
     {"evaluation.tasks"},
-    {"evaluation.report"},
+    {"evaluation.report", "evaluation.export"},
     {"evaluation"},
     {"bundles", "commands"},
     {"__main__"},

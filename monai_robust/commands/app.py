@@ -14,6 +14,7 @@ from monai_robust.commands.corruptions import corruptions
 from monai_robust.commands.datalist import datalist
 from monai_robust.commands.demo import demo
 from monai_robust.commands.evaluate import evaluate
+from monai_robust.commands.export import export
 from monai_robust.commands.overlay import overlay
 from monai_robust.commands.phantoms import phantoms
 from monai_robust.commands.report import report
@@ -56,6 +57,7 @@ app.command()(corruptions)
 app.command(context_settings=_TAKES_IDS)(evaluate)
 app.command("step-search", context_settings=_TAKES_IDS)(step_search)
 app.command()(report)
+app.command()(export)
 app.command()(card)
 app.command()(demo)
 

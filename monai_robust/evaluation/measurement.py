@@ -100,6 +100,8 @@ class Measurement:
         cases: of so many samples pictures are kept, clean and under every perturbation (``cases.parquet``), for the
             page of cases beside a report; chosen by :func:`~monai_robust.evaluation.tables.cases.case_numbers`; up to
             200, 0 for none.
+        case_inputs: of so many of these cases what the network was given is kept as well, exactly, so that it can be
+            exported (:func:`~monai_robust.evaluation.export.export_cases`); 4 bytes a pixel and severity.
         seed: of random starts and of noise.
         device: where the network runs; ``cuda`` is another GPU in each process that ``torchrun`` starts.
         progress: show a bar with the remaining time.
@@ -129,6 +131,7 @@ class Measurement:
         measures: Mapping[str, Any] | None = None,
         sanity_samples: int = 16,
         cases: int = 40,
+        case_inputs: int = 0,
         seed: int = 0,
         device: str | torch.device = "cpu",
         progress: bool = True,
@@ -159,6 +162,7 @@ class Measurement:
         self.training_tables = [Path(table) for table in training_tables]
         self.sanity_samples = sanity_samples
         self.cases = check_count(cases)
+        self.case_inputs = check_count(case_inputs, "case_inputs")
         self.seed = seed
         self.progress = progress
         self.pictures = True
@@ -396,7 +400,7 @@ class Measurement:
             disable=not (self.progress and processes.first),
         )
         with bar:
-            keep = CaseKeeper(cases, self.outcomes, self.classes).see
+            keep = CaseKeeper(cases, self.outcomes, self.classes, self.case_inputs).see
             measuring = Measuring(
                 self.samples, self.outcomes, writer, failures, self._show, self.num_workers, self._kept, keep
             )

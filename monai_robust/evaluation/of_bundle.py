@@ -58,6 +58,7 @@ class ForeignEvaluation:
         lesion_iou: the least intersection over union of a lesion that is found, 0 for one shared pixel.
         sanity_samples: on so many samples the attack is tried in other ways.
         cases: of so many samples pictures are kept, for the page of cases beside the report.
+        case_inputs: of so many of them what the network was given is kept as well, for ``monai-robust export``.
         seed: of random starts and noise.
         name: of the run in the report; the folder's by default.
         validation: the id of a data loader in the bundle's training configuration, such as ``validate#dataloader``,
@@ -78,6 +79,7 @@ class ForeignEvaluation:
     lesion_iou: float = 0.0
     sanity_samples: int = 16
     cases: int = 40
+    case_inputs: int = 0
     seed: int = 0
     name: str = ""
     validation: str = ""
@@ -89,6 +91,7 @@ class ForeignEvaluation:
             BadInputError: with what would do.
         """
         check_count(self.cases)
+        check_count(self.case_inputs, "case_inputs")
         require_choice("attack", self.attack or "pgd", ["pgd", "strong", "square"])
         require_choice("norm", self.norm, ["l2", "linf"])
         corruption_names(self.corruptions)
@@ -203,6 +206,7 @@ def measure_pipeline(
             validation=pipeline.loader(settings.validation) if settings.validation else None,
             sanity_samples=settings.sanity_samples,
             cases=settings.cases,
+            case_inputs=settings.case_inputs,
             seed=settings.seed,
             progress=progress,
         )

@@ -19,7 +19,7 @@ from torch import Tensor
 from monai_robust.attacks.common.masks import bounding_box
 from monai_robust.evaluation.measure.pictures import Predictions
 from monai_robust.evaluation.measure.task_outcomes import PictureMark, TaskOutcomes
-from monai_robust.evaluation.tables.cases import TRUTH, CaseWriter
+from monai_robust.evaluation.tables.cases import TRUTH, CaseWriter, packed_input
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.tasks.tensors import plain
 
@@ -66,12 +66,14 @@ class CaseKeeper:
         writer: knows which samples are kept.
         outcomes: what is written down of the task.
         classes: names of the classes.
+        inputs: of so many cases, those with the first numbers, what the network was given is kept as well.
     """
 
-    def __init__(self, writer: CaseWriter, outcomes: TaskOutcomes, classes: Sequence[str]) -> None:
+    def __init__(self, writer: CaseWriter, outcomes: TaskOutcomes, classes: Sequence[str], inputs: int = 0) -> None:
         self.writer = writer
         self.outcomes = outcomes
         self.classes = list(classes)
+        self.inputs = inputs
         pictures = len(writer.plan) * max(len(writer.numbers), 1)
         self.pixels = min(max(_ALL // pictures, _LEAST), _MOST)
 
@@ -89,7 +91,7 @@ class CaseKeeper:
             if perturbation == CLEAN:
                 truth = {"mask": found.map_png(1, index, view), "marks": found.marks_json(1, index, view)}
                 if any(truth.values()):
-                    nothing = {"picture": b"", "label": "", "prediction": "", "confidence": None}
+                    nothing = {"picture": b"", "label": "", "prediction": "", "confidence": None, "input": b""}
                     self.writer.add(sample_ids[index], TRUTH, 0.0, {**row, **nothing, **truth})
                 row |= {"picture": _png(clean)}
             else:
@@ -97,6 +99,9 @@ class CaseKeeper:
                 largest = float(np.abs(difference).max()) or 1.0
                 levels = np.rint(difference / largest * _FULL) + _MIDDLE
                 row |= {"picture": _png(levels.astype(np.uint8)), "low": -largest, "high": largest}
+            kept = self.writer.numbers[sample_ids[index]] <= self.inputs
+            given = plain(predictions.perturbed[index])[(slice(None), *view.box)]
+            row |= {"input": packed_input(given.float().cpu().numpy()) if kept else b""}
             row |= {"mask": found.map_png(0, index, view), "marks": found.marks_json(0, index, view)}
             self.writer.add(sample_ids[index], perturbation, severity, row)
 

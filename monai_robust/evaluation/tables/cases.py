@@ -3,7 +3,8 @@
 A row is a case under a perturbation at a severity. Its picture is a PNG file of 8 bits, the slices of a volume below
 each other: of ``clean`` the image, in levels from the intensity ``low`` to ``high``; of all else the difference to it,
 of which 128 is none and 1 and 255 are ``low`` and ``high``. What the network was shown is made from the two; it is a
-picture to look at, never again the input itself.
+picture to look at, never again the input itself. ``input``, which is empty unless asked for, is that: what the network
+was given, in single precision.
 
 While a measurement runs, rows stand in parts in the folder ``cases``, each written before the part of the outcomes
 table that tells of the same units: what the table holds after a kill has its pictures, and a unit that is measured
@@ -13,19 +14,33 @@ again gives the same ones.
 from __future__ import annotations
 
 import hashlib
+import io
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.parts import Parts
 from monai_robust.evaluation.tables.stored import parquet_path, read_parquet, read_schema, write_parquet
 
-__all__ = ["CASES", "MOST_CASES", "CaseWriter", "case_numbers", "check_count", "read_cases", "read_numbers"]
+__all__ = [
+    "CASES",
+    "MOST_CASES",
+    "CaseWriter",
+    "case_numbers",
+    "check_count",
+    "packed_input",
+    "read_cases",
+    "read_input",
+    "read_numbers",
+]
 
 CASES = "cases"
 MOST_CASES = 200
@@ -45,6 +60,7 @@ _SCHEMA = pa.schema(
         pa.field("label", pa.string(), nullable=False),
         pa.field("prediction", pa.string(), nullable=False),
         pa.field("confidence", pa.float64()),
+        pa.field("input", pa.binary(), nullable=False),
     ],
     metadata=_VERSION,
 )
@@ -52,14 +68,14 @@ TRUTH = "truth"
 """The perturbation of the row that holds, in place of a prediction, what is true of a case."""
 
 
-def check_count(count: Any) -> int:
+def check_count(count: Any, name: str = "cases") -> int:
     """How many cases are kept.
 
     Raises:
         BadInputError: for anything but a whole number from 0 to 200.
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_CASES:
-        raise BadInputError(f"cases is {count!r}; it must be a whole number from 0 (none are kept) to {MOST_CASES}")
+        raise BadInputError(f"{name} is {count!r}; it must be a whole number from 0 (none are kept) to {MOST_CASES}")
     return count
 
 
@@ -154,12 +170,12 @@ class CaseWriter:
 
 
 def read_cases(folder: str | Path) -> pa.Table | None:
-    """The cases of a run; None where none were kept.
+    """The cases of a run, without the inputs themselves; None where none were kept.
 
     Raises:
         BadInputError: for a file that is damaged, of another version, or of other columns.
     """
-    return _read(folder, None)
+    return _read(folder, [name for name in _SCHEMA.names if name != "input"])
 
 
 def read_numbers(folder: str | Path) -> dict[int, str]:
@@ -170,6 +186,41 @@ def read_numbers(folder: str | Path) -> dict[int, str]:
     """
     table = _read(folder, ["case", "sample_id"])
     return {} if table is None else dict(zip(table["case"].to_pylist(), table["sample_id"].to_pylist(), strict=True))
+
+
+def packed_input(image: NDArray[np.float32]) -> bytes:
+    """An input (C, *spatial) as the column ``input`` holds it: NumPy's own file format, packed."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(image, dtype=np.float32), allow_pickle=False)
+    return zlib.compress(buffer.getvalue(), level=1)
+
+
+def read_input(folder: str | Path, case: int, perturbation: str, severity: float) -> NDArray[np.float32]:
+    """What the network was given of a case, (C, *spatial).
+
+    Raises:
+        BadInputError: where it was not kept.
+    """
+    columns = ["case", "perturbation", "severity", "input"]
+    table = _read(folder, columns)
+    if table is None:
+        raise BadInputError(f"{folder} has kept no cases; measure with cases and case_inputs above 0")
+    chosen = pc.and_(pc.equal(table["case"], case), pc.equal(table["severity"], float(severity)))
+    names = table["perturbation"].cast(pa.string())
+    rows = table.filter(pc.and_(chosen, pc.equal(names, perturbation)))
+    if not len(rows):
+        raise BadInputError(f"{folder} holds no case {case} under {perturbation} at severity {severity:g}")
+    content = rows["input"][0].as_py()
+    if not content:
+        raise BadInputError(
+            f"{folder} has kept pictures of case {case}, not what the network was given; measure into another folder "
+            f"with case_inputs {case} or more"
+        )
+    try:
+        found = np.load(io.BytesIO(zlib.decompress(content)), allow_pickle=False)
+    except (zlib.error, ValueError, EOFError) as error:
+        raise BadInputError(f"{parquet_path(folder, CASES)} is damaged at case {case}: {error}") from None
+    return np.asarray(found, dtype=np.float32)
 
 
 def _read(folder: str | Path, columns: Sequence[str] | None) -> pa.Table | None:
