@@ -60,6 +60,7 @@ MEASURING_IDS = {
     "evaluation_dir",
     "split",
     "validation_limit",
+    "explain",
     "validation",
     "attack_steps",
     "corruptions",

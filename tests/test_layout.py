@@ -45,7 +45,7 @@ FLOORS = [
     {"evaluation.tables"},
     {"evaluation.measure", "evaluation.statistics"},
     {"evaluation.sections"},
-    {"evaluation.sanity"},
+    {"evaluation.sanity", "evaluation.explanation"},
     {"evaluation.tasks"},
     {"evaluation.report", "evaluation.export"},
     {"evaluation"},

@@ -38,8 +38,9 @@ def evaluate(
     evaluator; options are then --radii, --norm, --attack (pgd, strong or square), --attack_steps, --queries,
     --corruptions, --channels, --task (classification, multi_label, segmentation or key_metric, the evaluator's
     own after its postprocessing), of segmentation --surfaces, --surface_tolerance, --lesions and --lesion_iou,
-    --validation (the id of a data loader with other samples, which thresholds are fitted on), --sanity_samples,
-    --cases, --case_inputs, --seed, --name, --config_file, and ids of its configuration, such as --dataset_dir.
+    --validation (the id of a data loader with other samples, which thresholds are fitted on), --explain,
+    --sanity_samples, --cases, --case_inputs, --seed, --name, --config_file, and ids of its configuration, such as
+    --dataset_dir.
     So is a model, which is run in place of the bundle's network; one without gradient is attacked by Square.
     Beside the report stands cases.html, a page of pictures of --cases samples, where some were kept.
     A stopped measurement continues where it stopped. Sanity checks of the attacks stand in sanity.json and the report.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_robust.evaluation.explanation import Explanation
 from monai_robust.evaluation.measure.corruption_sweeps import corruptions
 from monai_robust.evaluation.measure.nearest import NearestSweep
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, CorruptionSweep
@@ -20,6 +21,7 @@ __all__ = [
     "AttackSweep",
     "CleanSweep",
     "CorruptionSweep",
+    "Explanation",
     "Gallery",
     "Measurement",
     "NearestSweep",

@@ -9,6 +9,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from monai_robust.data.files.schemas import Name, checked
 from monai_robust.data.files.whole import write_whole
 from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.explanation import Explanation, check_explanation, explain, save_explanation
 from monai_robust.evaluation.measure.cases import CaseKeeper
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
 from monai_robust.evaluation.measure.failures import Failures, first_whole
@@ -95,6 +97,8 @@ class Measurement:
         measures: what is measured of each sample where a task leaves the choice: of segmentation ``surfaces``,
             ``tolerance``, ``lesions`` and ``lesion_iou``, see
             :class:`~monai_robust.evaluation.tasks.segmentation.SegmentationOutcomes`.
+        explanation: what the network looks at, clean and under its first attack, is kept of a few samples
+            (``explanation.npz``, :class:`~monai_robust.evaluation.explanation.Explanation`); nothing by default.
         sanity_samples: on so many samples each attack is tried in other ways, to find out whether its outcomes can be
             trusted (``sanity.json``, :func:`~monai_robust.evaluation.sanity.check.check_sanity`); 0 for no such checks.
         cases: of so many samples pictures are kept, clean and under every perturbation (``cases.parquet``), for the
@@ -129,6 +133,7 @@ class Measurement:
         inferer: Callable[..., Any] | None = None,
         training_tables: Sequence[str | Path] = (),
         measures: Mapping[str, Any] | None = None,
+        explanation: Explanation | None = None,
         sanity_samples: int = 16,
         cases: int = 40,
         case_inputs: int = 0,
@@ -160,6 +165,7 @@ class Measurement:
         self.validation = validation
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
+        self.explanation = explanation
         self.sanity_samples = sanity_samples
         self.cases = check_count(cases)
         self.case_inputs = check_count(case_inputs, "case_inputs")
@@ -254,7 +260,7 @@ class Measurement:
         found.perturbations = [sweep for sweep in self.perturbations if sweep.kind in ("clean", "nearest")]
         found.record = {**self.record, "split": "validation"}
         found.groups, found.training_tables, found.sanity_samples, found.pictures = [], [], 0, False
-        found.cases = 0
+        found.cases, found.explanation = 0, None
         found.watch = OutputWatch()
         return found
 
@@ -294,6 +300,10 @@ class Measurement:
 
     def _refuse(self) -> None:
         """Refuse what cannot be done to these inputs or to this network, before anything is measured."""
+        if self.explanation is not None:
+            check_explanation(self.task, self.network, self.perturbations)
+            if self.task.name == "classification" and self._why_no_gradient is not None:
+                raise BadInputError(f"explanation follows gradients, and there are none: {self._why_no_gradient}")
         if (self.folder / "run.json").exists():  # asked when that was written
             return
         with torch.random.fork_rng():
@@ -352,6 +362,8 @@ class Measurement:
             with drawing_from(self.seed, "sanity", device=self.device):
                 self._gallery(failures)
                 self._sanity(failures)
+            with drawing_from(self.seed, "explanation", device=self.device):
+                self._explain(failures)
             for table in self.training_tables:
                 if table.is_file():
                     write_whole(self.folder / table.name, table.read_bytes())
@@ -508,6 +520,23 @@ class Measurement:
                 seed=self.seed,
                 progress=self.progress,
             )
+
+    def _explain(self, failures: Failures) -> None:
+        """What the network looks at, on samples that did not fail."""
+        if self.explanation is None:
+            return
+        good = [place for place, item in enumerate(self.items) if str(item["sample_id"]) not in failures.ids]
+
+        def evaluated(dataset: Any, places: Sequence[int]) -> list[EvaluatedBatch]:
+            if dataset is not None:
+                samples = replace(self.samples, dataset=dataset, items=items_of(dataset), in_space=False)
+            else:
+                samples, places = self.samples, [good[place] for place in places]
+            return [samples.evaluated(batch) for batch in samples.loader([[place] for place in places])]
+
+        items = [self.items[place] for place in good]
+        found = explain(self.explanation, self.perturbations, items, evaluated, seed=self.seed)
+        save_explanation(self.folder, found)
 
     def _gallery(self, failures: Failures) -> None:
         """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""

@@ -12,6 +12,7 @@ from monai_robust.data import load_weights
 from monai_robust.data.intensity import Scaling, checked_radius, radii_by_unit
 from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.evaluation.explanation import Explanation
 from monai_robust.evaluation.measure.corruption_sweeps import corruptions
 from monai_robust.evaluation.measure.file_units import evaluator_scaling
 from monai_robust.evaluation.measure.perturbations import AttackSweep, CleanSweep, Sweep
@@ -56,6 +57,8 @@ class ForeignEvaluation:
         surface_tolerance: of the normalised surface distance, in mm, or in pixels where images tell no spacing.
         lesions: of segmentation, count connected areas and those that are found.
         lesion_iou: the least intersection over union of a lesion that is found, 0 for one shared pixel.
+        explain: of so many samples, what the network looks at (:class:`~monai_robust.evaluation.Explanation`); 0 for
+            none.
         sanity_samples: on so many samples the attack is tried in other ways.
         cases: of so many samples pictures are kept, for the page of cases beside the report.
         case_inputs: of so many of them what the network was given is kept as well, for ``monai-robust export``.
@@ -77,6 +80,7 @@ class ForeignEvaluation:
     surface_tolerance: float = 1.0
     lesions: bool = False
     lesion_iou: float = 0.0
+    explain: int = 0
     sanity_samples: int = 16
     cases: int = 40
     case_inputs: int = 0
@@ -204,6 +208,7 @@ def measure_pipeline(
             checkpoint=file,
             record={"intensities": scaling.described(), "radii_given": [str(radius) for radius in settings.radii]},
             validation=pipeline.loader(settings.validation) if settings.validation else None,
+            explanation=Explanation(settings.explain) if settings.explain else None,
             sanity_samples=settings.sanity_samples,
             cases=settings.cases,
             case_inputs=settings.case_inputs,

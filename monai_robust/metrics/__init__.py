@@ -67,6 +67,7 @@ from monai_robust.metrics.operating_point import (
 )
 from monai_robust.metrics.ranking import AUROC, AveragePrecisionOfFindings, Ranking, auroc, average_precision, ranking
 from monai_robust.metrics.robust_auc import auc_robust
+from monai_robust.metrics.saliency import RankCorrelation, TopOverlap, rank_correlation, top_overlap
 from monai_robust.metrics.segmentation import (
     AverageDiceIndex,
     DiceIndex,
@@ -113,12 +114,14 @@ __all__ = [
     "PredictiveEntropy",
     "RMSCalibrationError",
     "RadialError",
+    "RankCorrelation",
     "Ranking",
     "RelativeVolumeDifference",
     "ReliabilityBins",
     "Sensitivity",
     "Specificity",
     "SurfaceMeasures",
+    "TopOverlap",
     "TotalVoxelDiceIndex",
     "adversarial_accuracy",
     "auc_robust",
@@ -150,6 +153,7 @@ __all__ = [
     "mean_radial_error",
     "predictive_entropy",
     "predictive_values",
+    "rank_correlation",
     "ranking",
     "relative_corruption_error",
     "relative_volume_difference",
@@ -162,6 +166,7 @@ __all__ = [
     "surface_measures",
     "tempered",
     "threshold_of",
+    "top_overlap",
     "total_voxel_dice_index",
     "volume_dice",
 ]

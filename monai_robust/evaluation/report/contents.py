@@ -15,6 +15,7 @@ import pandas as pd
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.report.corruption_errors import corruption_error_frames, corruption_error_sections
+from monai_robust.evaluation.report.explanation import explanation_frames, explanation_sections
 from monai_robust.evaluation.report.machine_summary import machine_summary
 from monai_robust.evaluation.report.nearest import nearest_frames, nearest_sections
 from monai_robust.evaluation.report.own_metrics import own_metrics_frames, own_metrics_sections
@@ -109,7 +110,7 @@ class Contents:
         own |= {**sanity_frames(runs), **own_metrics_frames(runs)}
         if len(self.names) > 1:
             own["paired_differences"] = paired_differences(runs, self.baseline, self.task_report.drawable)
-        found = {**self.task_report.frames(runs), **own}
+        found = {**self.task_report.frames(runs), **own, **explanation_frames(runs)}
         return {**found, **corruption_error_frames(runs, self.baseline, found, self.style)}
 
     @cached_property
@@ -142,6 +143,7 @@ class Contents:
             *own_metrics_sections(self.runs),
             *nearest_sections(self.runs, self.frames),
             *triage_sections(self.runs, self.frames, self.task_report),
+            *explanation_sections(self.runs),
             *sanity_sections(self.runs),
             *training_sections(self.runs, self.frames),
         ]

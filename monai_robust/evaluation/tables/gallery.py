@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from monai_robust.data.files.schemas import Rule, checked, one_line, shown
 from monai_robust.data.files.side_files import as_number, parse_json, regular_file
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.tables.npz import plain_arrays
 from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["Caption", "Gallery", "picture_key", "read_gallery", "spread", "write_gallery"]
@@ -136,7 +136,7 @@ def read_gallery(path: str | Path) -> Gallery:
     """
     path = regular_file(path, "gallery", LARGEST)
     try:
-        arrays = _arrays(path)
+        arrays = plain_arrays(path, LARGEST)
         text = arrays.pop("captions", np.array("null"))
         rows = parse_json(str(text) if text.ndim == 0 and text.dtype.kind == "U" else "null", "its captions")
         captions = checked(dict[str, list[Caption]], rows, "its captions", "captions")
@@ -149,26 +149,6 @@ def read_gallery(path: str | Path) -> Gallery:
     _check_values(str(path), arrays, maps)
     truth = maps.pop(TRUTH, None)
     return Gallery(arrays, captions, {key.removeprefix(MASK): images for key, images in maps.items()}, truth)
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive, none of them with Python objects, and none larger than it says."""
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
-            raise BadInputError(f"it would unpack to more than {LARGEST / 2**20:.0f} MB")
-        for entry in archive.infolist():
-            content = io.BytesIO(archive.read(entry))  # checks its checksum
-            version = np.lib.format.read_magic(content)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read_header(content)
-            if dtype.hasobject or math.prod(shape) * dtype.itemsize != entry.file_size - content.tell():
-                raise BadInputError(f"{entry.filename} is no plain array of the size that it says")
-            content.seek(0)
-            arrays[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(content, allow_pickle=False)
-    return arrays
 
 
 def _check_values(path: str, arrays: Mapping[str, NDArray[Any]], maps: Mapping[str, NDArray[Any]]) -> None:
