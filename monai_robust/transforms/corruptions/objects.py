@@ -195,18 +195,21 @@ class Bubbles(_Object):
     def _covered(self, values: Tensor, generator: Generator) -> Tensor:
         height, width = values.shape[1:]
         rows, columns = pixel_grid((height, width)).to(values)
-        found = values
+        found = values.clone()
         behind = filtered(values, disk(side_share(1.5, (height, width))).to(values.dtype)) * 0.9 + 0.1
         for _ in range(whole(self.severity)):
             row, column = uniform_number(generator) * height, uniform_number(generator) * width
             radius = max(2.0, side_share(uniform_number(generator, 2.0, 7.0), (height, width)))
-            distance = torch.hypot(rows - row, columns - column)
+            reach = 1.5 * radius + 4  # beyond it nothing changes
+            near = tuple(slice(max(0, int(middle - reach)), int(middle + reach) + 1) for middle in (row, column))
+            distance = torch.hypot(rows[near] - row, columns[near] - column)
             rim = max(0.8, 0.09 * radius)
             inside = (radius - distance + 0.5).clamp(0, 1)
             dark = torch.exp(-(((distance - radius) / rim) ** 2))
             bright = torch.exp(-(((distance - 0.8 * radius) / rim) ** 2))
-            found = found + inside * (behind - found)
-            found = found * (1 - 0.75 * dark) + 0.35 * bright * (1 - found)
+            part = found[(slice(None), *near)]
+            part = part + inside * (behind[(slice(None), *near)] - part)
+            found[(slice(None), *near)] = part * (1 - 0.75 * dark) + 0.35 * bright * (1 - part)
         return found
 
 
