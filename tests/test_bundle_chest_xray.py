@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from test_recipes import EQUATIONS
 from torch import nn
 from warm_python import WarmPython
 
+from monai_robust.commands.bundles import measure_bundle
+from monai_robust.data import write_radiograph_phantoms
+from monai_robust.evaluation import read_run, write_report
 from monai_robust.recipes import RECIPES
 
 BUNDLE = BUNDLES["chest"]
@@ -131,6 +135,28 @@ def test_presets_of_the_papers_build_what_they_say(preset: str, recipe: str, che
     assert isinstance(network, nn.Module)
     optimizer = parser.get_parsed_content("optimizer")
     assert optimizer.defaults["lr"] == 0.01
+
+
+def test_several_findings_go_from_data_list_to_report(chest: Runs, tmp_path: Path) -> None:
+    films = write_radiograph_phantoms(tmp_path / "films", patients=24, size=32, several=True, contrast=0.5)
+    settings = {"dataset_dir": str(films), "task": "multi_label"}
+    trained = chest.trained(tmp_path / "rtda", recipe="rtda", **settings)
+    assert json.loads((trained / "training.json").read_text())["task"] == "multi_label"
+    words = {"dataset_dir": str(films), "radii": "1.0,4.0", "attack_steps": "2", "measurement#sanity_samples": "0"}
+    folder = measure_bundle(BUNDLE.folder, trained / "model.pt", tmp_path / "run", {**words, "cases": "0"})
+    run = read_run(folder)
+    assert (run.task, run.classes) == ("multi_label", ["lobar", "diffuse", "cardiomegaly"])
+    assert run.validation is not None
+    page = write_report([folder], tmp_path / "report.html").read_text()
+    assert all(word in page for word in ("cardiomegaly", "Operating points fitted on validation"))
+    chest.inferred(tmp_path / "inferred", source=films / "dicom", model=trained)
+    table = pd.read_csv(tmp_path / "inferred" / "predictions.csv")
+    table.index = [Path(file).stem for file in table["file"]]
+    clean = run.clean.set_axis([Path(name).stem for name in run.clean["sample_id"]])
+    own = table.loc[clean.index, "probability_diffuse"].to_numpy()
+    assert own == pytest.approx(clean["probability_1"].to_numpy(), abs=1e-4)
+    sentence = chest.refused(tmp_path / "no", balance="sampler", **settings)
+    assert "balance" in sentence
 
 
 def test_inference_takes_the_network_of_a_preset(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def measure_bundle(
     given = {"checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
     values = read_settings(configuration, overrides or {}, taken=[*given, "bundle_root"])
     record = read_record(checkpoint)
-    for name in ("image_size", "split_seed", "fold"):
+    for name in ("image_size", "split_seed", "fold", "task"):
         if name in configuration and record.get(name) is not None:
             values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
     run_bundle(bundle, names, {**values, **given}, presets)

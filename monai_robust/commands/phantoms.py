@@ -25,6 +25,9 @@ def phantoms(
     ] = None,
     size: Annotated[int, typer.Option(help="Rows and columns of a film (radiographs).")] = 192,
     contrast: Annotated[float, typer.Option(help="How much a finding absorbs; less is harder (radiographs).")] = 0.22,
+    several: Annotated[
+        bool, typer.Option("--several", help="Several findings in a film, a column for each (radiographs).")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed writes the same files.")] = 0,
 ) -> None:
     """Write a phantom data set: chest radiographs, cephalograms, hippocampus volumes or blood smears, with labels.
@@ -35,7 +38,9 @@ def phantoms(
 
     number = patients if patients is not None else 160 if kind == "radiographs" else 60
     writers = {
-        "radiographs": partial(data.write_radiograph_phantoms, patients=number, size=size, contrast=contrast),
+        "radiographs": partial(
+            data.write_radiograph_phantoms, patients=number, size=size, contrast=contrast, several=several
+        ),
         "volumes": partial(data.write_hippocampus_phantoms, cases=number),
         "cephalograms": partial(data.write_cephalogram_phantoms, patients=number),
         "smears": partial(data.write_blood_smear_phantoms, images=number),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai_robust.data.checked import CheckedDataset
 from monai_robust.data.classification.balance import balanced_sampler, class_weights
 from monai_robust.data.classification.datalist import ClassificationDatalist, classification_datalist
+from monai_robust.data.classification.findings import findings_datalist
 from monai_robust.data.classification.writing import write_datalist
 from monai_robust.data.detection import DetectionDatalist, detection_datalist, write_detection_datalist
 from monai_robust.data.files.side_files import read_table
@@ -61,6 +62,7 @@ __all__ = [
     "class_weights",
     "classification_datalist",
     "detection_datalist",
+    "findings_datalist",
     "images_below",
     "known_samples",
     "label_map_on",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.handlers.per_image import PerImage
-from monai_robust.tasks import Classification
+from monai_robust.tasks import Classification, MultiLabel
 
 __all__ = ["PredictionsCSV"]
 
@@ -23,6 +23,7 @@ class PredictionsCSV(PerImage):
         classes: names of the classes, in the order of the network's outputs.
         key: what the batch calls its samples.
         skipped: samples that could not be used, with ``file`` and ``reason``; written to ``skipped.csv`` beside it.
+        independent: classes are findings, each with a sigmoid of its own; there is then no column ``prediction``.
     """
 
     things = "predictions"
@@ -33,16 +34,23 @@ class PredictionsCSV(PerImage):
         classes: Sequence[str],
         key: str = "sample_id",
         skipped: Sequence[Mapping[str, str]] = (),
+        independent: bool = False,
     ) -> None:
         super().__init__(path, key, skipped)
         self.classes = list(classes)
+        self.independent = independent
 
     def collect(self, engine: Any) -> None:
-        probabilities = Classification().logits(engine.state.output["pred"]).float().softmax(dim=1).cpu()
+        outputs = engine.state.output["pred"]
+        if self.independent:
+            probabilities = MultiLabel().logits(outputs).float().sigmoid().cpu()
+        else:
+            probabilities = Classification().logits(outputs).float().softmax(dim=1).cpu()
         for name, row in zip(engine.state.batch[self.key], probabilities.tolist(), strict=True):
             columns = {f"probability_{label}": value for label, value in zip(self.classes, row, strict=True)}
             prediction = self.classes[max(range(len(row)), key=row.__getitem__)]
-            self.rows.append({"file": name, "prediction": prediction, **columns})
+            said = {} if self.independent else {"prediction": prediction}
+            self.rows.append({"file": name, **said, **columns})
 
     def content(self) -> str:
         return csv_text(pd.DataFrame(self.rows))

@@ -16,7 +16,7 @@ from monai_robust.data.lists.division import Division, data_set_folder, items_of
 from monai_robust.data.lists.listed import finite_number, refuse_spellings
 from monai_robust.errors import BadInputError
 
-__all__ = ["ClassificationDatalist", "classification_datalist"]
+__all__ = ["ClassificationDatalist", "check_samples", "classification_datalist"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def classification_datalist(
     root = data_set_folder(dataset_dir)
     division = Division(validation_fraction, test_fraction, seed, fold, folds, limit)
     table = find_table(root, None if datalist is None else Path(datalist).expanduser())
-    _check_samples(table, root, groups)
+    check_samples(table, root, groups)
     names, table["label"] = _class_indices(table["label"], classes, root)
     table = division.divided(table)
     _check_splits(table, names, root)
@@ -87,7 +87,12 @@ def classification_datalist(
     return ClassificationDatalist(names, {split: items_of(part, columns) for split, part in parts.items()})
 
 
-def _check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> None:
+def check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> None:
+    """Refuse a list without a column to group by, with missing files, or with ids that occur twice.
+
+    Raises:
+        BadInputError: with the first.
+    """
     absent = [group for group in groups if group not in table]
     if absent:
         has = ", ".join(sorted(set(table.columns) - {"image", "split"}))

@@ -13,7 +13,7 @@ from monai_robust.data.lists.listed import data_list_file, list_table, listed_fi
 from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, split_of, warn_of_other_lists
 from monai_robust.errors import BadInputError
 
-__all__ = ["find_table"]
+__all__ = ["find_findings_table", "find_table"]
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +47,31 @@ def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
             f"in them, and for two or more class folders with images; a data list can be given by datalist="
         )
     return _finished(pd.DataFrame(rows), root, str(root))
+
+
+def find_findings_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
+    """Read the table of a data set that has a column for each finding in place of a label.
+
+    Args:
+        root: the data set's folder, with ``index.csv``.
+        datalist: a CSV file to read instead, as it stands or inside ``root``.
+
+    Returns:
+        As :func:`find_table`, but for ``label``, which is empty.
+
+    Raises:
+        BadInputError: there is no such file, or it is no CSV file.
+    """
+    path = root / "index.csv" if datalist is None else data_list_file(root, datalist)
+    if path.suffix.lower() == ".json":
+        raise BadInputError(f"data list {path} is JSON; several findings in an image are listed in a CSV file")
+    if not path.exists():
+        raise BadInputError(
+            f"{root} has no index.csv with a column for each finding, as several findings in an image need; name "
+            "another file by datalist"
+        )
+    table = list_table(path).assign(label="none")
+    return _finished(table, root, str(path)).assign(label="")
 
 
 def _finished(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = ["phantom_radiographs", "write_radiograph_phantoms"]
 _SHARES = (("train", 0.60), ("val", 0.15), ("test", 0.25))
 _FEWEST_PATIENTS = 12  # one of each class in each split
 _SMALLEST_SIZE = 32
+SEVERAL = ("lobar", "diffuse", "cardiomegaly")
 _FULL_SCALE = 4095  # 12 bit
 
 
@@ -74,6 +75,7 @@ def write_radiograph_phantoms(
     size: int = 192,
     seed: int = 0,
     contrast: float = 0.22,
+    several: bool = False,
     progress: bool = False,
 ) -> Path:
     """Write a fictitious data set of chest radiographs in three classes, about two films a patient.
@@ -100,6 +102,9 @@ def write_radiograph_phantoms(
         seed: of everything random.
         contrast: what an opacity adds to the attenuation, where soft tissue has about 0.7; the smaller, the easier
             is a classifier fooled.
+        several: each film may show several findings, drawn independently of each other: ``index.csv`` then has, in
+            place of ``label``, the columns ``lobar``, ``diffuse`` and ``cardiomegaly`` of 1, 0 and, in one of ten,
+            nothing or -1, where it is left open.
         progress: show a bar with the remaining time.
 
     Returns:
@@ -108,7 +113,7 @@ def write_radiograph_phantoms(
     Raises:
         BadInputError: an argument cannot work, or the folder has content.
     """
-    settings = _Settings(patients, size, seed, contrast)
+    settings = _Settings(patients, size, seed, contrast, several)
     return write_whole(folder, settings.stored(), lambda target: _write(target, settings, progress))
 
 
@@ -119,6 +124,7 @@ def phantom_radiographs(
     size: int = 192,
     seed: int = 0,
     contrast: float = 0.22,
+    several: bool = False,
     progress: bool = False,
 ) -> str:
     """The folder of a phantom data set, written by :func:`write_radiograph_phantoms` if it is not there yet.
@@ -129,14 +135,21 @@ def phantom_radiographs(
         size: of the films in pixels.
         seed: of everything random.
         contrast: of the opacities.
+        several: each film may show several findings.
         progress: show a bar with the remaining time.
 
     Raises:
         BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
     """
-    settings = _Settings(patients, size, seed, contrast)
+    settings = _Settings(patients, size, seed, contrast, several)
     write = partial(
-        write_radiograph_phantoms, patients=patients, size=size, seed=seed, contrast=contrast, progress=progress
+        write_radiograph_phantoms,
+        patients=patients,
+        size=size,
+        seed=seed,
+        contrast=contrast,
+        several=several,
+        progress=progress,
     )
     return written_once(folder, "radiographs", lambda target: _is_complete(target, settings), write)
 
@@ -147,6 +160,7 @@ class _Settings:
     size: int
     seed: int
     contrast: float
+    several: bool = False
 
     def __post_init__(self) -> None:
         if self.patients < _FEWEST_PATIENTS:
@@ -159,7 +173,9 @@ class _Settings:
             raise BadInputError(f"contrast is {self.contrast}; it can be between 0 and 1")
 
     def stored(self) -> dict[str, Any]:
-        return {"phantom": "radiographs", "version": 1, **asdict(self)}
+        settings = asdict(self)
+        several = settings.pop("several")  # films of one class are as they were before there were others
+        return {"phantom": "radiographs", "version": 1, **settings, **({"several": True} if several else {})}
 
 
 def _is_complete(folder: Path, settings: _Settings) -> bool:
@@ -173,11 +189,13 @@ def _films(folder: Path) -> Iterator[str]:
 
 def _write(folder: Path, settings: _Settings, progress: bool) -> None:
     (folder / "dicom").mkdir()
-    acquisitions = list(_plan(settings))
+    acquisitions = list(_plan_of_several(settings) if settings.several else _plan(settings))
     for film in tqdm(acquisitions, desc="writing phantoms", unit="image", disable=not progress):
         _write_film(folder, film, settings)
     rows = [(film.file, film.label, film.patient_id, film.split, film.scanner.name) for film in acquisitions]
     index = pd.DataFrame(rows, columns=["file", "label", "patient_id", "split", "source"])
+    if settings.several:
+        index = index.drop(columns="label").assign(**_cells(acquisitions, settings))
     index.to_csv(folder / "index.csv", index=False, lineterminator="\n")
 
 
@@ -201,6 +219,31 @@ def _plan(settings: _Settings) -> Iterator[_Acquisition]:
             yield _Acquisition(patient, number, label, split, scanner, (first + number) % 5 == 0)
 
 
+def _plan_of_several(settings: _Settings) -> Iterator[_Acquisition]:
+    """Who is filmed how often, in which split, with which findings: each drawn for itself."""
+    rng = default_rng([settings.seed, 3])
+    splits = _splits(settings.patients, rng)
+    # as many with each of the eight sets of findings, so that few patients have them all, too
+    sets = np.concatenate([rng.permutation(8) for _ in range(-(-settings.patients // 8))])[: settings.patients]
+    for patient in range(settings.patients):
+        found = [name for place, name in enumerate(SEVERAL) if sets[patient] >> place & 1]
+        for number in range(1 + int(rng.integers(2))):
+            scanner = _SCANNERS[int(rng.integers(len(_SCANNERS)))]
+            label = "+".join(found) or "normal"
+            yield _Acquisition(patient, number, label, splits[patient], scanner, bool(rng.integers(5) == 0))
+
+
+def _cells(films: list[_Acquisition], settings: _Settings) -> dict[str, list[str]]:
+    """What the index says of each finding: 1, 0, and in one of ten cells nothing, or -1."""
+    rng = default_rng([settings.seed, 4])
+    cells = {}
+    for name in SEVERAL:
+        stated = ["1" if name in film.label.split("+") else "0" for film in films]
+        open_ = rng.integers(20, size=len(films))
+        cells[name] = ["" if one == 0 else "-1" if one == 1 else cell for one, cell in zip(open_, stated, strict=True)]
+    return cells
+
+
 def _splits(count: int, rng: Generator) -> list[str]:
     train = round(_SHARES[0][1] * count)
     val = max(1, round(_SHARES[1][1] * count))
@@ -212,6 +255,8 @@ def _write_film(folder: Path, film: _Acquisition, settings: _Settings) -> None:
     person = default_rng([settings.seed, 1, film.patient])
     moment = default_rng([settings.seed, 2, film.patient, film.number])
     anatomy, opacity = Anatomy.draw(person), Opacity.draw(film.label, person)
+    if "cardiomegaly" in film.label.split("+"):
+        anatomy = replace(anatomy, heart_size=1.45 * anatomy.heart_size)
     x, y = Positioning.draw(moment).coordinates(settings.size)
     healthy, density = thorax(anatomy, opacity, settings.contrast, x, y)
     exposed = _expose(_with_distribution_of(healthy, density), healthy, film.scanner, moment)

@@ -82,7 +82,7 @@ class Opacity:
     patches in both lungs, denser towards the chest wall and the diaphragm.
 
     Args:
-        finding: one of :data:`FINDINGS`.
+        finding: one of :data:`FINDINGS`, or several with ``+`` between.
         blobs: ``(n, 6)``: side of the chest, x and y of the centre in units of the lung field, radii along x and y in
             half widths of the film, and density relative to the contrast.
     """
@@ -93,8 +93,9 @@ class Opacity:
     @classmethod
     def draw(cls, finding: str, rng: Generator) -> Opacity:
         """An opacity drawn at random."""
-        draws = {"normal": lambda _: np.empty((0, 6)), "lobar": _lobar_blobs, "diffuse": _diffuse_blobs}
-        return cls(finding, draws[finding](rng))
+        draws = {"lobar": _lobar_blobs, "diffuse": _diffuse_blobs}
+        blobs = [draws[one](rng) for one in finding.split("+") if one in draws]
+        return cls(finding, np.concatenate(blobs) if blobs else np.empty((0, 6)))
 
 
 def _lobar_blobs(rng: Generator) -> NDArray[np.float64]:

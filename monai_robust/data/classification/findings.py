@@ -1,0 +1,129 @@
+"""Lists of images each of which may show several findings, from tables with a column for each finding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from monai_robust.data.classification.datalist import ClassificationDatalist, check_samples
+from monai_robust.data.classification.layouts import find_findings_table
+from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
+from monai_robust.errors import BadInputError
+
+__all__ = ["findings_datalist"]
+
+_LOG = logging.getLogger(__name__)
+_OTHERS = frozenset(("image", "file", "label", "patient_id", "sample_id", "split", "annotation", "case_id"))
+_STATES = {"": -1.0, "-1": -1.0, "-1.0": -1.0, "nan": -1.0, "0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0}
+_RARE = 30  # samples of a finding below which it does not lead a draw of splits
+
+
+def findings_datalist(
+    dataset_dir: str | PathLike[str],
+    *,
+    datalist: str | PathLike[str] | None = None,
+    findings: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    limit: int | None = None,
+    seed: int = 0,
+    fold: int | None = None,
+) -> ClassificationDatalist:
+    """List the samples of a data set whose ``index.csv`` has a column for each finding.
+
+    Cells are 1 (present), 0 (absent), and -1 or empty where it is uncertain or nobody has said; whatever is not known
+    counts neither in training nor in evaluation. Files, patients and splits are those of
+    :func:`~monai_robust.data.classification_datalist`; splits that the data set does not define are drawn by patient,
+    stratified by the rarest finding of an image.
+
+    Args:
+        dataset_dir: the data set's folder, with ``index.csv``.
+        datalist: another CSV file that lists the samples.
+        findings: columns in the order of the network's outputs; by default all that hold nothing but such cells and are
+            no keys or groups.
+        groups: further columns to hand on with every sample.
+        limit: use at most so many samples of each split, with patients kept whole.
+        seed: of every draw.
+        fold: 0 to 4, of a cross-validation by patient.
+
+    Returns:
+        ``classes`` are the findings; each item's ``label`` is (C,) float32 of 1, 0 and -1.
+
+    Raises:
+        BadInputError: whatever makes the folder or an argument unusable, in one sentence.
+
+    Example:
+        >>> findings_datalist("chestmnist", findings=["effusion", "nodule"]).classes  # doctest: +SKIP
+        ('effusion', 'nodule')
+    """
+    root = data_set_folder(dataset_dir)
+    table = find_findings_table(root, None if datalist is None else Path(datalist).expanduser())
+    names = _findings(table, findings, groups, root)
+    check_samples(table, root, groups)
+    states = np.stack([_states(table, name, root) for name in names], axis=1)
+    division = Division(0.15, 0.2, seed, fold, 5, limit)
+    table = table.assign(label=_leading(states), place=range(len(table)))
+    table = division.divided(table)
+    parts = parts_of(table)
+    require_parts(parts, len(table), root, "samples")
+    trained = states[parts["train"]["place"].to_numpy()]
+    for position, name in enumerate(names):
+        if not {0.0, 1.0} <= set(trained[:, position]):
+            raise BadInputError(f"{name!r} is not both present and absent among the training samples of {root}")
+    items = {}
+    for split, part in parts_of(division.limited(table)).items():
+        rows = items_of(part, ["image", "sample_id", "patient_id", *groups])
+        items[split] = [
+            {**row, "label": states[place].astype(np.float32)} for row, place in zip(rows, part["place"], strict=True)
+        ]
+    return ClassificationDatalist(tuple(names), items)
+
+
+def _findings(table: pd.DataFrame, given: Sequence[str], groups: Sequence[str], root: Path) -> list[str]:
+    absent = next((name for name in given if name not in table), None)
+    if absent is not None:
+        has = ", ".join(map(str, table.columns))
+        raise BadInputError(f"the data list of {root} has no column {absent!r} for a finding; it has {has}")
+    if given:
+        return [str(name) for name in given]
+    names = [
+        str(name)
+        for name in table.columns
+        if name not in _OTHERS and name not in groups and _holds_states(table[name]) and (table[name] != "").any()
+    ]
+    if not names:
+        raise BadInputError(
+            f"the data list of {root} has no column of 0, 1 and -1 or empty cells, one for each finding, as several "
+            "findings in an image need; one class an image is --task classification"
+        )
+    _LOG.info("findings of %s: %s", root, ", ".join(names))
+    return names
+
+
+def _holds_states(cells: pd.Series[str]) -> bool:
+    return set(cells.str.lower()) <= set(_STATES)
+
+
+def _states(table: pd.DataFrame, name: str, root: Path) -> np.ndarray:
+    cells = table[name].str.lower()
+    odd = next((cell for cell in cells if cell not in _STATES), None)
+    if odd is not None:
+        raise BadInputError(
+            f"the data list of {root} has {odd[:60]!r} in the column {name!r}; a finding is 1 (present), 0 (absent), "
+            "and -1 or empty where it is not known"
+        )
+    return cells.map(_STATES).to_numpy(dtype=float)
+
+
+def _leading(states: np.ndarray) -> np.ndarray:
+    """For each sample the rarest finding that it has, as a class to stratify by; one more for all others."""
+    counts = (states == 1).sum(axis=0)
+    leading = np.full(len(states), states.shape[1])
+    for position in np.argsort(-counts, kind="stable"):  # rarer ones last
+        if counts[position] >= _RARE:
+            leading[states[:, position] == 1] = position
+    return leading
