@@ -172,6 +172,9 @@ def test_the_report_shows_findings_operating_points_and_patients(run: Run, tmp_p
         for name, severity in (("clean", 0.0), ("pgd_l2", 1.0))
     )
     assert largest < clean
+    ends = summary[summary["perturbation"] == "clean"].iloc[0]
+    assert ends["auroc_low"] < clean < ends["auroc_high"]
+    assert ends["label_accuracy_low"] < ends["label_accuracy"] < ends["label_accuracy_high"]
     assert len(pd.read_csv(tables / "table_findings.csv")) == 3
     assert (tables / "summary_by_patient.csv").exists()
 

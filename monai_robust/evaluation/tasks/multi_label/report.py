@@ -12,6 +12,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, of_kind, undertrained, whole
 from monai_robust.evaluation.sections.parts import RADIUS, Section, listed
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
+from monai_robust.evaluation.statistics.bootstrap import Drawable, means, ratios
 from monai_robust.evaluation.statistics.summary import over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -20,6 +21,7 @@ from monai_robust.evaluation.tasks.discrimination import (
     by_patient,
     curves_frame,
     discrimination,
+    discrimination_drawable,
     discrimination_section,
     fitted_on_validation,
     patient_section,
@@ -108,14 +110,26 @@ class MultiLabelReport:
             numbers |= {"ece_tempered": softer["expected_calibration_error"]}
         return numbers
 
+    def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
+        """How the statistics are drawn anew for intervals, but for calibration."""
+        found = scored(run, rows)
+        known = found.truth >= 0
+        right = ((found.scores > 0.5) == (found.truth == 1)) & known
+        shares = {"label_accuracy": (right.sum(axis=1).astype(float), known.sum(axis=1).astype(float))}
+        ranked = discrimination_drawable(found, fitted_on_validation(run, scored))
+        return [means({"all_right": rows["score"].to_numpy()}), ratios(shares), *ranked]
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
-        found = {**score_frames(runs, self.statistics, AREA, []), "roc_curves": curves_frame(runs, scored)}
+        found = {
+            **score_frames(runs, self.statistics, AREA, [], self.drawable),
+            "roc_curves": curves_frame(runs, scored),
+        }
         columns = _columns(runs[0], "label"), _columns(runs[0], "probability")
         patients = [by_patient(run, self.patient_rule, *columns, False) for run in runs]
         together = [run for run in patients if run is not None]
         if len(together) == len(runs):
-            found["summary_by_patient"] = over_replicates(summarise(together, self.statistics))
+            found["summary_by_patient"] = over_replicates(summarise(together, self.statistics, self.drawable))
         return found
 
     def pilot(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> str:
