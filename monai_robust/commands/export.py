@@ -49,4 +49,8 @@ def export(
         allow_burned_in=allow_burned_in,
     )
     for one in written:
-        print(f"case {one.case}: {one.path} (largest change {one.change:.4g}, stored in steps of {one.step:.2g})")
+        steps = f", stored in steps of {one.step:.2g}" if one.step else ""
+        change = (
+            f"largest change {one.change:.4g}{steps}" if one.change else "unchanged: this perturbation left it as it is"
+        )
+        print(f"case {one.case}: {one.path} ({change})")

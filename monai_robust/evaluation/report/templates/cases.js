@@ -160,7 +160,7 @@
   };
   const scaleFor = (one) => {
     const width = element("stage").clientWidth;
-    const height = Math.max(window.innerHeight * 0.6, 240);
+    const height = Math.max(window.innerHeight * 0.55, 240);
     return Math.min(width / one.columns, height / one.rows);
   };
 
@@ -323,6 +323,7 @@
     const truth = one.label ? `Truth: ${one.label}. ` : "";
     const bad = data.percent && shown.score === 0;
     holder.append(make("span", `${what}. ${truth}`), make("strong", `${said}${data.percent ? ` (${score(shown.score)})` : ""}.`, bad ? { class: "bad" } : {}));
+    if (view !== "clean" && now().unit.startsWith("radius")) holder.append(make("span", ` The change has size ${radius(row.distance)}.`));
     if (view === "difference") {
       const factor = (127 * (base.high - base.low)) / (255 * row.high);
       holder.append(make("span", ` The difference to the clean image around mid-grey, ${factor >= 10 ? factor.toFixed(0) : factor.toPrecision(2)} times as strong as in the picture.`));
