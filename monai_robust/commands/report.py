@@ -32,6 +32,9 @@ def report(
             help="By how much clean performance may be worse than that of the baseline, in units of the score: 0.05.",
         ),
     ] = None,
+    minimum_group: Annotated[
+        int, typer.Option("--minimum_group", help="Patients that a group of samples needs to be rated.")
+    ] = 10,
 ) -> None:
     """Compare finished evaluations in one self-contained HTML report, from their tables alone.
 
@@ -48,5 +51,6 @@ def report(
         prevalence=prevalence,
         patient_rule=patient_rule,
         noninferiority_margin=noninferiority_margin,
+        minimum_group=minimum_group,
     )
     print(f"report: {page}")

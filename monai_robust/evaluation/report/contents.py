@@ -28,8 +28,10 @@ from monai_robust.evaluation.sections.paired import paired_section
 from monai_robust.evaluation.sections.parts import MISSING, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.sections.replicates import replicate_sections
+from monai_robust.evaluation.sections.subgroups import subgroup_sections
 from monai_robust.evaluation.statistics.bootstrap import MINIMUM_PATIENTS
 from monai_robust.evaluation.statistics.paired import paired_differences
+from monai_robust.evaluation.statistics.subgroups import MINIMUM_GROUP, subgroup_gaps
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.baseline import baseline_name
 from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
@@ -52,12 +54,14 @@ class Contents:
         task_report: what is particular to the task.
         noninferiority_margin: by how much clean performance may be worse than that of the baseline, in units of the
             score, if that was stated beforehand.
+        minimum_group: patients that a group needs to be rated.
     """
 
     runs: Sequence[Run]
     baseline: str
     task_report: TaskReport
     noninferiority_margin: float | None = None
+    minimum_group: int = MINIMUM_GROUP
 
     @classmethod
     def read(
@@ -68,6 +72,7 @@ class Contents:
         prevalence: float | None = None,
         patient_rule: str | None = None,
         noninferiority_margin: float | None = None,
+        minimum_group: int = MINIMUM_GROUP,
     ) -> Contents:
         """Read finished evaluations.
 
@@ -80,6 +85,7 @@ class Contents:
                 probabilities.
             noninferiority_margin: by how much clean performance may be worse than that of the baseline, in units of the
                 score.
+            minimum_group: patients that a group needs to be rated.
 
         Raises:
             BadInputError: if a folder is no finished evaluation, the runs cannot be compared, or none of them is the
@@ -89,10 +95,12 @@ class Contents:
             raise BadInputError(
                 f"the non-inferiority margin is {noninferiority_margin:g}; it must be above 0, in units of the score"
             )
+        if minimum_group < 1:
+            raise BadInputError(f"the smallest group to be rated has {minimum_group} patients; it must be 1 or more")
         runs = [read_run(folder) for folder in folders]
         check_comparable(runs)
         task_report = _choosing(_task_report(runs[0]), prevalence, patient_rule)
-        found = cls(runs, baseline_name(runs, baseline), task_report, noninferiority_margin)
+        found = cls(runs, baseline_name(runs, baseline), task_report, noninferiority_margin, minimum_group)
         for run in runs:
             found.task_report.check(run)
         return found
@@ -111,6 +119,15 @@ class Contents:
         if len(self.names) > 1:
             own["paired_differences"] = paired_differences(runs, self.baseline, self.task_report.drawable)
         found = {**self.task_report.frames(runs), **own, **explanation_frames(runs)}
+        if runs[0].groups:
+            found["subgroup_gaps"] = subgroup_gaps(
+                runs,
+                found["means_over_severities"],
+                self.task_report.drawable,
+                column=self.style.column,
+                higher_is_better=self.style.higher_is_better,
+                minimum=self.minimum_group,
+            )
         return {**found, **corruption_error_frames(runs, self.baseline, found, self.style)}
 
     @cached_property
@@ -139,6 +156,7 @@ class Contents:
             *self.paired,
             *replicate_sections(self.runs, self.frames, self.style),
             *self.task_report.sections(self.runs, self.frames),
+            *subgroup_sections(self.runs, self.frames, self.style, self.minimum_group),
             *corruption_error_sections(self.runs, self.baseline, self.frames, self.style),
             *own_metrics_sections(self.runs),
             *nearest_sections(self.runs, self.frames),

@@ -27,6 +27,7 @@ from monai_robust.evaluation.sections.drawing import STYLE
 from monai_robust.evaluation.sections.figures import gallery_figure
 from monai_robust.evaluation.sections.parts import MISSING, Picture, Section, listed
 from monai_robust.evaluation.sections.perturbations import perturbation_label
+from monai_robust.evaluation.statistics.subgroups import MINIMUM_GROUP
 from monai_robust.evaluation.tables.gallery import MOST, Caption, Gallery, spread
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -58,6 +59,7 @@ def write_report(
     prevalence: float | None = None,
     patient_rule: str | None = None,
     noninferiority_margin: float | None = None,
+    minimum_group: int = MINIMUM_GROUP,
 ) -> Path:
     """Write a report on evaluations, from their tables alone.
 
@@ -75,6 +77,7 @@ def write_report(
         patient_rule: how the images of a patient are put together, ``"mean"`` (default) or ``"max"`` of probabilities.
         noninferiority_margin: by how much clean performance may be worse than that of the baseline, in units of the
             score, stated before anything was measured.
+        minimum_group: patients that a group of samples needs to be rated.
 
     Returns:
         The path of the report.
@@ -92,6 +95,7 @@ def write_report(
         prevalence=prevalence,
         patient_rule=patient_rule,
         noninferiority_margin=noninferiority_margin,
+        minimum_group=minimum_group,
     )
     _write_tables(output.with_name(f"{output.stem}_tables"), found)
     cases = write_cases_page(found.runs, output)
