@@ -19,6 +19,7 @@ from monai_robust.commands.overlay import overlay
 from monai_robust.commands.phantoms import phantoms
 from monai_robust.commands.report import report
 from monai_robust.commands.step_search import step_search
+from monai_robust.commands.transfer import transfer
 from monai_robust.errors import user_error, user_sentence
 
 __all__ = ["app", "main"]
@@ -56,6 +57,7 @@ app.command()(datalist)
 app.command()(corruptions)
 app.command(context_settings=_TAKES_IDS)(evaluate)
 app.command("step-search", context_settings=_TAKES_IDS)(step_search)
+app.command(context_settings=_TAKES_IDS)(transfer)
 app.command()(report)
 app.command()(export)
 app.command()(card)

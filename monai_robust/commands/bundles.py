@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import run
+from monai.bundle import ConfigParser, run
 
 from monai_robust.configuration import check_ids, read_configuration, read_words
 from monai_robust.data import read_record
 from monai_robust.data.files.schemas import as_data
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.tables.transfer_file import Transfer, write_transfer
 
-__all__ = ["bundle_configs", "check_presets", "measure_bundle", "read_settings", "run_bundle"]
+__all__ = [
+    "bundle_configs",
+    "check_presets",
+    "measure_bundle",
+    "read_settings",
+    "run_bundle",
+    "transfer_of_bundle",
+]
+
+_MEASURING = ("train", "robustness")
 
 
 def bundle_configs(bundle: str | Path, *names: str) -> list[str]:
@@ -82,18 +93,77 @@ def measure_bundle(
     Raises:
         BadInputError: for a checkpoint that is missing, and as :func:`run_bundle`.
     """
-    names = ("train", "robustness")
-    configuration = read_configuration([*bundle_configs(bundle, *names), *map(str, check_presets(presets))])
+    configuration = read_configuration([*bundle_configs(bundle, *_MEASURING), *map(str, check_presets(presets))])
+    values = _measuring_values(configuration, checkpoint, output_dir, overrides or {})
+    run_bundle(bundle, _MEASURING, values, presets)
+    return Path(output_dir)
+
+
+def transfer_of_bundle(
+    bundle: str | Path,
+    checkpoints: Sequence[str | Path],
+    output_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    presets: Sequence[str | Path] = (),
+    *,
+    radius: float | None = None,
+    names: Sequence[str] | None = None,
+) -> tuple[Path, Transfer]:
+    """Show inputs made against one checkpoint of a bundle to the others, by its ``robustness`` configuration.
+
+    Args:
+        bundle: the bundle's folder, with ``configs/train`` and ``configs/robustness``.
+        checkpoints: two or more trained weights.
+        output_dir: where ``transfer.json`` goes, such as the folder of a run.
+        overrides: ids of the configuration and their values; text is read as on a command line.
+        presets: further configurations that the networks were trained with.
+        radius: of the attack; by default the middle one of the bundle's.
+        names: of the networks; by default their folders.
+
+    Returns:
+        The file, and what is in it.
+
+    Raises:
+        BadInputError: for checkpoints that are missing, fewer than two of them, or networks that cannot be compared.
+    """
+    from monai_robust.evaluation.transfer import transfer_of_measurements
+
+    if len(checkpoints) < 2:
+        raise BadInputError("transfer is between two or more checkpoints; give --checkpoints a.pt,b.pt")
+    names = [Path(one).resolve().parent.name for one in checkpoints] if names is None else list(names)
+    if len(names) != len(checkpoints) or len(set(names)) < len(names):
+        raise BadInputError(
+            f"{len(checkpoints)} checkpoints need as many different names, got {', '.join(names)}; give --names"
+        )
+    configuration = read_configuration([*bundle_configs(bundle, *_MEASURING), *map(str, check_presets(presets))])
+    measurements = []
+    for checkpoint in checkpoints:
+        values = _measuring_values(configuration, checkpoint, output_dir, overrides or {})
+        if "validation_limit" in configuration:
+            values.setdefault("validation_limit", 0)  # nothing is fitted
+        parser = ConfigParser(copy.deepcopy(configuration), globals={"given_values": values})
+        for name in values:
+            parser[name] = f"$given_values[{name!r}]"
+        parser["bundle_root"] = str(bundle)
+        measurements.append(parser.get_parsed_content("measurement"))
+    found = transfer_of_measurements(measurements, names, radius)
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    return write_transfer(output_dir, found), found
+
+
+def _measuring_values(
+    configuration: Mapping[str, Any], checkpoint: str | Path, output_dir: str | Path, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a measurement of a checkpoint sets of its configuration, what its training recorded among it."""
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
     given = {"checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
-    values = read_settings(configuration, overrides or {}, taken=[*given, "bundle_root"])
+    values = read_settings(configuration, overrides, taken=[*given, "bundle_root"])
     record = read_record(checkpoint)
     for name in ("image_size", "split_seed", "fold", "task"):
         if name in configuration and record.get(name) is not None:
             values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
-    run_bundle(bundle, names, {**values, **given}, presets)
-    return Path(output_dir)
+    return {**values, **given}
 
 
 def check_presets(presets: Sequence[str | Path]) -> Sequence[str | Path]:

@@ -16,6 +16,7 @@ from monai_robust.evaluation.tables.run_folder import Run, read_run, write_run_i
 from monai_robust.evaluation.tables.schema import outcome_columns
 from monai_robust.evaluation.tables.writer import OutcomesWriter
 from monai_robust.evaluation.tasks.registry import outcomes_of, register_task
+from monai_robust.evaluation.transfer import transfer_matrix
 
 __all__ = [
     "AttackSweep",
@@ -36,6 +37,7 @@ __all__ = [
     "read_run",
     "register_task",
     "robustness_card",
+    "transfer_matrix",
     "write_card",
     "write_card_into_bundle",
     "write_gallery",

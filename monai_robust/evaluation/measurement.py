@@ -288,6 +288,13 @@ class Measurement:
             )
             yield
 
+    @contextmanager
+    def shown(self) -> Iterator[Samples]:
+        """The samples, ready to be shown to the network, which is left as it was found; nothing is written."""
+        with self._guarded():
+            self._check()
+            yield self.samples
+
     @cached_property
     def items(self) -> Sequence[Mapping[str, Any]]:
         """What the data set says of its samples."""

@@ -13,6 +13,7 @@ from monai.data import DataLoader, MetaTensor, list_data_collate
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from monai_robust.data import same_size_batches
 from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
@@ -97,6 +98,10 @@ class Samples:
                 raise BadInputError(
                     f"the data set's items have no {key!r}; they have {', '.join(map(str, self.items[0]))}"
                 )
+
+    def batches(self) -> list[list[int]]:
+        """Places of all samples, batch by batch, each of images of one size."""
+        return [list(batch) for batch in same_size_batches(self.items, self.batch_size)]
 
     def loader(self, batches: Sequence[Sequence[int]], num_workers: int = 0) -> DataLoader:
         """Batches of samples at these places."""

@@ -21,6 +21,7 @@ from monai_robust.evaluation.report.nearest import nearest_frames, nearest_secti
 from monai_robust.evaluation.report.own_metrics import own_metrics_frames, own_metrics_sections
 from monai_robust.evaluation.report.sanity import sanity_caveat, sanity_frames, sanity_sections
 from monai_robust.evaluation.report.training import training_frames, training_sections
+from monai_robust.evaluation.report.transfer import transfer_sections
 from monai_robust.evaluation.report.triage import triage_frames, triage_sections
 from monai_robust.evaluation.report.verdict import verdict_section
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of
@@ -162,6 +163,7 @@ class Contents:
             *nearest_sections(self.runs, self.frames),
             *triage_sections(self.runs, self.frames, self.task_report),
             *explanation_sections(self.runs),
+            *transfer_sections(self.runs),
             *sanity_sections(self.runs),
             *training_sections(self.runs, self.frames),
         ]
