@@ -180,6 +180,8 @@ def test_a_measurement_keeps_what_was_looked_at(folder: Path) -> None:
     first = torch.from_numpy(found.maps["gradient"])
     again = rank_correlation(first[:, 0], first[:, 1])
     assert found.correlation["gradient"].tolist() == pytest.approx(again.tolist(), abs=0.02)  # maps in half precision
+    # every sample is attacked, also one that is wrong already, which a search over radii would leave as it is
+    assert (found.images[:, 0] != found.images[:, 1]).any(axis=(1, 2)).all()
     assert found.embedding is not None
     assert np.bincount(found.embedding.kinds).tolist() == [9, 9, 9]
     assert b"secret" not in (folder / EXPLANATION).read_bytes()

@@ -139,12 +139,12 @@ def explain(
     if not chosen:
         raise BadInputError("explanation: no sample of the data set holds any foreground")
     batches = evaluated(None, chosen)
-    pairs = [(batch, sweep.over(batch)(radius)) for batch in batches]
+    pairs = [(batch, sweep.apply(radius, batch)) for batch in batches]
     if isinstance(own, Segmentation):
         return _masks(own, sweep.name, radius, pairs)
     found = _saliency(sweep.name, radius, pairs)
     places = explained_places(items, settings.places, key)
-    extra = [(batch, sweep.over(batch)(radius)) for batch in evaluated(None, places)]
+    extra = [(batch, sweep.apply(radius, batch)) for batch in evaluated(None, places)]
     training: list[EvaluatedBatch] = []
     if settings.training is not None:
         count = len(settings.training)
