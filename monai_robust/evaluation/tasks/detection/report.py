@@ -183,11 +183,10 @@ class DetectionReport:
 
     def _fitted(self, run: Run) -> float | None:
         """The score threshold that was fitted on the run's validation split; None where that was not measured."""
-        validation = getattr(run, "validation", None)
-        if validation is None:
+        if run.validation is None:
             return None
         if run not in self._thresholds:
-            self._thresholds[run] = fitted_threshold(list(self._matched(validation, CLEAN, 0.0).values()))
+            self._thresholds[run] = fitted_threshold(list(self._matched(run.validation, CLEAN, 0.0).values()))
         return self._thresholds[run]
 
     def _detections(self, run: Run) -> Detections:
