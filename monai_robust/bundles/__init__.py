@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from monai_robust.bundles.handlers import evaluation_handlers, recording_handlers, training_handlers
+from monai_robust.bundles.handlers import (
+    Handlers,
+    evaluation_handlers,
+    of_batches,
+    recording_handlers,
+    training_handlers,
+)
 from monai_robust.bundles.parts import part_of
 from monai_robust.bundles.perturbations import with_corruptions
 from monai_robust.bundles.processes import end_processes, first_process, process_device, start_processes
 from monai_robust.bundles.starting import start, tables_beside, write_training_record
 
 __all__ = [
+    "Handlers",
     "end_processes",
     "evaluation_handlers",
     "first_process",
+    "of_batches",
     "part_of",
     "process_device",
     "recording_handlers",

@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 from monai.engines import Evaluator
-from monai.handlers import LrScheduleHandler, MetricsSaver, StatsHandler, ValidationHandler, from_engine
+from monai.handlers import LrScheduleHandler, MetricsSaver, MLFlowHandler, StatsHandler, ValidationHandler, from_engine
 
 from monai_robust.checkpoints.places import saves
 from monai_robust.handlers import ClipGradients, EpochSeed, EpochTimes, ProgressBar, TrainingLoader, TrainingSaver
 
-__all__ = ["evaluation_handlers", "recording_handlers", "training_handlers"]
+__all__ = ["Handlers", "evaluation_handlers", "of_batches", "recording_handlers", "training_handlers"]
 
 _FINAL = "model.pt"
+
+
+class Handlers:
+    """Several handlers as one, for a list in a configuration that others add to, as ``--tracking mlflow`` does.
+
+    Args:
+        handlers: attached in their order.
+    """
+
+    def __init__(self, handlers: Sequence[Any]) -> None:
+        self.handlers = list(handlers)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach all of them."""
+        for one in self.handlers:
+            one.attach(engine)
+
+
+def of_batches(handlers: Sequence[Any]) -> Sequence[Any]:
+    """Handlers for a trainer that leaves its batches whole, among which those of MLflow are fitted to that.
+
+    ``--tracking mlflow`` brings an ``MLFlowHandler`` for outputs that are a dictionary a sample; of one for the whole
+    batch it is given a tuple of the loss, which it cannot log.
+    """
+    for one in handlers:
+        if isinstance(one, MLFlowHandler):
+            one.output_transform = _alone(one.output_transform)
+    return handlers
+
+
+def _alone(transform: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A transform of outputs whose tuple of one is that one."""
+
+    def alone(output: Any) -> Any:
+        found = transform(output)
+        return found[0] if isinstance(found, tuple) and len(found) == 1 else found
+
+    return alone
 
 
 def training_handlers(
@@ -94,7 +133,7 @@ def evaluation_handlers(
     device: str | torch.device,
     output_dir: str | Path,
     more: Sequence[Any] = (),
-) -> list[Any]:
+) -> Handlers:
     """What an evaluation needs: its weights, and its metrics told and written to ``metrics.csv``.
 
     Args:
@@ -104,12 +143,14 @@ def evaluation_handlers(
         output_dir: where ``metrics.csv`` goes.
         more: handlers of one's own, attached last.
     """
-    return [
-        TrainingLoader(_path(checkpoint), {"network": network}, map_location=device, trainer=False),
-        StatsHandler(iteration_log=False),
-        MetricsSaver(save_dir=str(output_dir), metrics="*"),
-        *more,
-    ]
+    return Handlers(
+        [
+            TrainingLoader(_path(checkpoint), {"network": network}, map_location=device, trainer=False),
+            StatsHandler(iteration_log=False),
+            MetricsSaver(save_dir=str(output_dir), metrics="*"),
+            *more,
+        ]
+    )
 
 
 def _path(path: str | Path | None) -> str | None:

@@ -30,6 +30,9 @@ def evaluate(
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit status 3 if a sanity check of an attack warns.")
     ] = False,
+    tracking: Annotated[
+        str | None, typer.Option("--tracking", help="mlflow: log the summary as metrics, beside those of the training.")
+    ] = None,
 ) -> None:
     """Measure a trained network of a bundle, clean, under attack and corrupted, and write outcomes.csv and report.html.
 
@@ -43,6 +46,7 @@ def evaluate(
     --dataset_dir.
     So is a model, which is run in place of the bundle's network; one without gradient is attacked by Square.
     Beside the report stands cases.html, a page of pictures of --cases samples, where some were kept.
+    With --tracking mlflow the summary is logged to MLFLOW_TRACKING_URI, or to mlruns.db beside the checkpoint.
     A stopped measurement continues where it stopped. Sanity checks of the attacks stand in sanity.json and the report.
 
     Example: monai-robust evaluate bundles/chest_xray_classification --checkpoint model.pt --output_dir results
@@ -51,8 +55,11 @@ def evaluate(
     from monai_robust.commands.bundles import measure_bundle
     from monai_robust.commands.foreign import has_own_evaluation, measure_foreign
     from monai_robust.evaluation.report.page import write_report
+    from monai_robust.evaluation.report.tracking import check_tracking, log_summary, tracking_uri
     from monai_robust.evaluation.tables.sanity_file import read_sanity
 
+    if tracking is not None:
+        check_tracking(tracking)
     words = overrides(context.args)
     if checkpoint is not None and model is None and has_own_evaluation(bundle):
         folder = measure_bundle(bundle, checkpoint, output_dir, words, presets or ())
@@ -60,7 +67,11 @@ def evaluate(
         folder = measure_foreign(bundle, checkpoint, output_dir, words, presets or (), model=model)
     if int(os.environ.get("RANK", "0")) > 0:  # of several processes the first one writes and tells
         return
-    print(f"report: {write_report([folder], output_dir / 'report.html')}")
+    report = write_report([folder], output_dir / "report.html")
+    print(f"report: {report}")
+    if tracking is not None:
+        uri = tracking_uri(checkpoint, output_dir)
+        print(f"tracked: experiment {log_summary(report, uri)} at {uri}")
     if not strict:
         return
     sanity = read_sanity(folder)

@@ -157,6 +157,14 @@ class AroundDetector(RobustUpdate):
             else:
                 again = call.again(view, call.targets)
                 found[name] = seen.detector(*again.args, **again.kwargs)
+        if "adv" in found:
+            size = len(batch.inputs)
+            terms = {
+                f"{view}_{name}": torch.as_tensor(found[view][name]).detach().expand(size)  # one for the whole batch
+                for view in self.recipe.supervised
+                for name in losses
+            }
+            self._means.add(seen.engine, {name: added[name] for name in ("eps", "adv_norm") if name in added} | terms)
         if watched is not None:  # whose last terms are taken anew, as those of the attack's steps were
             self._observe(seen, batchdata, watched, told | added | {"adv_pred": None})
         return {name: self.recipe.loss(found, name, _named) for name in losses}

@@ -138,7 +138,7 @@ class AroundIteration(RobustUpdate):
         }
         total = self.recipe.loss(outputs, targets, engine.loss_function, task.agreeing)
         if "adv" in outputs:
-            added |= self._terms(task, outputs, targets)
+            added |= self._told(engine, task, outputs, targets, added)
             added["adv_pred"] = with_metadata(outputs["adv"], batch.inputs)
         if watched is not None:
             self._observe(engine, batchdata, watched, told | added)

@@ -20,6 +20,7 @@ from monai_robust.attacks import PGD
 from monai_robust.attacks.common.guard import bare, inputs_copied, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, takes, with_metadata
+from monai_robust.engines.epoch_means import EpochMeans
 from monai_robust.engines.file_units import FileRadius
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
@@ -52,7 +53,8 @@ class RobustUpdate:
     ``engine.state.output`` holds MONAI's ``image``, ``label``, ``pred`` and ``loss``, where ``pred`` is the prediction
     on the clean inputs (on the adversarial ones for a recipe without a clean view) and ``loss`` the recipe's total;
     with an adversarial view also ``adv_image``, ``adv_pred``, ``eps`` (B,), ``adv_norm`` (B,), and the loss terms per
-    sample of every supervised view, such as ``clean_loss`` and ``adv_loss``, (B,).
+    sample of every supervised view, such as ``clean_loss`` and ``adv_loss``, (B,). Means of these numbers over an epoch
+    are in ``engine.state.metrics`` at its end, as ``robust_eps``, ``robust_adv_norm``, ``robust_adv_loss``, ....
 
     Args:
         recipe: a recipe or the name of one, such as ``"rtda"``.
@@ -141,6 +143,7 @@ class RobustUpdate:
         self._own_seeds: list[int | None] | None = None
         self._seeded: int | None = None
         self._checked: object = None
+        self._means = EpochMeans()
         if self.task is not None:
             self._check(self.task)
 
@@ -182,7 +185,7 @@ class RobustUpdate:
             targets = plain(batch.targets) if engine.compile else batch.targets
             output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function, task.agreeing)
             if "adv" in outputs:
-                output |= self._terms(task, outputs, targets)
+                output |= self._told(engine, task, outputs, targets, output)
             engine.state.output = output
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
         if watched is not None:
@@ -372,13 +375,24 @@ class RobustUpdate:
             passes = {key: select_rows(stacked, part) for key, part in zip(distinct, parts, strict=True)}
         return {name: passes[id(view)] for name, view in inputs.items()}
 
-    def _terms(self, task: Task, outputs: Mapping[str, Any], targets: Any) -> dict[str, Tensor]:
+    def _told(
+        self, engine: Any, task: Task, outputs: Mapping[str, Any], targets: Any, output: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """The loss terms per sample of every supervised view, of which, and of what ``output`` has of the attack, the
+        means over the epoch are told."""
+        terms, defined = {}, {}
         with torch.no_grad():
-            return {
-                f"{view}_{name}": value.detach()
-                for view in self.recipe.supervised
-                for name, value in task.terms(outputs[view], targets).items()
-            }
+            for view in self.recipe.supervised:
+                terms |= {f"{view}_{name}": one.detach() for name, one in task.terms(outputs[view], targets).items()}
+                known = task.defined(map_tensors(plain, outputs[view]), targets)
+                defined |= {f"{view}_{name}": plain(one) for name, one in known.items()}
+        self._means.add(engine, _of_attack(output) | terms, defined)
+        return terms
+
+
+def _of_attack(output: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What there is to tell of an attack's sizes, (B,) each."""
+    return {name: output[name] for name in ("eps", "adv_norm") if name in output}
 
 
 def _own_seed(view: View) -> int | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from monai_robust.checkpoints import join_checkpoints
 from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id
 from monai_robust.errors import BadInputError, require_choice
-from monai_robust.margins.log import MarginLog, visits_to_come
+from monai_robust.margins.log import MarginLog, distribution, visits_to_come
 from monai_robust.margins.radii import AttackTrace, SampleRadii
 from monai_robust.margins.rule import MarginRule, positive_number
 from monai_robust.margins.store import MarginStore
@@ -259,6 +259,9 @@ class AdaptiveMargins(SampleRadii):
         at_floor = sum(margin <= self.rule.floor * _AT_FLOOR for margin in margins) / len(margins) if margins else 0.0
         row = {"visited": visited, **self.store.end_counts(), "ever_shrunk": self.ever_shrunk, "at_floor": at_floor}
         self.log.write(self.epoch, row, margins, self.store.margins)
+        if margins:  # found there by every handler that logs metrics, all of which stand behind this one
+            spread = distribution(margins)
+            engine.state.metrics |= {f"robust_margin_{name}": spread[name] for name in ("p10", "p50", "p90")}
 
     # Checkpoints
 
