@@ -243,3 +243,41 @@ def test_figures_do_not_touch_the_users_matplotlib(replicated: pd.DataFrame) -> 
     before = dict(matplotlib.rcParams)
     assert isinstance(score_versus_radius(replicated, "pgd_l2"), Figure)
     assert dict(matplotlib.rcParams) == before
+
+
+def scores(values: list[float], perturbation: str = "pgd_l2") -> pd.DataFrame:
+    """A frame over replicates of one run: clean, then the severities 1, 2, ..."""
+    return pd.DataFrame(
+        {
+            "name": "mine",
+            "group": "",
+            "value": "",
+            "perturbation": ["clean"] + [perturbation] * (len(values) - 1),
+            "norm": "l2",
+            "severity": np.arange(len(values), dtype=float),
+            "radius_percent": np.nan,
+            "score": values,
+            "score_std": np.nan,
+        }
+    )
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize("values", [[0.3, 2.0, 7.0], [31.0, 25.0, 12.0], [-0.5, -2.0, -9.0]])
+def test_a_score_that_leaves_0_to_1_is_shown_whole(values: list[float], bounded: bool) -> None:
+    low, high = score_versus_radius(scores(values), "pgd_l2", percent=False, bounded=bounded).axes[0].get_ylim()
+    assert low <= min(values)
+    assert max(values) <= high
+    assert low == 0 or min(values) < 0
+
+
+def test_panels_that_share_an_axis_show_the_largest_score_of_all() -> None:
+    both = pd.concat([scores([0.3, 0.9]), scores([0.3, 7.0], "gaussian").iloc[1:]])
+    figure = score_over_severity(both, ["pgd_l2", "gaussian"], percent=False, bounded=True)
+    assert all(axes.get_ylim()[1] >= 7 for axes in figure.axes)
+    figure = score_over_severity(both, ["gaussian", "pgd_l2"], percent=False, bounded=True)
+    assert all(axes.get_ylim()[1] >= 7 for axes in figure.axes)
+
+
+def test_a_score_within_0_and_1_has_an_axis_from_0_to_1() -> None:
+    assert score_versus_radius(scores([0.9, 0.5]), "pgd_l2").axes[0].get_ylim() == (0, 1)

@@ -313,3 +313,15 @@ def test_corruptions_of_a_modality_are_measured_and_those_of_other_images_refuse
     run = read_run(measured(bundle, corruptions="contrast_low,mr_gibbs,us_gain"))
     assert [one.name for one in run.perturbations][-3:] == ["contrast_low", "mr_gibbs", "us_gain"]
     assert len(run.perturbations[-1].severities) == 5
+
+
+def test_runs_of_two_bundles_have_two_names(tmp_path):
+    from monai_robust.evaluation.of_bundle import run_name
+
+    names = [
+        run_name(tmp_path / bundle / folder / "model.pt", None, tmp_path / bundle)
+        for bundle in ("spleen", "pancreas")
+        for folder in ("models_rtda", "models_erm")
+    ]
+    assert names == ["spleen, models_rtda", "spleen, models_erm", "pancreas, models_rtda", "pancreas, models_erm"]
+    assert run_name(None, "package.module:make", tmp_path) == "package.module:make"

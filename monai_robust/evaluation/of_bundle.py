@@ -24,7 +24,7 @@ from monai_robust.networks import stored_model
 from monai_robust.pipelines import Pipeline, proposed_radii
 from monai_robust.transforms.corruptions import corruption_names
 
-__all__ = ["ForeignEvaluation", "measure_pipeline"]
+__all__ = ["ForeignEvaluation", "measure_pipeline", "run_name"]
 
 
 # What is measured of segmented areas, by the keywords of its outcomes.
@@ -63,7 +63,7 @@ class ForeignEvaluation:
         cases: of so many samples pictures are kept, for the page of cases beside the report.
         case_inputs: of so many of them what the network was given is kept as well, for ``monai-robust export``.
         seed: of random starts and noise.
-        name: of the run in the report; the folder's by default.
+        name: of the run in the report; by default the bundle's folder and that of the checkpoint within it.
         validation: the id of a data loader in the bundle's training configuration, such as ``validate#dataloader``,
             with other samples than the evaluator's, which operating points are fitted on.
     """
@@ -200,7 +200,7 @@ def measure_pipeline(
             evaluator,
             [],
             output_dir,
-            name=settings.name or _run_name(file, model) or pipeline.folder.path.name,
+            name=settings.name or run_name(file, model, pipeline.folder.path),
             task=settings.task,
             loss=pipeline.loss(),
             postprocessing=pipeline.postprocessing(),
@@ -230,11 +230,12 @@ def _weights_file(checkpoint: str | Path | None, model: str | None) -> Path | No
     return file if file.is_file() else None
 
 
-def _run_name(file: Path | None, model: str | None) -> str:
-    """What a run is called by default: a checkpoint by its folder, a model by itself."""
-    if model is None:
-        return "" if file is None else file.parent.name
-    return model if file is None else file.stem
+def run_name(file: Path | None, model: str | None, bundle: Path) -> str:
+    """What a run is called by default: a checkpoint by its bundle and its folder there, a model by itself."""
+    if model is not None:
+        return model if file is None else file.stem
+    name = bundle.resolve().name
+    return name if file is None or file.parent == bundle.resolve() else f"{name}, {file.parent.name}"
 
 
 def _classes(pipeline: Pipeline) -> list[str] | None:

@@ -370,10 +370,13 @@ def _line(axes: Axes, rows: pd.DataFrame, name: str, index: int) -> None:
 
 
 def _score_range(axes: Axes, percent: bool, bounded: bool) -> None:
-    if bounded:
-        axes.set_ylim(0, 1)
-    else:
-        axes.set_ylim(bottom=0, auto=None)  # panels share the axis, and the next may go beyond this one
+    lines = [line for one in axes.get_shared_y_axes().get_siblings(axes) for line in one.get_lines()]
+    shown = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in lines])
+    low = float(np.nanmin(shown, initial=0.0))
+    if bounded and low >= 0 and np.nanmax(shown, initial=0.0) <= 1:
+        axes.set_ylim(0, 1, auto=None)  # panels share the axis, and the next may go beyond this one
+    else:  # an error, or a score that has no upper end, such as a signal-to-noise ratio
+        axes.set_ylim(bottom=0 if low >= 0 else None, auto=None)
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
