@@ -380,7 +380,8 @@ class RobustUpdate:
     ) -> dict[str, Tensor]:
         """The loss terms per sample of every supervised view, of which, and of what ``output`` has of the attack, the
         means over the epoch are told."""
-        terms, defined = {}, {}
+        terms: dict[str, Tensor] = {}
+        defined: dict[str, Tensor] = {}
         with torch.no_grad():
             for view in self.recipe.supervised:
                 terms |= {f"{view}_{name}": one.detach() for name, one in task.terms(outputs[view], targets).items()}
