@@ -13,7 +13,7 @@ from synthetic_runs import write_run
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import read_run, write_report
 from monai_robust.evaluation.sections.replicates import missing_folds, patients_tested
-from monai_robust.evaluation.tables.run_folder import check_comparable
+from monai_robust.evaluation.tables.comparable import check_comparable
 
 
 def write_split(folder: Path, name: str, split: int, *, fold: int | None = None, shift: int | None = None) -> Path:

@@ -34,11 +34,11 @@ from monai_robust.evaluation.measure.file_units import in_input_units, units_rec
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.own_metrics import KeptOutputs
-from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
+from monai_robust.evaluation.measure.perturbations import CleanSweep, EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Pictures, Predictions
 from monai_robust.evaluation.measure.processes import Processes, local_device
 from monai_robust.evaluation.measure.randomness import drawing_from, warn_of_random_answers
-from monai_robust.evaluation.measure.samples import Samples, check_apart, items_of
+from monai_robust.evaluation.measure.samples import Samples, check_apart, check_elsewhere, items_of
 from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
 from monai_robust.evaluation.sanity.check import check_sanity
@@ -46,7 +46,7 @@ from monai_robust.evaluation.sanity.probes import PROBABILITIES, OutputWatch
 from monai_robust.evaluation.tables.cases import CaseWriter, case_numbers, check_count
 from monai_robust.evaluation.tables.claim import claim, failed_in_all, failed_in_others, save_failed
 from monai_robust.evaluation.tables.provenance import checkpoint_record, machine, now, versions, weights_digest
-from monai_robust.evaluation.tables.run_folder import VALIDATION, write_run_info
+from monai_robust.evaluation.tables.run_folder import SHIFTS, VALIDATION, check_shift_names, write_run_info
 from monai_robust.evaluation.tables.schema import outcome_columns
 from monai_robust.evaluation.tables.writer import OutcomesWriter, write_truth
 from monai_robust.evaluation.tasks.registry import outcomes_of
@@ -90,6 +90,8 @@ class Measurement:
         validation: other samples, such as the validation split, which operating points and the temperature are fitted
             on; measured clean, and by the search for nearest changes where
             one is among the perturbations, into the folder ``validation`` within the run's.
+        shifts: by a name such as ``site_b``, samples of another site or scanner; measured clean into the folder
+            ``shifts/site_b`` within the run's, and shown like a perturbation of that name, with intervals of their own.
         inferer: ``(inputs, network) -> outputs``, such as ``monai.inferers.SlidingWindowInferer``: how attacks and
             evaluation run the network; called directly by default.
         training_tables: ``margins.csv``, ``epoch_times.csv`` and other tables of the training; those that exist are
@@ -130,6 +132,7 @@ class Measurement:
         batch_size: int = 32,
         num_workers: int = 0,
         validation: Dataset[Any] | None = None,
+        shifts: Mapping[str, Dataset[Any]] | None = None,
         inferer: Callable[..., Any] | None = None,
         training_tables: Sequence[str | Path] = (),
         measures: Mapping[str, Any] | None = None,
@@ -163,6 +166,8 @@ class Measurement:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.validation = validation
+        self.shifts = dict(shifts or {})
+        check_shift_names(self.shifts, names)
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
         self.explanation = explanation
@@ -187,6 +192,7 @@ class Measurement:
         classes: Sequence[str] | None = None,
         postprocessing: Any = None,
         validation: Any = None,
+        shifts: Mapping[str, Any] | None = None,
         progress: bool = True,
         **more: Any,
     ) -> Measurement:
@@ -207,6 +213,7 @@ class Measurement:
             classes: names of the classes, in the order of the outputs; numbers by default.
             postprocessing: the evaluator's transforms of predictions, which may tell what outputs are.
             validation: other data, an evaluator or a loader, that operating points are fitted on.
+            shifts: by a name such as ``site_b``, data of other sites, each an evaluator or a loader.
             progress: show bars with the remaining time.
             **more: ``checkpoint``, ``record``, ``measures``, ``sanity_samples``, ``cases``, ``seed`` and ``batch_size``
                 as for the class.
@@ -226,6 +233,10 @@ class Measurement:
             name=name,
             classes=class_names(own, told, classes),
             validation=None if validation is None else other_samples(evaluator, validation, progress=progress),
+            shifts={
+                name: other_samples(evaluator, other, f"the shift {name}", progress=progress)
+                for name, other in (shifts or {}).items()
+            },
             inferer=evaluator_inferer(evaluator),
             device=evaluator.state.device,
             progress=progress,
@@ -239,7 +250,10 @@ class Measurement:
             The folder.
         """
         processes = Processes.joined()
+        check_shift_names(self.shifts, [sweep.name for sweep in self.perturbations])
         check_apart(self.items, self.validation)
+        for name, shift in self.shifts.items():
+            check_elsewhere(name, shift, self.items, self.validation)
         with self._guarded():
             self._check()
             self._refuse()
@@ -249,16 +263,30 @@ class Measurement:
         processes.wait()
         if self.validation is not None:
             self._of_validation(self.validation).run()
+        for name, shift in self.shifts.items():
+            self._of_shift(name, shift).run()
         return self.folder
 
     def _of_validation(self, dataset: Dataset[Any]) -> Measurement:
+        found = self._of_others(dataset, VALIDATION)
+        found.perturbations = [sweep for sweep in self.perturbations if sweep.kind in ("clean", "nearest")]
+        found.record = {**self.record, "split": "validation"}
+        return found
+
+    def _of_shift(self, name: str, dataset: Dataset[Any]) -> Measurement:
+        found = self._of_others(dataset, f"{SHIFTS}/{name}")
+        found.perturbations = [CleanSweep()]
+        found.record = {**self.record, "split": name}
+        known = items_of(dataset)[0]
+        found.groups = [group for group in self.groups if group in known]
+        return found
+
+    def _of_others(self, dataset: Dataset[Any], folder: str) -> Measurement:
         """The same network on other samples, without what only says something of the ones that are reported on."""
         found = copy.copy(self)
         found.__dict__.pop("items", None)
-        found.dataset, found.validation = dataset, None
-        found.folder = self.folder / VALIDATION
-        found.perturbations = [sweep for sweep in self.perturbations if sweep.kind in ("clean", "nearest")]
-        found.record = {**self.record, "split": "validation"}
+        found.dataset, found.validation, found.shifts = dataset, None, {}
+        found.folder = self.folder / folder
         found.groups, found.training_tables, found.sanity_samples, found.pictures = [], [], 0, False
         found.cases, found.explanation = 0, None
         found.watch = OutputWatch()

@@ -112,10 +112,10 @@ def export_cases(
 
 
 def _perturbation(run: Run, name: str | None) -> Perturbation:
-    found = {one.name: one for one in run.perturbations}
+    found = {one.name: one for one in run.applied}
     if name is None:
         name = next((one.name for one in run.perturbations if one.kind == "attack"), None)
-        name = name or next((one.name for one in run.perturbations if one.kind != CLEAN), CLEAN)
+        name = name or next((one.name for one in run.applied if one.kind != CLEAN), CLEAN)
     require_choice("perturbation", name, list(found))
     return found[name]
 

@@ -125,12 +125,13 @@ class EvaluatorSamples(Dataset[Any]):
         return about
 
 
-def other_samples(evaluator: Any, source: Any, *, progress: bool = True) -> EvaluatorSamples:
+def other_samples(evaluator: Any, source: Any, what: str = "validation", *, progress: bool = True) -> EvaluatorSamples:
     """Other data, as an evaluator reads its own.
 
     Args:
         evaluator: whose ``prepare_batch`` is taken.
         source: a loader, or an evaluator, which reads them in its own way.
+        what: they are, for messages.
         progress: show a bar while all samples are read once.
 
     Raises:
@@ -140,7 +141,7 @@ def other_samples(evaluator: Any, source: Any, *, progress: bool = True) -> Eval
         return EvaluatorSamples(source, progress=progress)
     if not hasattr(source, "dataset"):
         raise BadInputError(
-            f"validation is a {type(source).__name__}; give a DataLoader, or an evaluator with one, of other samples"
+            f"{what} is a {type(source).__name__}; give a DataLoader, or an evaluator with one, of other samples"
         )
     other = copy.copy(evaluator)
     other.data_loader = source

@@ -21,7 +21,7 @@ from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["Batch", "Samples", "check_apart", "items_of", "texts"]
+__all__ = ["Batch", "Samples", "check_apart", "check_elsewhere", "items_of", "texts"]
 
 Batch = Mapping[str, Any]
 
@@ -44,15 +44,36 @@ def check_apart(items: Sequence[Mapping[str, Any]], validation: Dataset[Any] | N
     """
     if validation is None:
         return
-    own, measured = (
-        {str(item["sample_id"]) for item in some if "sample_id" in item} for some in (items_of(validation), items)
-    )
+    own, measured = _ids(items_of(validation)), _ids(items)
     both = own & measured
     if both:
         raise BadInputError(
             f"{len(both)} of {len(own)} validation samples are among those that are measured, and thresholds must not "
             "be fitted on the samples that they are applied to; give other samples, or no validation"
         )
+
+
+def check_elsewhere(
+    name: str, shift: Dataset[Any], items: Sequence[Mapping[str, Any]], validation: Dataset[Any] | None
+) -> None:
+    """Refuse samples of another site that are also measured here, or that thresholds are fitted on.
+
+    Raises:
+        BadInputError: with how many they are.
+    """
+    own = _ids(items_of(shift))
+    others = {"are measured": items, "validate": [] if validation is None else items_of(validation)}
+    for what, some in others.items():
+        both = own & _ids(some)
+        if both:
+            raise BadInputError(
+                f"{len(both)} of {len(own)} samples of the shift {name} are among those that {what}, and another site "
+                "has samples of its own; give other samples, or none"
+            )
+
+
+def _ids(items: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {str(item["sample_id"]) for item in items if "sample_id" in item}
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _kept(run: Run) -> dict[str, list[Row]]:
             "without cases"
         )
     found = {sample: rows for sample, rows in found.items() if sample not in unknown}
-    planned = {(one.name, severity) for one in run.perturbations for severity in one.severities}
+    planned = {(one.name, severity) for one in run.applied for severity in one.severities}
     for rows in found.values():
         lacking = planned - {(row["perturbation"], row["severity"]) for row in rows}
         if lacking:
@@ -186,9 +186,9 @@ class _Page:
                     self._shown(known[(one.name, severity)], read.values[(sample, one.name, severity)])
                     for severity in one.severities
                 ]
-                for one in self.runs[index].perturbations
+                for one in self.runs[index].applied
             ],
-            "gives_way": [read.gives_way(sample, one) for one in self.runs[index].perturbations],
+            "gives_way": [read.gives_way(sample, one) for one in self.runs[index].applied],
         }
 
     def _shown(self, row: Row, values: tuple[float, float]) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class _Outcomes:
         groups = {str(sample): {name: str(row[name]) for name in run.groups} for sample, row in clean.iterrows()}
         higher = _higher_is_better(run)
         radii = {}
-        for one in run.perturbations:
+        for one in run.applied:
             if one.kind == "nearest":
                 own = rows[rows["perturbation"] == one.name]
                 try:
@@ -314,7 +314,7 @@ def _rendered(runs: Sequence[Run], page: _Page, left_out: int, report: Path) -> 
         "held": held if 1 < len(held) <= _MOST_CLASSES else [],
         "groups": {name: sorted({case["groups"][name] for case in page.cases}) for name in first.groups},
         "runs": _run_names(runs),
-        "perturbations": [_perturbation(first, one) for one in first.perturbations],
+        "perturbations": [_perturbation(first, one) for one in first.applied],
         "cases": page.cases,
         "pictures": page.pictures,
     }

@@ -24,18 +24,21 @@ from monai_robust.evaluation.report.training import training_frames, training_se
 from monai_robust.evaluation.report.transfer import transfer_sections
 from monai_robust.evaluation.report.triage import triage_frames, triage_sections
 from monai_robust.evaluation.report.verdict import verdict_section
-from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of
+from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of, of_kind
 from monai_robust.evaluation.sections.paired import paired_section
 from monai_robust.evaluation.sections.parts import MISSING, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.sections.replicates import replicate_sections
+from monai_robust.evaluation.sections.shifts import shift_sections
 from monai_robust.evaluation.sections.subgroups import subgroup_sections
 from monai_robust.evaluation.statistics.bootstrap import MINIMUM_PATIENTS
 from monai_robust.evaluation.statistics.paired import paired_differences
+from monai_robust.evaluation.statistics.shifts import shift_differences
 from monai_robust.evaluation.statistics.subgroups import MINIMUM_GROUP, subgroup_gaps
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.baseline import baseline_name
-from monai_robust.evaluation.tables.run_folder import INFO, Run, check_comparable, read_run
+from monai_robust.evaluation.tables.comparable import check_comparable
+from monai_robust.evaluation.tables.run_folder import INFO, Run, read_run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import Choosing, TaskReport, report_of
 
@@ -119,6 +122,8 @@ class Contents:
         own |= {**sanity_frames(runs), **own_metrics_frames(runs)}
         if len(self.names) > 1:
             own["paired_differences"] = paired_differences(runs, self.baseline, self.task_report.drawable)
+        if runs[0].shifts:
+            own["shift_differences"] = shift_differences(runs, self.task_report.drawable)
         found = {**self.task_report.frames(runs), **own, **explanation_frames(runs)}
         if runs[0].groups:
             found["subgroup_gaps"] = subgroup_gaps(
@@ -157,6 +162,7 @@ class Contents:
             *self.paired,
             *replicate_sections(self.runs, self.frames, self.style),
             *self.task_report.sections(self.runs, self.frames),
+            *shift_sections(self.runs, self.frames, self.style),
             *subgroup_sections(self.runs, self.frames, self.style, self.minimum_group),
             *corruption_error_sections(self.runs, self.baseline, self.frames, self.style),
             *own_metrics_sections(self.runs),
@@ -255,8 +261,11 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
         )
     if "nearest" in kinds:
         found.append("A smaller change than the nearest one that was found may mislead a network, too.")
+    shifts = of_kind(runs, "shift")
+    where = f" other than {listed(shifts)}" if shifts else ""
     found += [
-        f"The results hold for these {_samples(runs)} and say nothing certain about other scanners or hospitals.",
+        f"The results hold for these {_samples(runs)} and say nothing certain about other scanners or hospitals"
+        f"{where}.",
     ]
     single = [name for name in names_of(runs) if sum(run.name == name for run in runs) == 1]
     if single:
@@ -264,7 +273,10 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
             f"There is one training run only of {listed(single)}, and so no spread: how far another seed or fold would "
             "differ is unknown."
         )
-    patients = min((len(np.unique(run.patients)) for run in runs if run.name in single), default=MINIMUM_PATIENTS)
+    patients = min(
+        (len(np.unique(run.patients[run.places[CLEAN, 0.0]])) for run in runs if run.name in single),
+        default=MINIMUM_PATIENTS,
+    )
     if patients < MINIMUM_PATIENTS:
         found.append(
             f"{patients} patient{'s are' if patients != 1 else ' is'} too few for intervals, which need "
@@ -293,6 +305,7 @@ def _perturbations(run: Run) -> list[tuple[str, str, str, str]]:
         settings = ", ".join(part for part in (settings, "radii searched" if "search" in one.settings else "") if part)
         severities = ", ".join(number(severity) for severity in one.severities)
         severities = f"up to {severities}" if one.kind == "nearest" else severities
+        severities = "other samples, as they are" if one.kind == "shift" else severities
         rows.append(
             (perturbation_label(one.name), NORMS.get(one.norm, one.norm) or MISSING, severities, settings or MISSING)
         )

@@ -30,11 +30,12 @@ def verdict_section(
         frames: of the task's report.
         style: of the measure.
     """
-    attacks, corruptions = of_kind(runs, "attack"), of_kind(runs, "corruption")
+    attacks, corruptions, shifts = (of_kind(runs, kind) for kind in ("attack", "corruption", "shift"))
     headers = [f"{style.title}, clean"]
     share = "half" if style.higher_is_better else "twice"
     headers += [f"Radius at which it is {share}, {perturbation_label(one)}" for one in attacks]
     headers += ["Worst corruption"] if corruptions else []
+    headers += ["Worst other site"] if shifts else []
     headers += ["Sanity checks"] if attacks else []
     means = rated_by(frames["means_over_severities"], style.column)
     rows: list[tuple[Sequence[str], Sequence[Measure | str]]] = []
@@ -44,9 +45,10 @@ def verdict_section(
             scaled(measured(clean[clean["name"] == name].iloc[0], "score"), style.scale),
             *(_breaking(frames["breaking_radii"], name, attack, style) for attack in attacks),
         ]
-        if corruptions:
-            worst = worst_corruption(means, name, corruptions, style)
-            cells.append(f"{worst[0]}: {style.scale * worst[1]:.{style.digits}f}" if worst else MISSING)
+        for chosen in (corruptions, shifts):
+            if chosen:
+                worst = worst_corruption(means, name, chosen, style)
+                cells.append(f"{worst[0]}: {style.scale * worst[1]:.{style.digits}f}" if worst else MISSING)
         if attacks:
             cells.append(_checks([run for run in runs if run.name == name]))
         rows.append(([f"{name} (baseline)" if name == baseline and len(names_of(runs)) > 1 else name], cells))
@@ -101,6 +103,7 @@ def _tested(runs: Sequence[Run]) -> str:
     kinds = {
         "attack": ("attack", "attacks"),
         "corruption": ("corruption", "corruptions"),
+        "shift": ("other site", "other sites"),
         "nearest": ("search for the smallest radius", "searches for the smallest radius"),
     }
     parts = []
@@ -108,7 +111,7 @@ def _tested(runs: Sequence[Run]) -> str:
         count = len(of_kind(runs, kind))
         if count:
             settings = sum(len(found.severities) for found in runs[0].perturbations if found.kind == kind)
-            many = f" ({settings} settings)" if kind != "nearest" else ""
+            many = f" ({settings} settings)" if kind in ("attack", "corruption") else ""
             parts.append(f"{count} {one if count == 1 else several}{many}")
     tested = ", ".join(parts) if parts else "clean images alone"
     clean = runs[0].clean

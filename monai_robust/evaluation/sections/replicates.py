@@ -32,7 +32,7 @@ def replicate_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], 
         return []
     summary = rated_by(frames["summary_of_runs"], style.column)
     summary = summary[summary["group"] == ""]
-    perturbations = [CLEAN, *(name for kind in ("attack", "corruption") for name in of_kind(runs, kind))]
+    perturbations = [CLEAN, *(name for kind in ("attack", "corruption", "shift") for name in of_kind(runs, kind))]
     means = summary.groupby(["run", "perturbation"])["score"].mean()
     rows = []
     for index, run in enumerate(runs):

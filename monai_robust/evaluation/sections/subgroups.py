@@ -40,7 +40,7 @@ def _section(
     runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], group: str, style: ScoreStyle, minimum: int
 ) -> Section:
     title = f"Gaps between groups of {group}"
-    values = sorted({str(value) for run in runs for value in run.outcomes[group]})
+    values = sorted({str(value) for run in runs for value in run.clean[group]})
     if len(values) < 2:
         return Section(title, f"All images have the same {group} ({values[0] or MISSING}): there is no gap to tell of.")
     gaps = frames["subgroup_gaps"]

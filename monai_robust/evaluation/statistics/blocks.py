@@ -36,12 +36,13 @@ def groups_of(run: Run) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """Name and value of each group, and which rows of the table are in it, (N,); first of all, everything."""
     yield "", "", np.ones(len(run.outcomes), dtype=bool)
     for group in run.groups:
-        for value in sorted(run.outcomes[group].unique()):
+        for value in sorted(run.outcomes[group].dropna().unique()):
             yield group, str(value), (run.outcomes[group] == value).to_numpy(dtype=bool)
 
 
 def blocks(run: Run, inside: NDArray[np.bool_]) -> Iterator[Block]:
-    """Every perturbation and severity in the run's order; a search for nearest changes is left out.
+    """Every perturbation and severity in the run's order; a search for nearest changes is left out, and so is another
+    site without such rows.
 
     Args:
         run: a finished evaluation.
@@ -52,4 +53,6 @@ def blocks(run: Run, inside: NDArray[np.bool_]) -> Iterator[Block]:
             continue
         for severity in one.severities:
             own = run.places[one.name, severity]
-            yield Block(one, severity, own[inside[own]])
+            places = own[inside[own]]
+            if len(places) or one.kind != "shift":
+                yield Block(one, severity, places)

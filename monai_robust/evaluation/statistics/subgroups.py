@@ -92,10 +92,11 @@ def _interval(
 ) -> tuple[float, float]:
     """Ends of the interval of the first group's measure less the second's, patients drawn for both at once."""
     sides: list[Floats] = []
-    count = int(run.patients.max()) + 1
-    if count < MINIMUM_PATIENTS:
+    own = (run.outcomes["perturbation"] == perturbation).to_numpy(dtype=bool)
+    known = np.unique(run.patients[own])
+    if len(known) < MINIMUM_PATIENTS:
         return np.nan, np.nan
-    times = patient_draws(count)
+    times = patient_draws(len(known))
     for value in pair:
         inside = (run.outcomes[group] == value).to_numpy(dtype=bool)
         found = []
@@ -107,7 +108,7 @@ def _interval(
             statistics += drawable(run, rows) if drawable is not None else []
             for one in reversed(statistics):
                 draws = times[:_REDRAWS] if isinstance(one, Weighted) else times
-                numbers = drawn(one, run.patients[block.places], draws)
+                numbers = drawn(one, np.searchsorted(known, run.patients[block.places]), draws)
                 if column in numbers:
                     found.append(numbers[column])
                     break

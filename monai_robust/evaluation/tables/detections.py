@@ -59,7 +59,7 @@ class Detections:
 
 
 def read_detections(folder: str | Path, run: Run | None = None) -> Detections:
-    """Read the two tables of a finished evaluation.
+    """Read the two tables of a finished evaluation, and behind them those of the other sites in it.
 
     Args:
         folder: of the evaluation.
@@ -84,9 +84,14 @@ def read_detections(folder: str | Path, run: Run | None = None) -> Detections:
             f"{Path(folder) / DETECTIONS} and {BOXES} beside it must both hold boxes of 4 or of 6 numbers"
         )
     keys = pd.MultiIndex.from_frame(found[["perturbation", "severity"]])
-    known = [(one.name, severity) for one in run.perturbations for severity in one.severities]
+    known = [(one.name, severity) for one in run.applied for severity in one.severities]
     text = "no such perturbation and severity were evaluated"
     _refuse(Path(folder) / DETECTIONS, found, ~pd.Series(keys.isin(known), index=found.index), text)
+    others = {name: read_detections(shift.folder, shift) for name, shift in run.shifts.items()}
+    if others:
+        added = [one.detections.assign(perturbation=name) for name, one in others.items()]
+        found = pd.concat([found, *added], ignore_index=True)
+        true = pd.concat([true, *(one.boxes for one in others.values())], ignore_index=True)
     return Detections(found, true)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +24,14 @@ from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.sanity_file import Sanity, read_sanity
 from monai_robust.evaluation.tables.schema import CLEAN
 
-__all__ = ["Perturbation", "Run", "check_comparable", "read_failed", "read_run", "write_run_info"]
+__all__ = ["Perturbation", "Run", "check_shift_names", "read_failed", "read_run", "write_run_info"]
 
 OUTCOMES = "outcomes.csv"
 INFO = "run.json"
 GALLERY = "gallery.npz"
 VALIDATION = "validation"
+SHIFTS = "shifts"
+SHIFT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 REQUIRED = ("name", "task", "perturbations")
 
 
@@ -84,14 +87,15 @@ class Perturbation:
 
     Attributes:
         name: its name in the outcomes table.
-        kind: ``clean``, ``attack``, ``corruption`` or ``nearest``.
+        kind: ``clean``, ``attack``, ``corruption``, ``nearest``, or ``shift``: nothing was done, but other samples
+            were shown, such as those of another site.
         norm: the norm of its severities, "" where they are no radii.
         severities: the ones that were evaluated; of ``nearest`` the largest radius that was looked at.
         settings: whatever else defines it, such as the number of steps.
     """
 
     name: Name
-    kind: Literal["clean", "attack", "corruption", "nearest"]
+    kind: Literal["clean", "attack", "corruption", "nearest", "shift"]
     severities: Annotated[tuple[float, ...], Rule("a list of one or more numbers", lambda found: len(found) > 0)]
     norm: Line = ""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -113,13 +117,15 @@ class Run:
     Attributes:
         folder: where it lies.
         info: ``run.json``.
-        outcomes: the outcomes table, from :func:`~monai_robust.evaluation.tables.outcomes.read_outcomes`.
-        perturbations: what was evaluated, the clean inputs first.
+        outcomes: the outcomes table, from :func:`~monai_robust.evaluation.tables.outcomes.read_outcomes`, and behind it
+            the clean rows of ``shifts``, whose perturbation is their name.
+        perturbations: what was evaluated, the clean inputs first, shifts last.
         gallery: pictures of a few samples, if any were kept.
         sanity: what sanity checks found, if they were made.
         metrics: what an evaluator's own metrics say, if it has any.
         validation: the same network on the validation split, clean at least, if that was measured: what operating
             points are fitted on.
+        shifts: the same network on samples of other sites or scanners, clean, by the name of each.
     """
 
     folder: Path
@@ -130,6 +136,7 @@ class Run:
     sanity: Sanity | None = None
     metrics: OwnMetrics | None = None
     validation: Run | None = None
+    shifts: Mapping[str, Run] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -157,6 +164,11 @@ class Run:
     def split(self) -> tuple[Any, Any]:
         """Fold and seed of the division into training and test samples; None where that is not known."""
         return self.info.get("fold"), (self.info.get("settings") or {}).get("split_seed")
+
+    @property
+    def applied(self) -> tuple[Perturbation, ...]:
+        """What was done to the run's own samples: its perturbations without shifts."""
+        return tuple(one for one in self.perturbations if one.kind != "shift")
 
     @property
     def clean(self) -> pd.DataFrame:
@@ -201,7 +213,80 @@ def read_run(folder: str | Path) -> Run:
     _check_constant(folder / OUTCOMES, outcomes, ["patient_id", *(info.get("groups") or []), "label"])
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
     run = Run(folder, info, outcomes, perturbations, gallery, read_sanity(folder), read_metrics(folder))
-    return replace(run, validation=_read_validation(run)) if (folder / VALIDATION).exists() else run
+    if (folder / VALIDATION).exists():
+        run = replace(run, validation=_read_validation(run))
+    return _with_shifts(run) if (folder / SHIFTS).is_dir() else run
+
+
+def check_shift_names(names: Iterable[str], perturbations: Iterable[str]) -> None:
+    """Refuse names of shifts that are no names of folders, or are those of perturbations.
+
+    Raises:
+        BadInputError: with the first.
+    """
+    taken = {CLEAN, *perturbations}
+    for name in names:
+        if not isinstance(name, str) or not SHIFT_NAME.fullmatch(name):
+            raise BadInputError(
+                f"a shift is named {name!r}; its name is that of a folder, of letters, digits, _ and -, such as site_b"
+            )
+        if name in taken:
+            raise BadInputError(f"a shift is named {name}, as a perturbation is; give it another name, such as site_b")
+
+
+def _with_shifts(run: Run) -> Run:
+    """A run with the rows of the other sites within its folder.
+
+    Raises:
+        BadInputError: for one that is not finished, or of another task, classes or network, or of samples of the run.
+    """
+    folders = sorted(one for one in (run.folder / SHIFTS).iterdir() if one.is_dir() and not one.name.startswith("."))
+    check_shift_names([one.name for one in folders], [one.name for one in run.perturbations])
+    shifts = {one.name: _read_shift(run, one) for one in folders}
+    added, rows, skipped = [], [run.outcomes], list(run.info["skipped"])
+    for name, found in shifts.items():
+        lacking = {group: np.nan for group in run.groups if group not in found.clean}
+        rows.append(found.clean.assign(perturbation=name, **lacking).reindex(columns=run.outcomes.columns))
+        seen = {"samples": len(found.clean), "patients": len(np.unique(found.patients))}
+        added.append(Perturbation(name, "shift", (0.0,), settings=seen))
+        skipped += found.info["skipped"]
+    return replace(
+        run,
+        info={**run.info, "skipped": skipped},
+        outcomes=pd.concat(rows, ignore_index=True),
+        perturbations=(*run.perturbations, *added),
+        shifts=shifts,
+    )
+
+
+def _read_shift(run: Run, folder: Path) -> Run:
+    found = read_run(folder)
+    _check_alike(run, found, "other site")
+    units = [(one.info.get("settings") or {}).get("distance_unit") for one in (run, found)]
+    if units[0] != units[1]:
+        raise BadInputError(
+            f"{found.folder} is no other site of {run.folder}: distances are in {units[1]} there and in {units[0]} "
+            "here; give both data sets their spacing, or remove the folder"
+        )
+    for where, other in (("", run), (" for validation", run.validation)):
+        both = len(set(other.clean["sample_id"]) & set(found.clean["sample_id"])) if other is not None else 0
+        if both:
+            raise BadInputError(
+                f"{found.folder} holds {both} of the samples of {run.folder}{where}, and another site has samples of "
+                "its own; measure others, or remove the folder"
+            )
+    return found
+
+
+def _check_alike(run: Run, found: Run, what: str) -> None:
+    """Refuse a run within a run's folder that is of another task, classes or network."""
+    for key in ("task", "classes", "weights_sha256"):
+        ours, theirs = run.info.get(key), found.info.get(key)
+        if ours != theirs:
+            raise BadInputError(
+                f"{found.folder} is no {what} of {run.folder}: their {key} differ ({ours} and {theirs}); measure "
+                "it again, or remove the folder"
+            )
 
 
 def _read_validation(run: Run) -> Run:
@@ -211,13 +296,7 @@ def _read_validation(run: Run) -> Run:
         BadInputError: for one that is not finished, or of another task, classes or network, or of the same samples.
     """
     found = read_run(run.folder / VALIDATION)
-    for what in ("task", "classes", "weights_sha256"):
-        ours, theirs = run.info.get(what), found.info.get(what)
-        if ours != theirs:
-            raise BadInputError(
-                f"{found.folder} is no validation of {run.folder}: their {what} differ ({ours} and {theirs}); measure "
-                "it again, or remove the folder"
-            )
+    _check_alike(run, found, "validation")
     both = len(set(run.clean["sample_id"]) & set(found.clean["sample_id"]))
     if both:
         raise BadInputError(
@@ -242,30 +321,6 @@ def write_run_info(folder: str | Path, info: Mapping[str, Any]) -> Path:
     return write_whole(Path(folder) / INFO, f"{text}\n".encode())
 
 
-def check_comparable(runs: Sequence[Run]) -> None:
-    """Refuse to compare what cannot be compared.
-
-    All runs must have one task, one list of classes, the same perturbations with the same settings, and be measured on
-    the same samples. Replicates may be folds or random splits (other ``split_seed``), each with its own test samples;
-    every name then needs the same ones.
-
-    Raises:
-        BadInputError: in one sentence, for the first difference.
-    """
-    if not runs:
-        raise BadInputError("there is no run to report on; give the folder of at least one evaluation")
-    _check_replicates(runs)
-    first = runs[0]
-    for run in runs[1:]:
-        pair = f"{first.folder} and {run.folder} cannot be compared:"
-        for what in ("task", "classes", "groups"):
-            ours, theirs = getattr(first, what), getattr(run, what)
-            if ours != theirs:
-                raise BadInputError(f"{pair} their {what} differ ({ours} and {theirs})")
-        _check_same_perturbations(pair, first, run)
-    _check_same_samples(runs)
-
-
 def _read_info(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise BadInputError(f"there is no {path}; is this the folder of an evaluation?")
@@ -287,6 +342,9 @@ def _perturbations(path: Path, entries: Sequence[Any]) -> tuple[Perturbation, ..
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise BadInputError(f"{path} lists two perturbations {twice!r}; every one needs a name of its own")
+    shift = next((one.name for one in found if one.kind == "shift"), None)
+    if shift is not None:
+        raise BadInputError(f"{path} lists the shift {shift!r}; samples of another site stand in {SHIFTS}/{shift}")
     return found
 
 
@@ -321,69 +379,4 @@ def _check_constant(path: Path, outcomes: pd.DataFrame, columns: Sequence[str]) 
             raise BadInputError(
                 f"{path} contradicts itself: {name} of a sample is {str(row[name])[:60]!r} under {row['perturbation']} "
                 f"at severity {row['severity']:g}, and something else elsewhere"
-            )
-
-
-# What may differ between replicates of one training: its seed, its split or fold, and how it was evaluated.
-_REPLICATE = frozenset({"seed", "fold", "split_seed", "evaluation_seed", "batch_size"})
-
-
-def _changed_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    return sorted(name for name in (first.keys() | second.keys()) - _REPLICATE if first.get(name) != second.get(name))
-
-
-def _check_replicates(runs: Sequence[Run]) -> None:
-    """Two looks at one network are no two training runs; their spread would be a false one."""
-    recipes: dict[str, Run] = {}
-    networks: dict[tuple[str, str], Run] = {}
-    for run in runs:
-        other = recipes.setdefault(run.name, run)
-        if other.info.get("recipe") != run.info.get("recipe"):
-            raise BadInputError(
-                f"{other.folder} and {run.folder} are both named {run.name!r} but were trained by different recipes "
-                f"({other.info.get('recipe')} and {run.info.get('recipe')}); give them different names"
-            )
-        changed = _changed_settings(other.info.get("settings") or {}, run.info.get("settings") or {})
-        if changed:
-            raise BadInputError(
-                f"{other.folder} and {run.folder} are both named {run.name!r} but differ in {', '.join(changed)}, so "
-                "they are no replicates; measure one of them under another name"
-            )
-        checkpoint = run.info.get("checkpoint") or {}
-        network = run.info.get("weights_sha256") or checkpoint.get("sha256") or str(run.folder.resolve())
-        other = networks.setdefault((run.name, network), run)
-        if other is not run:
-            raise BadInputError(
-                f"{other.folder} and {run.folder} are evaluations of one and the same network; give only one of them"
-            )
-
-
-def _check_same_perturbations(pair: str, first: Run, run: Run) -> None:
-    ours = {one.name: one for one in first.perturbations}
-    theirs = {one.name: one for one in run.perturbations}
-    for name in sorted(ours.keys() ^ theirs.keys()):
-        raise BadInputError(f"{pair} only one of them evaluated {name}")
-    for name, one in ours.items():
-        difference = one.differs_from(theirs[name])
-        if difference:
-            raise BadInputError(f"{pair} they evaluated {name} with different {difference}")
-
-
-def _check_same_samples(runs: Sequence[Run]) -> None:
-    by_name: dict[str, dict[frozenset[str], Run]] = {}
-    by_split: dict[Any, tuple[frozenset[str], Run]] = {}
-    for run in runs:
-        samples = frozenset(run.clean["sample_id"])
-        by_name.setdefault(run.name, {}).setdefault(samples, run)
-        known, other = by_split.setdefault(run.split, (samples, run))
-        if known != samples:
-            raise BadInputError(
-                f"{other.folder} and {run.folder} cannot be compared: they were measured on different samples "
-                f"({len(known)} and {len(samples)}, {len(known & samples)} of them the same)"
-            )
-    names = list(by_name)
-    for name in names[1:]:
-        if by_name[name].keys() != by_name[names[0]].keys():
-            raise BadInputError(
-                f"{names[0]} and {name} cannot be compared: they were not measured on the same folds or splits"
             )

@@ -199,7 +199,7 @@ class DetectionReport:
         known = self._matches.setdefault(run, {})
         key = (perturbation, severity)
         if key not in known:
-            samples = run.clean["sample_id"].tolist()
+            samples = run.outcomes["sample_id"].iloc[run.places[key]].tolist()
             matches = match_images(*self._detections(run).images(perturbation, severity, samples))
             known[key] = dict(zip(samples, matches, strict=True))
         return known[key]

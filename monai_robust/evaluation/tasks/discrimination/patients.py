@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["PATIENT_RULES", "by_patient", "grouped"]
 
@@ -38,14 +40,13 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
     if rule not in PATIENT_RULES:
         raise BadInputError(f"--patient_rule is {rule!r}; it must be one of {', '.join(PATIENT_RULES)}")
     clean = run.clean
-    keys = _keys(clean, true if exclusive else ())
-    if keys.nunique() == len(keys):
+    known = {name: _members(rows, true if exclusive else ()) for name, rows in _samples_of(run).items()}
+    if len(known[CLEAN].names) == len(clean):
         return None
-    place = pd.Index(clean["sample_id"])
-    names, member = np.unique(keys.to_numpy(dtype=str), return_inverse=True)
     blocks = []
     for (perturbation, severity), rows in run.outcomes.groupby(["perturbation", "severity"], sort=False):
-        own = member[place.get_indexer(rows["sample_id"])]
+        names, member, place = known.get(str(perturbation), known[CLEAN])
+        own = member[place.get_indexer(pd.Index(rows["sample_id"]))]
         shares = _together(rows[list(probabilities)].to_numpy(dtype=np.float64), own, len(names), rule, exclusive)
         truth = _largest(rows[list(true)].to_numpy(dtype=np.float64), own, len(names))
         block = pd.DataFrame(shares, columns=list(probabilities))
@@ -64,6 +65,25 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
     if validation is not None:
         validation = by_patient(validation, rule, true, probabilities, exclusive) or validation
     return replace(run, info=own_info, outcomes=outcomes, gallery=None, validation=validation)
+
+
+class _Members(NamedTuple):
+    """The patients' names, (P,), which of them each sample is of, (N,), and the samples' ids."""
+
+    names: NDArray[np.str_]
+    member: NDArray[np.intp]
+    place: pd.Index[str]
+
+
+def _samples_of(run: Run) -> dict[str, pd.DataFrame]:
+    """Rows of the samples that were shown: clean, and of every other site."""
+    shifts = {name: run.outcomes.iloc[run.places[name, 0.0]] for name in run.shifts}
+    return {CLEAN: run.clean, **shifts}
+
+
+def _members(rows: pd.DataFrame, true: Sequence[str]) -> _Members:
+    names, member = np.unique(_keys(rows, true).to_numpy(dtype=str), return_inverse=True)
+    return _Members(names, member, pd.Index(rows["sample_id"]))
 
 
 def grouped(rows: pd.DataFrame, true: Sequence[str]) -> int:
