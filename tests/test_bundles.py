@@ -19,7 +19,8 @@ from monai.losses import DiceCELoss
 from synthetic_runs import measured_lines
 from warm_python import WarmPython
 
-from monai_robust.evaluation import AttackSweep, CorruptionSweep
+from monai_robust.data import detection_datalist, landmark_datalist, write_landmark_datalist
+from monai_robust.evaluation import AttackSweep, CorruptionSweep, read_run
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.handlers import read_thresholds
 from monai_robust.losses import DeepSupervised, DetectionLoss, LandmarkLoss
@@ -41,6 +42,7 @@ TRAINING_IDS = {
         "image_size",
     ),
     *("learning_rate", "num_workers", "seed", "device", "amp", "val_interval", "limit", "split_seed", "fold"),
+    "groups",
     *(
         "radii",
         "on_bad_sample",
@@ -64,6 +66,9 @@ MEASURING_IDS = {
     "validation",
     "attack_steps",
     "corruptions",
+    "shift",
+    "shift_dir",
+    "shift_name",
     "smallest_radius",
     "name",
     "record",
@@ -85,6 +90,9 @@ ALIKE = {
         "record",
         "test#items",
         "validation#items",
+        "shift_dir",
+        "shift_name",
+        "shift#items",
         "smallest_radius",
         "run",
     ],
@@ -200,6 +208,46 @@ def test_robustness_measures_every_sample_and_the_report_reads_it(name: str, run
     assert (folder / "epoch_times.csv").is_file()
     page = write_report([folder], tmp_path / "report.html").read_text()
     assert [word for word in bundle.said if word not in page] == []
+
+
+def with_sources(root: Path, bundle: str) -> Path:
+    """A data set whose list has a column ``source``, as any of our tasks reads it."""
+    if bundle == "cephalometric":
+        write_landmark_datalist(landmark_datalist(root), root, root / "landmarks.csv")
+        shutil.rmtree(root / "AnnotationsByMD")
+    if bundle == "blood":
+        items = [item for items in detection_datalist(root).items.values() for item in items]
+        names = [Path(item["image"]).relative_to(root).as_posix() for item in items]
+        xml = [f"Annotations/{Path(name).stem}.xml" for name in names]
+        splits = [split for split, items in detection_datalist(root).items.items() for _ in items]
+        pd.DataFrame({"image": names, "annotation": xml, "split": splits}).to_csv(root / "index.csv", index=False)
+    path = root / ("landmarks.csv" if bundle == "cephalometric" else "index.csv")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["source"] = ["north", "south"] * (len(table) // 2) + ["north"] * (len(table) % 2)
+    table.to_csv(path, index=False)
+    return root
+
+
+@EACH_BUNDLE
+def test_another_site_is_measured_beside_within_the_same_groups(name: str, runs: Shared, tmp_path: Path) -> None:
+    shared = runs(name)
+    other, own = (with_sources(shared.bundle.phantoms(tmp_path / site), name) for site in ("b", "a"))
+    quick = {"perturbations": [{"_target_": "monai_robust.evaluation.CleanSweep"}], "validation_limit": 0, "cases": 0}
+    given = {**quick, "shift_dir": str(other), "shift_name": "site_b", "groups": ["source"]}
+    given["measurement#sanity_samples"] = 0
+    found = read_run(shared.measure(tmp_path / "measured", dataset_dir=str(own), **given))
+    there = found.shifts["site_b"].clean
+    assert there["sample_id"].str.startswith("site_b/").all()
+    assert there["patient_id"].nunique() > found.clean["patient_id"].nunique()
+    assert set(there["source"]) == set(found.clean["source"]) == {"north", "south"}
+    write_report([found.folder], tmp_path / "report.html")
+    summary = pd.read_csv(tmp_path / "report_tables" / "summary.csv")
+    assert set(summary.loc[summary["value"] == "north", "perturbation"]) == {"clean", "site_b"}
+    assert set(pd.read_csv(tmp_path / "report_tables" / "subgroup_gaps.csv")["perturbation"]) == {"clean", "site_b"}
+    files = [shared.bundle.train, shared.bundle.config("robustness")]
+    same = {"dataset_dir": str(own), "output_dir": str(shared.erm), "shift_dir": str(own), "groups": []}
+    told = shared.refused(tmp_path, files, **{**quick, **same, "evaluation_dir": str(tmp_path / "same")})
+    assert "are those of the data set that the network was trained and tested on" in told
 
 
 @EACH_BUNDLE

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from synthetic_runs import CLASSES, outcomes, sample_ids, task_columns, write_run
 
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.tables.comparable import check_comparable
 from monai_robust.evaluation.tables.gallery import read_gallery, write_gallery
 from monai_robust.evaluation.tables.outcomes import read_outcomes
-from monai_robust.evaluation.tables.comparable import check_comparable
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.evaluation.tables.schema import outcome_columns
 from monai_robust.evaluation.tables.writer import OutcomesWriter

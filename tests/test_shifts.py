@@ -224,7 +224,7 @@ def test_runs_must_have_been_shown_the_same_samples_of_a_site(folders: list[Path
     shutil.copytree(folders[1], tmp_path / "rtda")
     table = tmp_path / "rtda" / "shifts" / "site_b" / "outcomes.csv"
     table.write_text(table.read_text().replace("b-film-0003", "b-film-0999"))
-    with pytest.raises(BadInputError, match="shown different samples of site_b .36 and 36, 35 of them the same"):
+    with pytest.raises(BadInputError, match=r"shown different samples of site_b .36 and 36, 35 of them the same"):
         check_comparable([read_run(folders[0]), read_run(tmp_path / "rtda")])
     shutil.rmtree(tmp_path / "rtda" / "shifts")
     with pytest.raises(BadInputError, match="only one of them evaluated site_b"):

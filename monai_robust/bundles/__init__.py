@@ -12,6 +12,7 @@ from monai_robust.bundles.handlers import (
 from monai_robust.bundles.parts import part_of
 from monai_robust.bundles.perturbations import with_corruptions
 from monai_robust.bundles.processes import end_processes, first_process, process_device, start_processes
+from monai_robust.bundles.shifts import other_site
 from monai_robust.bundles.starting import start, tables_beside, write_training_record
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "evaluation_handlers",
     "first_process",
     "of_batches",
+    "other_site",
     "part_of",
     "process_device",
     "recording_handlers",

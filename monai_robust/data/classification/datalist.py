@@ -12,7 +12,14 @@ from typing import Any
 import pandas as pd
 
 from monai_robust.data.classification.layouts import find_table
-from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
+from monai_robust.data.lists.division import (
+    Division,
+    data_set_folder,
+    group_columns,
+    items_of,
+    parts_of,
+    require_parts,
+)
 from monai_robust.data.lists.listed import finite_number, refuse_spellings
 from monai_robust.errors import BadInputError
 
@@ -45,6 +52,7 @@ def classification_datalist(
     folds: int = 5,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
+    undivided: bool = False,
 ) -> ClassificationDatalist:
     """List the samples of a data set, whichever of the usual layouts it has.
 
@@ -69,17 +77,21 @@ def classification_datalist(
         folds: number of folds, each stratified and grouped by patient.
         validation_fraction: share of the samples to validate on, where the data set does not say.
         test_fraction: share of the samples to test on, where the data set does not say.
+        undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
+            Classes without a sample are no fault there, and ``groups`` that the list does not have are left out.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
     root = data_set_folder(dataset_dir)
-    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided)
     table = find_table(root, None if datalist is None else Path(datalist).expanduser())
-    check_samples(table, root, groups)
+    groups = group_columns(groups, table.columns, root, undivided)
+    check_samples(table, root)
     names, table["label"] = _class_indices(table["label"], classes, root)
     table = division.divided(table)
-    _check_splits(table, names, root)
+    if not undivided:
+        _check_splits(table, names, root)
     if limit is not None and limit < len(names):
         raise BadInputError(f"limit is {limit!r}; with {len(names)} classes it can be {len(names)} or more")
     columns = ["image", "label", "sample_id", "patient_id", *groups]
@@ -87,16 +99,12 @@ def classification_datalist(
     return ClassificationDatalist(names, {split: items_of(part, columns) for split, part in parts.items()})
 
 
-def check_samples(table: pd.DataFrame, root: Path, groups: Sequence[str]) -> None:
-    """Refuse a list without a column to group by, with missing files, or with ids that occur twice.
+def check_samples(table: pd.DataFrame, root: Path) -> None:
+    """Refuse a list with missing files, or with ids that occur twice.
 
     Raises:
         BadInputError: with the first.
     """
-    absent = [group for group in groups if group not in table]
-    if absent:
-        has = ", ".join(sorted(set(table.columns) - {"image", "split"}))
-        raise BadInputError(f"the data list of {root} has no column {absent[0]!r} to group by; it has {has}")
     missing = [image for image in table["image"] if not os.path.exists(image)]
     if missing:
         raise BadInputError(f"{len(missing)} of {len(table)} listed files are missing in {root}; first {missing[0]}")

@@ -12,7 +12,14 @@ import pandas as pd
 
 from monai_robust.data.classification.datalist import ClassificationDatalist, check_samples
 from monai_robust.data.classification.layouts import find_findings_table
-from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
+from monai_robust.data.lists.division import (
+    Division,
+    data_set_folder,
+    group_columns,
+    items_of,
+    parts_of,
+    require_parts,
+)
 from monai_robust.errors import BadInputError
 
 __all__ = ["findings_datalist"]
@@ -32,6 +39,7 @@ def findings_datalist(
     limit: int | None = None,
     seed: int = 0,
     fold: int | None = None,
+    undivided: bool = False,
 ) -> ClassificationDatalist:
     """List the samples of a data set whose ``index.csv`` has a column for each finding.
 
@@ -49,6 +57,8 @@ def findings_datalist(
         limit: use at most so many samples of each split, with patients kept whole.
         seed: of every draw.
         fold: 0 to 4, of a cross-validation by patient.
+        undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
+            Classes without a sample are no fault there, and ``groups`` that the list does not have are left out.
 
     Returns:
         ``classes`` are the findings; each item's ``label`` is (C,) float32 of 1, 0 and -1.
@@ -63,15 +73,17 @@ def findings_datalist(
     root = data_set_folder(dataset_dir)
     table = find_findings_table(root, None if datalist is None else Path(datalist).expanduser())
     names = _findings(table, findings, groups, root)
-    check_samples(table, root, groups)
+    groups = group_columns(groups, table.columns, root, undivided)
+    check_samples(table, root)
     states = np.stack([_states(table, name, root) for name in names], axis=1)
-    division = Division(0.15, 0.2, seed, fold, 5, limit)
+    division = Division(0.15, 0.2, seed, fold, 5, limit, undivided)
     table = table.assign(label=_leading(states), place=range(len(table)))
     table = division.divided(table)
     parts = parts_of(table)
-    require_parts(parts, len(table), root, "samples")
+    if not undivided:
+        require_parts(parts, len(table), root, "samples")
     trained = states[parts["train"]["place"].to_numpy()]
-    for position, name in enumerate(names):
+    for position, name in enumerate([] if undivided else names):
         if not {0.0, 1.0} <= set(trained[:, position]):
             raise BadInputError(f"{name!r} is not both present and absent among the training samples of {root}")
     items = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class AnnotatedImage:
         size: pixels (in x, in y) that the file claims, if it does.
         fault: what makes the whole annotation unusable.
         categories: names of all classes that the file declares, in its order.
+        columns: what else the data list says of it, to group by.
         may_be_empty: whether no objects means that there are none, not that nobody has looked.
     """
 
@@ -59,6 +61,7 @@ class AnnotatedImage:
     fault: str = ""
     categories: tuple[str, ...] = ()
     may_be_empty: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def shown_path(path: Path, root: Path) -> str:

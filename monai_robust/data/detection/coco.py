@@ -147,7 +147,8 @@ def _image(entry: dict[str, Any], folders: list[Path], root: Path, path: Path, s
     size = claimed_size(entry.get("width"), entry.get("height"))
     patient_id = str(entry.get("patient_id") or sample_id)
     own_split = split or split_of(str(entry.get("split") or ""))
-    return AnnotatedImage(image, path, sample_id, patient_id, own_split, size=size, may_be_empty=True)
+    columns = {str(key): str(value) for key, value in entry.items() if isinstance(value, (str, int, float))}
+    return AnnotatedImage(image, path, sample_id, patient_id, own_split, size=size, may_be_empty=True, columns=columns)
 
 
 def _object(annotation: dict[str, Any], names: dict[str, str]) -> AnnotatedObject:

@@ -15,7 +15,14 @@ from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
 from monai_robust.data.detection.coco import find_coco_files, read_coco
 from monai_robust.data.detection.voc import read_index, read_voc_folder
-from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
+from monai_robust.data.lists.division import (
+    Division,
+    data_set_folder,
+    group_columns,
+    items_of,
+    parts_of,
+    require_parts,
+)
 from monai_robust.data.lists.listed import data_list_file, refuse_spellings
 from monai_robust.data.lists.split_names import without_trainval
 from monai_robust.errors import BadInputError, require_choice
@@ -32,8 +39,8 @@ class DetectionDatalist:
     Args:
         classes: names, in the order of their indices.
         items: for ``"train"``, ``"val"`` and ``"test"`` a list of ``{"image": absolute path, "boxes": list of [xmin,
-            ymin, xmax, ymax], "classes": list of as many indices, "sample_id": text, "patient_id": text}``. Boxes are
-            in pixels of the file, continuous: pixel i covers [i, i + 1).
+            ymin, xmax, ymax], "classes": list of as many indices, "sample_id": text, "patient_id": text}`` with the
+            group columns that were asked for. Boxes are in pixels of the file, continuous: pixel i covers [i, i + 1).
         skipped: ``{"sample_id", "file", "reason"}`` for each picture or box that was left out.
     """
 
@@ -47,6 +54,7 @@ def detection_datalist(
     *,
     datalist: str | PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
+    groups: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
     fold: int | None = None,
@@ -55,6 +63,7 @@ def detection_datalist(
     test_fraction: float = 0.2,
     on_bad_sample: str = "fail",
     empty: str = "bad",
+    undivided: bool = False,
 ) -> DetectionDatalist:
     """List the pictures of a data set and their boxes, whichever of the usual layouts it has.
 
@@ -84,6 +93,8 @@ def detection_datalist(
         datalist: a file that lists the samples, as it stands or inside the folder.
         classes: names in the order of their indices; by default those found, in the order of a COCO file's categories,
             else sorted.
+        groups: further columns of ``index.csv``, or keys of a COCO file's images, to hand on with every picture, such
+            as ``"source"``.
         limit: use at most so many pictures of each split, drawn at random with patients kept whole.
         seed: of every draw.
         fold: pool training and validation samples and validate on this one of ``folds`` (0 is the first).
@@ -92,6 +103,8 @@ def detection_datalist(
         test_fraction: share of the samples to test on, where the data set does not say.
         on_bad_sample: ``"fail"`` refuses the data set; ``"skip"`` leaves out each picture with a fault;
             ``"drop_boxes"`` leaves out bad boxes only, and a picture of which none is left or which is bad itself.
+        undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
+            Boxes of none of the ``classes`` are refused there, and ``groups`` that the list does not have are left out.
         empty: ``"keep"`` takes an XML file without objects as a picture without objects, ``"bad"`` as a fault.
 
     Raises:
@@ -101,21 +114,29 @@ def detection_datalist(
     root = data_set_folder(dataset_dir)
     require_choice("on_bad_sample", on_bad_sample, ("fail", "skip", "drop_boxes"))
     require_choice("empty", empty, ("bad", "keep"))
-    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
     images = _divided(images)
     names = _class_names(images, classes, root)
+    if undivided:
+        _refuse_others(images, names, root)
+    groups = group_columns(groups, {name for one in images for name in one.columns}, root, undivided)
     checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
     checked.check(images)
     # Drawn over all that is listed: a picture must not change sides with the faults of others.
     listed = division.divided(_listed(images, root))
     table = _table(checked, len(images), root).merge(listed.drop(columns="patient_id"), how="left", on="sample_id")
+    known = {one.sample_id: one.columns for one in images}
+    for group in groups:
+        table[group] = [known[sample].get(group, "") for sample in table["sample_id"]]
     faults, first = len(checked.skipped), checked.skipped[:1]
     why = "".join(f"; {faults} boxes or pictures are left out, first {one['reason']}" for one in first)
-    require_parts(parts_of(table), len(table), root, "samples", why)
-    columns = ["image", "boxes", "classes", "sample_id", "patient_id"]
+    if not undivided:
+        require_parts(parts_of(table), len(table), root, "samples", why)
+    columns = ["image", "boxes", "classes", "sample_id", "patient_id", *groups]
     items = {split: items_of(part, columns) for split, part in parts_of(division.limited(table)).items()}
-    _warn_of_unseen(items["train"], names)
+    if not undivided:
+        _warn_of_unseen(items["train"], names)
     return DetectionDatalist(names, items, checked.skipped)
 
 
@@ -157,6 +178,13 @@ def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, ro
         # Most likely a slip of the pen, and with drop_boxes all boxes of the class would vanish unseen.
         raise BadInputError(f"no object in {root} is of class {absent[0]!r}; the names there are {', '.join(found)}")
     return names
+
+
+def _refuse_others(images: list[AnnotatedImage], names: tuple[str, ...], root: Path) -> None:
+    """Of another site, boxes of a class that a network does not know would be dropped one by one, and nobody sees."""
+    other = next((one.name for image in images for one in image.objects if one.name and one.name not in names), None)
+    if other is not None:
+        raise BadInputError(f"{root} has boxes of the class {other!r}, which is none of {', '.join(names)}")
 
 
 def _divided(images: list[AnnotatedImage]) -> list[AnnotatedImage]:

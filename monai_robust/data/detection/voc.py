@@ -74,7 +74,13 @@ def read_index(root: Path, path: Path) -> list[AnnotatedImage]:
         one = _read(xml, [image], root)
         sample_id = str(row.get("sample_id") or one.sample_id)
         found.append(
-            replace(one, split=row["split"], sample_id=sample_id, patient_id=str(row.get("patient_id") or sample_id))
+            replace(
+                one,
+                split=row["split"],
+                sample_id=sample_id,
+                patient_id=str(row.get("patient_id") or sample_id),
+                columns={str(name): str(cell) for name, cell in row.items() if name not in ("image", "annotation")},
+            )
         )
     return _counted_from_zero(found)
 

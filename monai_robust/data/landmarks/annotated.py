@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Annotated:
         split: "train", "val", "test", or "" where the data set does not say.
         marks: one for each landmark.
         spacing: mm per pixel in x and y, where the data set's table says it.
+        columns: the table's other cells, to group by.
     """
 
     image: Path
@@ -64,6 +65,7 @@ class Annotated:
     split: str
     marks: Sequence[PlacedMark]
     spacing: tuple[float, float] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def checked_spacing(self, names: Sequence[str], default: tuple[float, float]) -> tuple[float, float]:
         """Check the landmarks against the picture's header.

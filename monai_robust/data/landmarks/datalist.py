@@ -14,7 +14,14 @@ from monai_robust.data.files.side_files import read_json
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples
 from monai_robust.data.landmarks.table_layout import read_table
 from monai_robust.data.landmarks.text_layout import ANNOTATIONS, CHALLENGE_SPACING, read_text_layout
-from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
+from monai_robust.data.lists.division import (
+    Division,
+    data_set_folder,
+    group_columns,
+    items_of,
+    parts_of,
+    require_parts,
+)
 from monai_robust.data.lists.listed import data_list_file
 from monai_robust.errors import BadInputError, BadSampleError
 
@@ -29,7 +36,7 @@ class LandmarkDatalist:
         classes: names of the landmarks, in the order of the points.
         items: for ``"train"``, ``"val"`` and ``"test"`` a list of ``{"image": absolute path, "points": [[x, y], ...]
             in pixels of the file, NaN where missing, "spacing": [mm per pixel in x, in y], "sample_id": text,
-            "patient_id": text}``; the centre of pixel i is at i.
+            "patient_id": text}`` with the group columns that were asked for; the centre of pixel i is at i.
         skipped: ``{"sample_id", "file", "reason"}`` for each sample that was left out because it cannot be used.
         swaps: pairs of names, left and right, that take each other's place in a mirrored picture.
     """
@@ -44,6 +51,7 @@ def landmark_datalist(
     dataset_dir: str | PathLike[str],
     *,
     datalist: str | PathLike[str] | None = None,
+    groups: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
     fold: int | None = None,
@@ -55,6 +63,7 @@ def landmark_datalist(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
     on_bad_sample: str = "fail",
+    undivided: bool = False,
 ) -> LandmarkDatalist:
     """List the pictures of a landmark data set, whichever of these layouts it has.
 
@@ -77,6 +86,7 @@ def landmark_datalist(
     Args:
         dataset_dir: the data set's folder.
         datalist: a CSV file, as it stands or inside ``dataset_dir``.
+        groups: further columns of the table to hand on with every picture, such as ``"source"``.
         limit: use at most so many pictures of each split, drawn at random with patients kept whole.
         seed: of every draw.
         fold: pool training and validation pictures and validate on this one of ``folds`` (0 is the first).
@@ -89,19 +99,23 @@ def landmark_datalist(
         validation_fraction: share of the pictures to validate on, where the data set does not say.
         test_fraction: share of the pictures to test on, where the data set does not say.
         on_bad_sample: "fail" refuses the data set if a sample cannot be used, "skip" leaves it out and lists it.
+        undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
+            ``groups`` that the list does not have are left out.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence with file and line.
     """
     root = data_set_folder(dataset_dir)
-    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided)
     bad, declared = BadSamples(on_bad_sample), _declared(root)
     names, found, usual = _read(root, datalist, annotator, test_split, declared.get("names"), bad)
-    table = _checked(found, names, _spacing(spacing, usual), bad)
+    groups = group_columns(groups, {name for one in found for name in one.columns}, root, undivided)
+    table = _checked(found, names, _spacing(spacing, usual), groups, bad)
     pairs = _checked_swaps(declared.get("swaps", ()) if swaps is None else swaps, names)
     table = division.divided(table)
-    require_parts(parts_of(table), len(table), root, "pictures")
-    columns = ["image", "points", "spacing", "sample_id", "patient_id"]
+    if not undivided:
+        require_parts(parts_of(table), len(table), root, "pictures")
+    columns = ["image", "points", "spacing", "sample_id", "patient_id", *groups]
     items = {split: items_of(part, columns) for split, part in parts_of(division.limited(table)).items()}
     return LandmarkDatalist(names, items, bad.skipped, pairs)
 
@@ -171,7 +185,11 @@ def _spacing(spacing: float | Sequence[float] | None, usual: float) -> tuple[flo
 
 
 def _checked(
-    found: Sequence[Annotated], names: Sequence[str], default: tuple[float, float], bad: BadSamples
+    found: Sequence[Annotated],
+    names: Sequence[str],
+    default: tuple[float, float],
+    groups: Sequence[str],
+    bad: BadSamples,
 ) -> pd.DataFrame:
     """The usable samples, all of one class 0 as far as stratifying is concerned."""
     rows = []
@@ -182,10 +200,20 @@ def _checked(
             bad.add(one.sample_id, one.image, error)
             continue
         points = [[mark.x, mark.y] for mark in one.marks]
-        rows.append((str(one.image), points, list(spacing), one.sample_id, one.patient_id, one.split, 0))
+        rows.append(
+            {
+                **{group: one.columns.get(group, "") for group in groups},
+                "image": str(one.image),
+                "points": points,
+                "spacing": list(spacing),
+                "sample_id": one.sample_id,
+                "patient_id": one.patient_id,
+                "split": one.split,
+                "label": 0,
+            }
+        )
     bad.judge(len(rows))
-    columns = ["image", "points", "spacing", "sample_id", "patient_id", "split", "label"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows)
     repeated = table["sample_id"][table["sample_id"].duplicated()]
     if len(repeated):
         raise BadInputError(f"sample id {repeated.iloc[0]} occurs twice in the data list; each picture needs its own")

@@ -111,7 +111,9 @@ def _annotated(row: dict[str, str], split: str, root: Path, names: Sequence[str]
         marks.append(PlacedMark(number(row[f"{name}_x"], place), number(row[f"{name}_y"], place), written))
     sample_id = _sample_id(row)
     image = listed_file(root, row["image"], f"{written}: the file")
-    return Annotated(image, sample_id, row.get("patient_id") or sample_id, split, marks, _spacing(row))
+    own = {"image", "written", *(f"{name}_{axis}" for name in names for axis in "xy")}
+    columns = {name: cell for name, cell in row.items() if name not in own}
+    return Annotated(image, sample_id, row.get("patient_id") or sample_id, split, marks, _spacing(row), columns)
 
 
 def _sample_id(row: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
 from monai_robust.errors import BadInputError
 
-__all__ = ["Division", "data_set_folder", "items_of", "parts_of", "require_parts"]
+__all__ = ["Division", "data_set_folder", "group_columns", "items_of", "parts_of", "require_parts"]
 
 _logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Division:
         fold: pool training and validation samples and validate on this one of ``folds`` (0 is the first).
         folds: number of folds.
         limit: use at most so many samples of each split, with patients whole; None for all.
+        undivided: all samples are for test, whatever the data set says, and nothing is drawn.
 
     Raises:
         BadInputError: for fractions that are none or leave nothing to train on, and for a limit below 1.
@@ -42,6 +43,7 @@ class Division:
     fold: int | None = None
     folds: int = 5
     limit: int | None = None
+    undivided: bool = False
 
     def __post_init__(self) -> None:
         check_fractions(self.validation_fraction, self.test_fraction)
@@ -58,6 +60,8 @@ class Division:
         Raises:
             BadInputError: for a fold that there is none of.
         """
+        if self.undivided:
+            return table.assign(split="test")
         table = complete_splits(table, self.validation_fraction, self.test_fraction, self.seed)
         return table if self.fold is None else cross_validation_splits(table, self.fold, self.folds, self.seed)
 
@@ -107,6 +111,26 @@ def require_parts(parts: Mapping[str, pd.DataFrame], total: int, root: Path, wha
     leaking = sum(times > 1 for times in Counter(one for patients in own.values() for one in patients).values())
     if leaking:
         _logger.warning("%d patients have %s in more than one split", leaking, what)
+
+
+def group_columns(groups: Sequence[str], columns: Iterable[str], root: Path, undivided: bool = False) -> list[str]:
+    """The columns that samples are to be grouped by; where nothing is divided, those that are there.
+
+    Args:
+        groups: that were asked for.
+        columns: of the data list.
+        root: the data set's folder.
+        undivided: the samples are of another site, whose list may have other columns.
+
+    Raises:
+        BadInputError: for one that is not there.
+    """
+    known = {str(column) for column in columns}
+    absent = [group for group in groups if group not in known]
+    if absent and not undivided:
+        has = ", ".join(sorted(known - {"image", "split"})) or "none"
+        raise BadInputError(f"the data list of {root} has no column {absent[0]!r} to group by; it has {has}")
+    return [group for group in groups if group in known]
 
 
 def items_of(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:

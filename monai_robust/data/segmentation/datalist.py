@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,7 +16,14 @@ from sklearn.model_selection import KFold
 
 from monai_robust.data.files.schemas import shown
 from monai_robust.data.files.side_files import read_json
-from monai_robust.data.lists.division import Division, data_set_folder, items_of, parts_of, require_parts
+from monai_robust.data.lists.division import (
+    Division,
+    data_set_folder,
+    group_columns,
+    items_of,
+    parts_of,
+    require_parts,
+)
 from monai_robust.data.lists.listed import list_table, listed_file, refuse_spellings
 from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists, without_trainval
 from monai_robust.data.segmentation.folders import without_suffix
@@ -26,6 +34,7 @@ __all__ = ["SegmentationDatalist", "segmentation_datalist"]
 _logger = logging.getLogger(__name__)
 
 _NNUNET_FOLD_SEED = 12345
+_OWN = {"image", "mask", "label", "split", "case_id", "patient_id", "channels"}  # columns that no index adds
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,8 @@ class SegmentationDatalist:
         classes: names of the foreground classes, in the order of their labels 1, 2, ...; 0 is the background.
         modalities: name of each channel of an image.
         items: for ``"train"``, ``"val"`` and ``"test"`` a list of ``{"image": absolute path, "label": absolute path,
-            "case_id": text, "patient_id": text, "channels": number of modalities}``.
+            "case_id": text, "patient_id": text, "channels": number of modalities}`` with the group columns that were
+            asked for.
     """
 
     classes: tuple[str, ...]
@@ -47,12 +57,14 @@ class SegmentationDatalist:
 def segmentation_datalist(
     dataset_dir: str | PathLike[str],
     *,
+    groups: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
     fold: int | None = None,
     folds: int = 5,
     validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
+    undivided: bool = False,
 ) -> SegmentationDatalist:
     """List the volumes of a data set in the Decathlon's layout: ``dataset.json``, ``imagesTr`` and ``labelsTr``.
 
@@ -70,31 +82,36 @@ def segmentation_datalist(
 
     Args:
         dataset_dir: the data set's folder.
+        groups: further columns of ``index.csv`` to hand on with every volume, such as ``"source"``.
         limit: use at most so many volumes of each split, drawn at random with patients kept whole.
         seed: of every draw but nnU-Net's.
         fold: validate on this one of ``folds`` (0 is the first).
         folds: number of folds.
         validation_fraction: share of the cases to validate on, where neither the data set nor ``fold`` says.
         test_fraction: share of the cases to test on, where neither says.
+        undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
+            ``groups`` that the list does not have are left out.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
     root = data_set_folder(dataset_dir)
-    division = Division(validation_fraction, test_fraction, seed, limit=limit)
+    division = Division(validation_fraction, test_fraction, seed, limit=limit, undivided=undivided)
     content = _read_description(root)
     modalities, classes = _modalities(content, root), _classes(content, root)
     table = _with_index(_cases(content, root), root)
+    groups = group_columns(groups, set(table.columns) - _OWN, root, undivided)
     parts = parts_of(division.divided(table)) if fold is None else _fold(table, fold, folds)
-    require_parts(parts, len(table), root, "cases")
+    if not undivided:
+        require_parts(parts, len(table), root, "cases")
     if limit is not None:
-        parts = {split: _limited(part, division) for split, part in parts.items()}
-    items = {split: _items(part, len(modalities)) for split, part in parts.items()}
+        parts = {split: _limited(part, division) for split, part in parts.items() if len(part)}
+    items = {split: _items(part, len(modalities), groups) for split, part in parts.items()}
     return SegmentationDatalist(classes, modalities, items)
 
 
-def _items(table: pd.DataFrame, channels: int) -> list[dict[str, Any]]:
-    columns = ["image", "label", "case_id", "patient_id", "channels"]
+def _items(table: pd.DataFrame, channels: int, groups: Sequence[str]) -> list[dict[str, Any]]:
+    columns = ["image", "label", "case_id", "patient_id", "channels", *groups]
     return items_of(table.assign(label=table["mask"], channels=channels), columns)
 
 
@@ -192,6 +209,7 @@ def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
             unused[0],
         )
     rows = index.loc[table["case_id"]].reset_index(drop=True)
+    table = table.assign(**{str(name): rows[name] for name in rows if name not in _OWN})
     if "patient_id" in rows:
         table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["case_id"])
     if "split" not in rows or (rows["split"] == "").all():

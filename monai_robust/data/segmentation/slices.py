@@ -22,6 +22,7 @@ from monai_robust.errors import BadInputError, require_choice
 __all__ = ["SliceDataset"]
 
 _Transform = Callable[[Any], Any]
+_KEYS = ("sample_id", "case_id", "patient_id", "slice_index")
 
 
 class SliceDataset(Dataset[dict[str, Any]]):
@@ -50,11 +51,12 @@ class SliceDataset(Dataset[dict[str, Any]]):
         num_workers: threads that load.
         progress: show a bar with the remaining time.
         name: of the data set, for the bar and for messages.
+        groups: keys of the volumes to hand on with each slice, such as ``source``.
 
     Attributes:
         items: for each slice ``sample_id``, ``case_id``, ``patient_id``, ``slice_index``, ``size`` (H, W), where the
             volume tells it ``spacing``, mm of a pixel along H and W,
-            ``foreground`` (the classes it holds), and the files ``image`` and ``label`` of its volume.
+            ``foreground`` (the classes it holds), the ``groups``, and the files ``image`` and ``label`` of its volume.
         skipped: ``{"sample_id": case, "file", "reason"}`` for each volume left out.
 
     Raises:
@@ -79,11 +81,13 @@ class SliceDataset(Dataset[dict[str, Any]]):
         num_workers: int = 0,
         progress: bool = False,
         name: str = "train",
+        groups: Sequence[str] = (),
     ) -> None:
         require_choice("keep", keep, ("all", "foreground"))
         check_slicing(slice_axis, pad_to)
         _check_case_ids(items)
         self.name = name
+        self.groups = tuple(groups)
         self.random = _composed(random)
         self._reader = _SliceReader(classes, _composed(transform), slice_axis, pad_to)
         self._volumes = CheckedDataset(
@@ -111,7 +115,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         sample: dict[str, Any] = {
             "image": volume["image"][place].clone(),
             "label": volume["label"][place].long(),  # from uint8, so a copy too
-            **{key: self.items[index][key] for key in ("sample_id", "case_id", "patient_id", "slice_index")},
+            **{key: self.items[index][key] for key in (*_KEYS, *self.groups) if key in self.items[index]},
         }
         return sample if self.random is None else dict(self.random(sample))
 
@@ -128,7 +132,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
 
     def _list_slices(self, keep: str, group_by_size: bool) -> None:
         found = [
-            (number, place, _slice_item(item, place, foreground, size, self._reader.spacings.get(item["case_id"])))
+            (number, place, self._slice_item(item, place, foreground, size))
             for number, item in enumerate(self._volumes.items)
             for size, slices in [self._reader.contents[item["case_id"]]]
             for place, foreground in enumerate(slices)
@@ -140,6 +144,24 @@ class SliceDataset(Dataset[dict[str, Any]]):
             found.sort(key=lambda entry: entry[2]["size"])  # stable, so slices of a volume stay in order
         self._places = [(number, place) for number, place, _ in found]
         self.items = [item for _, _, item in found]
+
+    def _slice_item(
+        self, volume: Mapping[str, Any], place: int, foreground: tuple[int, ...], size: tuple[int, int]
+    ) -> dict[str, Any]:
+        case_id = volume["case_id"]
+        spacing = self._reader.spacings.get(case_id)
+        return {
+            **({} if spacing is None else {"spacing": spacing}),
+            **{group: volume[group] for group in self.groups if group in volume},
+            "image": volume["image"],
+            "label": volume["label"],
+            "sample_id": f"{case_id}/{place:03d}",
+            "case_id": case_id,
+            "patient_id": volume.get("patient_id", case_id),
+            "slice_index": place,
+            "size": size,
+            "foreground": foreground,
+        }
 
 
 class _SliceReader:
@@ -181,28 +203,6 @@ def _plain(values: Any) -> Tensor:
 
 def _foreground(label: Tensor) -> tuple[int, ...]:
     return tuple(int(value) for value in label.unique() if value > 0)
-
-
-def _slice_item(
-    volume: Mapping[str, Any],
-    place: int,
-    foreground: tuple[int, ...],
-    size: tuple[int, int],
-    spacing: tuple[float, float] | None,
-) -> dict[str, Any]:
-    case_id = volume["case_id"]
-    known = {} if spacing is None else {"spacing": spacing}
-    return {
-        **known,
-        "image": volume["image"],
-        "label": volume["label"],
-        "sample_id": f"{case_id}/{place:03d}",
-        "case_id": case_id,
-        "patient_id": volume.get("patient_id", case_id),
-        "slice_index": place,
-        "size": size,
-        "foreground": foreground,
-    }
 
 
 def _check_orientations(items: Mapping[str, Mapping[str, Any]], orientations: Mapping[str, str]) -> None:

@@ -167,9 +167,11 @@ class _Compared:
         told: dict[str, Floats] = {}
         draws: dict[str, Floats] = {}
         exchanged: dict[str, Floats] = {}
-        first = sides[0][0][0]
-        for place, statistics in enumerate(first):
-            own = [[(found[place], member) for found, member in side] for side in sides]
+        keyed = [[({_names_of(one): one for one in found}, member) for found, member in side] for side in sides]
+        for key, statistics in keyed[0][0][0].items():
+            if not all(key in found for side in keyed for found, _ in side):
+                continue  # such as shares at thresholds, where one run has no validation
+            own = [[(found[key], member) for found, member in side] for side in keyed]
             if isinstance(statistics, Sums):
                 parts = _of_sums(pair, own)
             elif all(len(member) == len(pair.shared) for side in own for _, member in side):
@@ -250,6 +252,13 @@ def _of_sums(pair: _Pair, sides: Sequence[Sequence[tuple[Drawable, NDArray[np.in
     steps = range(0, len(pair.exchanges), _STEP)
     swapped = [pair.exchanges[start : start + _STEP].astype(np.float64) @ moved for start in steps]
     return told, draws, side_by_side(both.sum(axis=0) + np.concatenate(swapped))
+
+
+def _names_of(one: Drawable) -> tuple[str, ...]:
+    """What the statistics are called, by which those of several runs go together."""
+    if isinstance(one, Sums):
+        return tuple(one.of(one.values.sum(axis=0)))
+    return tuple(one.of(np.ones((1, len(one.columns[0]))), *one.columns))
 
 
 def _sums(one: Drawable) -> Sums:
