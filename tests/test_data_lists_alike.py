@@ -8,12 +8,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from monai_robust.bundles import other_site
 from monai_robust.data import (
     classification_datalist,
     detection_datalist,
@@ -63,7 +65,7 @@ class Task:
     def json(self, splits: tuple[str, str, str]) -> tuple[Path, Any]:
         raise NotImplementedError
 
-    def found(self, path: Path) -> Any:
+    def found(self, path: Path, **more: Any) -> Any:
         raise NotImplementedError
 
 
@@ -83,8 +85,8 @@ class Classification(Task):
             content[row["split"]].append({"image": row["file"], "label": row["label"]})
         return self.root / "list.json", content
 
-    def found(self, path: Path) -> Any:
-        return classification_datalist(self.root, datalist=path)
+    def found(self, path: Path, **more: Any) -> Any:
+        return classification_datalist(self.root, datalist=path, **more)
 
 
 class Detection(Task):
@@ -105,8 +107,8 @@ class Detection(Task):
         categories = [{"id": 1, "name": "RBC"}]
         return self.root / "list.json", {"images": images, "annotations": annotations, "categories": categories}
 
-    def found(self, path: Path) -> Any:
-        return detection_datalist(self.root, datalist=path)
+    def found(self, path: Path, **more: Any) -> Any:
+        return detection_datalist(self.root, datalist=path, **more)
 
 
 class Landmarks(Task):
@@ -121,8 +123,8 @@ class Landmarks(Task):
         path.write_text(table(rows))
         return self.root / "landmarks.json", {"names": ["a"]}
 
-    def found(self, path: Path) -> Any:
-        return landmark_datalist(self.root)
+    def found(self, path: Path, **more: Any) -> Any:
+        return landmark_datalist(self.root, **more)
 
 
 class Segmentation(Task):
@@ -140,8 +142,8 @@ class Segmentation(Task):
             content[split].append({"image": f"i/{name}.nii.gz", "label": f"l/{name}.nii.gz"})
         return self.root / "dataset.json", {**content, "modality": {"0": "MRI"}, "labels": {"0": "no", "1": "a"}}
 
-    def found(self, path: Path) -> Any:
-        return segmentation_datalist(self.root)
+    def found(self, path: Path, **more: Any) -> Any:
+        return segmentation_datalist(self.root, **more)
 
 
 TASKS = (Classification, Detection, Landmarks, Segmentation)
@@ -203,6 +205,84 @@ def test_spreadsheets_tables_are_read(tmp_path: Path, task: type[Task]) -> None:
     ]
     path.write_text(table(spelt))
     assert divided(one.found(path)) == EXPECTED
+
+
+def sites(one: Task, splits: tuple[str, str, str] = ("train", "val", "test")) -> Path:
+    """The table with a column ``site``, north for every other sample."""
+    path, rows = one.table(splits)
+    path.write_text(table([{**row, "site": ("north", "south")[place % 2]} for place, row in enumerate(rows)]))
+    return path
+
+
+@tasks
+def test_columns_to_group_by_are_handed_on(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    path = sites(one)
+    found = one.found(path, groups=["site"])
+    assert divided(found) == EXPECTED
+    for item in (item for items in found.items.values() for item in items):
+        number = int(Path(item["image"]).name[2:4])
+        assert item["site"] == ("north", "south")[number % 2]
+    with pytest.raises(BadInputError, match=r"has no column 'ward' to group by; it has .*site"):
+        one.found(path, groups=["ward"])
+
+
+@tasks
+def test_of_another_site_all_samples_are_for_test(tmp_path: Path, task: type[Task]) -> None:
+    one = task(tmp_path)
+    for splits in (("train", "val", "test"), ("train", "train", "train"), ("", "", "")):
+        found = one.found(sites(one, splits), groups=["ward", "site"], undivided=True)
+        assert divided(found) == {"train": [], "val": [], "test": [name for name, _ in names()]}
+        assert {item["site"] for item in found.items["test"]} == {"north", "south"}
+        assert "ward" not in found.items["test"][0]
+
+
+def test_keys_of_coco_images_are_columns_to_group_by(tmp_path: Path) -> None:
+    one = Detection(tmp_path)
+    path, content = one.json(("train", "val", "test"))
+    for image in content["images"]:
+        image["scanner"] = image["id"] % 2
+    path.write_text(json.dumps(content))
+    found = one.found(path, groups=["scanner"])
+    assert {item["scanner"] for item in found.items["train"]} == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "told"),
+    [
+        (Classification, ["a", "c"], "label 'b' in the data list is none of the classes a, c"),
+        (Detection, ["WBC"], "no object in .* is of class 'WBC'; the names there are RBC"),
+    ],
+)
+def test_classes_of_another_site_that_do_not_fit_are_named(
+    tmp_path: Path, task: type[Task], classes: list[str], told: str
+) -> None:
+    one = task(tmp_path)
+    with pytest.raises(BadInputError, match=told):
+        one.found(sites(one), classes=classes, undivided=True)
+
+
+def test_boxes_of_a_further_class_are_not_dropped_unseen(tmp_path: Path) -> None:
+    one = Detection(tmp_path)
+    path = sites(one)
+    (tmp_path / "x" / "s 03.xml").write_text(XML.replace("RBC", "WBC"))
+    assert len(one.found(path, classes=["RBC", "WBC"], undivided=True).items["test"]) == 12
+    with pytest.raises(BadInputError, match="has boxes of the class 'WBC', which is none of RBC"):
+        one.found(path, classes=["RBC"], on_bad_sample="drop_boxes", undivided=True)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (("tail", "head"), "their order differs"),
+        (("head",), "'tail' is not there"),
+        (("head", "body"), "'body' is unknown to the network"),
+    ],
+)
+def test_another_site_has_the_networks_own_classes(tmp_path: Path, classes: tuple[str, ...], told: str) -> None:
+    data = SimpleNamespace(classes=classes, items={"test": [{"image": "b.png", "case_id": "1"}]})
+    with pytest.raises(BadInputError, match=rf"site_b have the classes .* trained on head, tail: {told}"):
+        other_site("site_b", data, ["head", "tail"], {})
 
 
 KEYS = ("training", "images", "annotations", "categories", "modality", "labels", "names")

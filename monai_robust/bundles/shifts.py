@@ -25,10 +25,9 @@ def other_site(
         BadInputError: for other classes, and for images that are among the network's own.
     """
     if list(data.classes) != list(classes):
-        unknown = [one for one in data.classes if one not in classes]
-        lacking = [one for one in classes if one not in data.classes]
-        what = f"{unknown[0]!r} is unknown to the network" if unknown else f"{lacking[0]!r} is not there"
-        what = what if unknown or lacking else "their order differs"
+        unknown = [f"{one!r} is unknown to the network" for one in data.classes if one not in classes]
+        lacking = [f"{one!r} is not there" for one in classes if one not in data.classes]
+        what = [*unknown, *lacking, "their order differs"][0]
         raise BadInputError(
             f"the images of {name} have the classes {', '.join(data.classes)}, and the network was trained on "
             f"{', '.join(classes)}: {what}; give a data set with the same ones"
