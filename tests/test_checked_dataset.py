@@ -64,12 +64,16 @@ def test_bad_images_end_the_check_with_the_first_and_their_number(files: Items, 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("cache", [True, False])
-def test_bad_images_can_be_skipped_and_are_recorded(files: Items, cache: bool, num_workers: int) -> None:
+def test_bad_images_can_be_skipped_and_are_recorded(
+    files: Items, cache: bool, num_workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset = CheckedDataset(files, [load_image()], on_bad_sample="skip", cache=cache, num_workers=num_workers)
     assert [dataset[index]["label"] for index in range(len(dataset))] == [0, 2, 3, 5]
     assert [item["sample_id"] for item in dataset.items] == ["id0", "id2", "id3", "id5"]
     assert [entry["sample_id"] for entry in dataset.skipped] == ["id1", "id4"]
     assert [entry["file"] for entry in dataset.skipped] == [files[1]["image"], files[4]["image"]]
+    assert "skipped 2 of 6 train images" in caplog.text
+    assert "1.png" not in caplog.text
     assert "damaged or no image" in dataset.skipped[0]["reason"]
     assert "constant, 7 everywhere" in dataset.skipped[1]["reason"]
 

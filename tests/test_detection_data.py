@@ -203,7 +203,7 @@ FAULTS: dict[str, tuple[Objects, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_bad_box_is_named_and_left_out_as_asked(tmp_path, name):
+def test_a_bad_box_is_named_and_left_out_as_asked(tmp_path, name, caplog):
     objects, message = FAULTS[name]
     root = voc(tmp_path, a=objects)
     classes = ["RBC", "WBC"]
@@ -215,6 +215,9 @@ def test_a_bad_box_is_named_and_left_out_as_asked(tmp_path, name):
     dropped = detection_datalist(root, classes=classes, on_bad_sample="drop_boxes")
     assert by_name(dropped)["a"]["boxes"] == by_name(dropped)["b"]["boxes"]
     assert dropped.skipped == skipped.skipped
+    assert "left out 1 boxes or pictures" in caplog.text
+    assert "a.xml" not in caplog.text
+    assert str(tmp_path) not in caplog.text
 
 
 def test_a_box_that_rounding_pushed_out_by_a_pixel_is_clipped(tmp_path):

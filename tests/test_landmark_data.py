@@ -137,13 +137,15 @@ def test_a_wrong_text_file_is_named_with_its_line_or_left_out(challenge: Path, t
     assert re.search(WRONG_TEXTS[text], found.skipped[0]["reason"])
 
 
-def test_missing_pictures_and_missing_texts_are_named(challenge: Path) -> None:
+def test_missing_pictures_and_missing_texts_are_named(challenge: Path, caplog: pytest.LogCaptureFixture) -> None:
     (challenge / "RawImage/TrainingData/002.bmp").unlink()
     with pytest.raises(BadSampleError, match=r"002\.txt has landmarks, but there is no picture 002\.\*"):
         landmark_datalist(challenge)
     senior(challenge, 3).unlink()
     skipped = landmark_datalist(challenge, on_bad_sample="skip").skipped
     assert [one["sample_id"] for one in skipped] == ["002", "RawImage/TrainingData/003.bmp"]
+    assert "skipped 2 of" in caplog.text
+    assert "002" not in caplog.text
 
 
 def test_a_damaged_picture_is_named(challenge: Path) -> None:

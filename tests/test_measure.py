@@ -371,7 +371,7 @@ def test_the_report_shows_the_runs_own_numbers(tmp_path, finished):
     assert "erm" in page
     assert "film99" not in page
     assert "films/99.png" in (tmp_path / "report_tables" / "skipped.csv").read_text()
-    assert "it is constant, 0 everywhere" in page
+    assert "1 sample was skipped; why stands in report_tables/skipped.csv, which names it." in page
 
 
 def test_perturbations_that_cannot_be_measured_are_refused(tmp_path):

@@ -18,6 +18,7 @@ from synthetic_runs import write_run
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import write_report
+from monai_robust.evaluation.report.contents import plain_text
 from monai_robust.evaluation.tasks.registry import report_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -34,7 +35,11 @@ FLAGS = [
     "--hide-scrollbars",
     "--enable-logging=stderr",
 ]
-SKIPPED = [{"file": "smith_john_17.dcm", "reason": "cannot read '/data/john smith/smith_john_17.dcm': it is cut short"}]
+SKIPPED = [
+    {"file": "smith_john_17.dcm", "reason": "cannot read '/data/john smith/smith_john_17.dcm': it is cut short"},
+    {"file": "list.json", "reason": "list.json: image SMITH_JOHN_018: box 3 is flat"},
+    {"file": "x.dcm", "reason": "PatientID 'SMITH^JANE' is of two patients"},
+]
 
 
 class Page(HTMLParser):
@@ -92,16 +97,38 @@ def test_every_picture_has_words_for_it(page: Page) -> None:
 def test_nobody_is_named(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
     # the synthetic ids all hold this word; the other is in paths of the settings and in a skipped file's name
-    for word in ("secret", "somebody", "smith", "/data"):
+    for word in ("secret", "somebody", "smith", "SMITH", "/data"):
         assert word not in text
     for table in report.with_name("report_tables").glob("*.csv"):
         assert table.name == "skipped.csv" or "secret" not in table.read_text(), table.name
 
 
-def test_skipped_samples_are_counted_with_their_reason_and_named_in_their_table_only(report: Path, page: Page) -> None:
-    assert "1 skipped." in page.text
-    assert "cannot read the file: it is cut short" in page.text
-    assert "smith_john_17.dcm" in (report.with_name("report_tables") / "skipped.csv").read_text()
+def test_skipped_samples_are_counted_and_named_in_their_table_only(report: Path, page: Page) -> None:
+    assert "3 samples were skipped; why stands in report_tables/skipped.csv, which names them." in page.text
+    table = (report.with_name("report_tables") / "skipped.csv").read_text()
+    for one in SKIPPED:
+        assert one["file"] not in page.text
+        assert one["reason"] in table
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("/home/jane doe/my data/list.csv", "…/list.csv"),
+        ("C:\\Users\\Jane Doe\\d.csv", "…/d.csv"),
+        ("s3://bucket/DOE/d.csv", "…/d.csv"),
+        ("https://jane:word@host", "…/"),
+        ("https://host/d.csv?token=jane", "…/d.csv"),
+        ("file:///home/jane/x", "…/x"),
+        (["doe/d.csv", {"folder": "a/jane/", "share": 0.5}], "…/d.csv, folder …/jane, share 0.5"),
+        ("n/a", "n/a"),
+        ("8/255", "8/255"),
+        ("mg/dl", "mg/dl"),
+        ("Jane/01", "…/01"),
+    ],
+)
+def test_of_a_path_only_the_last_part_is_shown(value: Any, shown: str) -> None:
+    assert plain_text(value) == shown
 
 
 def test_tables_beside_the_page_hold_its_numbers(report: Path, page: Page) -> None:

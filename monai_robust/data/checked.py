@@ -130,7 +130,13 @@ class CheckedDataset(Dataset[dict[str, Any]]):
             ) from first_error
         if not self._items:
             raise BadInputError(f"none of the {total} {self.name} images can be used; first: {first_error}")
-        _LOG.warning("skipped %d of %d %s images; the first: %s", bad, total, self.name, first_error)
+        _LOG.warning(  # without names, which can be a patient's
+            "skipped %d of %d %s images; on_bad_sample: fail names the first, "
+            "and run.json of an evaluation lists them with the reasons",
+            bad,
+            total,
+            self.name,
+        )
 
     def _attempt(self, item: dict[str, Any]) -> dict[str, Any] | BadSampleError:
         try:

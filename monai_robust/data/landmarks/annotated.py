@@ -132,7 +132,12 @@ class BadSamples:
             )
         if not good:
             raise BadInputError(f"none of the {total} samples can be used; first: {first}")
-        _logger.warning("skipped %d of %d samples; the first: %s", bad, total, first)
+        _logger.warning(  # without names, which can be a patient's
+            "skipped %d of %d samples; on_bad_sample: fail names the first, "
+            "and run.json of an evaluation lists them with the reasons",
+            bad,
+            total,
+        )
 
 
 def number(text: str, written: str) -> float:

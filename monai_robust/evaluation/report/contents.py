@@ -42,9 +42,13 @@ from monai_robust.evaluation.tables.run_folder import INFO, Run, read_run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import Choosing, TaskReport, report_of
 
-__all__ = ["PATH_LIKE", "Contents", "flat", "plain_text"]
+__all__ = ["Contents", "flat", "plain_text"]
 
-PATH_LIKE = re.compile(r"(?<!\S)['\"]?(?:[A-Za-z]:|~|\.{1,2})?[\\/][^\s:;,]*")
+# What may hold a slash and is no path: "n/a", a fraction, a unit. Anything else with a slash may be a folder's name.
+_NO_PATH = re.compile(
+    r"n/a|\d+(\.\d+)?/\d+(\.\d+)?|([kmuµ]?g|[m]?mol|[m]?l|IU|mm|cm|counts?|images?)/([dm]?l|kg|h|min|s|mm|cm|voxel|pixel)",
+    re.IGNORECASE,
+)
 NORM_TOLERANCE = 0.01
 
 
@@ -215,13 +219,20 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def plain_text(value: Any) -> str:
-    """A value as text; of a path only its last part, since folders tell of people."""
+    """A value as text; of a path or an address only its last part, since folders tell of people."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text}" for name, text in flat(value))
     if isinstance(value, (list, tuple)):
         return ", ".join(plain_text(one) for one in value)
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return f"…/{PurePath(text.replace(chr(92), '/')).name}" if PATH_LIKE.fullmatch(text) else text
+    whole = text.replace("\\", "/")
+    if "/" not in whole or _NO_PATH.fullmatch(text.strip()):
+        return text
+    _, address, rest = whole.rpartition("://")  # a host may follow a name and a password, a file a token
+    path = rest.partition("?")[0].partition("/")[2] if address else whole
+    return f"…/{PurePath(path).name}"
 
 
 def _choosing(task_report: TaskReport, prevalence: float | None, patient_rule: str | None) -> TaskReport:

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -19,7 +19,7 @@ from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.report.cases import write_cases_page
-from monai_robust.evaluation.report.contents import PATH_LIKE, Contents, flat
+from monai_robust.evaluation.report.contents import Contents, flat
 from monai_robust.evaluation.report.machine_summary import write_machine_summary
 from monai_robust.evaluation.report.triage import WORKLIST, worklist
 from monai_robust.evaluation.sections.comparisons import names_of, of_kind
@@ -119,7 +119,7 @@ def _page(found: Contents, stem: str, cases: str) -> str:
         pilot=found.pilot,
         caveats=found.caveats,
         sections=[*found.sections, *_gallery_sections(found.runs)],
-        skipped=_skipped_in_words(found.runs),
+        skipped=len(_skipped(found.runs).drop_duplicates(["file", "reason"])),
         perturbations=found.perturbations,
         settings=[one for one in settings if not one.shared],
         shared=[one for one in settings if one.shared],
@@ -132,12 +132,7 @@ def _page(found: Contents, stem: str, cases: str) -> str:
 
 def _write_tables(folder: Path, found: Contents) -> None:
     tables = {table.name: table.frame() for section in found.sections for table in section.tables}
-    skipped = [
-        {"run": run.name, "file": entry.get("file", ""), "reason": entry.get("reason", "")}
-        for run in found.runs
-        for entry in (run.info.get("skipped") or [])
-    ]
-    tables["skipped"] = pd.DataFrame(skipped, columns=SKIPPED_COLUMNS).drop_duplicates()
+    tables["skipped"] = _skipped(found.runs)
     images = worklist(found.runs)
     if len(images):
         tables[WORKLIST] = images
@@ -196,23 +191,14 @@ def _telling_attack(run: Run, gallery: Gallery) -> str | None:
     return next(misled, keys[-1] if keys else None)
 
 
-def _skipped_in_words(runs: Sequence[Run]) -> list[str]:
-    """Why samples were skipped, without the file's name, in which a patient's may hide."""
-    entries = [
-        (str(entry.get("file", "")), str(entry.get("reason", "")))
+def _skipped(runs: Sequence[Run]) -> pd.DataFrame:
+    """The samples that were skipped and why; a reason can name a patient, and so none is on the page."""
+    rows = [
+        {"run": run.name, "file": entry.get("file", ""), "reason": entry.get("reason", "")}
         for run in runs
         for entry in (run.info.get("skipped") or [])
     ]
-    return [_without_file(reason, file) or "no reason was given" for file, reason in dict.fromkeys(entries)]
-
-
-def _without_file(reason: str, file: str) -> str:
-    path = PurePath(file.replace("\\", "/"))
-    if path.name:
-        reason = re.sub(rf"\S*[\\/].*{re.escape(path.name)}['\"]?", "the file", reason)
-    for name in sorted({file, path.name, path.stem} - {""}, key=len, reverse=True):
-        reason = re.sub(rf"(?<!\w)['\"]?{re.escape(name)}['\"]?(?!\w)", "the file", reason)
-    return PATH_LIKE.sub("the file", reason)
+    return pd.DataFrame(rows, columns=SKIPPED_COLUMNS).drop_duplicates()
 
 
 def _settings(runs: Sequence[Run]) -> Iterator[Setting]:
