@@ -231,6 +231,16 @@ def test_runs_must_have_been_shown_the_same_samples_of_a_site(folders: list[Path
         check_comparable([read_run(folders[0]), read_run(tmp_path / "rtda")])
 
 
+def test_groups_are_the_runs_own(tmp_path: Path) -> None:
+    folder = put_into(write_run(tmp_path / "run"), write_run(tmp_path / "other"))
+    table = folder / "shifts" / "site_b" / "outcomes.csv"
+    table.write_text(table.read_text().replace(",north,", ",west,"))
+    write_report([folder], tmp_path / "report.html")
+    summary = pd.read_csv(tmp_path / "report_tables" / "summary.csv")
+    assert set(summary["value"].dropna()) == {"north", "south"}
+    assert set(summary.loc[summary["perturbation"] == "site_b", "value"].dropna()) == {"south"}
+
+
 def test_few_patients_there_give_no_interval_and_the_report_says_so(tmp_path: Path) -> None:
     folder = put_into(write_run(tmp_path / "run"), write_run(tmp_path / "other"), keep=6)
     assert shift_differences([read_run(folder)])["difference_low"].isna().all()

@@ -33,10 +33,13 @@ class Block:
 
 
 def groups_of(run: Run) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-    """Name and value of each group, and which rows of the table are in it, (N,); first of all, everything."""
+    """Name and value of each group, and which rows of the table are in it, (N,); first of all, everything.
+
+    Values that only another site has are no group of the run.
+    """
     yield "", "", np.ones(len(run.outcomes), dtype=bool)
     for group in run.groups:
-        for value in sorted(run.outcomes[group].dropna().unique()):
+        for value in sorted(run.clean[group].unique()):
             yield group, str(value), (run.outcomes[group] == value).to_numpy(dtype=bool)
 
 

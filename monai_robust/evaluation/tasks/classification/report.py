@@ -172,10 +172,10 @@ class ClassificationReport:
         accuracy, samples``; 15 equal-width bins, empty ones left out."""
         frames = []
         for name in names_of(runs):
-            arrays = [arrays(run, run.clean) for run in runs if run.name == name]
+            each = [arrays(run, run.clean) for run in runs if run.name == name]
             found = reliability_bins(
-                np.concatenate([probabilities for probabilities, _ in arrays]),
-                np.concatenate([labels for _, labels in arrays]),
+                np.concatenate([probabilities for probabilities, _ in each]),
+                np.concatenate([labels for _, labels in each]),
                 bins=BINS,
             )
             columns = {"confidence": found.confidence, "accuracy": found.accuracy, "samples": found.samples}
