@@ -15,6 +15,9 @@ from sklearn import metrics as reference
 from test_metrics import predictions
 
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.statistics.bootstrap import Sums, Weighted
+from monai_robust.evaluation.tasks.discrimination import discrimination_drawable
+from monai_robust.evaluation.tasks.discrimination.fitted import Fitted, Scored
 from monai_robust.metrics import (
     AUROC,
     AveragePrecisionOfFindings,
@@ -255,3 +258,21 @@ def test_what_cannot_be_fitted_has_no_threshold() -> None:
     assert all(map(math.isnan, sensitivity_and_specificity([0.1, 0.2], [0, 1], math.nan)))
     assert math.isnan(fitted_temperature(np.empty((0, 2)), np.empty(0, dtype=int)))
     assert ranking(np.array([0.1]), np.array([-1], dtype=np.int8)).cases == 0
+
+
+def test_findings_without_threshold_or_label_are_drawn_as_undefined() -> None:
+    scores, labels = cases(count=20)
+    truth = np.stack([labels, labels, np.full(20, -1)], axis=1).astype(np.int8)
+    scores = np.stack([scores] * 3, axis=1)
+    found = Scored((0, 1, 2), scores, truth, scores, truth, independent=True)
+    shares, areas = discrimination_drawable(found, Fitted({"youden": np.array([np.nan, 0.5, 0.5])}, 1.0, 9, 9))
+    assert isinstance(shares, Sums)
+    assert isinstance(areas, Weighted)
+    told = shares.of(shares.values.sum(axis=0))
+    assert list(told) == [f"{kind}_youden_{c}" for c in range(3) for kind in ("sensitivity", "specificity")]
+    assert [bool(np.isnan(one)) for one in told.values()] == [True, True, False, False, True, True]
+    assert told["sensitivity_youden_1"] == pytest.approx((scores[labels == 1, 1] >= 0.5).mean())
+    drawn = areas.of(np.ones((2, 20)), *areas.columns)
+    assert np.isnan(drawn["auroc_2"]).all()
+    assert np.isnan(drawn["average_precision_2"]).all()
+    assert drawn["auroc"] == pytest.approx(auroc(scores[:, 0], labels))

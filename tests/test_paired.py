@@ -15,9 +15,9 @@ from test_landmark_report import write_landmark_run
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import read_run, write_report
 from monai_robust.evaluation.sections.comparisons import ScoreStyle
-from monai_robust.evaluation.sections.paired import noninferiority
-from monai_robust.evaluation.statistics.bootstrap import patient_draws
-from monai_robust.evaluation.statistics.paired import holm, paired_differences
+from monai_robust.evaluation.sections.paired import noninferiority, paired_section
+from monai_robust.evaluation.statistics.bootstrap import Drawable, means, patient_draws
+from monai_robust.evaluation.statistics.paired import _Compared, _paired, holm, paired_differences
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.registry import report_of
 
@@ -97,6 +97,42 @@ def test_a_name_does_not_differ_from_itself(tmp_path: Path) -> None:
     assert (table["difference"] == 0).all()
     assert (table["p"] == 1).all()
     assert table["difference_low"].isna().all()  # no draw differs
+
+
+def test_a_measure_that_cannot_be_paired_is_not_replaced_by_the_score(tmp_path: Path) -> None:
+    runs = [
+        read_run(write_run(tmp_path / f"{name}{count}", name, count=count, seed=count))
+        for name in ("rtda", "erm")
+        for count in (30, 48)
+    ]
+    table = paired_differences(runs, "erm", REPORT.drawable)
+    assert "auroc" not in set(table["statistic"])
+    style = ScoreStyle("auroc", "AUROC", 1.0, 3, "AUROC", percent=False)
+    section = paired_section(table, "erm", ["rtda", "erm"], style, 0.05)
+    assert not section.tables
+    ((mark, why),) = section.points
+    assert mark == "no comparison"
+    assert "of “rtda” cannot be compared with “erm”" in why
+
+
+def test_statistics_that_one_run_lacks_are_left_out_and_the_others_stay_in_their_places(folders: list[Path]) -> None:
+    def drawable(run: Run, rows: pd.DataFrame) -> list[Drawable]:
+        fitted = [means({"fitted": np.ones(len(rows))})] if run.name == "rtda" else []
+        return [*fitted, means({"half": np.full(len(rows), 0.5)})]
+
+    table = paired_differences([read_run(folder) for folder in folders[:2]], "erm", drawable)
+    assert set(table["statistic"]) == {"score", "half"}
+    assert (table.loc[table["statistic"] == "half", "baseline_value"] == 0.5).all()
+
+
+def test_exchanging_all_patients_swaps_names_of_unequal_numbers_of_runs(tmp_path: Path) -> None:
+    ours = [read_run(write_run(tmp_path / f"a{seed}", "a", count=16, seed=seed, falls=seed)) for seed in range(3)]
+    theirs = [read_run(write_run(tmp_path / "b", "b", count=16, seed=7, falls=0.5))]
+    pair, attack = _paired(ours, theirs), ours[0].perturbations[1]
+    found = _Compared.of(pair, attack, 1.0, REPORT.drawable)
+    assert found.told["auroc"][0] != found.told["auroc"][1]
+    for name in ("auroc", "accuracy"):
+        assert found.exchanged[name][-1] == pytest.approx(found.told[name][::-1])
 
 
 def test_p_values_are_adjusted_as_by_hand() -> None:

@@ -38,7 +38,7 @@ def paired_section(
     title = f"Compared with {baseline}"
     own = _of_measure(differences, style)
     unpaired = [name for name in names if name != baseline and name not in set(own["name"])]
-    points = [("no comparison", f"“{name}” shares no sample with “{baseline}”.") for name in unpaired]
+    points = [("no comparison", _why_unpaired(differences, name, baseline, style)) for name in unpaired]
     if own.empty:
         return Section(title, "", points=points)
     means = own[own["severity"].isna()].copy()
@@ -137,9 +137,18 @@ def differences_figure(means: pd.DataFrame, style: ScoreStyle, baseline: str) ->
 
 
 def _of_measure(differences: pd.DataFrame, style: ScoreStyle) -> pd.DataFrame:
-    """The rows about the measure; about the mean score where it cannot be drawn anew."""
-    own = differences[differences["statistic"] == style.column]
-    return own if len(own) else differences[differences["statistic"] == "score"]
+    """The rows about the measure, never those about another one under its name."""
+    return differences[differences["statistic"] == style.column]
+
+
+def _why_unpaired(differences: pd.DataFrame, name: str, baseline: str, style: ScoreStyle) -> str:
+    if name not in set(differences["name"]):
+        return f"“{name}” shares no sample with “{baseline}”."
+    return (
+        f"The {style.name} of “{name}” cannot be compared with “{baseline}” patient by patient: "
+        "it is drawn anew only where all runs have it and were tested on the same images. The mean score is compared "
+        "in paired_differences.csv."
+    )
 
 
 def _names(means: pd.DataFrame) -> list[str]:

@@ -9,6 +9,7 @@ patients, and 200 for statistics that look at all samples at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -95,7 +96,8 @@ def paired_differences(runs: Sequence[Run], baseline: str, drawable: DrawableOf 
     Returns:
         The columns :data:`COLUMNS`: ``value`` of the name less ``baseline_value`` is ``difference``; ends of its 95 %
         interval, NaN for fewer than 10 patients; the two-sided ``p``. A statistic that looks at all samples at once is
-        compared where all runs saw the same samples. No rows where two names share no sample.
+        compared where all runs saw the same samples, and one that some run lacks, not at all. No rows where two names
+        share no sample.
     """
     rows: list[dict[str, object]] = []
     for name in dict.fromkeys(run.name for run in runs):
@@ -269,7 +271,8 @@ def _sums(one: Drawable) -> Sums:
 def _of_weights(
     pair: _Pair, sides: Sequence[Sequence[tuple[Drawable, NDArray[np.intp]]]]
 ) -> tuple[Drawn, Drawn, Drawn]:
-    """Means over the runs of a name; each run of it is exchanged with one of the baseline."""
+    """Means over the runs of a name; each run of it is exchanged with runs of the baseline, all of them equally often,
+    so that exchanging every patient swaps the two names also where their numbers of runs differ."""
     member = sides[0][0][1]
     times = patient_draws(pair.count)[:_REDRAWS, member]
     once = np.ones((1, len(member)))
@@ -278,8 +281,9 @@ def _of_weights(
     exchanged = []
     for order in ((0, 1), (1, 0)):
         found = []
-        for place, (one, _) in enumerate(sides[order[0]]):
-            other = sides[order[1]][place % len(sides[order[1]])][0]
+        these, those = (sides[side] for side in order)
+        for place in range(math.lcm(len(these), len(those))):
+            one, other = these[place % len(these)][0], those[place % len(those)][0]
             assert isinstance(one, Weighted)
             assert isinstance(other, Weighted)
             columns = [np.concatenate(columns) for columns in zip(one.columns, other.columns, strict=True)]

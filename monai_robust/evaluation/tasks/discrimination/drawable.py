@@ -28,7 +28,10 @@ def discrimination_drawable(found: Scored, fitted: Fitted | None) -> list[Drawab
             each = []
             for c in range(len(indices)):
                 known = truth[:, c] >= 0
-                each.append(area(weights[:, known], scores[known, c], truth[known, c] == 1))
+                undefined = np.full(len(weights), np.nan)
+                each.append(
+                    area(weights[:, known], scores[known, c], truth[known, c] == 1) if known.any() else undefined
+                )
             there = ~np.isnan(each)
             count = there.sum(axis=0)
             total = np.where(there, each, 0).sum(axis=0)
@@ -39,9 +42,8 @@ def discrimination_drawable(found: Scored, fitted: Fitted | None) -> list[Drawab
     shares: dict[str, tuple[Floats, Floats]] = {}
     for rule, thresholds in ({} if fitted is None else fitted.thresholds).items():
         for c, index in enumerate(indices):
-            if np.isnan(thresholds[c]):
-                continue
-            positive, negative = found.truth[:, c] == 1, found.truth[:, c] == 0
+            judged = not np.isnan(thresholds[c])  # else undefined, and in its place, so that all runs tell the same
+            positive, negative = judged & (found.truth[:, c] == 1), judged & (found.truth[:, c] == 0)
             called = found.scores[:, c] >= thresholds[c]
             shares[f"sensitivity_{rule}_{index}"] = (positive & called).astype(float), positive.astype(float)
             shares[f"specificity_{rule}_{index}"] = (negative & ~called).astype(float), negative.astype(float)
