@@ -107,6 +107,8 @@ def test_what_cannot_be_served_is_refused_by_attach_and_by_overlay_for(name: str
     refused = str(SHAPES[name].refused)
     with pytest.raises(BadInputError, match=refused):
         commands_for(Pipeline.read(folder))
+    if name == "torchvision":  # a missing package is seen where something is made of it, and an overlay makes nothing
+        return
     pipeline = Pipeline.read(folder)
     with pipeline.inside(), pytest.raises(BadInputError, match=refused):
         fit_overlay("rtda", ["configs/train.json"])
