@@ -60,6 +60,7 @@ def test_unknown_labels_count_in_no_term_success_or_score() -> None:
     assert not logits.grad[~(UNKNOWN >= 0)].any()
     assert task.wrong(LOGITS, UNKNOWN).tolist() == [True, False]  # the third finding of the first is said
     assert task.score(LOGITS, UNKNOWN).tolist() == [0.0, 1.0]
+    assert task.score(LOGITS, torch.full_like(UNKNOWN, -1)).isnan().all()  # an image of which nothing is known
 
 
 @pytest.mark.parametrize("loss", ["bce", "margin"])

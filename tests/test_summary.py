@@ -92,6 +92,16 @@ def test_the_adversarial_mean_is_unweighted_over_radii(runs: list[Run], summary:
     assert (found["severities"], found["n"]) == (3, 48)
 
 
+def test_what_vanishes_at_a_radius_has_no_mean_over_radii(runs: list[Run], summary: pd.DataFrame) -> None:
+    radii = summary.loc[summary["perturbation"] == "pgd_l2", "severity"].unique()
+    lost = summary.assign(hd95=summary["severity"].where(summary["severity"] < max(radii)))
+    means = mean_over_severities(runs, lost)
+    attacked = only(means, run=0, group="", perturbation="pgd_l2")
+    assert math.isnan(attacked["hd95"])
+    assert not math.isnan(attacked["score"])
+    assert only(means, run=0, group="", perturbation="clean")["hd95"] == 0
+
+
 def test_replicates_have_a_sample_standard_deviation_and_single_runs_none(summary: pd.DataFrame) -> None:
     table = over_replicates(summary)
     both = only(table, name="erm", group="", perturbation="pgd_l2", severity=0.5)

@@ -89,5 +89,6 @@ class MultiLabel(Task):
         return (self.logits(outputs) > 0).float()
 
     def score(self, outputs: Any, targets: Any) -> Tensor:
-        """1 where every known class of a sample is predicted rightly, else 0."""
-        return (~self.wrong(outputs, targets)).double()
+        """1 where every known class of a sample is predicted rightly, else 0; NaN where none is known."""
+        right = (~self.wrong(outputs, targets)).double()
+        return right.where(self.known(outputs, targets).any(dim=1), torch.nan)

@@ -111,8 +111,11 @@ def write_slice(
     """
     made = Dataset()
     for name in _NUMBERS:
-        if name in header and header[name].value not in (None, "", []):
-            setattr(made, name, header[name].value)
+        try:
+            if name in header and header[name].value not in (None, "", []):
+                setattr(made, name, header[name].value)
+        except (ValueError, TypeError, OverflowError):  # no number, and so perhaps a name: left out
+            continue
     for name, values in _CODES.items():
         listed = header.get(name, "")
         texts = [str(one) for one in listed] if not isinstance(listed, str) else [listed]

@@ -66,8 +66,8 @@ def mean_over_severities(
 ) -> pd.DataFrame:
     """The unweighted mean over the severities of each perturbation: one row for each run, group value, perturbation.
 
-    The mean of an attack over its radii is the "Adversarial" of Martinez-Martinez and Nabavi 2023, Table I. The
-    intervals are those of the mean, not the mean of intervals.
+    What has no value at one of the severities has no mean. The mean of an attack over its radii is the "Adversarial"
+    of Martinez-Martinez and Nabavi 2023, Table I. The intervals are those of the mean, not the mean of intervals.
 
     Args:
         runs: as given to :func:`summarise`.
@@ -173,8 +173,11 @@ def _rows(index: int, run: Run, groups: _Groups, statistics: Statistics) -> Iter
 
 def _averaged(summary: pd.DataFrame, ends: Sequence[tuple[int, Run, _Groups]]) -> pd.DataFrame:
     keys = ["run", *KEYS]
-    means = summary.drop(columns=["severity", "radius_percent", *_intervals_in(summary)]).groupby(keys, sort=False)
-    table = means.mean().join(means.size().rename("severities")).reset_index()
+    numbers = summary.drop(columns=["severity", "radius_percent", *_intervals_in(summary)])
+    means, by_key = numbers.groupby(keys, sort=False), [numbers[key] for key in keys]
+    # a mean without the radii at which a measure has vanished would praise the network that lost it
+    vanished = numbers.drop(columns=keys).isna().groupby(by_key, sort=False).any()
+    table = means.mean().mask(vanished).join(means.size().rename("severities")).reset_index()
     intervals = {(index, group, value): found for index, _, groups in ends for group, value, _, found in groups}
     columns = [
         _columns(intervals[run, group, value], name, None)

@@ -86,4 +86,4 @@ def _fitted(validation: Run, read: Read) -> Fitted:
     ranked = [ranking(found.scores[:, c], found.truth[:, c]) for c in range(len(found.indices))]
     thresholds = {name: np.array([threshold_of(one, **rule) for one in ranked]) for name, rule in RULES.items()}
     temperature = fitted_temperature(found.probabilities, found.labels, found.independent)
-    return Fitted(thresholds, temperature, len(clean), clean["patient_id"].nunique())
+    return Fitted(thresholds, temperature, len(clean), len(np.unique(validation.patients)))

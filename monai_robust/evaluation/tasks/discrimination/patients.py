@@ -56,7 +56,8 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
             block["prediction"] = shares.argmax(axis=1)
             block["score"] = (block["prediction"] == block[true[0]]).astype(float)
         else:
-            block["score"] = (((shares > 0.5) == truth) | np.isnan(truth)).all(axis=1).astype(float)
+            right = (((shares > 0.5) == truth) | np.isnan(truth)).all(axis=1).astype(float)
+            block["score"] = np.where(np.isnan(truth).all(axis=1), np.nan, right)
         block = block.assign(sample_id=names, patient_id=names, perturbation=str(perturbation))
         blocks.append(block.assign(severity=np.full(len(block), severity, dtype=np.float64)))
     outcomes = pd.concat(blocks, ignore_index=True).assign(norm="", input_norm=np.nan)
