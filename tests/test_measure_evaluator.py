@@ -250,7 +250,7 @@ def test_data_that_cannot_be_measured_is_refused_in_a_sentence(data, sentence):
 
 def test_what_outputs_mean_must_be_known_or_said(tmp_path):
     evaluator = evaluator_of(Regions(), Dataset(squares()))
-    with pytest.raises(BadInputError, match="give loss, such as the one that the network was trained with, or a task"):
+    with pytest.raises(BadInputError, match="give loss, the one that the"):
         Measurement.of(evaluator, [CleanSweep()], tmp_path, progress=False)
     with pytest.raises(BadInputError, match="task"):
         Measurement.of(evaluator, [CleanSweep()], tmp_path, task="landmark", progress=False)
