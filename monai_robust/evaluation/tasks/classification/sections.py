@@ -228,29 +228,24 @@ def _shifts(runs: Sequence[Run]) -> list[str]:
     return corruptions_of_kind(of_kind(runs, "corruption"), "contrast")
 
 
-def _searched(run: Run) -> set[str]:
-    """Names of the attacks whose radii were searched."""
-    return {one.name for one in run.perturbations if one.settings.get("search") == SEARCHED}
-
-
 def _search_note(runs: Sequence[Run]) -> str:
     """What a reader must know of searched radii, "" where there are none."""
-    names = [name for name in of_kind(runs, "attack") if name in _searched(runs[0])]
-    if not names:
-        return ""
-    return (
-        f"The radii of {listed([perturbation_label(name) for name in names])} were searched: an image that an attack "
-        "has broken counts as broken at all larger radii."
-    )
+    searched = _searched_radii(runs)
+    return searched and f"{searched}: an image that an attack has broken counts as broken at all larger radii."
 
 
 def _probabilities_note(runs: Sequence[Run]) -> str:
     """What a reader must know of probabilities under an attack whose radii were searched, "" where there is none."""
-    names = [name for name in of_kind(runs, "attack") if name in _searched(runs[0])]
-    if not names:
-        return ""
-    return (
-        f"The radii of {listed([perturbation_label(name) for name in names])} were searched: the probabilities of a "
-        "broken image are those of its nearest success, which lies within the radius, and no attack's worst "
-        "(--faithful true of our bundles, AttackSweep(faithful=True), attacks at each radius with all steps)."
+    searched = _searched_radii(runs)
+    return searched and (
+        f"{searched}: the probabilities of a broken image are those of its nearest success, which lies within the "
+        "radius, and no attack's worst (--faithful true of our bundles, AttackSweep(faithful=True), attacks at each "
+        "radius with all steps)."
     )
+
+
+def _searched_radii(runs: Sequence[Run]) -> str:
+    """Which attacks' radii were searched, the beginning of a sentence, "" where none were."""
+    attacks = [one for one in runs[0].perturbations if one.kind == "attack"]
+    labels = [perturbation_label(one.name) for one in attacks if one.settings.get("search") == SEARCHED]
+    return f"The radii of {listed(labels)} were searched" if labels else ""
