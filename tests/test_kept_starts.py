@@ -273,7 +273,7 @@ def test_attacks_that_cannot_begin_anywhere_are_refused():
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_the_fast_overlay_goes_after_that_of_any_recipe(recipe):
-    parser = ConfigParser({"train": {"trainer": {}, "handlers": []}})
+    parser = ConfigParser({"train": {"trainer": {"_target_": "SupervisedTrainer"}, "handlers": []}})
     for name in (recipe, "fast"):
         parser.update(yaml.safe_load(overlay_path(name).read_text()))
     parser["robust#thresholds"] = {"loss": 0.5}
