@@ -202,6 +202,11 @@ def of_bundle(name: str) -> pytest.MarkDecorator:
 
 
 EACH_BUNDLE = pytest.mark.parametrize("name", [pytest.param(name, marks=of_bundle(name)) for name in BUNDLES])
+# What all four have from the same code: by one of them in make test, by the others where there is time.
+ONE_BUNDLE = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[of_bundle(name), *([] if name == "chest" else [pytest.mark.full])]) for name in BUNDLES],
+)
 
 
 class Runs:

@@ -58,6 +58,7 @@ def test_evaluation_and_measurement_find_the_same_accuracy(chest: Runs, tmp_path
     assert chest.evaluated(tmp_path) == pytest.approx(table["score"].mean())
 
 
+@pytest.mark.full
 def test_two_processes_measure_what_one_does(chest: Runs, tmp_path: Path, warm_python: WarmPython) -> None:
     one = chest.measure(tmp_path / "one", **{"measurement#batch_size": 2})
     settings = {**BUNDLE.settings, "dataset_dir": str(chest.data), "radii": list(BUNDLE.radii), "attack_steps": 3}
@@ -92,6 +93,7 @@ def test_inferred_probabilities_are_those_that_were_measured(chest: Runs, tmp_pa
         assert own == pytest.approx(table[f"probability_{index}"].to_numpy(), abs=1e-4)
 
 
+@pytest.mark.full
 def test_an_interrupted_training_leaves_a_checkpoint_and_continues(chest: Runs, tmp_path: Path) -> None:
     settings = {**BUNDLE.settings, "epochs": 3}
     script = f"""

@@ -34,6 +34,7 @@ def test_training_leaves_its_plan_beside_the_checkpoint(hippocampi: Runs) -> Non
     assert record(hippocampi.erm)["patch"] == list(read_plan(hippocampi.erm / "plan.yaml").patch)
 
 
+@pytest.mark.full
 def test_an_attack_on_each_window_is_measured_and_the_margins_of_the_training_reported(
     hippocampi: Runs, tmp_path: Path
 ) -> None:

@@ -367,7 +367,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return settings
 
 
-@pytest.mark.parametrize("high", [0, 1.0])
+@pytest.mark.parametrize("high", [0, pytest.param(1.0, marks=pytest.mark.full)])
 def test_the_chest_bundle_searches_when_it_is_told_to(tmp_path, trained, high):
     quick = {"radii": [0.5], "measurement#sanity_samples": 0, "evaluation_dir": str(tmp_path)}
     configs = [str(CONFIGS / "train.yaml"), str(CONFIGS / "robustness.yaml")]

@@ -92,7 +92,9 @@ def equal(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
-@pytest.mark.parametrize("name", list(TRAININGS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name.startswith("chest") else [pytest.mark.full]) for name in TRAININGS]
+)
 def test_a_training_that_goes_on_is_the_one_that_was_never_stopped(name: str, tmp_path: Path) -> None:
     training = TRAININGS[name]
     data = training.data(tmp_path / "data")
