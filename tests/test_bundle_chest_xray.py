@@ -53,6 +53,7 @@ def test_first_loss_of_each_recipe_is_its_equation(recipe: str, chest: Runs, tmp
     assert seen["loss"].item() == pytest.approx(expected.item(), rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.full
 def test_evaluation_and_measurement_find_the_same_accuracy(chest: Runs, tmp_path: Path) -> None:
     table = pd.read_csv(chest.measured / "outcomes.csv").query("perturbation == 'clean'")
     assert chest.evaluated(tmp_path) == pytest.approx(table["score"].mean())

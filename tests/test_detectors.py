@@ -388,6 +388,7 @@ def scaled(loader: DataLoader) -> DataLoader:
     return DataLoader(Dataset(items(), shrunk), batch_size=loader.batch_size, collate_fn=no_collation)
 
 
+@pytest.mark.full
 def test_any_evaluator_of_a_detector_is_measured(tmp_path: Path) -> None:
     perturbations = [CleanSweep(), AttackSweep(attack(), [0.2, 0.5]), CorruptionSweep("gaussian", [0.01])]
     own = spotter()

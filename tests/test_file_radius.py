@@ -126,6 +126,7 @@ def test_an_attack_by_itself_has_no_files():
 SCALED = '{"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": 0, "a_max": 100, "b_min": 0.0, "b_max": 1.0}'
 
 
+@pytest.mark.full
 def test_the_line_of_a_bundle_takes_units(tmp_path, warm_python):
     folder = write_mini_bundle(tmp_path / "bundle")
     train = folder / "configs" / "train.json"

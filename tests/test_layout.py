@@ -127,6 +127,7 @@ def test_no_modules_import_each_other_in_a_circle():
     assert finished == set(MODULES)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="imports are tried in a fork, which has MONAI already")
 def test_any_folder_can_be_the_first_to_be_imported(tmp_path):
     """What a folder's page hands on must not be asked for while the page is half imported."""

@@ -81,6 +81,7 @@ def test_a_sample_that_fails_in_one_of_the_processes_is_listed(tmp_path: Path, w
     assert read_run(tmp_path / "run").failed == {"film5"}
 
 
+@pytest.mark.full
 def test_one_process_continues_what_two_have_begun(alone: Path, tmp_path: Path, warm_python: WarmPython) -> None:
     done = by_two(warm_python, tmp_path / "run", "killed")
     assert done.returncode != 0
@@ -123,6 +124,7 @@ Measurement.of(evaluator, sweeps, {folder!r}, task="key_metric", loss=loss, sani
 """
 
 
+@pytest.mark.full
 def test_the_key_metric_of_a_sample_is_that_of_its_process_alone(tmp_path: Path, warm_python: WarmPython) -> None:
     """Metrics of ignite and MONAI gather from all processes, which score different samples at a time."""
     scored = []

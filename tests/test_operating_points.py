@@ -141,6 +141,7 @@ def test_without_validation_the_report_names_the_option_and_shows_no_threshold(t
     assert (tmp_path / "report_tables" / "table_auroc.csv").exists()
 
 
+@pytest.mark.full
 def test_one_run_with_and_one_without_validation_stand_side_by_side(tmp_path: Path) -> None:
     folders = [written(tmp_path / "erm"), written(tmp_path / "rtda", "rtda", validation=False)]
     page = write_report(folders, tmp_path / "report.html").read_text()
@@ -195,6 +196,7 @@ def test_several_images_of_a_patient_are_put_together(tmp_path: Path) -> None:
     assert set(frame["perturbation"]) == set(two.outcomes["perturbation"])
 
 
+@pytest.mark.full
 def test_one_image_a_patient_needs_no_such_section(tmp_path: Path) -> None:
     folder = written(tmp_path / "run")
     table = pd.read_csv(folder / "outcomes.csv", dtype={"norm": str}, keep_default_na=False)
@@ -244,6 +246,7 @@ def test_confusion_and_curves_are_tables_too(three: Run, tmp_path: Path) -> None
     assert area == pytest.approx(REPORT.statistics(three, three.clean)["auroc_0"])
 
 
+@pytest.mark.full
 def test_runs_of_one_name_are_replicates_of_areas(tmp_path: Path) -> None:
     folders = [written(tmp_path / str(seed), seed=seed) for seed in range(2)]
     write_report(folders, tmp_path / "report.html")

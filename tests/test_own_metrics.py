@@ -184,6 +184,7 @@ measured({folder!r}).run()
 """
 
 
+@pytest.mark.full
 def test_two_processes_take_the_metrics_of_one(tmp_path, warm_python):
     alone = measured(tmp_path / "alone").run()
     script = tmp_path / "two.py"

@@ -171,6 +171,7 @@ def _features(volume: Volume) -> NDArray[np.float32]:
     return np.stack([*blurred, *shifted, x, y, z], axis=-1).reshape(-1, 25).astype(np.float32)
 
 
+@pytest.mark.full
 def test_intensity_place_and_surroundings_together_tell_more(volumes: list[Volume]) -> None:
     rng = np.random.default_rng(0)
     rows, labels = [], []

@@ -30,6 +30,7 @@ def write_split(folder: Path, name: str, split: int, *, fold: int | None = None,
     return folder
 
 
+@pytest.mark.full
 def test_random_splits_are_replicates_that_test_other_patients(tmp_path: Path) -> None:
     folders = [write_split(tmp_path / f"{name}{split}", name, split) for name in ("erm", "rtda") for split in range(3)]
     page = write_report(folders, tmp_path / "report.html")

@@ -200,6 +200,7 @@ def test_names_cannot_inject_markup(tmp_path: Path) -> None:
     assert "alert(1)" in page.text
 
 
+@pytest.mark.full
 def test_the_baseline_is_the_one_asked_for_else_the_usual_training_else_the_first(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / name, name, count=16) for name in ("rtda", "erm")]
     text = [

@@ -21,7 +21,7 @@ from monai_robust.data import read_table
 from monai_robust.evaluation.tables.run_folder import read_run
 
 PAGE = REPOSITORY / "docs" / "shapes.md"
-IN_MAKE_TEST = ("single_label", "segmentation", "gan")
+IN_MAKE_TEST = ("segmentation", "gan")
 
 
 def shapes() -> list:

@@ -260,6 +260,7 @@ def test_a_patients_images_of_another_site_are_put_together_too(folders: list[Pa
     assert len(found.clean) == 24
 
 
+@pytest.mark.full
 def test_detections_and_boxes_of_another_site_are_read_with_the_run(tmp_path: Path) -> None:
     folder = put_into(write_detection_run(tmp_path / "run"), write_detection_run(tmp_path / "other", seed=5))
     run = read_run(folder)
@@ -273,6 +274,7 @@ def test_detections_and_boxes_of_another_site_are_read_with_the_run(tmp_path: Pa
     assert "Other sites" in write_report([folder], tmp_path / "report.html").read_text()
 
 
+@pytest.mark.full
 def test_another_site_of_areas_is_reported(tmp_path: Path) -> None:
     folder = put_into(
         write_segmentation_run(tmp_path / "run", surfaces=True, volumes=12),

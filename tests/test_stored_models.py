@@ -315,6 +315,7 @@ def test_models_of_other_files_are_told_apart_where_pytorch_sees_no_weights(tmp_
 # ONNX.
 
 
+@pytest.mark.full
 def test_the_example_writes_a_report(tmp_path, warm_python):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

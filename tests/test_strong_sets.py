@@ -479,6 +479,7 @@ def hippocampi(folder: Path, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack(images), torch.stack(labels).long()
 
 
+@pytest.mark.full
 def test_real_slices_are_never_better_off_than_after_pgd(public_data: Path) -> None:
     x, y = hippocampi(public_data / "msd_hippocampus", 8)
     task = Segmentation()

@@ -179,6 +179,7 @@ def test_what_the_divergence_cannot_do_is_refused(network, batch):
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["trades", "mart"])
 def test_a_short_training_makes_predictions_harder_to_move(name):
     moved = {}

@@ -54,6 +54,7 @@ def test_it_can_be_added_to_a_finished_run(tmp_path: Path) -> None:
     assert (tmp_path / "outcomes.parquet").read_bytes() == before
 
 
+@pytest.mark.full
 def test_a_stopped_validation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SECONDS", 0.0)
     measurement(tmp_path / "stopped").run()
