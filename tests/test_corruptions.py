@@ -10,11 +10,13 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Lambdad, ScaleIntensity
+from scipy import stats
 
 from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.evaluation.measure.perturbations import CorruptionSweep, EvaluatedBatch, seeded
 from monai_robust.tasks import Classification
 from monai_robust.transforms import CORRUPTIONS, ContrastShift, Corruption, SaltAndPepperCorruption, corruption
+from monai_robust.transforms.corruptions.draws import poisson, uniform
 
 GENERIC = ("gaussian", "speckle", "salt_and_pepper", "contrast_high", "contrast_low")
 SEVERITIES = {name: CORRUPTIONS[name].severities[2] for name in GENERIC}
@@ -40,6 +42,17 @@ def test_gaussian_noise_has_the_stated_variance_before_clipping(variance: float)
     mean, spread = clipped_normal_moments(0.4, variance)
     assert noisy.mean() == pytest.approx(mean, abs=0.006)
     assert noisy.var() == pytest.approx(spread, rel=0.02)
+
+
+@pytest.mark.parametrize("photons", [0.5, 6.0, 100.0, 1e5])
+def test_shot_noise_counts_photons_by_the_law_of_poisson(photons: float) -> None:
+    film = image(1, 60, 60)
+    film[0, 0] = 0.0
+    counts = poisson(photons * film, torch.Generator().manual_seed(3))
+    shares = uniform(film, torch.Generator().manual_seed(3)).double()
+    assert counts.numpy() == pytest.approx(stats.poisson.ppf(shares, (photons * film).double()).clip(0))
+    noisy = corruption("shot_noise", photons)(film, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(noisy.double(), (counts / photons).clamp(0, 1), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0.2, 0.7])

@@ -285,7 +285,10 @@ class AttackSweep(Sweep):
 
 
 class CorruptionSweep(Sweep):
-    """A corruption by name over a list of severities; the noise of a sample depends on its id and the seed alone.
+    """A corruption by name over a list of severities.
+
+    What is drawn for a sample depends on its id, the corruption and the seed alone, and is the same draw at every
+    severity: noise grows where it is, a shadow becomes wider in its place, and severities are compared in pairs.
 
     Args:
         name: one of ``monai_robust.transforms.corruptions.CORRUPTIONS``.
@@ -352,7 +355,7 @@ class CorruptionSweep(Sweep):
             )  # what was padded is no part of the image
             place: tuple[Any, ...] = (index, slice(None) if self.channels is None else list(self.channels), *box)
             low, width = self._range(changed[place])
-            corrupted = change((changed[place] - low) / width, seeded(batch.seed, self.name, severity, sample))
+            corrupted = change((changed[place] - low) / width, seeded(batch.seed, self.name, sample))
             changed[place] = (corrupted * width + low).to(changed.dtype)
         changed = changed.to(batch.inputs.device)
         return changed if batch.mask is None else torch.where(batch.mask, changed, batch.inputs)

@@ -29,7 +29,8 @@ class Corruption(ABC):
     """A corruption of one severity for images in [0, 1].
 
     What is random is drawn from a generator that the caller gives, so that an image is corrupted alike whatever was
-    corrupted before it. The same draw grows with the severity: a shadow stays where it is and becomes wider.
+    corrupted before it. With generators of one seed it is the same draw at every severity, and grows with it: a
+    shadow stays where it is and becomes wider.
 
     A subclass says what tables, figures and reports write of it, and stands in
     :data:`~monai_robust.transforms.CORRUPTIONS`.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["choice", "normal", "over_planes", "seed_from", "uniform", "uniform_number"]
+__all__ = ["choice", "normal", "over_planes", "poisson", "seed_from", "uniform", "uniform_number"]
 
 
 def normal(values: Tensor, variance: float, generator: Generator) -> Tensor:
@@ -23,6 +23,27 @@ def normal(values: Tensor, variance: float, generator: Generator) -> Tensor:
 def uniform(values: Tensor, generator: Generator) -> Tensor:
     """U(0, 1) of the values' shape, single precision."""
     return torch.rand(values.shape, generator=generator, device=generator.device).to(values.device)
+
+
+def poisson(expected: Tensor, generator: Generator) -> Tensor:
+    """Counts of the expected mean, of its shape, double precision, on the CPU: smallest k with P(X <= k) >= U(0, 1).
+
+    One number is drawn a pixel whatever is expected there, and a count grows with it: draws with generators of one
+    seed are the same draw at every mean, which those of ``torch.poisson`` are not.
+    """
+    mean = expected.double().cpu()
+    share = uniform(mean, generator).double().cpu()
+    normal_share = torch.special.ndtri(share).clamp(-9, 9)
+    count = (mean + normal_share * mean.sqrt() + (normal_share**2 - 1) / 6).floor().clamp_min(0)  # Cornish-Fisher
+    flat, shares, means = count.flatten(), share.flatten(), mean.flatten()
+    left = torch.arange(len(flat))
+    while len(left):
+        k, u, m = flat[left], shares[left], means[left]
+        too_small = torch.special.gammaincc(k + 1, m) < u  # P(X <= k) is the regularised Q(k + 1, m)
+        too_large = (k > 0) & ~too_small & (torch.special.gammaincc(k.clamp_min(1), m) >= u)
+        flat[left] = k + too_small.double() - too_large.double()
+        left = left[too_small | too_large]
+    return flat.view_as(expected)
 
 
 def uniform_number(generator: Generator, low: float = 0.0, high: float = 1.0) -> float:

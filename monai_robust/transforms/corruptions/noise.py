@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from monai_robust.transforms.corruptions.corruption import Corruption
-from monai_robust.transforms.corruptions.draws import normal, uniform
+from monai_robust.transforms.corruptions.draws import normal, poisson, uniform
 from monai_robust.transforms.corruptions.table import register_corruption
 
 __all__ = ["GaussianCorruption", "SaltAndPepperCorruption", "ShotNoise", "SpeckleCorruption"]
@@ -116,5 +116,4 @@ class ShotNoise(Corruption):
     groups = ("radiograph", "microscopy")
 
     def _corrupted(self, values: Tensor, generator: Generator) -> Tensor:
-        expected = (self.severity * values).to(generator.device, torch.float32)
-        return (torch.poisson(expected, generator=generator) / self.severity).to(values)
+        return (poisson(self.severity * values, generator) / self.severity).to(values)
