@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_runs import write_run
+from synthetic_runs import PERTURBATIONS, write_run
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import write_report
-from monai_robust.evaluation.report.contents import plain_text
+from monai_robust.evaluation.report.contents import Contents, plain_text
 from monai_robust.evaluation.tasks.registry import report_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -160,6 +160,41 @@ def test_the_page_says_how_it_was_measured_and_what_it_cannot_say(page: Page) ->
     assert "one training run only of rtda, and so no spread" in page.text
     assert "Within source" in page.text
     assert "Pilot." not in page.text
+
+
+def searching(folder: Path, name: str) -> Path:
+    one, *others = PERTURBATIONS[1:]
+    told = [PERTURBATIONS[0], one | {"settings": {**one["settings"], "search": "smallest_radius"}}, *others]
+    return write_run(folder / name, name, falls=1.0 if name == "erm" else 0.2, info={"perturbations": told})
+
+
+def test_each_table_and_figure_about_searched_radii_says_so_and_how_to_do_without(tmp_path: Path) -> None:
+    contents = Contents.read([searching(tmp_path, "erm"), searching(tmp_path, "rtda")])
+    tables = {table.name: table.note for section in contents.sections for table in section.tables}
+    note = "PGD (L2): radii were searched; from its first success on"
+    told = {name for name, words in tables.items() if note in words}
+    assert told >= {
+        "table_verdict",
+        "table_paired",
+        "table_accuracy",
+        "table_auroc",
+        "table_discrimination_pgd_l2",
+        "table_findings",
+        "table_pgd_l2",
+        "table_pgd_l2_within_source",
+        "table_radius_at_half_accuracy",
+    }
+    assert not told & {"table_calibration", "table_brier_parts", "table_brier_multiclass", "table_sanity"}
+    pictures = [picture for section in contents.sections for picture in section.pictures]
+    for picture in pictures:
+        assert (note in picture.caption) == ("PGD (L2)" in picture.alt)
+    assert sum(note in picture.caption for picture in pictures) >= 3
+    assert [one["radii_searched"] for one in contents.machine_summary["perturbations"]] == [False, True, *[False] * 5]
+    assert not any("radii were searched" in words for words in _notes(write_run(tmp_path / "faithful")))
+
+
+def _notes(folder: Path) -> list[str]:
+    return [table.note for section in Contents.read([folder]).sections for table in section.tables]
 
 
 def test_an_undertrained_network_is_marked_as_a_pilot_in_every_table(tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ def evaluate(
     A bundle with a configuration robustness is measured by it, and every other option is an id of its configuration,
     such as --radii or --smallest_radius; its docs list them. Any other supervised bundle is measured by its own
     evaluator; options are then --radii, --norm, --attack (pgd, strong or square), --attack_steps, --queries,
-    --corruptions, --channels, --task (classification, multi_label, segmentation or key_metric, the evaluator's
-    own after its postprocessing), of segmentation --surfaces, --surface_tolerance, --lesions and --lesion_iou,
-    --validation (the id of a data loader with other samples, which thresholds are fitted on), --explain,
+    --faithful, --corruptions, --channels, --task (classification, multi_label, segmentation or key_metric, the
+    evaluator's own after its postprocessing), of segmentation --surfaces, --surface_tolerance, --lesions and
+    --lesion_iou, --validation (the id of a data loader with other samples, which thresholds are fitted on), --explain,
     --sanity_samples, --cases, --case_inputs, --seed, --name, --config_file, and ids of its configuration, such as
     --dataset_dir.
     So is a model, which is run in place of the bundle's network; one without gradient is attacked by Square.

@@ -49,6 +49,7 @@ class ForeignEvaluation:
             default PGD, and Square for a network that has no gradient.
         attack_steps: of PGD, 20 by default; of the gradient attacks of the strong set, by default their own.
         queries: of Square, for each sample and radius: 1000 by default, in the strong set its own.
+        faithful: of classifiers, attack at every radius with all steps, in place of a search for the smallest radius.
         corruptions: names of corruptions and of modalities (``"mr"``), of five severities each, within the window that
             the pipeline clips to, or each image's own range.
         channels: those of the input that are image, by index; all where empty.
@@ -73,6 +74,7 @@ class ForeignEvaluation:
     attack: str = ""
     attack_steps: int | None = None
     queries: int | None = None
+    faithful: bool = False
     corruptions: Sequence[str] = ()
     channels: Sequence[int] = ()
     task: str | None = None
@@ -142,7 +144,9 @@ class ForeignEvaluation:
         else:
             attack = PGD(steps=self.attack_steps or 20, **threat)
         noises = corruptions(self.corruptions, task=task, bounds=bounds, channels=threat["channels"])
-        attacks = [AttackSweep(attack, [f"{one}{unit}" for one in own]) for unit, own in radii.items()]
+        attacks = [
+            AttackSweep(attack, [f"{one}{unit}" for one in own], faithful=self.faithful) for unit, own in radii.items()
+        ]
         return [CleanSweep(), *attacks, *noises]
 
 

@@ -24,6 +24,7 @@ from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.nearest import radii_found
+from monai_robust.evaluation.report.searched import is_searched, search_note
 from monai_robust.evaluation.sections.parts import number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.tables.cases import MOST_CASES, TRUTH, read_cases
@@ -325,6 +326,7 @@ def _rendered(runs: Sequence[Run], page: _Page, left_out: int, report: Path) -> 
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         rule=_rule(first),
+        searched=search_note([perturbation_label(one.name) for one in first.applied if is_searched(one)]),
         left_out=left_out,
         count=len(page.cases),
         report=report.name,

@@ -20,6 +20,7 @@ from monai_robust.evaluation.report.machine_summary import machine_summary
 from monai_robust.evaluation.report.nearest import nearest_frames, nearest_sections
 from monai_robust.evaluation.report.own_metrics import own_metrics_frames, own_metrics_sections
 from monai_robust.evaluation.report.sanity import sanity_caveat, sanity_frames, sanity_sections
+from monai_robust.evaluation.report.searched import is_searched, with_search_notes
 from monai_robust.evaluation.report.training import training_frames, training_sections
 from monai_robust.evaluation.report.transfer import transfer_sections
 from monai_robust.evaluation.report.triage import triage_frames, triage_sections
@@ -148,7 +149,7 @@ class Contents:
     @cached_property
     def verdict(self) -> Section:
         """The first table."""
-        return verdict_section(self.runs, self.baseline, self.frames, self.style)
+        return with_search_notes([verdict_section(self.runs, self.baseline, self.frames, self.style)], self.runs)[0]
 
     @cached_property
     def paired(self) -> list[Section]:
@@ -156,20 +157,24 @@ class Contents:
         if len(self.names) < 2:
             return []
         differences = self.frames["paired_differences"]
-        return [paired_section(differences, self.baseline, self.names, self.style, self.noninferiority_margin)]
+        section = paired_section(differences, self.baseline, self.names, self.style, self.noninferiority_margin)
+        return with_search_notes([section], self.runs)
 
     @cached_property
     def sections(self) -> list[Section]:
         """Tables and figures, the verdict first."""
-        return [
-            self.verdict,
-            *self.paired,
+        outcomes = [
             *replicate_sections(self.runs, self.frames, self.style),
             *self.task_report.sections(self.runs, self.frames),
             *shift_sections(self.runs, self.frames, self.style),
             *subgroup_sections(self.runs, self.frames, self.style, self.minimum_group),
             *corruption_error_sections(self.runs, self.baseline, self.frames, self.style),
             *own_metrics_sections(self.runs),
+        ]
+        return [
+            self.verdict,
+            *self.paired,
+            *with_search_notes(outcomes, self.runs),
             *nearest_sections(self.runs, self.frames),
             *triage_sections(self.runs, self.frames, self.task_report),
             *explanation_sections(self.runs),
@@ -313,7 +318,7 @@ def _perturbations(run: Run) -> list[tuple[str, str, str, str]]:
         if one.kind == CLEAN:
             continue
         settings = ", ".join(f"{name} {value}" for name, value in flat(one.settings) if name not in ("eps", "search"))
-        settings = ", ".join(part for part in (settings, "radii searched" if "search" in one.settings else "") if part)
+        settings = ", ".join(part for part in (settings, "radii searched" if is_searched(one) else "") if part)
         severities = ", ".join(number(severity) for severity in one.severities)
         severities = f"up to {severities}" if one.kind == "nearest" else severities
         severities = "other samples, as they are" if one.kind == "shift" else severities

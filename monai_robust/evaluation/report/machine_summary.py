@@ -12,6 +12,7 @@ import pandas as pd
 
 from monai_robust import __version__
 from monai_robust.data.files.whole import write_whole
+from monai_robust.evaluation.report.searched import is_searched
 from monai_robust.evaluation.sections.comparisons import ScoreStyle
 from monai_robust.evaluation.tables.run_folder import Run
 
@@ -46,8 +47,9 @@ def machine_summary(
     Returns:
         ``version``, ``monai_robust``, ``task``, ``classes``, ``measure`` (``column``, ``name``, ``higher_is_better``,
         ``unit``), ``baseline``, ``pilot``, ``caveats``, ``runs`` (for each its name, recipe, seed, fold, checksums,
-        numbers of images and patients), ``perturbations`` (as in ``run.json``) and ``frames``: by the stem of its CSV
-        file, a list of rows for each frame that tells of runs, names, perturbations and groups.
+        numbers of images and patients), ``perturbations`` (as in ``run.json``; ``radii_searched`` says of an attack
+        that at radii above an image's first success the numbers are of that success) and ``frames``: by the stem of its
+        CSV file, a list of rows for each frame that tells of runs, names, perturbations and groups.
     """
     told = {name: frame for name, frame in frames.items() if name != "smallest_radius"}  # a row for each sample
     return _plain(
@@ -67,7 +69,13 @@ def machine_summary(
             "caveats": list(caveats),
             "runs": [_run(run) for run in runs],
             "perturbations": [
-                {"name": one.name, "kind": one.kind, "norm": one.norm, "severities": list(one.severities)}
+                {
+                    "name": one.name,
+                    "kind": one.kind,
+                    "norm": one.norm,
+                    "severities": list(one.severities),
+                    "radii_searched": is_searched(one),
+                }
                 for one in runs[0].perturbations
             ],
             "frames": {name: frame.to_dict("records") for name, frame in told.items()},

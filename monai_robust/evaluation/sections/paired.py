@@ -52,7 +52,8 @@ def paired_section(
     stub, digits = ["Run", "Perturbation"], [style.digits] * len(headers)
     table = ReportTable("table_paired", title_of_table, stub, headers, rows, 1.0, digits, _note(means))
     better = "above 0 the run is better" if style.higher_is_better else "below 0 the run is better"
-    alt = f"Points with intervals: difference in {style.name} to {baseline} by perturbation: {listed(_names(means))}."
+    under = listed([perturbation_label(str(name)) for name in dict.fromkeys(means["perturbation"])])
+    alt = f"Points with intervals: difference in {style.name} to {baseline} under {under}: {listed(_names(means))}."
     picture = Picture(
         differences_figure(means, style, baseline),
         alt,

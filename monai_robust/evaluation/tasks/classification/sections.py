@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from monai_robust.evaluation.measure.perturbations import SEARCHED
 from monai_robust.evaluation.sections.comparisons import (
     ScoreStyle,
     breaking_table,
@@ -74,7 +73,6 @@ def _accuracy_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -
     headers |= {name: perturbation_label(name) for name in corruptions}
     ranges = [f"{perturbation_label(name)}: {severities_of(runs, name)}" for name in (*attacks, *corruptions)]
     note = f"Means over the radii or severities that were evaluated ({'; '.join(ranges)})." if ranges else ""
-    note = " ".join(part for part in (note, _search_note(runs)) if part)
     means = frames["means_over_severities"]
     table = by_name(means, "score", headers, "table_accuracy", ACCURACY.title, 100.0, 1, note=note)
     return Section("Accuracy", "", [table])
@@ -85,9 +83,7 @@ def _attack_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> 
     tables = [radius_table(replicated, attack, ACCURACY) for attack in of_kind(runs, "attack")]
     if tables:
         tables.append(breaking_table(frames["breaking_radii"], ACCURACY))
-    text = " ".join(
-        part for part in ("How far an image must be changed before the network fails.", _search_note(runs)) if part
-    )
+    text = "How far an image must be changed before the network fails."
     return Section("Attacks", text, tables, radius_pictures(runs, replicated, ACCURACY))
 
 
@@ -129,12 +125,9 @@ def _shift_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> S
 def _discrimination_section(
     runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], prevalence: float | None
 ) -> Section:
-    note = _probabilities_note(runs)
     more = {"balanced_accuracy": "Balanced accuracy", "f1": "F1"}
     pictures = [_confusion_picture(runs, frames["confusion"])]
-    return discrimination_section(
-        runs, frames, scored, prevalence=prevalence, note=note, pictures=pictures, at_radii=more
-    )
+    return discrimination_section(runs, frames, scored, prevalence=prevalence, pictures=pictures, at_radii=more)
 
 
 def _confusion_picture(runs: Sequence[Run], confusion: pd.DataFrame) -> Picture:
@@ -226,26 +219,3 @@ def _group_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], grou
 def _shifts(runs: Sequence[Run]) -> list[str]:
     """Names of the corruptions that shift the contrast."""
     return corruptions_of_kind(of_kind(runs, "corruption"), "contrast")
-
-
-def _search_note(runs: Sequence[Run]) -> str:
-    """What a reader must know of searched radii, "" where there are none."""
-    searched = _searched_radii(runs)
-    return searched and f"{searched}: an image that an attack has broken counts as broken at all larger radii."
-
-
-def _probabilities_note(runs: Sequence[Run]) -> str:
-    """What a reader must know of probabilities under an attack whose radii were searched, "" where there is none."""
-    searched = _searched_radii(runs)
-    return searched and (
-        f"{searched}: the probabilities of a broken image are those of its nearest success, which lies within the "
-        "radius, and no attack's worst (--faithful true of our bundles, AttackSweep(faithful=True), attacks at each "
-        "radius with all steps)."
-    )
-
-
-def _searched_radii(runs: Sequence[Run]) -> str:
-    """Which attacks' radii were searched, the beginning of a sentence, "" where none were."""
-    attacks = [one for one in runs[0].perturbations if one.kind == "attack"]
-    labels = [perturbation_label(one.name) for one in attacks if one.settings.get("search") == SEARCHED]
-    return f"The radii of {listed(labels)} were searched" if labels else ""

@@ -96,7 +96,6 @@ def discrimination_section(
     read: Read,
     *,
     prevalence: float | None = None,
-    note: str = "",
     more: Sequence[ReportTable] = (),
     pictures: Sequence[Picture] = (),
     at_radii: Mapping[str, str] | None = None,
@@ -108,7 +107,6 @@ def discrimination_section(
         frames: ``summary``, ``means_over_severities``, and ``roc_curves`` from :func:`curves_frame`.
         read: what of a task's rows is scored.
         prevalence: for predictive values; that of the data by default.
-        note: what a reader must know of attacks whose radii were searched.
         more: tables of the task's own, which follow.
         pictures: of the task's own, which follow.
         at_radii: further statistics of the table over radii, with their headers.
@@ -121,7 +119,7 @@ def discrimination_section(
         tables.append(_operating_points(runs, frames, first, prevalence))
     curves = frames["roc_curves"]
     drawn = [] if curves.empty else [_roc_picture(runs, frames, first)]
-    text = " ".join(part for part in (validation_note(runs, read), note) if part)
+    text = validation_note(runs, read)
     return Section("Discrimination and operating point", text, [*tables, *more], [*drawn, *pictures])
 
 
