@@ -115,10 +115,13 @@ def test_pictures_without_an_annotation_are_told_of(tmp_path: Path, caplog: pyte
     root = voc(tmp_path)
     detection_datalist(root)
     assert "no annotation" not in caplog.text
-    write_picture(root / "JPEGImages" / "x.png")
+    write_picture(root / "JPEGImages" / "smith.png")
+    caplog.set_level("DEBUG", "monai_robust")
     detection_datalist(root)
-    assert "1 files in" in caplog.text
-    assert "have no annotation and are left out; first x.png" in caplog.text
+    told = {one.levelname: one.getMessage() for one in caplog.records if "annotation" in one.getMessage()}
+    assert told["WARNING"].startswith("1 files in")
+    assert "smith" not in told["WARNING"]
+    assert told["DEBUG"] == "without annotation: smith.png"
 
 
 def test_a_pipe_as_data_list_is_called_one(tmp_path: Path) -> None:

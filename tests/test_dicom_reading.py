@@ -171,10 +171,14 @@ def test_frames_that_go_down_keep_their_order_and_their_place(tmp_path: Path) ->
     np.testing.assert_allclose(meta["affine"] @ [0, 0, 2, 1], [0, 0, 2, 1])
 
 
-def test_two_time_points_are_refused_and_missing_frames_are_told(tmp_path: Path) -> None:
+def test_two_time_points_are_refused_and_missing_frames_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "monai_robust")
     refused(enhanced(tmp_path / "two.dcm", [0, 2, 4, 0, 2, 4]), "same position")
-    with pytest.warns(UserWarning, match=r"gap\.dcm are 2 to 4 mm apart"):
+    with pytest.warns(UserWarning, match=r"^frames of an image are 2 to 4 mm apart"):
         load(enhanced(tmp_path / "gap.dcm", [0, 2, 4, 8, 10, 12]))
+    assert [record.levelname for record in caplog.records if "gap.dcm" in record.getMessage()] == ["DEBUG"]
 
 
 def test_each_frame_is_rescaled_by_its_own_values(tmp_path: Path) -> None:

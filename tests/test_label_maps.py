@@ -80,7 +80,10 @@ def test_dicom_seg_of_what_is_no_series_is_refused(volume: Path, tmp_path: Path)
 
 def test_what_was_skipped_is_told(volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(volume, tmp_path / "out", skipped=[{"file": "b.nii", "reason": "b.nii: empty"}])
-    assert "skipped: b.nii: empty" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 files could not be used" in said
+    assert "b.nii" not in said
+    assert "b.nii: empty" in (tmp_path / "out" / "skipped.csv").read_text()
 
 
 def test_postprocessing_is_chosen_on_volumes_put_together_from_slices_in_any_order(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 from torch import Tensor
 
 from monai_robust.data import VolumeGrid, label_map_on, write_dicom_seg, write_label_map
+from monai_robust.data.files.csv_cells import csv_text
+from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.networks import apply_postprocessing, choose_postprocessing, write_postprocessing
 from monai_robust.tasks import Segmentation
@@ -29,7 +32,7 @@ class LabelMaps:
         classes: names of the foreground classes.
         postprocessing: for each class, whether only its largest component stays.
         dicom_seg: also write DICOM SEG, for volumes that are a folder of DICOM files.
-        skipped: volumes that could not be used, with ``file`` and ``reason``; they are named at the end.
+        skipped: volumes that could not be used, with ``file`` and ``reason``; they are listed in ``skipped.csv`` there.
 
     Raises:
         BadInputError: (when a volume comes) for ``dicom_seg`` of a volume that is no DICOM series.
@@ -75,8 +78,10 @@ class LabelMaps:
 
     def tell(self, engine: Engine) -> None:
         """Say what was written and what could not be."""
-        for bad in self.skipped:
-            print(f"skipped: {bad['reason']}")
+        if self.skipped:  # whose names can be those of patients
+            listed = self.folder / "skipped.csv"
+            write_whole(listed, csv_text(pd.DataFrame(self.skipped)).encode())
+            print(f"{len(self.skipped)} files could not be used: {listed}")
         print(f"{len(self.written)} label maps in {self.folder}")
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from monai_robust.data.detection.annotations import AnnotatedImage, AnnotatedObject, Box, claimed_size, shown_path
 from monai_robust.data.detection.xml_file import read_xml
 from monai_robust.data.files.side_files import read_text
-from monai_robust.data.lists.listed import finite_number, is_hidden, list_table, listed_file
+from monai_robust.data.lists.listed import NAMES_AT_DEBUG, finite_number, is_hidden, list_table, listed_file
 from monai_robust.data.lists.split_names import in_known_splits, split_of, without_trainval
 from monai_robust.data.lists.splits import SPLITS
 from monai_robust.errors import BadInputError
@@ -90,9 +90,9 @@ def _warn_of_bare(root: Path, pictures: dict[str, list[Path]], xml: set[str], fo
     used = {one.image for one in found}
     bare = sorted(path for files in pictures.values() for path in files if path not in used and path.stem not in xml)
     if bare:
-        _logger.warning(
-            "%d files in %s have no annotation and are left out; first %s", len(bare), root / "JPEGImages", bare[0].name
-        )
+        where = root / "JPEGImages"
+        _logger.warning("%d files in %s have no annotation and are left out%s", len(bare), where, NAMES_AT_DEBUG)
+        _logger.debug("without annotation: %s", ", ".join(path.name for path in bare))
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from monai_robust.data.files.side_files import read_table
 from monai_robust.errors import BadInputError
 
 __all__ = [
+    "NAMES_AT_DEBUG",
     "data_list_file",
     "finite_number",
     "is_hidden",
@@ -25,6 +26,9 @@ __all__ = [
     "visible_files",
     "visible_folders",
 ]
+
+NAMES_AT_DEBUG = "; the log at level DEBUG names them"
+"""How a warning of files or cases ends, whose names can be those of patients."""
 
 _OF_OTHER_PROGRAMS = {
     "thumbs.db",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset as Header
 
 from monai_robust.data.reading.dicom_header import numbers
-from monai_robust.data.reading.files import unreadable
+from monai_robust.data.reading.files import unreadable, warn_of
 from monai_robust.errors import BadSampleError
 
 __all__ = ["Stack", "checked_orientation", "frame_axes", "pixel_spacing", "spatial_order", "stack_of_frames"]
@@ -154,16 +153,13 @@ def spatial_order(
         raise BadSampleError(f"{name} are at the same position (time points, echoes or segments); they make no volume")
     step = (places[order[-1]] - places[order[0]]) / (len(order) - 1)
     if np.ptp(gaps) > _UNEVEN_SHARE * np.median(gaps):
-        warnings.warn(
-            f"{name} are {gaps.min():.3g} to {gaps.max():.3g} mm apart: some may be missing, and the affine holds the "
-            f"mean distance",
-            stacklevel=2,
-        )
+        apart = f"{gaps.min():.3g} to {gaps.max():.3g} mm apart"
+        warn_of(name, f"are {apart}: some may be missing, and the affine holds the mean distance")
     aside = places[order] - places[order[0]] - np.arange(len(order))[:, None] * step
     aside -= np.outer(aside @ normal, normal)
     farthest = float(np.linalg.norm(aside, axis=1).max())
     if farthest > max(_UNEVEN_SHARE * np.median(gaps), 0.1):
-        warnings.warn(f"{name} do not lie on one line, up to {farthest:.3g} mm apart from it", stacklevel=2)
+        warn_of(name, f"do not lie on one line, up to {farthest:.3g} mm apart from it")
     return order, step
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydicom.dataset import Dataset as Header
 from monai_robust.data.lists.listed import is_hidden
 from monai_robust.data.reading.dicom_geometry import checked_orientation, pixel_spacing, spatial_order
 from monai_robust.data.reading.dicom_header import numbers, parse_dicom
-from monai_robust.data.reading.files import check_regular, first_bytes, format_of, size_limit, unreadable
+from monai_robust.data.reading.files import check_regular, first_bytes, format_of, size_limit, unreadable, warn_of
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["DicomSeries", "series_in_order"]
@@ -168,10 +167,10 @@ def _by_number(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
     distances = [numbers(path, header, keyword, 1) for keyword in ("SpacingBetweenSlices", "SliceThickness")]
     distance = next((float(one[0]) for one in distances if one is not None and one[0] > 0), 1.0)
     repeated = len(set(instances)) < len(instances)
-    warnings.warn(
-        f"slices in {folder} have no position: they are in the order of their "
-        f"{'names' if repeated else 'instance numbers'} and taken as {distance:g} mm apart",
-        stacklevel=2,
+    warn_of(
+        f"slices in {folder}",
+        f"have no position: they are in the order of their {'names' if repeated else 'instance numbers'} and taken as "
+        f"{distance:g} mm apart",
     )
     return DicomSeries([slices[i][0] for i in order], [slices[i][1] for i in order], np.array([0.0, 0.0, distance]))
 

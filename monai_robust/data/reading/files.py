@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import threading
@@ -23,7 +24,10 @@ __all__ = [
     "size_limit",
     "telling",
     "unreadable",
+    "warn_of",
 ]
+
+_logger = logging.getLogger(__name__)
 
 SIZE_LIMIT_VARIABLE = "MONAI_ROBUST_MAX_IMAGE_BYTES"
 _DEFAULT_LIMIT = 2 * 1024**3
@@ -201,7 +205,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def telling(path: Path) -> Iterator[None]:
-    """Let the warnings of a decoder pass, each with the name of the file it is about.
+    """Let the warnings of a decoder pass, without the name of the file, which stands in the log at level DEBUG.
 
     Raises:
         BadSampleError: a warning says that the file ends too early.
@@ -213,4 +217,21 @@ def telling(path: Path) -> Iterator[None]:
         if str(warning.message).startswith(_CUT_OFF):
             raise unreadable(path, f"it is damaged ({warning.message})")
         if not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning, ResourceWarning)):
-            warnings.warn(" ".join(f"image {path}: {warning.message}".split()), warning.category, stacklevel=3)
+            said = str(warning.message).replace(str(path), "it").replace(path.name, "it")
+            warn_of(f"image {path}", f"has a fault: {said}", warning.category, stacklevel=4)
+
+
+def warn_of(name: str, said: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:
+    """Warn of an image without the name of its file, which can be a patient's: that goes to the log at level DEBUG.
+
+    Args:
+        name: what it is about, with the file, such as ``slices in /data/a``; the first word stays.
+        said: what is said of it.
+        category: of the warning.
+        stacklevel: of the warning.
+    """
+    said = " ".join(said.split())
+    _logger.debug("%s %s", name, said)
+    what = name.partition(" ")[0]
+    named = what if what == "image" else f"{what} of an image"
+    warnings.warn(f"{named} {said}; the log at level DEBUG names the file", category, stacklevel=stacklevel)

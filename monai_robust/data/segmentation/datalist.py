@@ -24,7 +24,7 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
-from monai_robust.data.lists.listed import list_table, listed_file, refuse_spellings
+from monai_robust.data.lists.listed import NAMES_AT_DEBUG, list_table, listed_file, refuse_spellings
 from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists, without_trainval
 from monai_robust.data.segmentation.folders import without_suffix
 from monai_robust.errors import BadInputError
@@ -203,11 +203,9 @@ def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     unused = index.index[~index.index.isin(table["case_id"])]
     if len(unused):
         _logger.warning(
-            "%d cases of %s are no labelled cases of dataset.json and are left out; first %s",
-            len(unused),
-            path,
-            unused[0],
+            "%d cases of %s are no labelled cases of dataset.json and are left out%s", len(unused), path, NAMES_AT_DEBUG
         )
+        _logger.debug("no labelled cases: %s", ", ".join(map(str, unused)))
     rows = index.loc[table["case_id"]].reset_index(drop=True)
     table = table.assign(**{str(name): rows[name] for name in rows if name not in _OWN})
     if "patient_id" in rows:
