@@ -60,6 +60,8 @@ def write_film(path: Path, seed: int, *, burned: str | None = "NO") -> None:
     if burned is not None:
         image.BurnedInAnnotation = burned
     image.PixelSpacing, image.SliceThickness = [0.7, 0.5], 2.5
+    image.KVP = "1234567"
+    image.add_new(0x00180081, "LO", "SMITHERS^JOHN")  # the echo time
     image.ImagePositionPatient = [-12.5, 30.25, 100.0 + seed]
     image.ImageOrientationPatient = [1, 0, 0, 0, 0.6, -0.8]
     image.Rows = image.Columns = SIZE
@@ -76,6 +78,7 @@ def write_film(path: Path, seed: int, *, burned: str | None = "NO") -> None:
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save_as(path, enforce_file_format=True)
+    path.write_bytes(path.read_bytes().replace(b"1234567 ", b"SMITHERS"))  # text where a number belongs
 
 
 class Scaled:
@@ -175,7 +178,8 @@ def test_an_export_says_what_it_is(run: Path, films: Path, dicom: Path) -> None:
     assert not [one for one in image if one.tag.is_private]
     assert "SourceImageSequence" not in image
     assert (image.Modality, image.PatientPosition, image.SliceThickness) == ("CT", "HFS", 2.5)
-    assert "BodyPartExamined" not in image  # its value was none that the standard has
+    # their values were none that the standard has
+    assert not {"BodyPartExamined", "KVP", "EchoTime"} & set(image.dir())
     assert image.BurnedInAnnotation == "NO"
     assert image.SOPInstanceUID == image.file_meta.MediaStorageSOPInstanceUID
     again = export_cases(run, [1], run.parent / "again", dataset_dir=films)[0].path

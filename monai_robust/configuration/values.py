@@ -157,6 +157,14 @@ def _separated(value: Any) -> Any:
     return [_yaml("", part.strip(), _Loader) for part in value.strip("()").split(",") if part.strip()]
 
 
+def _is_one(value: Any, default: Any) -> bool:
+    """Whether a value is one entry of a list, such as the radius ``0.5`` or ``20HU``, or the group ``source``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or value == "":
+        return False
+    texts = not default or any(isinstance(one, str) for one in default)
+    return not isinstance(value, str) or texts or re.match(r"[0-9.]+ *[a-zA-Z%]+$", value) is not None
+
+
 def _number(name: str, value: Any, default: Any) -> Any:
     if value is None or isinstance(value, list):  # an image size of two numbers; null for what the data or a plan says
         return value
@@ -168,6 +176,8 @@ def _number(name: str, value: Any, default: Any) -> Any:
 
 def _list(name: str, value: Any, default: Any) -> Any:
     value = _separated(value)
+    if _is_one(value, default):
+        return [value]
     if value is not None and not isinstance(value, list):
         example = str(default) if default else "[a, b]"
         raise BadInputError(f"--{name} is {str(value)!r}; it takes a list, such as '{example}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import zipfile
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 from ignite.engine import Engine
+from PIL import Image
 from synthetic_runs import write_run, write_segmentation_run
 from test_detection_report import write_detection_run
 from torch import nn
@@ -25,7 +27,9 @@ from hostile.text_fields import damage_csv, damage_json, damage_yaml
 from monai_robust.data import load_weights, read_record
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.report.training import read_training_table
+from monai_robust.evaluation.tables.cases import CaseWriter, read_cases
 from monai_robust.evaluation.tables.detections import read_detections
+from monai_robust.evaluation.tables.metrics_file import MetricValue, OwnMetrics, write_metrics
 from monai_robust.evaluation.tables.outcomes import read_outcomes
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.evaluation.tables.sanity_file import CHECKS, Finding, Sanity, write_sanity
@@ -189,6 +193,31 @@ def _run(folder: Path) -> None:
     )
 
 
+def _run_of_an_evaluator(folder: Path) -> None:
+    """A run with the metrics of an evaluator, and cases to look at."""
+    _run(folder)
+    run = read_run(folder)
+    plan = [(one.name, severity) for one in run.perturbations for severity in one.severities]
+    values = [
+        MetricValue(name, severity, "auroc", None if place == 1 else 0.5, 6)
+        for place, (name, severity) in enumerate(plan)
+    ]
+    write_metrics(folder, OwnMetrics("auroc", "", values))
+    writer = CaseWriter(folder, {run.clean["sample_id"].iloc[0]: 1}, plan)
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), 128).save(buffer, "PNG")
+    drawn = {
+        "picture": buffer.getvalue(),
+        "low": 0.0,
+        "high": 1.0,
+        "geometry": json.dumps({"size": [8, 8], "slices": 1}),
+    }
+    said = {"mask": b"", "marks": "", "label": "covid", "prediction": "normal", "confidence": 0.5, "input": b""}
+    for name, severity in plan:
+        writer.add(run.clean["sample_id"].iloc[0], name, severity, drawn | said)
+    writer.finish()
+
+
 def _segmentation_run(folder: Path) -> None:
     write_segmentation_run(folder, volumes=1, gallery=True, margins=True, corruptions=False)
 
@@ -209,6 +238,11 @@ def _read_folder(folder: Path) -> Any:
         found["truth"] = run.gallery.truth if run.gallery.truth is not None else []
     if run.sanity is not None:
         found["sanity"] = asdict(run.sanity)
+    if run.metrics is not None:
+        found["metrics"] = asdict(run.metrics)
+    cases = read_cases(folder)
+    if cases is not None:
+        found["cases"] = cases.to_pydict()
     if run.task == "detection":
         boxes = read_detections(folder, run)
         found["detections.csv"] = _columns(boxes.detections)
@@ -277,6 +311,13 @@ def _folder_reference(folder: Path) -> Any:
         found["captions"] = json.loads(str(arrays.pop("captions")))
         found["truth"] = arrays.get("mask_truth", [])
         found["pictures"] = {key: value for key, value in arrays.items() if not key.startswith("mask_")}
+    if (folder / "metrics.json").exists():
+        metrics = json_content(folder / "metrics.json")
+        named = [{name: one[name] for name in _VALUE} for one in metrics["values"]]
+        found["metrics"] = {"key_metric": metrics["key_metric"], "problem": metrics["problem"], "values": named}
+    if (folder / "cases.parquet").exists():
+        cases = pq.read_table(folder / "cases.parquet").to_pydict()
+        found["cases"] = {name: values for name, values in cases.items() if name != "input"}
     if (folder / "sanity.json").exists():
         sanity = json_content(folder / "sanity.json")
         findings = [
@@ -340,6 +381,8 @@ def _report(folder: Path) -> Any:
     return found
 
 
+_MORE = ["metrics.json", "cases.parquet"]
+_VALUE = ("perturbation", "severity", "metric", "value", "samples")
 _FIELDS = {".csv": damage_csv, ".json": damage_json, ".yaml": damage_yaml}
 _RUN = [
     "run.json",
@@ -401,10 +444,12 @@ KINDS = [
     _kind("checkpoint_weights", _checkpoint, ["model.pt"], _read_weights, _checkpoint_reference),
     _kind("checkpoint_resumed", _checkpoint, ["model.pt"], _read_resumed, _resumed_reference),
     _kind("run_classes", _run, _RUN, _read_folder, _folder_reference, _folder_difference),
+    _kind("run_metrics", _run_of_an_evaluator, _MORE, _read_folder, _folder_reference, _folder_difference),
     _kind("run_masks", _segmentation_run, _RUN, _read_folder, _folder_reference, _folder_difference),
     _kind("run_boxes", _detection_run, _RUN, _read_folder, _folder_reference, _folder_difference),
     _kind("run_continued", _stopped, ["parts/*.parquet"], _continue, _never_stopped),
     _kind("report_classes", _run, _RUN, _report, _folder_reference, _folder_difference),
+    _kind("report_metrics", _run_of_an_evaluator, _MORE, _report, _folder_reference, _folder_difference),
     _kind("report_masks", _segmentation_run, _RUN, _report, _folder_reference, _folder_difference),
     _kind("report_boxes", _detection_run, _RUN, _report, _folder_reference, _folder_difference),
 ]
