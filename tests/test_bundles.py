@@ -19,6 +19,7 @@ from monai.losses import DiceCELoss
 from synthetic_runs import measured_lines
 from warm_python import WarmPython
 
+from monai_robust.commands.bundles import measure_bundle
 from monai_robust.data import detection_datalist, landmark_datalist, write_landmark_datalist
 from monai_robust.evaluation import AttackSweep, CorruptionSweep, read_run
 from monai_robust.evaluation.report.page import write_report
@@ -42,7 +43,7 @@ TRAINING_IDS = {
         "image_size",
     ),
     *("learning_rate", "num_workers", "seed", "device", "amp", "val_interval", "limit", "split_seed", "fold"),
-    "groups",
+    *("groups", "labels", "classes_of_training"),
     *(
         "radii",
         "on_bad_sample",
@@ -226,6 +227,28 @@ def with_sources(root: Path, bundle: str) -> Path:
     table["source"] = ["north", "south"] * (len(table) // 2) + ["north"] * (len(table) % 2)
     table.to_csv(path, index=False)
     return root
+
+
+@EACH_BUNDLE
+@pytest.mark.full
+def test_images_without_labels_are_compared_with_the_networks_own_answers(
+    name: str, runs: Shared, tmp_path: Path
+) -> None:
+    shared = runs(name)
+    images = shutil.copytree(shared.data / shared.bundle.images, tmp_path / "images")
+    settings = {**shared.bundle.settings, "radii": list(shared.bundle.radii), "dataset_dir": str(images)}
+    settings |= {"attack_steps": 3, "labels": False, "limit": 3, "smallest_radius": shared.bundle.radii[1], "cases": 2}
+    settings["measurement#sanity_samples"] = 2
+    settings.pop("bundle_root", None)
+    folder = measure_bundle(shared.bundle.folder, shared.erm / "model.pt", tmp_path / "measured", settings)
+    run = read_run(folder)
+    assert not run.labelled
+    clean, perfect = run.clean["score"].dropna(), 0.0 if shared.bundle.lower else 1.0
+    assert clean.to_numpy() == pytest.approx(perfect, abs=1e-4)
+    largest = run.outcomes[run.outcomes["severity"] == shared.bundle.radii[1]]
+    assert abs(largest.loc[largest["perturbation"] == "pgd_l2", "score"].mean() - perfect) > 0.01
+    text = write_report([folder], tmp_path / "report.html").read_text()
+    assert "Without labels these could not be computed" in text
 
 
 @ONE_BUNDLE

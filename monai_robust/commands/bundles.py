@@ -157,12 +157,14 @@ def _measuring_values(
     """What a measurement of a checkpoint sets of its configuration, what its training recorded among it."""
     if not Path(checkpoint).is_file():
         raise BadInputError(f"there is no checkpoint {checkpoint}; train one first")
-    given = {"checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
+    given: dict[str, Any] = {"checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
     values = read_settings(configuration, overrides, taken=[*given, "bundle_root"])
     record = read_record(checkpoint)
     for name in ("image_size", "split_seed", "fold", "task"):
         if name in configuration and record.get(name) is not None:
             values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
+    if values.get("labels") is False and "classes_of_training" in configuration:
+        given["classes_of_training"] = list(record["classes"])
     return {**values, **given}
 
 

@@ -43,6 +43,7 @@ from monai_robust.data.segmentation import (
     write_dicom_seg,
     write_label_map,
 )
+from monai_robust.data.unlabelled import UnlabelledDatalist, unlabelled_datalist
 
 __all__ = [
     "CheckedDataset",
@@ -54,6 +55,7 @@ __all__ = [
     "SegmentationDatalist",
     "SimpleITKReader",
     "SliceDataset",
+    "UnlabelledDatalist",
     "VolumeGrid",
     "WithSampleIds",
     "balanced_sampler",
@@ -81,6 +83,7 @@ __all__ = [
     "segmentation_datalist",
     "slices_of_volume",
     "spread",
+    "unlabelled_datalist",
     "volume_of_slices",
     "volumes_below",
     "write_blood_smear_phantoms",

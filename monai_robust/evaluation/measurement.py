@@ -92,6 +92,8 @@ class Measurement:
             one is among the perturbations, into the folder ``validation`` within the run's.
         shifts: by a name such as ``site_b``, samples of another site or scanner; measured clean into the folder
             ``shifts/site_b`` within the run's, and shown like a perturbation of that name, with intervals of their own.
+        labelled: whether ``label`` of the samples is true; else the network's own answer for each as it is takes its
+            place, attacks lead away from it, scores compare with it, and the report says what is not known so.
         inferer: ``(inputs, network) -> outputs``, such as ``monai.inferers.SlidingWindowInferer``: how attacks and
             evaluation run the network; called directly by default.
         training_tables: ``margins.csv``, ``epoch_times.csv`` and other tables of the training; those that exist are
@@ -133,6 +135,7 @@ class Measurement:
         num_workers: int = 0,
         validation: Dataset[Any] | None = None,
         shifts: Mapping[str, Dataset[Any]] | None = None,
+        labelled: bool = True,
         inferer: Callable[..., Any] | None = None,
         training_tables: Sequence[str | Path] = (),
         measures: Mapping[str, Any] | None = None,
@@ -168,6 +171,9 @@ class Measurement:
         self.validation = validation
         self.shifts = dict(shifts or {})
         check_shift_names(self.shifts, names)
+        self.labelled = bool(labelled)
+        if validation is not None and not labelled:
+            raise BadInputError("without labels nothing can be fitted on a validation set; leave it out")
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
         self.explanation = explanation
@@ -313,6 +319,7 @@ class Measurement:
                 self.batch_size,
                 scales,
                 in_space="distance_unit" in self.outcomes.settings(),
+                labelled=self.labelled,
             )
             yield
 
@@ -494,16 +501,18 @@ class Measurement:
         failed = failures.ids
         good = [[place for place in batch if sample_ids[place] not in failed] for batch in batches]
         loaded = self.samples.loader([batch for batch in good if batch])
-        labels = [own for batch in loaded for own in self.outcomes.true_details(plain(batch["label"]))]
+        true = (plain(one["label"]) if self.labelled else self.samples.evaluated(one).targets for one in loaded)
+        labels = [own for targets in true for own in self.outcomes.true_details(targets)]
         known = dict(zip([place for batch in good for place in batch], labels, strict=True))
-        true = [known.get(place, []) for place in range(len(sample_ids))]
-        write_truth(self.folder, self.outcomes.truth_table, self.outcomes.truth_columns(), sample_ids, true)
+        listed = [known.get(place, []) for place in range(len(sample_ids))]
+        write_truth(self.folder, self.outcomes.truth_table, self.outcomes.truth_columns(), sample_ids, listed)
 
     def _about(self) -> dict[str, Any]:
         items = self.items
         return {
             "name": self.name,
             "task": self.task.name,
+            **({} if self.labelled else {"labelled": False}),
             "recipe": self.record.get("recipe"),
             "seed": self.record.get("seed", self.seed),
             "fold": self.record.get("fold"),
@@ -519,7 +528,7 @@ class Measurement:
             "data": {
                 "samples": len(items),
                 "patients": len({str(item["patient_id"]) for item in items}),
-                "classes": self.outcomes.class_counts(items, self.classes),
+                "classes": self.outcomes.class_counts(items, self.classes) if self.labelled else {},
             },
             "skipped": [{"file": bad["file"], "reason": bad["reason"]} for bad in getattr(self.dataset, "skipped", [])],
             "machine": machine(self.device),

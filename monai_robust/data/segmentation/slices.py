@@ -33,7 +33,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
     a random transform does to them, the volumes in memory stay as they are.
 
     Args:
-        items: volumes: ``image``, ``label`` (files), ``case_id``, and perhaps ``patient_id`` and ``channels``.
+        items: volumes: ``image``, ``label`` (files), ``case_id``, and perhaps ``patient_id`` and ``channels``; without
+            ``label`` all are background.
         slice_axis: 0, 1 or 2, the axis to cut along; the two others, in their order, are H and W. Every volume has to
             run the same way along it, and along the others, when ``transform`` is done with it.
         classes: number of foreground classes; labels may be 0 to ``classes``.
@@ -154,7 +155,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
             **({} if spacing is None else {"spacing": spacing}),
             **{group: volume[group] for group in self.groups if group in volume},
             "image": volume["image"],
-            "label": volume["label"],
+            **({"label": volume["label"]} if "label" in volume else {}),
             "sample_id": f"{case_id}/{place:03d}",
             "case_id": case_id,
             "patient_id": volume.get("patient_id", case_id),
@@ -187,7 +188,8 @@ class _SliceReader:
             sizes = [float(size) for axis, size in enumerate(volume["image"].pixdim) if axis != self.slice_axis]
             self.spacings[item["case_id"]] = (sizes[0], sizes[1])
         image = slices_of_volume(_plain(volume["image"]).float(), self.slice_axis, self.pad_to)
-        label = slices_of_volume(_plain(volume["label"]).round().to(torch.uint8), self.slice_axis, self.pad_to)
+        truth = volume["label"] if "label" in volume else torch.zeros_like(_plain(volume["image"])[:1])
+        label = slices_of_volume(_plain(truth).round().to(torch.uint8), self.slice_axis, self.pad_to)
         size = (int(image.shape[2]), int(image.shape[3]))
         self.contents[item["case_id"]] = (size, [_foreground(one) for one in label])
         return {"image": image, "label": label}
@@ -218,7 +220,8 @@ def _check_orientations(items: Mapping[str, Mapping[str, Any]], orientations: Ma
 
 
 def _check_case_ids(items: Sequence[Mapping[str, Any]]) -> None:
-    for key in ("image", "label", "case_id"):
+    labelled = any("label" in item for item in items)
+    for key in ("image", "label", "case_id") if labelled else ("image", "case_id"):
         lacking = sum(key not in item for item in items)
         if lacking:
             raise BadInputError(

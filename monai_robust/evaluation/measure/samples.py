@@ -90,6 +90,7 @@ class Samples:
         seed: of random starts and noise.
         batch_size: samples in one forward pass.
         scales: by unit, units of the network's input for one of them, of the sample at a place.
+        labelled: whether samples say what is true; else the network's own answer for each as it is takes that place.
         in_space: whether distances are measured, for which the size of a pixel is looked up: an item's ``spacing``, mm
             along each axis of the network's input, or the affine of images that are a ``MetaTensor``.
     """
@@ -104,6 +105,7 @@ class Samples:
     batch_size: int
     scales: Mapping[str, Callable[[int], float]] = field(default_factory=dict)
     in_space: bool = False
+    labelled: bool = True
 
     def check(self) -> None:
         """Refuse a data set without what the table needs.
@@ -137,6 +139,8 @@ class Samples:
         mask = plain(batch[MASK_KEY]).to(self.device).bool() if MASK_KEY in batch else None
         ids = texts(batch["sample_id"])
         scales = partial(self._scales, ids) if self.scales else None
+        if not self.labelled:
+            targets = self._answered(inputs, targets)
         return EvaluatedBatch(
             self.network,
             inputs,
@@ -149,6 +153,11 @@ class Samples:
             scales,
             self._spacing(batch["image"], ids),
         )
+
+    @torch.no_grad()
+    def _answered(self, inputs: Tensor, targets: Any) -> Any:
+        """What the network answers, in the form of targets."""
+        return self.task.predicted_targets(self.task.forward(self.network, inputs, targets), targets)
 
     def _scales(self, ids: Sequence[str], unit: str) -> Tensor:
         return torch.tensor([self.scales[unit](self._places[one]) for one in ids], dtype=torch.float64)

@@ -281,6 +281,10 @@ def _limit(run: Run, clean: float) -> float | None:
 def _rule(run: Run) -> str:
     """What giving way is, as a sentence."""
     score = (run.info.get("score") or {}).get("name", "score")
+    if not run.labelled:
+        return (
+            "The images have no labels: what stands as label or truth is the network's answer for the image as it is."
+        )
     if run.task == "classification":
         return "A case gives way at the smallest listed severity at which a right prediction has become a wrong one."
     how = "below half of" if _higher_is_better(run) else "above twice"

@@ -42,6 +42,7 @@ from monai_robust.evaluation.tables.comparable import check_comparable
 from monai_robust.evaluation.tables.run_folder import INFO, Run, read_run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import Choosing, TaskReport, report_of
+from monai_robust.evaluation.tasks.unlabelled import UnlabelledReport
 
 __all__ = ["Contents", "flat", "plain_text"]
 
@@ -123,7 +124,8 @@ class Contents:
     def frames(self) -> dict[str, pd.DataFrame]:
         """Everything as numbers, by the stem of its CSV file."""
         runs = self.runs
-        own = {**nearest_frames(runs), **triage_frames(runs, self.task_report), **training_frames(runs)}
+        own = {**nearest_frames(runs), **training_frames(runs)}
+        own |= triage_frames(runs, self.task_report) if runs[0].labelled else {}
         own |= {**sanity_frames(runs), **own_metrics_frames(runs)}
         if len(self.names) > 1:
             own["paired_differences"] = paired_differences(runs, self.baseline, self.task_report.drawable)
@@ -176,7 +178,7 @@ class Contents:
             *self.paired,
             *with_search_notes(outcomes, self.runs),
             *nearest_sections(self.runs, self.frames),
-            *triage_sections(self.runs, self.frames, self.task_report),
+            *(triage_sections(self.runs, self.frames, self.task_report) if self.runs[0].labelled else []),
             *explanation_sections(self.runs),
             *transfer_sections(self.runs),
             *sanity_sections(self.runs),
@@ -252,6 +254,8 @@ def _choosing(task_report: TaskReport, prevalence: float | None, patient_rule: s
 
 
 def _task_report(run: Run) -> TaskReport:
+    if not run.labelled:
+        return UnlabelledReport(run.task)
     try:
         return report_of(run.task)
     except BadInputError as error:

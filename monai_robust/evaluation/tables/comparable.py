@@ -31,6 +31,8 @@ def check_comparable(runs: Sequence[Run]) -> None:
             ours, theirs = getattr(first, what), getattr(run, what)
             if ours != theirs:
                 raise BadInputError(f"{pair} their {what} differ ({ours} and {theirs})")
+        if first.labelled != run.labelled:
+            raise BadInputError(f"{pair} one was measured with labels, the other without")
         _check_same_perturbations(pair, first, run)
         _check_same_shifts(pair, first, run)
     _check_same_samples(runs)

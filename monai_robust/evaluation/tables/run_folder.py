@@ -62,6 +62,7 @@ class _Info(TypedDict, total=False):
 
     name: Name
     task: Name
+    labelled: bool
     recipe: Name | None
     seed: int | None
     fold: int | None
@@ -146,6 +147,11 @@ class Run:
     @property
     def task(self) -> str:
         return str(self.info["task"])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the truth was known; else the network's own answer for each sample as it is stands in its place."""
+        return bool(self.info.get("labelled", True))
 
     @property
     def classes(self) -> list[str]:
