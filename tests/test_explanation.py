@@ -25,7 +25,7 @@ from monai_robust.evaluation.report.explanation import explanation_frames, expla
 from monai_robust.evaluation.sections.figures_explanation import NEIGHBOURS
 from monai_robust.evaluation.tables.explanation_file import EXPLANATION, read_explanation
 from monai_robust.metrics import RankCorrelation, TopOverlap, rank_correlation, top_overlap
-from monai_robust.tasks import Classification, Landmarks, Segmentation
+from monai_robust.tasks import Classification, Landmarks, MultiLabel, Segmentation
 
 SWEEPS = [CleanSweep(), AttackSweep(PGD(steps=2, bounds=(0, 1)), [0.5, 1.0, 2.0])]
 
@@ -207,6 +207,29 @@ def test_a_report_shows_it_from_the_folder_alone(folder: Path) -> None:
     frames = explanation_frames([run])
     assert len(frames["explanation"]) == 4
     assert len(frames["embedding"]) == 27
+
+
+def test_of_several_findings_the_most_probable_is_explained(tmp_path: Path) -> None:
+    states = ([1, 1, 0], [0, 0, 0], [0, -1, 1])
+    dataset = [{**film(index), "label": np.array(states[index % 3], dtype=np.float32)} for index in range(12)]
+    asked = Explanation(samples=4, embedded=9)
+    folder = measured(tmp_path, dataset=dataset, task=MultiLabel(), explanation=asked)
+    found = read_explanation(folder)
+    assert found is not None
+    network = Rows().eval()
+    for row, place in enumerate(explained_places(dataset, 4, "label")):
+        logits = network(dataset[place]["image"][None])[0].detach().numpy()
+        present = dataset[place]["label"] == 1
+        assert found.predictions[row, 0] == logits.argmax()
+        assert found.labels[row] == (np.where(present, logits, -np.inf).argmax() if present.any() else -1)
+    assert (found.labels == -1).any()
+    (section,) = explanation_sections([read_run(folder)])
+    assert "the one with the highest probability" in section.text
+    texts = [text.get_text() for axes in section.pictures[0].figure.axes for text in axes.texts]
+    assert texts
+    assert not any("wrong" in text for text in texts)
+    legend = [text.get_text() for text in section.pictures[1].figure.legends[0].get_texts()]
+    assert legend == ["a", "b", "c", "none of them"]
 
 
 def test_masks_of_a_segmentation_move(tmp_path: Path) -> None:

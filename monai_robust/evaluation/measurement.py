@@ -344,7 +344,7 @@ class Measurement:
         """Refuse what cannot be done to these inputs or to this network, before anything is measured."""
         if self.explanation is not None:
             check_explanation(self.task, self.network, self.perturbations)
-            if self.task.name == "classification" and self._why_no_gradient is not None:
+            if self.task.name in ("classification", "multi_label") and self._why_no_gradient is not None:
                 raise BadInputError(f"explanation follows gradients, and there are none: {self._why_no_gradient}")
         if (self.folder / "run.json").exists():  # asked when that was written
             return

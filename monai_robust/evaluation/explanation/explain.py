@@ -21,11 +21,16 @@ from monai_robust.evaluation.explanation.saliency import ClassLogits, saliency_m
 from monai_robust.evaluation.measure.perturbations import AttackSweep, EvaluatedBatch, Sweep
 from monai_robust.evaluation.tables.explanation_file import EXPLANATION, Embedding, Explained, write_explanation
 from monai_robust.metrics.saliency import rank_correlation, top_overlap
-from monai_robust.tasks import Segmentation, Task, base_task
+from monai_robust.tasks import MultiLabel, Segmentation, Task, base_task
 from monai_robust.tasks.classification import class_indices
 
 __all__ = ["Explanation", "check_explanation", "explain", "explained_places", "save_explanation"]
 
+_SALIENT = ("classification", "multi_label")
+_OF_FINDINGS = (
+    "Of several findings the one with the highest probability for each input is explained; for the truth stands, of "
+    "those that are present, the one that is the most probable for the image as it is."
+)
 _FEW = 5  # points, below which there is no embedding
 
 
@@ -71,15 +76,15 @@ def check_explanation(task: Task, network: Callable[..., Any], sweeps: Sequence[
         BadInputError: for a task that is not explained, a measurement without an attack, or a network that cannot be
             looked into.
     """
-    if task.name not in ("classification", "segmentation"):
+    if task.name not in (*_SALIENT, "segmentation"):
         raise BadInputError(
-            f"explanation is for classification (saliency, features) and segmentation (masks), not for the task "
-            f"{task.name!r}; leave it out (--explain 0)"
+            f"explanation is for classification and multi_label (saliency, features) and segmentation (masks), not for "
+            f"the task {task.name!r}; leave it out (--explain 0)"
         )
     attack = next((sweep for sweep in sweeps if isinstance(sweep, AttackSweep)), None)
     if attack is None:
         raise BadInputError("explanation compares clean inputs with attacked ones, and there is no attack to measure")
-    if task.name == "classification":
+    if task.name in _SALIENT:
         ClassLogits(bare(network), task)
     return attack
 
@@ -162,6 +167,7 @@ def _saliency(attack: str, radius: float, pairs: Sequence[tuple[EvaluatedBatch, 
     network = ClassLogits(bare(pairs[0][0].network), pairs[0][0].task)
     layer = find_layers(network, pairs[0][0].inputs).spatial
     notes = [] if layer else ["No layer of the network has places left, so that there is no Grad-CAM."]
+    notes += [_OF_FINDINGS] if isinstance(network.own, MultiLabel) else []
     images, predictions, kept = [], [], []
     correlation: dict[str, list[float]] = {}
     overlap: dict[str, list[float]] = {}
@@ -174,7 +180,7 @@ def _saliency(attack: str, radius: float, pairs: Sequence[tuple[EvaluatedBatch, 
             clean, attacked = (maps[name][None] for _, maps in own)
             correlation.setdefault(name, []).append(float(rank_correlation(clean, attacked)))
             overlap.setdefault(name, []).append(float(top_overlap(clean, attacked)))
-    labels = [int(class_indices(batch.targets, _classes(network, batch))[0]) for batch, _ in pairs]
+    labels = [_truth(network, batch) for batch, _ in pairs]
     return Explained(
         attack=attack,
         radius=float(radius),
@@ -188,9 +194,14 @@ def _saliency(attack: str, radius: float, pairs: Sequence[tuple[EvaluatedBatch, 
     )
 
 
-def _classes(network: ClassLogits, batch: EvaluatedBatch) -> int:
-    with torch.no_grad():
-        return network(batch.inputs).shape[1]
+@torch.no_grad()
+def _truth(network: ClassLogits, batch: EvaluatedBatch) -> int:
+    """The true class of one sample; of findings the most probable one that is present, -1 where none is."""
+    logits = network(batch.inputs)
+    if not isinstance(network.own, MultiLabel):
+        return int(class_indices(batch.targets, logits.shape[1])[0])
+    present = network.own.labels(logits, batch.targets)[0]
+    return int(logits[0].masked_fill(~present, -torch.inf).argmax()) if bool(present.any()) else -1
 
 
 def _embedded(
@@ -217,7 +228,7 @@ def _embedded(
         found = _noted(found, "No samples of the training were given, so that the embedding has none.")
     with torch.no_grad():
         logits = [network(shown) for _, _, shown in rows]
-    labels = [int(class_indices(batch.targets, logits[0].shape[1])[0]) for _, batch, _ in rows]
+    labels = [_truth(network, batch) for _, batch, _ in rows]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         perplexity = min(30.0, (len(rows) - 1) / 3)

@@ -11,7 +11,7 @@ from monai.visualize import GradCAM, SmoothGrad, VanillaGrad
 from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError
-from monai_robust.tasks import Classification, Task, base_task
+from monai_robust.tasks import Classification, MultiLabel, Task, base_task
 
 __all__ = ["NOISY_INPUTS", "ClassLogits", "saliency_maps"]
 
@@ -25,7 +25,7 @@ class ClassLogits(nn.Module):
 
     Args:
         network: to be copied.
-        task: classification.
+        task: classification, or several findings.
 
     Raises:
         BadInputError: for a network that cannot be copied.
@@ -36,8 +36,8 @@ class ClassLogits(nn.Module):
         own = base_task(task)
         if not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule):
             raise BadInputError("a network that is a function, a script or a file has no layers to look into")
-        if not isinstance(own, Classification):
-            raise BadInputError(f"saliency is of classification, and the task is {own.name!r}")
+        if not isinstance(own, (Classification, MultiLabel)):
+            raise BadInputError(f"saliency is of classes and findings, and the task is {own.name!r}")
         try:
             self.network = copy.deepcopy(network)
         except Exception as error:  # of a stranger's module
@@ -53,7 +53,7 @@ class ClassLogits(nn.Module):
 
 
 def saliency_maps(network: nn.Module, image: Tensor, layer: str | None) -> tuple[int, dict[str, Tensor]]:
-    """What the class that a network predicts depends on, by each method.
+    """What the class that a network predicts, or the finding with the highest probability, depends on, by each method.
 
     Args:
         network: ``inputs -> logits``, such as :class:`ClassLogits`.

@@ -71,8 +71,9 @@ def _explained(runs: Sequence[Run]) -> list[tuple[int, Run, Explained]]:
     there = [(index, run, one) for index, run, one in found if one is not None]
     for _, run, one in there:
         points = [] if one.embedding is None else [one.embedding.labels, one.embedding.predictions]
+        least = -1 if run.task == "multi_label" else 0  # none of the findings
         for indices in (one.labels, one.predictions, *points):
-            if indices.size and not 0 <= indices.min() <= indices.max() < len(run.classes):
+            if indices.size and not least <= indices.min() <= indices.max() < len(run.classes):
                 raise BadInputError(f"{run.folder / EXPLANATION} holds a class that run.json beside it does not list")
     if len({one.masks is None for _, _, one in there}) > 1:
         raise BadInputError(f"{there[0][1].folder / EXPLANATION} is of another task than those of the other runs")
@@ -168,7 +169,7 @@ def _pictures(run: Run, found: Explained) -> list[Picture]:
     alt = f"Pictures of {len(shown)} samples and what the prediction of {run.name} depends on, by {methods}, clean and "
     alt += f"under {attack}."
     caption = f"{run.name}: saliency clean and under {attack}; in each image, what is predicted."
-    pictures = [Picture(saliency_figure(found, shown, run.classes), alt, caption)]
+    pictures = [Picture(saliency_figure(found, shown, run.classes, run.task != "multi_label"), alt, caption)]
     if found.embedding is not None:
         alt = f"Points: penultimate features of {run.name} in a plane, of {listed(list(KINDS))} samples, by class."
         pictures.append(Picture(embedding_figure(found.embedding, run.classes), alt, f"{run.name}: features by t-SNE."))

@@ -21,6 +21,7 @@ __all__ = ["SUMMARY", "VERSION", "machine_summary", "write_machine_summary"]
 SUMMARY = "summary.json"
 VERSION = 1
 """Of the form of the file: raised where a key changes its meaning or goes; new keys may come without."""
+_OF_SAMPLES = ("smallest_radius", "explanation", "embedding")  # a row for each sample
 _OF_RUNS = ("recipe", "seed", "fold", "machine", "started", "finished", "weights_sha256")
 
 
@@ -51,7 +52,7 @@ def machine_summary(
         that at radii above an image's first success the numbers are of that success) and ``frames``: by the stem of its
         CSV file, a list of rows for each frame that tells of runs, names, perturbations and groups.
     """
-    told = {name: frame for name, frame in frames.items() if name != "smallest_radius"}  # a row for each sample
+    told = {name: frame for name, frame in frames.items() if name not in _OF_SAMPLES}
     return _plain(
         {
             "version": VERSION,

@@ -22,7 +22,7 @@ _TOP = 99.0  # percentile of a map that is drawn brightest: a few pixels outshin
 
 
 @styled
-def saliency_figure(found: Explained, places: Sequence[int], classes: Sequence[str]) -> Figure:
+def saliency_figure(found: Explained, places: Sequence[int], classes: Sequence[str], exclusive: bool = True) -> Figure:
     """Two rows for each sample, clean and under attack: the image, and what its prediction depends on by each method.
 
     The manner of Rodriguez et al. 2022, Fig. 3. Each map is drawn up to its own 99th percentile.
@@ -31,6 +31,7 @@ def saliency_figure(found: Explained, places: Sequence[int], classes: Sequence[s
         found: with saliency maps.
         places: of the samples to show.
         classes: names.
+        exclusive: whether an image has one class, so that another one is wrong.
     """
     methods = list(found.maps)
     columns, (height, width) = 1 + len(methods), found.images.shape[2:]
@@ -43,7 +44,7 @@ def saliency_figure(found: Explained, places: Sequence[int], classes: Sequence[s
         window = float(found.images[place, 0].min()), float(found.images[place, 0].max())
         _plain(grid[row, 0], found.images[place, state], "gray", *window)
         said = classes[found.predictions[place, state]]
-        wrong = "" if found.predictions[place, state] == found.labels[place] else ", wrong"
+        wrong = ", wrong" if exclusive and found.predictions[place, state] != found.labels[place] else ""
         told = f"{'attacked' if state else 'clean'}: {said[:18]}{wrong}"
         grid[row, 0].text(
             0.02, 0.97, told, color="white", fontsize=9, va="top", transform=grid[row, 0].transAxes, bbox=_BEHIND
@@ -94,6 +95,7 @@ def embedding_figure(found: Embedding, classes: Sequence[str]) -> Figure:
             interpolation="nearest",
         )
         own = found.kinds == kind
+        axes.scatter(*found.places[own & (found.labels < 0)].T, color="0.5", marker="x", s=16)
         for index in range(len(classes)):
             chosen = own & (found.labels == index)
             style = {"marker": MARKERS[index % len(MARKERS)], "s": 16, "linewidths": 0.5, "edgecolors": "white"}
@@ -106,6 +108,8 @@ def embedding_figure(found: Embedding, classes: Sequence[str]) -> Figure:
         Line2D([], [], color=colours[index], marker=MARKERS[index % len(MARKERS)], linestyle="", label=name[:24])
         for index, name in enumerate(classes)
     ]
+    if (found.labels < 0).any():
+        handles.append(Line2D([], [], color="0.5", marker="x", linestyle="", label="none of them"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
     return figure
 

@@ -36,7 +36,7 @@ class Embedding:
     Attributes:
         places: (M, 2).
         kinds: (M,) index into :data:`KINDS`.
-        labels: (M,) true classes.
+        labels: (M,) true classes; of several findings the most probable one that is present, -1 where none is.
         predictions: (M,) what the network says.
     """
 
@@ -54,7 +54,8 @@ class Explained:
         attack: its name in the outcomes table.
         radius: of the attack.
         images: (N, 2, H, W).
-        labels: (N,) true classes; empty in segmentation.
+        labels: (N,) true classes; of several findings the most probable one that is present, -1 where none is; empty
+            in segmentation.
         predictions: (N, 2) predicted classes; empty in segmentation.
         maps: saliency by method, (N, 2, H, W).
         correlation: by method, (N,) rank correlation of the whole maps; NaN where one is constant.
