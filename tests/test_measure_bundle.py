@@ -325,3 +325,38 @@ def test_runs_of_two_bundles_have_two_names(tmp_path):
     ]
     assert names == ["spleen, models_rtda", "spleen, models_erm", "pancreas, models_rtda", "pancreas, models_erm"]
     assert run_name(None, "package.module:make", tmp_path) == "package.module:make"
+
+
+def of_files(bundle: Path, *sites: str) -> list[Path]:
+    """The bundle with the images of a folder, and folders of sites, whose files have the same names."""
+    train = bundle / "configs" / "train.json"
+    config = json.loads(train.read_text())
+    config["imports"] += ["$import glob"]
+    image = "{'image': torch.full((1, 16, 16), float(open(f).read())), 'label': i % 3, 'file': f}"
+    config["items"] = f"$[{image} for i, f in enumerate(sorted(glob.glob(@dataset_dir + '/*.txt')))]"
+    train.write_text(json.dumps(config))
+    for place, site in enumerate(sites):
+        (bundle / site).mkdir()
+        for index in range(6):
+            (bundle / site / f"{index}.txt").write_text(str(0.1 + 0.1 * index + 0.05 * place))
+    return [bundle / site for site in sites]
+
+
+def test_another_site_is_read_by_the_same_pipeline_and_measured_beside(bundle: Path) -> None:
+    own, other = of_files(bundle, "own", "other")
+    run = read_run(measured(bundle, dataset_dir=str(own), shift_dir=str(other), shift_name="site_b"))
+    there = run.shifts["site_b"].clean
+    assert len(there) == len(run.clean) == 6
+    assert there["sample_id"].str.startswith("site_b/").all()
+    assert (there["input_norm"].to_numpy() > run.clean["input_norm"].to_numpy()).all()  # files of the other folder
+    assert next(one for one in run.perturbations if one.name == "site_b").kind == "shift"
+
+
+def test_another_site_that_is_none_is_refused(bundle: Path) -> None:
+    (own,) = of_files(bundle, "own")
+    with pytest.raises(BadInputError, match="6 images of the shift other_site are those that are measured"):
+        measured(bundle, dataset_dir=str(own), shift_dir=str(own))
+    with pytest.raises(BadInputError, match=r"there is no folder or data list .*missing"):
+        measured(bundle, dataset_dir=str(own), shift_dir=str(bundle / "missing"))
+    with pytest.raises(BadInputError, match="has no id data_list_file_path or "):
+        measured(bundle, dataset_dir=str(own), shift_dir=str(own / "0.txt"))

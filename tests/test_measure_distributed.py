@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import environment
 from synthetic_runs import measured_lines
-from test_measure import Killed, Stopping, measurement
+from test_measure import Films, Killed, Stopping, measurement
 from warm_python import WarmPython
 
 from monai_robust.evaluation import read_run
@@ -22,12 +22,15 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from test_failures import Unreadable
 from test_measure import Killed, Stopping, measurement
+from test_measure_distributed import Elsewhere
 from monai_robust.errors import BadInputError, install_excepthook
 from monai_robust.evaluation.tables import writer
 
 install_excepthook()
 rank = int(os.environ["RANK"])
 changes = dict(sanity_samples=4)
+if {case!r} == "other site":
+    changes |= dict(shifts={{"site_b": Elsewhere("site_b")}}, validation=Elsewhere("val"))
 if {case!r} == "failing sample":
     changes["dataset"] = Unreadable()
 if {case!r} == "killed" and rank == 1:
@@ -43,6 +46,16 @@ try:
 except Killed:
     os._exit(9)
 """
+
+
+class Elsewhere(Films):
+    """Brighter films of other patients."""
+
+    def __init__(self, site: str) -> None:
+        super().__init__()
+        self.images = [0.3 + 0.6 * image for image in self.images]
+        for item in self.items:
+            item["sample_id"], item["patient_id"] = f"{site}/{item['sample_id']}", f"{site} {item['patient_id']}"
 
 
 def by_two(warm_python: WarmPython, folder: Path, case: str = "") -> subprocess.CompletedProcess[str]:
@@ -73,6 +86,22 @@ def test_two_processes_make_the_table_of_one(alone: Path, tmp_path: Path, warm_p
     assert content(tmp_path / "run") == content(alone)
     assert record(tmp_path / "run") == record(alone)
     assert not (tmp_path / "run" / "parts").exists()
+
+
+@pytest.mark.full
+def test_another_site_and_the_validation_split_are_measured_by_two_processes(
+    tmp_path: Path, warm_python: WarmPython
+) -> None:
+    others = {"shifts": {"site_b": Elsewhere("site_b")}, "validation": Elsewhere("val")}
+    own = measurement(tmp_path / "alone", sanity_samples=4, **others).run()
+    done = by_two(warm_python, tmp_path / "run", "other site")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for part in ("shifts/site_b", "validation"):
+        for table in ("outcomes.csv", "outcomes.parquet"):
+            assert (tmp_path / "run" / part / table).read_bytes() == (own / part / table).read_bytes()
+        assert not (tmp_path / "run" / part / "parts").exists()
+    found = read_run(tmp_path / "run").shifts["site_b"].clean
+    assert found["score"].equals(read_run(own).shifts["site_b"].clean["score"])
 
 
 def test_a_sample_that_fails_in_one_of_the_processes_is_listed(tmp_path: Path, warm_python: WarmPython) -> None:

@@ -41,7 +41,8 @@ def evaluate(
     evaluator; options are then --radii, --norm, --attack (pgd, strong or square), --attack_steps, --queries,
     --faithful, --corruptions, --channels, --task (classification, multi_label, segmentation or key_metric, the
     evaluator's own after its postprocessing), of segmentation --surfaces, --surface_tolerance, --lesions and
-    --lesion_iou, --validation (the id of a data loader with other samples, which thresholds are fitted on), --explain,
+    --lesion_iou, --validation (the id of a data loader with other samples, which thresholds are fitted on),
+    --shift_dir (a folder or data list of another site, read by the same pipeline), --shift_name, --explain,
     --sanity_samples, --cases, --case_inputs, --seed, --name, --config_file, and ids of its configuration, such as
     --dataset_dir.
     So is a model, which is run in place of the bundle's network; one without gradient is attacked by Square.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from monai_robust.attacks import PGD, Square, strong_attack
 from monai_robust.data import load_weights
 from monai_robust.data.intensity import Scaling, checked_radius, radii_by_unit
+from monai_robust.data.sample_ids import listed_items
 from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.explanation import Explanation
@@ -26,6 +27,9 @@ from monai_robust.transforms.corruptions import corruption_names
 
 __all__ = ["ForeignEvaluation", "measure_pipeline", "run_name"]
 
+
+LIST_IDS = ("data_list_file_path", "data_list_path", "datalist_file", "data_list", "datalist")
+"""What bundles call the file that lists their samples."""
 
 # What is measured of segmented areas, by the keywords of its outcomes.
 _MEASURES = {
@@ -67,6 +71,9 @@ class ForeignEvaluation:
         name: of the run in the report; by default the bundle's folder and that of the checkpoint within it.
         validation: the id of a data loader in the bundle's training configuration, such as ``validate#dataloader``,
             with other samples than the evaluator's, which operating points are fitted on.
+        shift_dir: data of another site or scanner, read by the same pipeline and measured clean beside: a folder for
+            its id ``dataset_dir``, or a data list for the one of :data:`LIST_IDS` that it has.
+        shift_name: what tables and reports call it.
     """
 
     radii: Sequence[float | str] = ()
@@ -89,6 +96,8 @@ class ForeignEvaluation:
     seed: int = 0
     name: str = ""
     validation: str = ""
+    shift_dir: str = ""
+    shift_name: str = "other_site"
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read.
@@ -212,6 +221,7 @@ def measure_pipeline(
             checkpoint=file,
             record={"intensities": scaling.described(), "radii_given": [str(radius) for radius in settings.radii]},
             validation=pipeline.loader(settings.validation) if settings.validation else None,
+            shifts=_shifts(pipeline, settings),
             explanation=Explanation(settings.explain) if settings.explain else None,
             sanity_samples=settings.sanity_samples,
             cases=settings.cases,
@@ -219,11 +229,64 @@ def measure_pipeline(
             seed=settings.seed,
             progress=progress,
         )
+        _named_by_site(measurement)
         if model is not None and not settings.attack and not measurement.has_gradient():
             settings = replace(settings, attack="square")
         measurement.outcomes = outcomes_of(measurement.task, settings.measures(measurement.task.name))
         measurement.perturbations = settings.perturbations(measurement.task.name, found.validation.norm, scaling)
         return measurement.run()
+
+
+def _shifts(pipeline: Pipeline, settings: ForeignEvaluation) -> dict[str, Any]:
+    """The pipeline's evaluator of another site's data, by the name of the site.
+
+    Raises:
+        BadInputError: for data that are not there, or the pipeline's own, or a pipeline that has no id for them.
+    """
+    if not settings.shift_dir:
+        return {}
+    path = Path(settings.shift_dir).expanduser().resolve()
+    if not path.exists():
+        raise BadInputError(f"there is no folder or data list {path} of another site (--shift_dir)")
+    known = pipeline.configuration(pipeline.folder.evaluation)
+    names = ["dataset_dir"] if path.is_dir() else list(LIST_IDS)
+    name = next((one for one in names if one in known), None)
+    if name is None:
+        raise BadInputError(
+            f"{pipeline.folder.path.name} has no id {' or '.join(names)}, by which its data could be other ones; "
+            "--shift_dir takes a folder for dataset_dir, or a data list"
+        )
+    other = Pipeline(pipeline.folder, {**pipeline.overrides, name: str(path)})
+    return {settings.shift_name: as_supervised(other.evaluator())}
+
+
+def _named_by_site(measurement: Measurement) -> None:
+    """Put the site before the ids of its samples: files of two sites may have one name.
+
+    Raises:
+        BadInputError: where the images are those that are measured.
+    """
+    own = _files(measurement.dataset)
+    for name, shift in measurement.shifts.items():
+        both = len(own & _files(shift))
+        if both:
+            raise BadInputError(
+                f"{both} images of the shift {name} are those that are measured; give the data of another site"
+            )
+        for item in shift.items:  # type: ignore[attr-defined]
+            item["sample_id"] = f"{name}/{item['sample_id']}"
+
+
+def _files(samples: Any) -> set[str]:
+    """The files that samples are read from, as far as their data set tells."""
+    entries = listed_items(samples.dataset) or []
+    return {
+        str(Path(value).resolve())
+        for entry in entries
+        if isinstance(entry, Mapping)
+        for value in entry.values()
+        if isinstance(value, (str, Path)) and Path(value).is_file()
+    }
 
 
 def _weights_file(checkpoint: str | Path | None, model: str | None) -> Path | None:
