@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from conftest import environment
 from synthetic_runs import measured_lines
-from test_measure import Films, Killed, Stopping, measurement
+from test_measure import Killed, Stopping, measurement
+from test_shifts import SiteB
+from test_validation_run import OtherFilms
 from warm_python import WarmPython
 
 from monai_robust.evaluation import read_run
@@ -22,7 +24,8 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from test_failures import Unreadable
 from test_measure import Killed, Stopping, measurement
-from test_measure_distributed import Elsewhere
+from test_shifts import SiteB
+from test_validation_run import OtherFilms
 from monai_robust.errors import BadInputError, install_excepthook
 from monai_robust.evaluation.tables import writer
 
@@ -30,7 +33,7 @@ install_excepthook()
 rank = int(os.environ["RANK"])
 changes = dict(sanity_samples=4)
 if {case!r} == "other site":
-    changes |= dict(shifts={{"site_b": Elsewhere("site_b")}}, validation=Elsewhere("val"))
+    changes |= dict(shifts={{"site_b": SiteB()}}, validation=OtherFilms())
 if {case!r} == "failing sample":
     changes["dataset"] = Unreadable()
 if {case!r} == "killed" and rank == 1:
@@ -46,16 +49,6 @@ try:
 except Killed:
     os._exit(9)
 """
-
-
-class Elsewhere(Films):
-    """Brighter films of other patients."""
-
-    def __init__(self, site: str) -> None:
-        super().__init__()
-        self.images = [0.3 + 0.6 * image for image in self.images]
-        for item in self.items:
-            item["sample_id"], item["patient_id"] = f"{site}/{item['sample_id']}", f"{site} {item['patient_id']}"
 
 
 def by_two(warm_python: WarmPython, folder: Path, case: str = "") -> subprocess.CompletedProcess[str]:
@@ -92,7 +85,7 @@ def test_two_processes_make_the_table_of_one(alone: Path, tmp_path: Path, warm_p
 def test_another_site_and_the_validation_split_are_measured_by_two_processes(
     tmp_path: Path, warm_python: WarmPython
 ) -> None:
-    others = {"shifts": {"site_b": Elsewhere("site_b")}, "validation": Elsewhere("val")}
+    others = {"shifts": {"site_b": SiteB()}, "validation": OtherFilms()}
     own = measurement(tmp_path / "alone", sanity_samples=4, **others).run()
     done = by_two(warm_python, tmp_path / "run", "other site")
     assert done.returncode == 0, done.stderr[-3000:]
