@@ -102,7 +102,7 @@ def _statistics(run: Run, one: Perturbation, block: pd.DataFrame) -> dict[str, f
     }
     if _can_be_zero(one):
         found["already"] = float((radii == 0).mean()) if len(radii) else math.nan
-    if run.task == "classification":
+    if run.task == "classification" and run.labelled:
         found |= {"median_right": _median(radii[right]), "median_wrong": _median(radii[~right])}
     return found
 
@@ -122,9 +122,10 @@ def _radius_table(run: Run, one: Perturbation, frame: pd.DataFrame) -> ReportTab
     columns = [_Column("Median radius", "median", 1.0, fine, f"beyond {high}")]
     if one.norm == "l2":
         columns.append(_Column("In percent of the mean image norm", "median_percent", 1.0, 2))
-    if run.task == "classification":
+    judged = run.task == "classification" and run.labelled
+    if judged:
         columns.append(_Column("Median, rightly classified", "median_right", 1.0, fine, f"beyond {high}"))
-    if run.task == "classification" and not _can_be_zero(one):
+    if judged and not _can_be_zero(one):
         columns.append(_Column("Median, wrongly classified", "median_wrong", 1.0, fine, f"beyond {high}"))
     if _can_be_zero(one):
         columns.append(_Column("No change needed [%]", "already", 100.0, 1))

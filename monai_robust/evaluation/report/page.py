@@ -161,7 +161,7 @@ def _gallery_sections(runs: Sequence[Run]) -> list[Section]:
 def _gallery_picture(run: Run, gallery: Gallery) -> Picture:
     attack = _telling_attack(run, gallery)
     shown = CLEAN if attack is None else attack
-    answers = [_answer(one, gallery) for one in gallery.captions[shown]]
+    answers = [_answer(one, gallery, run.labelled) for one in gallery.captions[shown]]
     nearest = of_kind([run], "nearest")
     name = shown.partition("@")[0]
     what = "clean" if attack is None else f"under {perturbation_label(name)}{'' if name in nearest else ' attack'}"
@@ -169,9 +169,12 @@ def _gallery_picture(run: Run, gallery: Gallery) -> Picture:
     return Picture(gallery_figure(gallery, attack, nearest), alt, f"Shown to {run.name}.")
 
 
-def _answer(caption: Caption, gallery: Gallery) -> str:
+def _answer(caption: Caption, gallery: Gallery, labelled: bool) -> str:
     if gallery.truth is not None:
         return caption.prediction
+    if not labelled:
+        same = caption.label == caption.prediction
+        return f"{caption.label} stayed" if same else f"{caption.label} became {caption.prediction}"
     if caption.label == caption.prediction:
         return f"{caption.label} was recognised"
     return f"{caption.label} was taken for {caption.prediction}"
