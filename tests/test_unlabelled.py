@@ -11,7 +11,7 @@ from PIL import Image
 from test_measure import CLASSES, Films, measurement, network
 from torch import nn
 
-from monai_robust.attacks import PGD, ScoreBeyond
+from monai_robust.attacks import FMN, PGD, ScoreBeyond
 from monai_robust.data import unlabelled_datalist
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, NearestSweep, write_report
@@ -97,7 +97,7 @@ def test_a_network_is_compared_with_its_own_answers(
         perturbations=[
             CleanSweep(),
             AttackSweep(attack, [0.5, 1.5]),
-            NearestSweep(attack, 3.0, ScoreBeyond(0.9, reference="prediction")),
+            NearestSweep(FMN(steps=10, bounds=(0.0, 1.0)), 3.0, criterion=ScoreBeyond(0.9, reference="prediction")),
             CorruptionSweep("gaussian", levels=[5]),
         ],
     ).run()
@@ -113,7 +113,7 @@ def test_a_network_is_compared_with_its_own_answers(
     assert "The images have no labels: how often the networks are right is not known." in text
     assert "Without labels these could not be computed" in text
     assert "AUROC</h" not in text
-    assert word in Contents.read([folder]).style.title
+    assert word in Contents.read([folder]).style.name
     assert report.with_name("report_tables").joinpath("worklist.csv").exists()
     assert "The images have no labels" in report.with_name("cases.html").read_text()
 
