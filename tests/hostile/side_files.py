@@ -210,7 +210,7 @@ def _run_of_an_evaluator(folder: Path) -> None:
         "picture": buffer.getvalue(),
         "low": 0.0,
         "high": 1.0,
-        "geometry": json.dumps({"size": [8, 8], "slices": 1}),
+        "geometry": json.dumps({"rows": 8, "columns": 8, "original": [8, 8]}),
     }
     said = {"mask": b"", "marks": "", "label": "covid", "prediction": "normal", "confidence": 0.5, "input": b""}
     for name, severity in plan:
