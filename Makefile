@@ -14,7 +14,7 @@ demo: install
 test: install lint types unit
 
 # What is longer than continuous integration has time for: before a change is called done.
-test-full: test full hostile peers
+test-full: test full hostile peers docs
 
 lint: install
 	$(BIN)/ruff check .
@@ -45,9 +45,11 @@ hostile: install
 bench: install
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
+# The site, tutorials run; a warning is an error.
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
-	$(BIN)/mkdocs build
+	PYTHONPATH= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "site: docs/_build/html/index.html"
 
 install: $(VENV)/.installed
 

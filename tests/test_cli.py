@@ -20,7 +20,7 @@ from monai_robust.data import classification_datalist
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_names
 
-COMMANDS = ["demo", "overlay", "phantoms", "datalist", "evaluate", "report"]
+COMMANDS = ["demo", "bundle", "overlay", "phantoms", "datalist", "evaluate", "report"]
 
 
 @pytest.fixture
@@ -117,6 +117,8 @@ WRONG = {
     "missing option": (["phantoms"], "--output_dir"),
     "no number": (["phantoms", "--output_dir", "new", "--patients", "many"], "--patients"),
     "too few patients": (["phantoms", "--output_dir", "new", "--patients", "0"], "patients"),
+    "bundle that is not shipped": (["bundle", "chest", "new"], "'chest_xray_classification'"),
+    "bundle over other files": (["bundle", "chest_xray_classification", "."], "no empty folder"),
     "phantoms over other files": (["phantoms", "--output_dir", "."], "not empty"),
     "phantoms in a file": (["phantoms", "--output_dir", "list.csv"], "list.csv"),
     "phantoms below a file": (["phantoms", "--output_dir", "list.csv/new"], "list.csv"),

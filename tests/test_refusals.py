@@ -215,6 +215,7 @@ def commands(output: str, films: Path, trained: Path) -> dict[str, list[object]]
     bundle = [CHEST, "--dataset_dir", films, "--image_size", 32]
     return {
         "phantoms": ["phantoms", "--output_dir", output, "--patients", 12, "--size", 32],
+        "bundle": ["bundle", "chest_xray_classification", output],
         "datalist": ["datalist", films, "--output", f"{output}/list.json"],
         "overlay": ["overlay", "at", "--for", CHEST / "configs" / "train.yaml", "--output", f"{output}/at.yaml"],
         "report": ["report", "run", "--output", f"{output}/report.html"],

@@ -43,6 +43,7 @@ PAPER_ATTACKS: dict[str, tuple[type[GradientAttack], dict[str, Any]]] = {
     "amat-segmentation-ifgsm": (BIM, {"norm": "l2", "steps": 10, "relative_step": 0.5}),
     "amat-ifgsm": (BIM, {"norm": "l2", "steps": 10, "relative_step": 5.0}),
 }
+"""The attacks of the papers by name, as a class and its keywords; :func:`paper_attack` makes one."""
 
 
 def paper_attack(name: str, **changes: Any) -> GradientAttack:

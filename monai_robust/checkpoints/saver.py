@@ -41,9 +41,10 @@ class TrainingSaver(CheckpointSaver):
     Args:
         save_dict: as for ``monai.handlers.CheckpointSaver``; entries that are None, such as margins that a recipe does
             without, are none.
-        save_dir, name, file_prefix, save_final, final_filename, save_key_metric, key_metric_name,
-        key_metric_n_saved, key_metric_filename, key_metric_save_state, key_metric_greater_or_equal,
-        key_metric_negative_sign, epoch_level, save_interval, n_saved: as for ``monai.handlers.CheckpointSaver``.
+        save_dir: as for ``monai.handlers.CheckpointSaver``, and so all that follow: ``name``, ``file_prefix``,
+            ``save_final``, ``final_filename``, ``save_key_metric``, ``key_metric_name``, ``key_metric_n_saved``,
+            ``key_metric_filename``, ``key_metric_save_state``, ``key_metric_greater_or_equal``,
+            ``key_metric_negative_sign``, ``epoch_level``, ``save_interval``, ``n_saved``.
 
     Raises:
         BadInputError: when a file cannot be written.

@@ -9,6 +9,7 @@ import typer
 
 from monai_robust import __version__
 from monai_robust.commands.attach import attach
+from monai_robust.commands.bundle import bundle
 from monai_robust.commands.card import card
 from monai_robust.commands.corruptions import corruptions
 from monai_robust.commands.datalist import datalist
@@ -52,6 +53,7 @@ def _options(
 
 app.command()(attach)
 app.command()(overlay)
+app.command()(bundle)
 app.command()(phantoms)
 app.command()(datalist)
 app.command()(corruptions)

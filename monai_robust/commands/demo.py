@@ -14,7 +14,7 @@ def demo(
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where everything goes.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Of phantoms, weights and batches.")] = 0,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="The bundle's folder [bundles/chest_xray_classification]")
+        Path | None, typer.Option("--bundle", help="A bundle's folder [the shipped chest_xray_classification]")
     ] = None,
 ) -> None:
     """The main job end to end: phantom radiographs, training by ERM and RTDA, evaluation of both, one report.

@@ -11,7 +11,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from monai_robust.commands.bundles import run_bundle
+from monai_robust.commands.bundle import shipped_bundle
+from monai_robust.commands.bundles import bundle_configs, run_bundle
 from monai_robust.data import write_radiograph_phantoms
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
@@ -36,7 +37,7 @@ def run_demo(output_dir: str | Path, *, seed: int = 0, bundle: str | Path | None
     Args:
         output_dir: where everything goes; the results of an earlier demonstration there are replaced.
         seed: of phantoms, weights and batches.
-        bundle: the chest radiograph bundle's folder; found in a checkout by default.
+        bundle: a chest radiograph bundle's folder; the shipped one by default.
 
     Returns:
         The report's path.
@@ -44,7 +45,8 @@ def run_demo(output_dir: str | Path, *, seed: int = 0, bundle: str | Path | None
     started = time.monotonic()
     console = Console()
     folder = _fresh_folder(Path(output_dir), seed)
-    bundle = _bundle(bundle)
+    bundle = shipped_bundle("chest_xray_classification") if bundle is None else bundle
+    bundle_configs(bundle, "train", "robustness")
     stages = 2 * len(_RECIPES) + 2
     console.rule(f"1/{stages}  phantom radiographs (DICOM)")
     data = write_radiograph_phantoms(folder / "phantoms", patients=_PATIENTS, seed=seed, progress=True)
@@ -75,17 +77,6 @@ def _fresh_folder(folder: Path, seed: int) -> Path:
     mark = json.dumps({"what": "a demonstration of monai-robust", "seed": seed})
     write_whole(folder / _MARK, f"{mark}\n".encode())
     return folder
-
-
-def _bundle(bundle: str | Path | None) -> Path:
-    name = Path("bundles") / "chest_xray_classification"
-    candidates = [Path(bundle)] if bundle else [Path.cwd() / name, Path(__file__).resolve().parents[2] / name]
-    for candidate in candidates:
-        if (candidate / "configs").is_dir():
-            return candidate
-    raise BadInputError(
-        f"there is no bundle in {candidates[0]}; run the demo in a checkout, or name the bundle's folder with --bundle"
-    )
 
 
 def _table(folders: list[Path]) -> Table:

@@ -31,12 +31,14 @@ class ProgressBar:
         self.bar: Any = None
 
     def attach(self, engine: Engine) -> None:
+        """Show the run of an engine."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.describe)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE | Events.INTERRUPT, self.close)
 
     def start(self, engine: Engine) -> None:
+        """Open the bar, at the iteration that the engine has reached."""
         total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 0)
         # A log file gets a line now and then instead of hundreds of redrawn bars.
         interval = 0.1 if sys.stderr.isatty() else 10.0
@@ -45,9 +47,11 @@ class ProgressBar:
         )
 
     def update(self, engine: Engine) -> None:
+        """Count an iteration."""
         self.bar.update(1)
 
     def describe(self, engine: Engine) -> None:
+        """Show epoch, loss and metric behind the bar."""
         shown = {"epoch": f"{engine.state.epoch}/{engine.state.max_epochs}"}
         output: Any = engine.state.output
         if isinstance(output, list) and output:  # decollated; every sample then carries the loss of its batch
@@ -59,4 +63,5 @@ class ProgressBar:
         self.bar.set_postfix(shown, refresh=False)
 
     def close(self, engine: Engine) -> None:
+        """Close the bar."""
         self.bar.close()

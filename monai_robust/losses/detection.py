@@ -26,7 +26,7 @@ CLASSIFICATION, BOX_REGRESSION = "classification", "box_regression"
 class DetectionLoss(nn.Module):
     """Classification and box regression of a RetinaNet's anchors, for each image by itself.
 
-    With A the anchors that stand for one of an image's boxes, and |A| their number, or 1 where there are none,
+    With A the anchors that stand for one of an image's boxes, and ``|A|`` their number, or 1 where there are none::
 
         classification:  sum over all anchors and classes of FL(logit) / |A|
         box_regression:  sum over A and the 2D coordinates of smooth L1(code - code of the box) / |A|

@@ -101,7 +101,8 @@ class LandmarkLoss(nn.Module):
     """Heatmap loss and offset losses of L landmarks, averaged over those that the picture shows.
 
     Outputs are (B, L * (1 + D), *spatial): L heatmap logits z, then L offset maps along the first axis, L along the
-    second (, L along the third). With A the pixels of the disc around a landmark, |A| their number, and p = sigmoid(z),
+    second (, L along the third). With A the pixels of the disc around a landmark, ``|A|`` their number, and
+    p = sigmoid(z)::
 
         dice:    1 - 2 * (sum of p over A) / (sum of p over all pixels + |A|)
         bce:     ((sum of -log p over A) + (sum of -log(1 - p) over all other pixels)) / |A|

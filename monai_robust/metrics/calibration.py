@@ -130,7 +130,8 @@ def rms_calibration_error(
 def expected_calibration_error(
     probabilities: Tensor | ArrayLike, labels: Tensor | ArrayLike, *, bins: int = 15, binning: str = "equal_width"
 ) -> float:
-    """Expected calibration error of the predicted class: sum over bins b of n_b / N * |accuracy_b - confidence_b|.
+    """Expected calibration error of the predicted class: sum over bins b of
+    ``n_b / N * |accuracy_b - confidence_b|``.
 
     Source: Guo et al. 2017, "On calibration of modern neural networks", equation 3.
 

@@ -34,10 +34,12 @@ class Ranking(NamedTuple):
 
     @property
     def cases(self) -> float:
+        """Number (or sum of weights) of samples that have it."""
         return float(self.true_positives[-1]) if len(self.thresholds) else 0.0
 
     @property
     def controls(self) -> float:
+        """Number (or sum of weights) of samples that do not."""
         return float(self.false_positives[-1]) if len(self.thresholds) else 0.0
 
     @property

@@ -50,6 +50,7 @@ _ROWS: tuple[Recipe, ...] = (
 )
 
 RECIPES: dict[str, Recipe] = {row.name: row for row in _ROWS}
+"""The presets by name, each as its paper has it."""
 
 
 def make_recipe(name: str, *, weight: float | None = None, augmented: Sequence[str] | None = None) -> Recipe:

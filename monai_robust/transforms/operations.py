@@ -162,6 +162,7 @@ OPERATION_SETS: dict[str, tuple[str, ...]] = {
     "geometric+intensity": _GEOMETRIC + _INTENSITY,
     "flips": ("flip",),
 }
+"""Operations of AugMix by the name of a set: those that move pixels, those that do not, both, and mirroring alone."""
 
 
 class AugMixOperation(RandomizableTransform):

@@ -146,6 +146,7 @@ class Run:
 
     @property
     def task(self) -> str:
+        """Name of the task."""
         return str(self.info["task"])
 
     @property
@@ -155,10 +156,12 @@ class Run:
 
     @property
     def classes(self) -> list[str]:
+        """Names of classes, findings or landmarks, in the order of their indices."""
         return [str(name) for name in self.info.get("classes") or []]
 
     @property
     def groups(self) -> list[str]:
+        """Columns that reports show numbers within."""
         return list(self.info.get("groups") or [])
 
     @property
@@ -178,6 +181,7 @@ class Run:
 
     @property
     def clean(self) -> pd.DataFrame:
+        """The rows of clean inputs."""
         return self.outcomes[self.outcomes["perturbation"] == CLEAN]
 
     @cached_property

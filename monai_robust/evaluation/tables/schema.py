@@ -34,6 +34,7 @@ Columns = Mapping[str, type]
 """Names of columns, in their order, and what each holds: ``str``, ``int`` or ``float``."""
 
 CLEAN = "clean"
+"""What tables call inputs to which nothing was done."""
 KEYS: Columns = {"sample_id": str, "patient_id": str, "perturbation": str, "severity": float, "norm": str}
 RADIUS: Columns = {"radius": float}
 """Of an attack whose severities are in units of the file, the radius of each sample in units of the network's input."""

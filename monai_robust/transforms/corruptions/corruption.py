@@ -18,6 +18,7 @@ CorruptionKind = Literal[
     "noise", "contrast", "intensity", "blur", "resolution", "compression", "artefact", "occlusion", "colour", "spatial",
     "other",
 ]  # fmt: skip
+"""What a corruption does to an image; tables and figures group by it."""
 
 LEVELS = (1, 2, 3, 4, 5)
 """From just visible to what a reader would send back."""

@@ -121,7 +121,7 @@ class MrRician(_Mr):
 @register_corruption
 class MrGhosting(_Mr):
     """Phases of lines of k-space swing with a period of three to six lines, as by breathing or pulsation: faint copies
-    of the image along the phase-encoding axis, |F^-1(F(x) exp(i severity cos(2 pi j / period + start)))|.
+    of the image along the phase-encoding axis, ``|F^-1(F(x) exp(i severity cos(2 pi j / period + start)))|``.
     """
 
     name = "mr_ghosting"

@@ -17,6 +17,7 @@ from monai_robust.evaluation.tables.schema import CLEAN
 __all__ = ["PATIENT_RULES", "by_patient", "grouped"]
 
 PATIENT_RULES = ("mean", "max")
+"""What a patient's probability is of those of their images."""
 
 
 def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence[str], exclusive: bool) -> Run | None:

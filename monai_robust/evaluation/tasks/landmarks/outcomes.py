@@ -18,8 +18,10 @@ __all__ = ["LandmarkOutcomes"]
 
 
 class LandmarkOutcomes(TaskOutcomes):
-    """Columns ``error_1`` ... ``error_L``, radial errors in millimetres, NaN where missing, and ``score``, their
-    mean."""
+    """Columns ``error_1``, ``error_2`` and so on, radial errors in millimetres, NaN where missing, and their mean.
+
+    The mean is the column ``score``.
+    """
 
     task: Landmarks
 
