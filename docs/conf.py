@@ -30,6 +30,7 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/**",
     "README.md",
+    "examples/README.md",
     "bundles/*/docs/README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",

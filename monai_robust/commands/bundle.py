@@ -18,7 +18,7 @@ _PLACES = (
     Path(__file__).resolve().parents[2] / "bundles",
 )
 _PARTS = ("LICENSE", "configs", "docs")
-_LINK_OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./){2,}docs/(\w+)\.md[^)]*\)")
+_LINK_OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./){2,}docs/([\w/]+)\.md[^)]*\)")
 
 
 def bundle(
