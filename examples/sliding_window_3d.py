@@ -36,7 +36,7 @@ PREPROCESSING = Compose(
 
 def volumes(folder: Path, limit: int) -> Dataset:
     if not folder.is_dir():
-        write_hippocampus_phantoms(folder, cases=max(limit, 6))
+        write_hippocampus_phantoms(folder, cases=max(limit, 12))
     images = sorted((folder / "imagesTr").glob("*.nii*"))[:limit]
     items = [
         {"image": str(path), "label": str(folder / "labelsTr" / path.name), "sample_id": path.name} for path in images
