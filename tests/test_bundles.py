@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from bundle_runs import ATTACK, BUNDLES, EACH_BUNDLE, ONE_BUNDLE, Runs, first_iteration, of_bundle, record, weights
 from conftest import environment
-from monai.bundle import ConfigParser, ckpt_export, run, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, ckpt_export, onnx_export, run, verify_metadata, verify_net_in_out
 from monai.losses import DiceCELoss
 from synthetic_runs import measured_lines
 from warm_python import WarmPython
@@ -398,6 +399,30 @@ def test_checkpoint_exports_to_torchscript(name: str, runs: Shared, tmp_path: Pa
     outputs = torch.jit.load(str(tmp_path / "model.ts"))(torch.zeros(inputs))
     first = outputs if isinstance(outputs, torch.Tensor) else outputs["classification"][0]
     assert tuple(first.shape) == expected
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [name for name in BUNDLES if name != "blood"])  # whose network has several outputs
+def test_checkpoint_exports_to_onnx(name: str, runs: Shared, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    bundle, checkpoint = runs(name).bundle, str(runs(name).erm / "model.pt")
+    (_, *inputs), (_, *expected) = bundle.inputs
+    onnx_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.onnx"),
+        ckpt_file=checkpoint,
+        meta_file=str(bundle.folder / "configs" / "metadata.json"),
+        config_file=bundle.config("inference"),
+        bundle_root=str(bundle.folder),
+        checkpoint=checkpoint,
+        key_in_ckpt="network",
+        use_trace=True,
+        input_shape=[1, *inputs],
+        converter_kwargs={"dynamo": False},  # the newer exporter needs another package
+    )
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    outputs = session.run(None, {session.get_inputs()[0].name: np.zeros((1, *inputs), np.float32)})
+    assert outputs[0].shape == (1, *expected)
 
 
 @pytest.mark.parametrize("name", [name for name in BUNDLES if name != "blood"])  # whose network has several outputs
