@@ -53,7 +53,7 @@ GLOSSARY = {
 
 
 class LandmarkReport:
-    """Reads runs of landmark detection: columns ``error_1 ... error_L, score`` in mm; ``classes`` are the landmarks."""
+    """Reads runs of landmark detection: columns ``error_1`` and so on, and ``score``, in mm; ``classes`` are names."""
 
     task = "landmarks"
     searched = "mre"
