@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ def run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dicom(run: Path, films: Path) -> Path:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        export_cases(run, [1], run.parent / "told", dataset_dir=films)
+    assert not any("SMITHERS" in str(one.message) for one in told)
     return export_cases(run, [1, 2], run.parent / "dicom", dataset_dir=films)[0].path
 
 

@@ -22,6 +22,7 @@ __all__ = ["check_ids", "has_id", "read_configuration", "read_words"]
 
 _PATH = re.compile(r"(\w+_)?(dir|file|path|root|folder)|checkpoint|resume|datalist|thresholds")
 _NAME = re.compile(r"name|recipe|split|device")
+_LIST = re.compile(r"(\w+_)?milestones|radii")
 _NAMES = re.compile(r"groups|class_names|classes|names")
 _NUMBER = re.compile(r"fold|limit|\w*seed|weight")
 _REFERENCE = re.compile(r"@(\w+(?:(?:#|::)\w+)*)")
@@ -240,6 +241,6 @@ def _kind(part: str, found: _Found) -> Kind:
         return Kind.NUMBER if found.number else Kind.ANY
     if isinstance(default, (int, float)) or (_NUMBER.fullmatch(part) and default is None):
         return Kind.NUMBER
-    if isinstance(default, list):
+    if isinstance(default, list) or (_LIST.fullmatch(part) and default is None):
         return Kind.LIST
     return Kind.WORD if isinstance(default, str) and not default.startswith(("$", "@", "%")) else Kind.ANY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import threading
 import warnings
@@ -32,6 +33,7 @@ _logger = logging.getLogger(__name__)
 SIZE_LIMIT_VARIABLE = "MONAI_ROBUST_MAX_IMAGE_BYTES"
 _DEFAULT_LIMIT = 2 * 1024**3
 _HEAD = 512
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _CUT_OFF = ("Corrupt EXIF data", "Truncated File Read")  # as Pillow says it
 _telling = threading.RLock()  # Python's record of warnings is one for all threads
 
@@ -218,6 +220,7 @@ def telling(path: Path) -> Iterator[None]:
             raise unreadable(path, f"it is damaged ({warning.message})")
         if not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning, ResourceWarning)):
             said = str(warning.message).replace(str(path), "it").replace(path.name, "it")
+            said = _QUOTED.sub("(a value)", said)  # of the header, and perhaps a name
             warn_of(f"image {path}", f"has a fault: {said}", warning.category, stacklevel=4)
 
 

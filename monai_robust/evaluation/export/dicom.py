@@ -9,6 +9,7 @@ was.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,12 +111,14 @@ def write_slice(
         What one stored level stands for, in units of the file.
     """
     made = Dataset()
-    for name in _NUMBERS:
-        try:
-            if name in header and header[name].value not in (None, "", []):
-                setattr(made, name, header[name].value)
-        except (ValueError, TypeError, OverflowError):  # no number, and so perhaps a name: left out
-            continue
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote what is no number, which can be a name
+        for name in _NUMBERS:
+            try:
+                if name in header and header[name].value not in (None, "", []):
+                    setattr(made, name, header[name].value)
+            except (ValueError, TypeError, OverflowError):  # no number, and so perhaps a name: left out
+                continue
     for name, values in _CODES.items():
         listed = header.get(name, "")
         texts = [str(one) for one in listed] if not isinstance(listed, str) else [listed]
