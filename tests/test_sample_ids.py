@@ -26,6 +26,7 @@ from monai.transforms import (
     Compose,
     EnsureChannelFirstd,
     EnsureTyped,
+    Lambdad,
     LoadImaged,
     RandGaussianNoised,
     RandSpatialCropSamplesd,
@@ -35,7 +36,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from monai_robust.attacks import PGD
 from monai_robust.data import WithSampleIds, known_samples
-from monai_robust.data.sample_ids import batch_ids, dataset_ids
+from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id, image_folder
 from monai_robust.engines import KeptStarts, RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.handlers import AdaptiveMargins, EverySample
@@ -79,6 +80,69 @@ def test_samples_are_named_by_id_by_file_by_entry_or_by_place() -> None:
     assert all(len(name) == 32 for name in arrays)
     assert arrays[1:] == names([{"image": np.ones(3), "place": (0, 1)}])
     assert names([{"image": torch.zeros(1)}] * 11)[10].endswith("_10")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_files_are_known_by_their_place_in_the_folder_of_all_wherever_that_lies(several: bool) -> None:
+    def known(root: str, places: list[str]) -> Any:
+        files = [f"{root}/images/{place}" for place in places]
+        return known_samples(
+            Dataset([{"image": [one, one.replace("images", "more")] if several else one} for one in files])
+        )
+
+    places = ["a/t1.nii", "a/t2.nii", "b/t1.nii"]
+    here, moved = (known(root, places) for root in ("/home/doe/data", "/mnt/other/place"))
+    assert here.ids == moved.ids
+    assert here.by == ("entry" if several else "file")
+    assert several or here.ids == places
+    assert not set(here.full) & set(moved.full), "which tells data sets of one layout apart"
+
+
+def test_files_of_one_folder_keep_their_names_in_parts_of_a_data_set() -> None:
+    whole: Any = Dataset([{"image": f"/data/{place}"} for place in ("a/1.png", "a/2.png", "b/1.png")])
+    assert known_samples(Subset(whole, [0, 1])).ids == ["a/1.png", "a/2.png"]
+    both = ConcatDataset([Dataset([{"image": "/data/a/1.png"}]), Dataset([{"image": "/data/b/1.png"}])])
+    assert known_samples(both).ids == ["a/1.png", "b/1.png"]
+    assert image_folder(both) == "/data"
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("starts", [False, True])
+def test_margins_and_starts_that_know_files_by_whole_paths_are_read_and_come_along_when_data_moves(
+    hashed: bool, starts: bool, files: list[dict[str, str]], tmp_path: Path
+) -> None:
+    older, moved = tmp_path / "older", tmp_path / "moved"
+    for folder in (older, moved):
+        folder.mkdir()
+
+    def trained(items: list[dict[str, str]], load: Path | None = None) -> Any:
+        data = Dataset(items, Compose([LoadImaged("image"), EnsureChannelFirstd("image"), LABEL]))
+        trainer, kept = trainer_of(data, older, load=load, starts=starts)
+        kept.hash_ids = hashed
+        trainer.run()
+        return kept
+
+    names = [f"case{index}.nii" for index in range(4)]
+    trained(files)
+    state = torch.load(older / "end.pt", weights_only=True)
+    own = state["starts" if starts else "margins"]
+    ids = own["ids"][0] if starts else own["ids"]
+    assert sorted(ids) == sorted(hashed_id(one) if hashed else one for one in names)
+    whole = {hashed_id(Path(one["image"]).name) if hashed else Path(one["image"]).name: one["image"] for one in files}
+    old = [hashed_id(whole[one]) if hashed else whole[one] for one in ids]
+    own["ids"] = [old] if starts else old  # as an older version wrote them
+    torch.save(state, older / "end.pt")
+    again = trained(files, load=older)
+    assert len(again) == 4 if starts else list(again.margins.values()) == pytest.approx([0.3] * 4)
+    if hashed:  # whole paths that nobody can read do not tell where they lay
+        return
+    for one in files:
+        Path(one["image"]).rename(moved / Path(one["image"]).name)
+    again = trained([{"image": str(moved / one)} for one in names], load=older)
+    assert len(again) == 4 if starts else sorted(again.margins) == names
+
+
+LABEL = Lambdad("image", lambda image: (image > 1).long(), overwrite="label")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +202,7 @@ def test_a_warm_cache_forgets_files_and_the_wrapper_does_not(files: list[dict[st
     for _ in range(2):  # the second finds a warm cache
         data = PersistentDataset(files, load, cache_dir=tmp_path / "cache")
         known = [batch_ids(batch, "sample_id", 2) for batch in DataLoader(WithSampleIds(data), batch_size=2)]
-        assert [*known[0], *known[1]] == [one["image"] for one in files]
+        assert [*known[0], *known[1]] == [f"case{index}.nii" for index in range(4)]
     with pytest.raises(BadInputError, match="WithSampleIds"):
         batch_ids(next(iter(DataLoader(data, batch_size=2))), "sample_id", 2)
 

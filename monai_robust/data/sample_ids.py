@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from monai.data import SmartCacheDataset
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
+from monai_robust.data.file_names import below, common_folder, folder_of_files, moved_names
 from monai_robust.data.unaugmented import read_apart
 from monai_robust.errors import BadInputError
 
@@ -26,8 +28,10 @@ __all__ = [
     "dataset_ids",
     "first_row",
     "hashed_id",
+    "image_folder",
     "known_samples",
     "listed_items",
+    "names_now",
 ]
 
 _FILE = "filename_or_obj"
@@ -42,38 +46,87 @@ class KnownSamples:
         ids: one for each index; a subset that holds a sample twice has its id twice.
         by: what they were made of: the items' ``"sample_id"``, the image's ``"file"``, the ``"entry"`` of the data
             list, or the ``"place"`` in a data set of fixed order.
+        full: what also tells them from the samples of other data sets on this machine: files with all their folders.
+        folder: that files are named from, "" for samples that are known otherwise.
     """
 
     ids: list[str]
     by: Literal["sample_id", "file", "entry", "place"]
+    full: list[str] = field(compare=False)
+    folder: str = field(default="", compare=False)
 
 
 def known_samples(dataset: Any, key: str = "sample_id") -> KnownSamples:
     """An id for each sample of a data set that can be indexed.
 
-    It is what the items have under ``key``, else the file of their image, else a hash of their entry in the data list
-    (names, numbers, arrays), whichever first tells all of them apart. Where none does, it is the sample's place behind
-    a fingerprint of the data set, which a few of its samples are read for: with other data, or in another order, ids
-    are others, and so they are in a part of the data set.
+    It is what the items have under ``key``, else the file of their image, by its path below the folder that the files
+    of all images have in common, else a hash of their entry in the data list (names, numbers, arrays, files by their
+    paths below the folder of all), whichever first tells all of them apart. Where none does, it is the sample's place
+    behind a fingerprint of the data set, which a few of its samples are read for: with other data, or in another order,
+    ids are others, and so they are in a part of the data set.
     """
     if isinstance(dataset, WithSampleIds):
         return dataset.known
     if isinstance(dataset, Subset):
-        known = known_samples(dataset.dataset, key)
-        return KnownSamples([known.ids[index] for index in dataset.indices], known.by)
+        whole = known_samples(dataset.dataset, key)
+        ids, full = ([names[index] for index in dataset.indices] for names in (whole.ids, whole.full))
+        return KnownSamples(ids, whole.by, full, whole.folder)
     try:
-        ids, by = _listed_ids(dataset, key) or (None, "")
+        full, by = _listed_ids(dataset, key) or ([], "")
     except BadInputError:  # shared by several items
-        ids = None
-    if ids is not None and len(ids) == len(dataset):
-        return KnownSamples(ids, "sample_id" if by == key else "file")
-    entries = [_entry(one) for one in listed_items(dataset) or ()]
-    known_entries = [one for one in entries if one is not None]
-    if len(known_entries) == len(dataset) == len(set(known_entries)):
-        return KnownSamples([hashed_id(entry) for entry in known_entries], "entry")
+        full = []
+    if full and len(full) == len(dataset):
+        if by == key:
+            return KnownSamples(full, "sample_id", full)
+        folder = image_folder(dataset)
+        ids = [below(one, folder) for one in full]
+        return KnownSamples(ids, "file", [os.path.abspath(one) for one in full], folder)
+    items = listed_items(dataset) or ()
+    entries = [_entry(one) for one in items]
+    if len(entries) == len(dataset) == len(set(entries)) and None not in entries:
+        folder = common_folder(os.path.dirname(one) for item in items for one in _paths(item))
+        ids, full = ([hashed_id(str(_entry(one, within))) for one in items] for within in (folder, ""))
+        return KnownSamples(ids, "entry", full, folder)
     digits = len(str(len(dataset) - 1))
     mark = _fingerprint(dataset)
-    return KnownSamples([f"{mark}_{place:0{digits}d}" for place in range(len(dataset))], "place")
+    ids = [f"{mark}_{place:0{digits}d}" for place in range(len(dataset))]
+    return KnownSamples(ids, "place", ids)
+
+
+def image_folder(dataset: Any) -> str:
+    """The folder that the files of all images of a data set lie in, of a part of one those of the whole; "" where it
+    does not list them."""
+    if isinstance(dataset, Subset):
+        return image_folder(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        folders = [image_folder(one) for one in dataset.datasets]
+        return common_folder(folders) if all(folders) else ""
+    items = None if isinstance(dataset, WithSampleIds) else listed_items(dataset)
+    files = [_image_file(one) for one in items or ()]
+    return "" if None in files else folder_of_files([one for one in files if one is not None])
+
+
+def names_now(kept: Collection[str], dataset: Any, key: str, folder: str, *, hashed: bool = False) -> dict[str, str]:
+    """What the samples are called now that a checkpoint names by the paths of their files, as older versions did, or
+    by those of a data set that lay elsewhere; nothing where they are called as ever.
+
+    Args:
+        kept: names in the checkpoint.
+        dataset: whose samples they may be.
+        key: as of :func:`known_samples`.
+        folder: of its images, see :func:`image_folder`.
+        hashed: names are those of :func:`hashed_id`.
+
+    Returns:
+        New names by old ones.
+    """
+    listed = None if isinstance(dataset, WithSampleIds) else _listed_ids(dataset, key)
+    if listed is None or listed[1] == key:
+        return {}
+    if hashed:
+        made = {hashed_id(file): hashed_id(below(file, folder)) for file in listed[0]}
+        return {old: new for old, new in made.items() if old in kept and new not in kept}
+    return moved_names(kept, [below(file, folder) for file in listed[0]], folder)
 
 
 class WithSampleIds(Dataset[Any]):
@@ -131,8 +184,14 @@ class WithSampleIds(Dataset[Any]):
         )
 
 
-def batch_ids(batch: Any, key: str, size: int) -> list[str]:
+def batch_ids(batch: Any, key: str, size: int, folder: str = "") -> list[str]:
     """The id of each sample of a batch: the batch's ``key``, or else the file its image came from.
+
+    Args:
+        batch: as a loader gave it.
+        key: of ids.
+        size: number of images.
+        folder: which files are named from, see :func:`image_folder`.
 
     Raises:
         BadInputError: where the batch says neither.
@@ -157,7 +216,7 @@ def batch_ids(batch: Any, key: str, size: int) -> list[str]:
     ids = [given] if isinstance(given, str) else _texts(given)
     if len(ids) != size:
         raise BadInputError(f"the batch has {size} images, but {len(ids)} ids under {key!r}; every image needs its own")
-    return ids
+    return ids if what == key else [below(one, folder) for one in ids]
 
 
 def first_row(batch: Any) -> Any:
@@ -176,8 +235,9 @@ def _uncollated(batch: Any) -> list[Mapping[Any, Any]] | None:
     return None if None in parts else [row for part in parts for row in part or ()]
 
 
-def dataset_ids(dataset: Any, key: str) -> list[str] | None:
-    """The ids by which batches of a data set tell its samples, where its items list them, else None.
+def dataset_ids(dataset: Any, key: str, folder: str = "") -> list[str] | None:
+    """The ids by which batches of a data set tell its samples, where its items list them, else None; ``folder`` as of
+    :func:`batch_ids`.
 
     Raises:
         BadInputError: when two items share an id; slices of one volume need a key of their own, not the file's name.
@@ -185,7 +245,9 @@ def dataset_ids(dataset: Any, key: str) -> list[str] | None:
     if isinstance(dataset, WithSampleIds):
         return list(dict.fromkeys(dataset.known.ids)) if dataset.key == key else None
     listed = _listed_ids(dataset, key)
-    return None if listed is None else listed[0]
+    if listed is None:
+        return None
+    return listed[0] if listed[1] == key else [below(one, folder) for one in listed[0]]
 
 
 def listed_items(dataset: Any) -> Sequence[Any] | None:
@@ -216,10 +278,11 @@ def _listed_ids(dataset: Any, key: str) -> tuple[list[str], str] | None:
         return None
     if all(key in item for item in items):
         ids, what = [_text(item[key]) for item in items], key
-    elif all(isinstance(item.get("image"), (str, Path)) for item in items):
-        ids, what = [str(Path(item["image"]).expanduser()) for item in items], "image file"  # as MONAI's LoadImage
     else:
-        return None
+        files = [_image_file(item) for item in items]
+        ids, what = [one for one in files if one is not None], "image file"
+        if len(ids) < len(files):
+            return None
     twice = [name for name, times in Counter(ids).items() if times > 1]
     if twice:
         raise BadInputError(
@@ -229,12 +292,40 @@ def _listed_ids(dataset: Any, key: str) -> tuple[list[str], str] | None:
     return ids, what
 
 
-def _entry(item: Any) -> str | None:
-    """An entry of a data list as text, where it is made of names, numbers and arrays alone."""
+def _image_file(item: Any) -> str | None:
+    """The file of an item's image, as MONAI's ``LoadImage`` names it; None where it is none."""
+    file = item.get("image") if isinstance(item, Mapping) else None
+    return str(Path(file).expanduser()) if isinstance(file, (str, Path)) else None
+
+
+def _entry(item: Any, folder: str = "") -> str | None:
+    """An entry of a data list as text, where it is made of names, numbers and arrays alone; files below a folder by
+    their paths there."""
     try:
-        return json.dumps(item, sort_keys=True, default=_as_text)
+        return json.dumps(_within(item, folder) if folder else item, sort_keys=True, default=_as_text)
     except (TypeError, ValueError):
         return None
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """The absolute paths that an entry holds."""
+    if isinstance(value, (str, Path)):
+        if os.path.isabs(value):
+            yield str(value)
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _paths(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _paths(one)
+
+
+def _within(value: Any, folder: str) -> Any:
+    if isinstance(value, (str, Path)) and os.path.isabs(value):
+        return below(str(value), folder)
+    if isinstance(value, Mapping):
+        return {name: _within(one, folder) for name, one in value.items()}
+    return [_within(one, folder) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _as_text(value: Any) -> str:
@@ -260,6 +351,8 @@ def _coarse(value: Any) -> Any:
         return {str(name): _coarse(one) for name, one in sorted(value.items(), key=lambda pair: str(pair[0]))}
     if isinstance(value, (list, tuple)):
         return [_coarse(one) for one in value]
+    if isinstance(value, str) and os.path.isabs(value):
+        return Path(value).name
     if isinstance(value, (bool, int, str)) or value is None:
         return value
     numeric = value.dtype.kind in "biuf" if isinstance(value, (np.ndarray, np.generic)) else isinstance(value, Tensor)

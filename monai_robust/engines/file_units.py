@@ -17,7 +17,7 @@ from monai_robust.data.intensity import (
     dataset_scaling,
     radii_by_unit,
 )
-from monai_robust.data.sample_ids import WithSampleIds, batch_ids, first_row, known_samples
+from monai_robust.data.sample_ids import WithSampleIds, batch_ids, first_row, image_folder, known_samples
 from monai_robust.engines.common import Batch
 from monai_robust.errors import BadInputError, BadSamplesError
 from monai_robust.tasks.tensors import plain
@@ -54,7 +54,7 @@ class FileRadius:
         size, device = len(batch.inputs), batch.inputs.device
         if self._constant is not None:
             return torch.full((size,), self._constant, device=device)
-        ids = batch_ids(batchdata, self._key, size)
+        ids = batch_ids(batchdata, self._key, size, self._folder)
         unknown = [one for one in ids if one not in self._places]
         if unknown:
             raise BadInputError(
@@ -86,6 +86,7 @@ class FileRadius:
         found = SampleScales(dataset, str(key), self._unit)
         self._scale = cache(found)
         self._key = dataset.key if isinstance(dataset, WithSampleIds) else "sample_id"
+        self._folder = image_folder(dataset)
         self._places = {one: place for place, one in enumerate(known_samples(dataset, self._key).ids)}
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from monai_robust.attacks.threat import Norm, as_norm, expand
 from monai_robust.checkpoints import join_checkpoints
-from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id
+from monai_robust.data.agreed_folder import agreed_folder
+from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id, names_now
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import plain
 
@@ -66,6 +67,7 @@ class KeptStarts:
         self.hash_ids = hash_ids
         # perturbation / radius, (C, *spatial) float16, by sample id and place
         self._shares: dict[str, dict[_Place, Tensor]] = {}
+        self._folder = ""  # that samples are named from by their files
         self._told = False
         self._bytes = 0
         self._samples = 0
@@ -82,11 +84,14 @@ class KeptStarts:
             BadInputError: when two of its items share an id, or the starts of the checkpoint are of other samples.
         """
         dataset = getattr(getattr(engine, "data_loader", None), "dataset", None)
-        known = dataset_ids(dataset, self.key)
+        self._folder = agreed_folder(dataset)
+        known = dataset_ids(dataset, self.key, self._folder)
         self._samples = len(dataset) if isinstance(dataset, Sized) else 0
         state, _ = join_checkpoints(engine, "starts", self)
         if state is not None:
             self.load_state_dict(state)
+            now = names_now(self._shares, dataset, self.key, self._folder, hashed=self.hash_ids)
+            self._shares = {now.get(name, name): own for name, own in self._shares.items()}
             self._match(known or [])
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._merge)
 
@@ -187,7 +192,7 @@ class KeptStarts:
 
     def _names(self, batch: Any, size: int) -> list[tuple[str, _Place] | None]:
         """Sample and place of each image of a batch; None for those that cannot be told apart."""
-        samples = batch_ids(batch, self.key, size)
+        samples = batch_ids(batch, self.key, size, self._folder)
         if self.hash_ids:
             samples = [hashed_id(name) for name in samples]
         names = list(zip(samples, _places(batch, size), strict=True))

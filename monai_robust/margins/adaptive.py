@@ -15,7 +15,8 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from monai_robust.checkpoints import join_checkpoints
-from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id
+from monai_robust.data.agreed_folder import agreed_folder
+from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id, names_now
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.margins.log import MarginLog, distribution, visits_to_come
 from monai_robust.margins.radii import AttackTrace, SampleRadii
@@ -142,6 +143,7 @@ class AdaptiveMargins(SampleRadii):
         self.hash_ids = hash_ids
         self.epoch = 0
         self._restored = False
+        self._folder = ""  # that samples are named from by their files
 
     # What a trainer sees
 
@@ -181,7 +183,7 @@ class AdaptiveMargins(SampleRadii):
         return self.store.margin(self._kept_as(sample_id))
 
     def ids(self, batch: Any, size: int) -> list[str]:
-        return [self._kept_as(name) for name in batch_ids(batch, self.key, size)]
+        return [self._kept_as(name) for name in batch_ids(batch, self.key, size, self._folder)]
 
     def _kept_as(self, sample_id: str) -> str:
         """What a sample is called here, in checkpoints and in tables."""
@@ -205,8 +207,13 @@ class AdaptiveMargins(SampleRadii):
             raise BadInputError("the margins are used by no training step; give them to RobustUpdate(..., margins=...)")
         self._meet_checkpoints(engine)
         loader = engine.data_loader  # type: ignore[attr-defined]
-        known = dataset_ids(getattr(loader, "dataset", None), self.key)
+        dataset = getattr(loader, "dataset", None)
+        self._folder = agreed_folder(dataset)
+        known = dataset_ids(dataset, self.key, self._folder)
         if known is not None:
+            if self._restored:
+                kept = self.store.margins
+                self.store.rename(names_now(kept, dataset, self.key, self._folder, hashed=self.hash_ids))
             self._match([self._kept_as(name) for name in known])
         if self.thresholds is None:
             seen = self._as_supervised(engine)

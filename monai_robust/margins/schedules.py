@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_robust.data.agreed_folder import agreed_folder
 from monai_robust.data.files.side_files import numbers, read_table
-from monai_robust.data.sample_ids import batch_ids
+from monai_robust.data.sample_ids import batch_ids, names_now
 from monai_robust.errors import BadInputError
 from monai_robust.margins.radii import SampleRadii
 
@@ -88,6 +90,17 @@ class RecordedMargins(SampleRadii):
                 f"{path} lacks the margins of some samples in some epochs; record a training from its start"
             )
         self._row = {name: index for index, name in enumerate(names)}
+        self._folder = ""  # that samples are named from by their files
+
+    def attach(self, engine: Engine) -> None:
+        super().attach(engine)
+        engine.add_event_handler(Events.STARTED, self._start)
+
+    def _start(self, engine: Any) -> None:
+        dataset = getattr(engine.data_loader, "dataset", None)
+        self._folder = agreed_folder(dataset)
+        now = names_now(self._row, dataset, self.key, self._folder)
+        self._row = {now.get(name, name): row for name, row in self._row.items()}
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
         ids = self.ids(batch, size)
@@ -103,7 +116,7 @@ class RecordedMargins(SampleRadii):
         return torch.tensor([self._values[self._row[name], column] for name in ids], dtype=torch.float32)
 
     def ids(self, batch: Any, size: int) -> list[str]:
-        return batch_ids(batch, self.key, size)
+        return batch_ids(batch, self.key, size, self._folder)
 
 
 def _recorded(path: Path) -> pd.DataFrame:

@@ -67,6 +67,11 @@ class MarginStore:
         for name in names:
             self.margins.setdefault(name, self.initial)
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Call samples by new names, given by their old ones."""
+        self.margins = {names.get(name, name): margin for name, margin in self.margins.items()}
+        self.visited, self.shrunk = ({names.get(one, one) for one in some} for some in (self.visited, self.shrunk))
+
     def visit(
         self, names: Sequence[str], margins: Sequence[float], crossed: Sequence[bool], told: Sequence[bool]
     ) -> None:

@@ -37,8 +37,9 @@ class EvaluatorSamples(Dataset[Any]):
         progress: show a bar while all samples are read once, to know their sizes and labels.
 
     Attributes:
-        items: for each sample ``sample_id``, ``patient_id``, ``size`` and, where images and labels tell them, the mm
-            of a pixel (``spacing``), its class ``label`` and the ``foreground`` classes that it holds.
+        items: for each sample ``sample_id``, ``patient_id``, ``size``, what also tells it from samples of other data
+            (``full_id``) and, where images and labels tell them, the mm of a pixel (``spacing``), its class ``label``
+            and the ``foreground`` classes that it holds.
 
     Raises:
         BadInputError: for data that can be read once only, and batches that are no images with labels.
@@ -58,11 +59,18 @@ class EvaluatorSamples(Dataset[Any]):
         self.dataset = dataset
         self.collate = getattr(loader, "collate_fn", None) or torch.utils.data.default_collate
         self.most_boxes = 0
-        names = _one_each(known_samples(dataset).ids)
+        known = known_samples(dataset)
+        names = _one_each(known.ids)
         patients = _patients(dataset) or names
         places = tqdm(range(len(dataset)), desc="reading samples", unit="sample", disable=not progress)
         self.items = [
-            {"sample_id": names[place], "patient_id": patients[place], **self._about(place)} for place in places
+            {
+                "sample_id": names[place],
+                "patient_id": patients[place],
+                "full_id": known.full[place],
+                **self._about(place),
+            }
+            for place in places
         ]
         self.most_boxes = max(len(item.get("classes", ())) for item in self.items)
 

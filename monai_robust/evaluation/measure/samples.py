@@ -73,7 +73,7 @@ def check_elsewhere(
 
 
 def _ids(items: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {str(item["sample_id"]) for item in items if "sample_id" in item}
+    return {str(item.get("full_id", item["sample_id"])) for item in items if "sample_id" in item}
 
 
 @dataclass(frozen=True)
