@@ -15,15 +15,18 @@ import pytest
 import torch
 from conftest import environment
 from foreign_bundles import SHAPES, write_bundle
+from monai.bundle import ConfigParser
 from warm_python import WarmPython
 
 from monai_robust.commands.attach import attach
 from monai_robust.errors import BadInputError
+from monai_robust.handlers import fit_thresholds
 from monai_robust.overlays import overlay_path
 from monai_robust.overlays.fitting import fit_overlay
 from monai_robust.overlays.here import files_to_fit
 from monai_robust.pipelines import Pipeline, commands_for, outputs_of, proposed_radii
 from monai_robust.pipelines.folder import BundleFolder
+from monai_robust.tasks import LossTask
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -99,6 +102,113 @@ def test_data_that_no_overlay_can_name_is_said_and_margins_are_not_offered(
 
 
 RELATIVE = {"_target_": "DataLoader", "batch_size": 4}
+
+
+def test_the_engine_that_run_runs_is_meant_where_there_are_several_and_disabled_ones_are_none(bundle: Path) -> None:
+    def several(config: dict[str, Any]) -> None:
+        other = {**config["validate"]["evaluator"], "val_data_loader": "@train#dataloader"}
+        config["stage"] = {"validate": config.pop("validate"), "of_training": other}
+        config["old"] = {"trainer": {"_target_": "GanTrainer", "_disabled_": True}}
+
+    for file in ("configs/train.json", "configs/evaluate.json"):
+        text = (bundle / file).read_text()
+        text = text.replace("@validate#", "@stage#validate#").replace('"validate#', '"stage#validate#')
+        (bundle / file).write_text(text)
+    pipeline = Pipeline.read(changed(bundle, several))
+    assert (pipeline.found.trainer, pipeline.found.evaluator) == ("train#trainer", "stage#validate#evaluator")
+    for file in ("configs/train.json", "configs/evaluate.json"):
+        text = (bundle / file).read_text().replace("stage#validate#", "stage#check#")
+        (bundle / file).write_text(text.replace('{"validate": ', '{"check": '))
+    changed(bundle, lambda c: c.update(run=["$@stage#of_training.run()"]), "configs/evaluate.json")
+    component = Pipeline.read(bundle).evaluator_component
+    assert component is not None
+    assert component.id == "stage#of_training"
+    changed(bundle, lambda c: c.update(run=["$print(1)"]), "configs/evaluate.json")
+    with pytest.raises(BadInputError, match="run does not run just one of them"):
+        _ = Pipeline.read(bundle).evaluator_component
+
+
+def test_engines_that_are_macros_are_found_and_written_out_by_the_overlay(bundle: Path) -> None:
+    def engines(config: dict[str, Any]) -> None:
+        parts = {"trainer": config["train"]["trainer"], "evaluator": config["validate"]["evaluator"]}
+        (bundle / "configs" / "engines.json").write_text(json.dumps(parts))
+        config["train"]["trainer"] = "%configs/engines.json#trainer"
+        config["validate"]["evaluator"] = "%configs/engines.json#evaluator"
+        config["validate"]["dataset"] = "%train#dataset"
+
+    changed(bundle, engines)
+    pipeline = Pipeline.read(bundle)
+    commands = {one.name: one.line for one in commands_for(pipeline)}
+    assert pipeline.folder.training == (bundle / "configs" / "train.json",)
+    assert "overlay rtda --for configs/train.json" in commands["train"]
+    with pipeline.inside():
+        path = fit_overlay("rtda", ["configs/train.json"], bundle / "rtda.yaml")
+        config = ConfigParser()
+        config.read_config(["configs/train.json", str(path)])
+    trainer = config["train#trainer"]
+    assert (trainer["_target_"], trainer["iteration_update"]) == ("SupervisedTrainer", "@robust#update")
+    changed(bundle, lambda c: c["train"].update(trainer="%configs/engines.json#gone"))
+    with pytest.raises(BadInputError, match=r"a macro \(%\) of train.json"):
+        _ = Pipeline.read(bundle, ["train.json"]).found
+
+
+def test_a_smart_cache_is_looked_at_through_a_small_one(bundle: Path) -> None:
+    smart = {"_target_": "SmartCacheDataset", "cache_num": 4, "replace_rate": 0.5}
+    pipeline = Pipeline.read(changed(bundle, lambda c: c["train"]["dataset"].update(smart)))
+    assert pipeline.found.training is not None
+    assert str(pipeline.found.samples).startswith("by sample_id")
+
+
+def test_slices_of_a_volume_are_windows_of_a_network_of_fewer_axes(tmp_path: Path) -> None:
+    folder = write_bundle("regions", tmp_path)
+
+    def by_slices(config: dict[str, Any]) -> None:
+        config["network_def"]["spatial_dims"] = 2
+        config["train"]["preprocessing"]["transforms"][-1]["roi_size"] = [16, 16, 1]
+        squeeze = {"_target_": "SqueezeDimd", "keys": ["image", "label"], "dim": -1}
+        config["train"]["preprocessing"]["transforms"].append(squeeze)
+        slices = {"_target_": "SliceInferer", "roi_size": [20, 20], "spatial_dim": 2, "sw_batch_size": 2}
+        config["validate"]["inferer"] = slices
+
+    assert Pipeline.read(changed(folder, by_slices)).found.windows == ((20, 20, 1), 20)
+
+
+def test_a_network_that_takes_more_than_an_image_is_trained_with_margins_and_has_no_line_that_measures(
+    bundle: Path,
+) -> None:
+    (bundle / "scripts").mkdir()
+    (bundle / "scripts" / "__init__.py").write_text(AGED)
+    prepare = {"_target_": "monai.engines.PrepareBatchExtraInput", "extra_keys": "age"}
+
+    def aged(config: dict[str, Any]) -> None:
+        config["network_def"] = {"_target_": "scripts.Aged"}
+        config["items"] = config["items"].replace("'label':", "'age': torch.tensor([0.1 * i]), 'label':")
+        for engine in (config["train"]["trainer"], config["validate"]["evaluator"]):
+            engine["prepare_batch"] = prepare
+
+    pipeline = Pipeline.read(changed(bundle, aged))
+    assert [one.name for one in commands_for(pipeline)] == ["stock", "train", "amat", "attack"]
+    assert any("takes more than an image" in note for note in pipeline.found.notes)
+    trainer = pipeline.trainer()
+    with pipeline.inside():
+        thresholds = fit_thresholds(
+            trainer.network, trainer.data_loader, LossTask(trainer.loss_function), prepare_batch=trainer.prepare_batch
+        )
+    assert thresholds.fitted["task"]
+
+
+AGED = """
+import torch
+
+
+class Aged(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(2, 4)
+
+    def forward(self, images, age):
+        return self.last(torch.cat([images.mean((2, 3)), age], 1))
+"""
 
 
 @pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.refused is not None])

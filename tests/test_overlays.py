@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -520,6 +522,18 @@ def test_a_shipped_overlay_that_changes_no_engine_ends_in_a_sentence_with_the_on
 def test_a_script_that_plugs_an_overlay_in_nowhere_ends_too(tmp_path):
     with pytest.warns(UserWarning, match="Can't merge"), pytest.raises(UnpluggedOverlay, match="overlay rtda --for"):
         run_bundle(config_file=[odd_bundle(tmp_path), str(overlay_path("rtda"))])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("robust#wieght", "robust#weight"), ("robust::attack::epss", "robust#attack#eps"), ("robust#weight", None)],
+)
+def test_an_id_of_an_overlay_that_is_mistyped_is_refused(foreign, monkeypatch, typed, meant):
+    program = str(Path("monai", "bundle", "__main__.py"))
+    files = f"['{foreign}', '{overlay_path('rtda')}']"
+    monkeypatch.setattr(sys, "argv", [program, "run", "--config_file", files, f"--{typed}", "2", "--epochss", "1"])
+    with pytest.raises(UnpluggedOverlay, match=f"did you mean.*{meant}") if meant else nullcontext():
+        from monai_robust.overlays.plugged import here  # noqa: F401
 
 
 def test_an_overlay_that_a_later_file_undoes_is_refused(tmp_path, foreign):

@@ -16,9 +16,20 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 from monai.data import DataLoader, MetaTensor
-from monai.transforms import MapTransform, NormalizeIntensityd, RandFlipd, RandGaussianNoised, Spacingd
+from monai.transforms import (
+    Compose,
+    MapTransform,
+    NormalizeIntensity,
+    NormalizeIntensityd,
+    RandFlipd,
+    RandGaussianNoised,
+    ScaleIntensityd,
+    ScaleIntensityRanged,
+    Spacingd,
+)
 from monai.utils import set_determinism
 from sklearn.model_selection import KFold
+from torch.utils.data import Subset
 
 from monai_robust.data import (
     ForegroundBatchSampler,
@@ -34,6 +45,7 @@ from monai_robust.data import (
     write_dicom_seg,
     write_label_map,
 )
+from monai_robust.data.intensity import SampleScales, dataset_scaling
 from monai_robust.errors import BadInputError, BadSampleError
 
 Items = list[dict[str, Any]]
@@ -413,6 +425,34 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Items:
 
 def cut(items: Items, **options: Any) -> SliceDataset:
     return SliceDataset(items, **{"slice_axis": 2, "classes": 2, **options})
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_slices_have_the_scale_of_their_volume_in_units_of_the_file(volumes: Items, planned: bool) -> None:
+    alone = ByChannel("image") if planned else NormalizeIntensityd("image")
+    dataset: Any = Subset(cut(volumes, transform=Compose([alone])), [1, 3, 7])
+    assert dataset_scaling(dataset).per_image
+    deviations = [float(load_volume(volumes[one])["image"].double().std(correction=0)) for one in (0, 0, 1)]
+    found = SampleScales(dataset)
+    assert [found(place) for place in range(3)] == pytest.approx([1 / one for one in deviations], rel=1e-5)
+    window = ScaleIntensityRanged("image", 0, 50, 0, 1, clip=True)
+    assert dataset_scaling(cut(volumes, transform=window)).factor == pytest.approx(1 / 50)
+    again = dataset_scaling(cut(volumes, transform=window, random=ScaleIntensityd("image")))
+    assert again.factor is None
+    assert "ScaleIntensityd scales slices of volumes that are scaled already" in again.why
+
+
+class ByChannel(MapTransform):
+    """As the plan of a data set has it, with a normalisation for each channel."""
+
+    def __init__(self, keys: str) -> None:
+        super().__init__(keys)
+        self.channels = [NormalizeIntensity()]
+
+    def __call__(self, data: Any) -> Any:
+        image = data["image"].clone()
+        image[0] = self.channels[0](image[0])
+        return {**data, "image": image}
 
 
 def test_a_slice_comes_with_its_label_and_ids(volumes: Items) -> None:

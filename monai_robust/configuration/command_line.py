@@ -23,7 +23,7 @@ from monai.utils import ensure_tuple
 
 from monai_robust.configuration.ids import check_ids, read_configuration, read_words
 
-__all__ = ["check_command_line", "command_line_files", "shown"]
+__all__ = ["check_command_line", "check_ids_within", "command_line_files", "shown"]
 
 _ARGUMENTS = {
     name
@@ -60,6 +60,22 @@ def check_command_line() -> None:
         sys.argv[2:] = words
         fire.Fire(getattr(monai.bundle, command), command=words)
         raise SystemExit(0)
+
+
+def check_ids_within(*tops: str) -> None:
+    """Refuse ids of a process' command line that lie within these at the top and that nothing reads.
+
+    Raises:
+        BadInputError: with the id that was probably meant.
+    """
+    if _command() is None:
+        return
+    settings = _settings(sys.argv[2:])[1]
+    configuration, stored = _configuration(settings)
+    given = {**stored, **settings}
+    own = {name: value for name, value in given.items() if name.replace("::", "#").split("#")[0] in tops}
+    if configuration is not None:
+        check_ids(configuration, own)
 
 
 def command_line_files() -> list[str]:

@@ -53,6 +53,12 @@ class Component:
         """The last name of the target."""
         return self.target.rsplit(".", 1)[-1]
 
+    @property
+    def disabled(self) -> bool:
+        """Whether it says that it is not to be made, as :class:`monai.bundle.ConfigComponent` reads it."""
+        said = self.config.get("_disabled_", False)
+        return said.strip().lower().removeprefix("$") == "true" if isinstance(said, str) else bool(said)
+
     def imported(self) -> Any:
         """What the target names, a class or a function.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -160,10 +161,11 @@ def fit_thresholds(
     collected: dict[str, list[Tensor]] = {}
     with untouched(bare(network)) as guarded, torch.no_grad():
         for batch in loader:
-            inputs, targets, *_ = prepare_batch(batch, where, False)
+            inputs, targets, args, kwargs = (*prepare_batch(batch, where, False), (), {})[:4]
             if not len(inputs):
                 continue
-            outputs = task.forward(guarded, inputs, targets)
+            whole = partial(_with_arguments, guarded, args, kwargs) if args or kwargs else guarded
+            outputs = task.forward(whole, inputs, targets)
             defined = task.defined(outputs, targets)
             for name, value in task.terms(outputs, targets).items():
                 kept = plain(value).detach().double()
@@ -176,6 +178,11 @@ def fit_thresholds(
     fitted = {name: _fitted(found, chosen[name], k, quantile) for name, found in values.items()}
     statistics = {name: _statistics(found, fitted[name]) for name, found in values.items()}
     return Thresholds(fitted, statistics, {"statistic": chosen, "k": k, "quantile": quantile, "task": task.name})
+
+
+def _with_arguments(network: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Tensor) -> Any:
+    """A network with what a ``prepare_batch`` gives it beside the inputs."""
+    return network(inputs, *args, **kwargs)
 
 
 def _fitted(values: Tensor, statistic: Statistic, k: float, quantile: float) -> float:

@@ -65,7 +65,7 @@ def find_evaluator(config: Mapping[str, Any], files: Sequence[str | Path]) -> Co
 
 def find_trainers(config: Mapping[str, Any]) -> list[Component]:
     """All of a configuration's trainers, of any kind."""
-    return [one for one in components(config) if one.is_a(Trainer)]
+    return [one for one in components(config) if one.is_a(Trainer) and not one.disabled]
 
 
 def refuse_pipeline(config: Mapping[str, Any], engines: Sequence[Component], files: Sequence[str | Path]) -> None:
@@ -88,7 +88,7 @@ def refuse_pipeline(config: Mapping[str, Any], engines: Sequence[Component], fil
                     "noise drawn anew for every batch, so that no attack on an input has a meaning here"
                 )
     for part in components(config):
-        if part.is_a(*_REGISTRATION):
+        if part.is_a(*_REGISTRATION) and not part.disabled:
             raise BadInputError(
                 f"{where} registers images ({part.id}, a {part.name}): moving and fixed image are one input there, and "
                 "no label says what would be right, so it is not served"
@@ -172,18 +172,23 @@ def _parts(config: Mapping[str, Any], engine: Component) -> Iterator[Component]:
 
 
 def _one(config: Mapping[str, Any], kind: type, files: Sequence[str | Path]) -> Component:
-    every = list(components(config))
+    every = [one for one in components(config) if not one.disabled]
     engines = [one for one in every if one.is_a(Trainer, Evaluator)]
     found = [one for one in engines if _is_kind(config, one, kind)]
     usual = [one for name in _USUAL[kind] for one in found if one.id == name]
     if usual:
         return usual[0]
-    if len(found) == 1:
-        return found[0]
     where, wanted = _named(files), _USUAL[kind][0]
+    likely = [one for one in found if one.id.endswith(f"#{wanted}")]
+    for some in (found, _that_run(config, found), likely):
+        if len(some) == 1:
+            return some[0]
     if found:
         names = ", ".join(one.id for one in found)
-        raise BadInputError(f"{where} has several {kind.__name__}s ({names}) and none is called {wanted}")
+        raise BadInputError(
+            f"{where} has several {kind.__name__}s ({names}); run does not run just one of them, and none is called "
+            f"{wanted}"
+        )
     for one in every:  # an engine whose package is missing is no missing engine
         if one.name.endswith(("Trainer", "Evaluator")):
             one.imported()
@@ -193,6 +198,13 @@ def _one(config: Mapping[str, Any], kind: type, files: Sequence[str | Path]) -> 
     raise BadInputError(
         f"the overlay needs a {kind.__name__} such as {wanted}, and {where} has none: {have}{_more(files)}"
     )
+
+
+def _that_run(config: Mapping[str, Any], engines: Sequence[Component]) -> list[Component]:
+    """Of several engines, those that the expressions of ``run`` run."""
+    lines = config.get("run")
+    told = " ".join(str(one) for one in (lines if isinstance(lines, list) else [lines])).replace("::", "#")
+    return [one for one in engines if f"@{one.id}.run(" in told]
 
 
 def _more(files: Sequence[str | Path]) -> str:

@@ -12,7 +12,8 @@ from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from monai_robust.configuration.components import Component, components, referred
+from monai_robust.configuration.components import Component, components, node_of, referred
+from monai_robust.configuration.macros import expanded, macros_towards
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.overlays import overlay_path
@@ -51,23 +52,41 @@ def fit_overlay(
 def fitted_text(name: str, configs: Sequence[str | Path], *, sample_ids: bool = False) -> str:
     """The text of an overlay that fits a bundle; as :func:`fit_overlay`, and nothing is written."""
     shipped = overlay_path(name)
-    config = read_configs(configs)
+    written = read_configs(configs)
+    config = _whole(written, configs)
     if sample_ids and name in ("fast", "attack"):
         raise BadInputError(f"the overlay {name} changes no data; samples are named in that of the recipe it goes with")
     if name == "fast":
         return shipped.read_text()
+
+    def copied(engine: Component) -> tuple[str, Any] | None:
+        place = macros_towards(written, engine.id)
+        return None if place is None else (place, node_of(config, place))
+
     if name == "attack":
         evaluator = find_evaluator(config, configs)
         if runs_detector(config, evaluator):
             own = own_iteration(config, evaluator)
-            return render_attack(evaluator.id, detector=json.dumps(None if own is None else own[2]))
-        return render_attack(evaluator.id, _loss(config))
+            return render_attack(
+                evaluator.id, detector=json.dumps(None if own is None else own[2]), copied=copied(evaluator)
+            )
+        return render_attack(evaluator.id, _loss(config), copied=copied(evaluator))
     trainer = find_trainer(config, configs)
     named = _loaded(config, trainer) if sample_ids else None
     own = own_iteration(config, trainer)
     around = None if own is None else json.dumps(own[2])
     handlers = trainer.config.get("train_handlers")
-    return render_recipe(name, trainer.id, handlers, named, around, detector=runs_detector(config, trainer))
+    detector = runs_detector(config, trainer)
+    return render_recipe(name, trainer.id, handlers, named, around, detector=detector, copied=copied(trainer))
+
+
+def _whole(written: Mapping[str, Any], configs: Sequence[str | Path]) -> Mapping[str, Any]:
+    """A merged configuration with what its macros stand for."""
+    try:
+        return expanded(written)
+    except Exception as error:
+        names = ", ".join(map(str, configs))
+        raise BadInputError(f"a macro (%) of {names} names what is not there: {error}") from error
 
 
 def _loaded(config: Mapping[str, Any], trainer: Component) -> tuple[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from monai.bundle import ReferenceResolver
 from monai.engines import SupervisedTrainer
 
-from monai_robust.configuration.command_line import command_line_files
+from monai_robust.configuration.command_line import check_ids_within, command_line_files
 from monai_robust.configuration.components import Component, components, node_of
 from monai_robust.errors import BadInputError
 from monai_robust.overlays.engines import find_evaluator, find_trainer, refuse_pipeline
@@ -46,11 +46,20 @@ def __getattr__(name: str) -> Any:
     if name != "here":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     config = _configuration()
-    sentence = None if config is None else unplugged(config, command_line_files())
+    sentence = _misspelt() or (None if config is None else unplugged(config, command_line_files()))
     if sentence is not None:
         print(f"error: {sentence}", file=sys.stderr)
         raise UnpluggedOverlay(sentence)
     return True
+
+
+def _misspelt() -> str | None:
+    """Which id of the command line nothing of the overlays reads, though MONAI sets it."""
+    try:
+        check_ids_within(*_UPDATES)
+    except BadInputError as error:
+        return str(error)
+    return None
 
 
 def unplugged(config: Mapping[str, Any], files: list[str]) -> str | None:

@@ -111,6 +111,7 @@ def render_recipe(
     around: str | None = None,
     *,
     detector: bool = False,
+    copied: tuple[str, Any] | None = None,
 ) -> str:
     """The overlay of a recipe for a bundle whose trainer has the id ``trainer``.
 
@@ -124,10 +125,12 @@ def render_recipe(
         around: the trainer's own iteration in JSON, which the recipe is put around: a component, or null for the one
             that its class defines; None where it has MONAI's.
         detector: whether that iteration asks a detector for its losses.
+        copied: an id on the way to the trainer that is a macro in the bundle's configuration, and what it stands for,
+            which another file can change only where it is written out.
     """
     own = "AroundDetector" if detector else "AroundIteration"
     update = "RobustUpdate" if around is None else f"{own}\n    iteration: {around}"
-    text = _RECIPE.format(name=name, trainer=trainer, update=update, places=_places(trainer))
+    text = _RECIPE.format(name=name, trainer=trainer, update=update, places=_places(trainer, copied))
     if named is not None:
         text += _SAMPLE_IDS.format(loader=named[0], dataset=json.dumps(named[1]))
     if not RECIPES[name].margins:
@@ -140,7 +143,11 @@ def render_recipe(
 
 
 def render_attack(
-    evaluator: str = "validate#evaluator", loss: str | None = None, *, detector: str | None = None
+    evaluator: str = "validate#evaluator",
+    loss: str | None = None,
+    *,
+    detector: str | None = None,
+    copied: tuple[str, Any] | None = None,
 ) -> str:
     """The attack overlay for a bundle.
 
@@ -149,15 +156,21 @@ def render_attack(
         loss: a reference to what is attacked; None for cross-entropy.
         detector: of an evaluator that runs a detector, which has losses of its own, the iteration in JSON: a component,
             or null for the one that its class defines.
+        copied: as of :func:`render_recipe`.
     """
     update = 'UnderAttack\n    attack: "@robust_eval#attack"\n    loss: "@robust_eval#loss"'
     if detector is not None:
         update = f'DetectorUnderAttack\n    attack: "@robust_eval#attack"\n    iteration: {detector}'
     raised = "null" if loss is None else f'"{loss}"'
-    return _ATTACK.format(evaluator=evaluator, places=_places(evaluator), loss=raised, update=update)
+    return _ATTACK.format(evaluator=evaluator, places=_places(evaluator, copied), loss=raised, update=update)
 
 
-def _places(engine: str) -> str:
+def _places(engine: str, copied: tuple[str, Any] | None) -> str:
     """Lines that make the places on the way to an engine where a configuration has none, and change none that are."""
     parts = engine.split("#")
-    return "".join(f"+{'#'.join(parts[:depth])}: {{}}\n" for depth in range(1, len(parts) + 1))
+    places = ["#".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    if copied is None:
+        return "".join(f"+{place}: {{}}\n" for place in places)
+    return "".join(
+        f"{place}: {json.dumps(copied[1])}\n" if place == copied[0] else f"+{place}: {{}}\n" for place in places
+    )

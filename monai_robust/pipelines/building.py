@@ -10,18 +10,20 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from monai.data import CacheDataset, PersistentDataset
+from monai.data import CacheDataset, PersistentDataset, SmartCacheDataset
 from monai.engines import Evaluator, Trainer
 from monai.transforms import SaveClassificationd, SaveImage, SaveImaged
 
 from monai_robust.configuration.components import Component, components, referred
 from monai_robust.configuration.explaining import chain_of, configuration_sentence
+from monai_robust.configuration.macros import expanded
 from monai_robust.errors import BadInputError, in_one_line, user_error
 
 __all__ = ["build", "for_one_batch", "parser_of", "sentences", "single_process", "without_handlers"]
 
 _EMPTY = re.compile(r"num_samples should be a positive integer|num_samples=0|has no items|empty (list|sequence|data)")
 _FEW = 64
+_CACHED = 16  # items of a data set that must cache some, which is enough for a batch
 _PLACE = re.compile(r"(\w+_)?(dir|root|path|folder|file|datalist|data_list)(_\w+)?")
 
 
@@ -52,6 +54,11 @@ def parser_of(
             raise BadInputError(f"the bundle has no id {name}, which is to be set: {error}") from error
     if not torch.cuda.is_available() and "cuda" in str(parser.get().get("device", "")):
         parser["device"] = "$torch.device('cpu')"
+    try:
+        parser.set(expanded(parser.get()))
+    except Exception as error:
+        names = ", ".join(file.name for file in files)
+        raise BadInputError(f"a macro (%) of {names} of {folder} names what is not there: {error}") from error
     return parser
 
 
@@ -83,6 +90,10 @@ def for_one_batch(parser: ConfigParser, *, few: bool = False) -> None:
     for one in list(components(parser.get())):
         if one.is_a(PersistentDataset):
             parser[f"{one.id}#cache_dir"] = None
+        elif one.is_a(SmartCacheDataset):  # which holds nothing but what it caches
+            own = referred(parser.get(), one.config.get("cache_num"))[1]
+            parser[f"{one.id}#cache_num"] = min(_CACHED, own) if isinstance(own, int) else _CACHED
+            parser[f"{one.id}#progress"] = False
         elif one.is_a(CacheDataset):
             parser[f"{one.id}#cache_num"] = 0
         for name in ("download", "pretrained", "compile", "progress"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from monai.data.utils import dense_patch_slices
-from monai.inferers import SlidingWindowInferer
+from monai.inferers import SliceInferer, SlidingWindowInferer
 from monai.networks.blocks import Warp
 from torch import Tensor
 
@@ -109,6 +109,8 @@ def windows_of(inferer: Any, size: tuple[int, ...]) -> tuple[tuple[int, ...], in
     if not isinstance(inferer, SlidingWindowInferer):
         return None
     roi = inferer.roi_size if isinstance(inferer.roi_size, (list, tuple)) else (inferer.roi_size,) * len(size)
+    if isinstance(inferer, SliceInferer) and len(roi) < len(size):
+        roi = (*roi[: inferer.spatial_dim], 1, *roi[inferer.spatial_dim :])
     roi = tuple(int(one) if one and one > 0 else length for one, length in zip(roi, size, strict=True))
     overlaps = inferer.overlap if isinstance(inferer.overlap, (list, tuple)) else (inferer.overlap,) * len(size)
     padded = tuple(max(one, length) for one, length in zip(roi, size, strict=True))
@@ -144,6 +146,8 @@ def _part(engine: Any, batch: Batch, samples: int) -> tuple[Batch, Callable[...,
     assert windows is not None  # several of them
     place = tuple(slice(0, side) for side in windows[0])
     window = plain(batch.inputs)[(slice(0, 1), slice(None), *place)]
+    if isinstance(engine.inferer, SliceInferer):  # which hands slices on as images of fewer axes
+        return Batch(window, None, args, kwargs), engine.inferer
     return Batch(window, None, args, kwargs), lambda x, network: network(x, *args, **kwargs)
 
 

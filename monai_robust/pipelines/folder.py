@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from monai.engines import Evaluator, Trainer
 
 from monai_robust.configuration.components import Component, components
+from monai_robust.configuration.macros import expanded
 from monai_robust.errors import BadInputError, in_one_line
 from monai_robust.pipelines.place import inside
 
@@ -110,7 +112,8 @@ class BundleFolder:
             raise BadInputError(f"there is no folder {folder}; name the folder of a MONAI bundle")
         path = path.resolve()
         configs = path / "configs" if (path / "configs").is_dir() else path
-        contents = dict(_configurations(configs))
+        with inside(path):  # where the files are that macros name
+            contents = dict(_configurations(configs))
         if not contents:
             raise BadInputError(
                 f"{folder} is no MONAI bundle: neither it nor its folder configs holds a configuration file (JSON or "
@@ -179,7 +182,10 @@ def _configurations(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
             raise BadInputError(f"{path} cannot be read as {path.suffix[1:].upper()}: {error}") from error
         if isinstance(content, Mapping) and (_changes(content) or next(components(content), None) is not None):
-            yield path, {str(key): value for key, value in content.items()}
+            named = {str(key): value for key, value in content.items()}
+            with suppress(Exception):  # of a macro that names what another file has
+                named = expanded(named)
+            yield path, named
 
 
 def _changes(content: Mapping[Any, Any]) -> bool:
@@ -190,7 +196,8 @@ def _changes(content: Mapping[Any, Any]) -> bool:
 def _engines(content: Mapping[str, Any], *kinds: type) -> list[Component]:
     """Engines of a file, also those whose class cannot be imported, by their names."""
     suffixes = tuple(kind.__name__ for kind in kinds)
-    return [one for one in components(content) if one.is_a(*kinds) or one.name.endswith(suffixes)]
+    made = [one for one in components(content) if not one.disabled]
+    return [one for one in made if one.is_a(*kinds) or one.name.endswith(suffixes)]
 
 
 def _training(folder: str | Path, contents: Mapping[Path, Mapping[str, Any]]) -> tuple[Path, ...]:

@@ -33,7 +33,7 @@ def guidance_channels(config: Mapping[str, Any], metadata: Metadata, channels: i
         found = tuple(index for index, name in places.items() if index < channels and _CHANNELS.search(name))
         if found:
             return found, "channel_def of metadata.json"
-    transforms = [one.name for one in components(config) if _TRANSFORMS.fullmatch(one.name)]
+    transforms = [one.name for one in components(config) if _TRANSFORMS.fullmatch(one.name) and not one.disabled]
     if not transforms or channels < 2:
         return (), ""
     number = described[1].get("num_channels") if described is not None else None

@@ -16,7 +16,7 @@ def can_be_measured(targets: Any) -> bool:
     return isinstance(targets, Tensor) or boxes
 
 
-def missing_lines(*, trains: bool, saves: bool, evaluates: bool, targets: Any) -> list[str]:
+def missing_lines(*, trains: bool, saves: bool, evaluates: bool, targets: Any, more: bool = False) -> list[str]:
     """A sentence for each reason that a line is missing.
 
     Args:
@@ -24,6 +24,7 @@ def missing_lines(*, trains: bool, saves: bool, evaluates: bool, targets: Any) -
         saves: whether it is known where its checkpoints go.
         evaluates: whether an evaluation runs.
         targets: labels of its batch.
+        more: whether its network takes more than an image.
     """
     notes = []
     if trains and not saves:
@@ -37,5 +38,10 @@ def missing_lines(*, trains: bool, saves: bool, evaluates: bool, targets: Any) -
         notes.append(
             f"the evaluation's labels are a {type(targets).__name__} of no boxes, so there is no line that measures; "
             "monai_robust.evaluation.Measurement does so with a task of your own"
+        )
+    elif evaluates and more:
+        notes.append(
+            "the network takes more than an image (by prepare_batch), so there is no line that measures, in which one "
+            "image is perturbed; put what is an image into its channels, and name it by --channels"
         )
     return notes

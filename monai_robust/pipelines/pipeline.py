@@ -17,7 +17,7 @@ from monai_robust.attacks.threat import as_norm
 from monai_robust.configuration import has_id, read_configuration
 from monai_robust.configuration.components import Component, components
 from monai_robust.data.phantoms.whole_folder import writing_no_phantoms
-from monai_robust.data.sample_ids import WithSampleIds, batch_ids, dataset_ids, first_row
+from monai_robust.data.sample_ids import WithSampleIds, batch_ids, dataset_ids, first_row, image_folder
 from monai_robust.engines.detectors import DetectorEngine, as_supervised
 from monai_robust.errors import BadInputError
 from monai_robust.overlays.engines import find_evaluator, find_trainer
@@ -190,13 +190,14 @@ class Pipeline:
         checkpoints = self._checkpoints()
         targets = None if validation is None else validation[1].prepared.targets
         trains, saves, evaluates = training is not None, checkpoints is not None, validation is not None
+        more = validation is not None and validation[1].prepared.has_arguments
         notes += [
             one
             for one in (
                 self.folder.metadata.missing_packages(),
                 why,
                 unrun,
-                *missing_lines(trains=trains, saves=saves, evaluates=evaluates, targets=targets),
+                *missing_lines(trains=trains, saves=saves, evaluates=evaluates, targets=targets, more=more),
             )
             if one
         ]
@@ -220,7 +221,7 @@ class Pipeline:
             loss=None if loss is None else _name(loss),
             loss_tells=loss is not None and agreement_of(loss) in ("softmax", "bernoulli"),
             labelled=labelled,
-            measurable=can_be_measured(targets),
+            measurable=can_be_measured(targets) and not more,
             windows=windows,
             attack_gib=last.bytes * copies / _GIB,
             samples=samples,
@@ -367,19 +368,19 @@ class Pipeline:
         engine, batch = training
         dataset = getattr(engine.data_loader, "dataset", None)
         try:
-            ids = batch_ids(batch.data, "sample_id", len(batch.prepared.inputs))
+            ids = batch_ids(batch.data, "sample_id", len(batch.prepared.inputs), image_folder(dataset))
             listed = dataset_ids(dataset, "sample_id")
-        except BadInputError as error:
-            return self._named(dataset, str(error))
+        except BadInputError:
+            return self._named(dataset)
         if "sample_id" in first_row(batch.data):
             return f"by sample_id, such as {ids[0]!r}", False, None
         if listed is None or isinstance(dataset, PersistentDataset):  # files may be shared, or lost in a cache
-            phrase, unnamed, _ = self._named(dataset, "")
+            phrase, unnamed, _ = self._named(dataset)
             if unnamed and "place" not in str(phrase):
                 return phrase, unnamed, None
         return f"by their files' names, such as {ids[0]!r}", False, None
 
-    def _named(self, dataset: Any, error: str) -> tuple[str | None, bool, str | None]:
+    def _named(self, dataset: Any) -> tuple[str | None, bool, str | None]:
         """How samples are known where the data set is wrapped, since batches do not tell."""
         component = self.trainer_component
         assert component is not None  # it gave the batch
@@ -388,7 +389,7 @@ class Pipeline:
                 by = WithSampleIds(dataset).known.by
                 fitted_text("amat", self.folder.training, sample_ids=True)
         except BadInputError as refusal:
-            return None, False, f"margins (amat) cannot be kept: {error} ({refusal})"
+            return None, False, f"margins (amat) cannot be kept: {refusal}"
         return f"{_KNOWN_BY[by]}, which the overlay adds to the batches", True, None
 
     def _checkpoints(self) -> Checkpoints | None:
@@ -403,7 +404,7 @@ class Pipeline:
             return None
         with self.inside():
             config = self._parser(self.folder.evaluation).get()
-            return next((one.id for one in components(config) if one.is_a(CheckpointLoader)), None)
+            return next((one.id for one in components(config) if one.is_a(CheckpointLoader) and not one.disabled), None)
 
 
 def _name(value: Any) -> str:

@@ -37,11 +37,11 @@ def checkpoints_of(
         BadInputError: where the folder cannot be told.
     """
     config = parser.get()
-    savers = [(one, *found) for one in components(config) if (found := _saves(one)) is not None]
+    made = [one for one in components(config) if not one.disabled]
+    savers = [(one, *found) for one in made if (found := _saves(one)) is not None]
     if not savers:
         return None
-    enabled = [one for one in savers if not one[0].config.get("_disabled_")]
-    saver, argument, file = (enabled or savers)[0]
+    saver, argument, file = savers[0]
     place = f"{saver.id}#{argument}"
 
     def shown() -> str:

@@ -22,11 +22,14 @@ from monai_robust.data.intensity.scaling import (
     flat,
     intensity_transforms,
     is_random,
+    known_parts,
     scales_each_image,
     scaling_of,
     step_of,
 )
 from monai_robust.data.sample_ids import WithSampleIds
+from monai_robust.data.segmentation.slices import SliceDataset
+from monai_robust.data.segmentation.volumes import load_volume
 from monai_robust.errors import BadInputError
 
 __all__ = ["SampleScales", "dataset_scaling"]
@@ -54,7 +57,7 @@ class SampleScales:
 
     Args:
         dataset: that can be indexed, its transform behind it; also within ``Subset``, ``ConcatDataset`` and
-            :class:`~monai_robust.data.WithSampleIds`.
+            :class:`~monai_robust.data.WithSampleIds`. Slices of a ``SliceDataset`` have the scale of their volume.
         key: of the image in its dictionaries; "" where its samples are no dictionaries.
         unit: ``"%"`` for a hundredth of the window that the pipeline clips to; anything else is a unit of the file.
 
@@ -68,6 +71,7 @@ class SampleScales:
         self.key = key
         self.unit = unit
         self._ready: dict[int, _Replay] = {}
+        self._volumes: dict[tuple[int, str], float] = {}  # whose slices have one scale
         self._at(0)  # refused before anything is measured
 
     def __call__(self, place: int) -> float:
@@ -76,6 +80,14 @@ class SampleScales:
         Raises:
             BadInputError: for an image whose intensities are not mapped by one affine map.
         """
+        volume = _volume(self.dataset, place)
+        if volume is None:
+            return self._scale(place)
+        if volume not in self._volumes:
+            self._volumes[volume] = self._scale(place)
+        return self._volumes[volume]
+
+    def _scale(self, place: int) -> float:
         replay, item = self._at(place)
         slope, width = 1.0, math.nan
         steps = replay.run(item)
@@ -111,8 +123,18 @@ def dataset_scaling(dataset: Any, key: str = "image") -> Scaling:
         return dataset_scaling(inner.data[0] if isinstance(inner, ZipDataset) else inner, key)
     if isinstance(dataset, (list, tuple)):
         return scaling_of(None, key)
+    if isinstance(dataset, SliceDataset):
+        return _slice_scaling(dataset, key)
     if not hasattr(dataset, "transform"):
         return Scaling(None, None, f"a {type(dataset).__name__} does not tell its transform")
+    return scaling_of(dataset.transform, key)
+
+
+def _slice_scaling(dataset: SliceDataset, key: str) -> Scaling:
+    """That of the volumes, where nothing scales their slices again."""
+    again = next((one for one in intensity_transforms(dataset.random, key) if not is_random(one[0])), None)
+    if again is not None:
+        return Scaling(None, None, f"{type(again[0]).__name__} scales slices of volumes that are scaled already")
     return scaling_of(dataset.transform, key)
 
 
@@ -150,9 +172,10 @@ class _Replay:
         if isinstance(one, KNOWN):
             return _Noted(one, self.notes) if scales_each_image(one) else one
         if isinstance(one, MapTransform) and key in one.keys:
-            for name, part in vars(one).items():
-                if isinstance(part, KNOWN) and scales_each_image(part):
-                    setattr(one, name, _Noted(part, self.notes, type(one).__name__))
+            for name, part in known_parts(one):
+                if scales_each_image(part):
+                    noted = _Noted(part, self.notes, type(one).__name__)
+                    setattr(one, name, [noted] if isinstance(getattr(one, name), list) else noted)
                     one.keys = (key,)  # other images are scaled by themselves, too
         return one
 
@@ -219,21 +242,35 @@ def _called(unit: str) -> str:
     return {"hu": "HU", "%": "percent of the window"}.get(unit, "grey level")
 
 
+def _volume(dataset: Any, place: int) -> tuple[int, str] | None:
+    """Which volume a sample is a slice of; None where it is none."""
+    inner, at = _inner(dataset, place)
+    return (id(inner), str(inner.items[at]["case_id"])) if isinstance(inner, SliceDataset) else None
+
+
+def _inner(dataset: Any, place: int) -> tuple[Any, int]:
+    """The data set within subsets, concatenations and wrappers that a sample is of, and its place there."""
+    if isinstance(dataset, WithSampleIds):
+        return _inner(dataset.dataset, place)
+    if isinstance(dataset, Subset):
+        return _inner(dataset.dataset, int(dataset.indices[place]))
+    if isinstance(dataset, ConcatDataset):
+        for part in dataset.datasets:
+            if place < len(part):  # type: ignore[arg-type]
+                return _inner(part, place)
+            place -= len(part)  # type: ignore[arg-type]
+    return dataset, place
+
+
 def _raw(dataset: Any, place: int) -> tuple[Any, Any, Callable[[Any], Any] | None]:
     """A sample as a data set lists it, the transform that it goes through, and what loads it before that.
 
     Raises:
         BadInputError: for a data set that does not list what it transforms.
     """
-    if isinstance(dataset, WithSampleIds):
-        return _raw(dataset.dataset, place)
-    if isinstance(dataset, Subset):
-        return _raw(dataset.dataset, int(dataset.indices[place]))
-    if isinstance(dataset, ConcatDataset):
-        for part in dataset.datasets:
-            if place < len(part):  # type: ignore[arg-type]
-                return _raw(part, place)
-            place -= len(part)  # type: ignore[arg-type]
+    dataset, place = _inner(dataset, place)
+    if isinstance(dataset, SliceDataset):
+        return dataset.volume_of(place), dataset.transform, load_volume
     if isinstance(dataset, ArrayDataset):
         inner = dataset.dataset
         return _raw(inner.data[0] if isinstance(inner, ZipDataset) else inner, place)

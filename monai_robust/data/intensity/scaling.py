@@ -26,6 +26,7 @@ __all__ = [
     "flat",
     "intensity_transforms",
     "is_random",
+    "known_parts",
     "scales_each_image",
     "scaling_of",
     "step_of",
@@ -116,9 +117,19 @@ def intensity_transforms(transform: Any, key: str) -> Iterator[tuple[Any, Any]]:
     for one in flat(transform):
         if _leaves_intensities(one, key):
             continue
-        parts = vars(one).values() if isinstance(one, MapTransform) else ()
-        known = [part for part in parts if isinstance(part, KNOWN)]
+        known = [part for _, part in known_parts(one)] if isinstance(one, MapTransform) else []
         yield from ((one, part) for part in known or [one])
+
+
+def known_parts(one: Any) -> list[tuple[str, Any]]:
+    """The known array transforms that a transform of dictionaries holds, and the attribute of each; one that stands
+    alone in a list, as for images of one channel, among them."""
+    held = [(name, value[0] if _alone(value) else value) for name, value in vars(one).items()]
+    return [(name, value) for name, value in held if isinstance(value, KNOWN)]
+
+
+def _alone(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1
 
 
 def flat(transform: Any) -> Iterator[Any]:

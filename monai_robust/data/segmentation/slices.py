@@ -55,6 +55,7 @@ class SliceDataset(Dataset[dict[str, Any]]):
         groups: keys of the volumes to hand on with each slice, such as ``source``.
 
     Attributes:
+        transform: of a loaded volume, as one.
         items: for each slice ``sample_id``, ``case_id``, ``patient_id``, ``slice_index``, ``size`` (H, W), where the
             volume tells it ``spacing``, mm of a pixel along H and W,
             ``foreground`` (the classes it holds), the ``groups``, and the files ``image`` and ``label`` of its volume.
@@ -90,7 +91,8 @@ class SliceDataset(Dataset[dict[str, Any]]):
         self.name = name
         self.groups = tuple(groups)
         self.random = _composed(random)
-        self._reader = _SliceReader(classes, _composed(transform), slice_axis, pad_to)
+        self.transform = _composed(transform)
+        self._reader = _SliceReader(classes, self.transform, slice_axis, pad_to)
         self._volumes = CheckedDataset(
             [{**item, "sample_id": item["case_id"]} for item in items],
             self._reader,
@@ -125,6 +127,10 @@ class SliceDataset(Dataset[dict[str, Any]]):
         if isinstance(self.random, Randomizable):
             self.random.set_random_state(seed, state)
         return self
+
+    def volume_of(self, index: int) -> dict[str, Any]:
+        """The item of the volume that a slice is of, as it was given."""
+        return self._volumes.items[self._places[index][0]]
 
     def _volume(self, index: int) -> dict[str, Any]:
         if self._last is None or self._last[0] != index:
