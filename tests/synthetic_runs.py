@@ -231,7 +231,7 @@ def write_masks(path: Path) -> None:
     grid = np.linspace(-1, 1, 40)
     images = np.stack([np.hypot(grid[:, None] - shift, grid[None]) for shift in (0.0, 0.2)]).astype(np.float32)
     truth = np.where(images < 0.3, 1, np.where(images < 0.5, 2, 0))
-    said = [{"label": "head 110, tail 190 pixels", "prediction": f"Dice {dice:.2f}"} for dice in (1.0, 1.0)]
+    said = [{"label": "head: 110, tail: 190 pixels", "prediction": f"Dice {dice:.2f}"} for dice in (1.0, 1.0)]
     fooled = [one | {"prediction": "Dice 0.31"} for one in said]
     pictures = {("clean", 0.0): images, ("pgd_l2", 6.0): images + 0.01, ("ifgsm_l2", 6.0): images - 0.01}
     masks = {

@@ -308,7 +308,9 @@ def test_the_gallery_keeps_label_maps_and_draws_their_outlines(runs: list[Run]) 
     assert gallery is not None
     assert gallery.truth is not None
     assert set(gallery.masks) == set(gallery.pictures) == {"clean", "pgd_l2@6.0", "ifgsm_l2@6.0"}
-    figure = gallery_figure(gallery, "pgd_l2@6.0")
+    figure = gallery_figure(gallery, "pgd_l2@6.0", classes=["head"])
+    (legend,) = figure.legends
+    assert [one.get_text() for one in legend.get_texts()] == ["predicted", "true", "head", "class 2"]
     clean, change, attacked, _ = figure.axes[:4]
     # predicted and true outline of two classes
     assert [len(axes.collections) for axes in (clean, change, attacked)] == [4, 0, 4]
@@ -319,7 +321,7 @@ def test_the_gallery_keeps_label_maps_and_draws_their_outlines(runs: list[Run]) 
     ]
     assert middle[0] - middle[1] == pytest.approx(2 * 8)  # the attack moved it by 8 pixels
     assert attacked.get_xlabel() == "Dice 0.31"
-    assert clean.get_xlabel() == "head 110, tail 190\npixels\nDice 1.00"
+    assert clean.get_xlabel() == "true head: 110, tail:\n190 pixels\nDice 1.00"
     assert clean.get_xlim() == (-0.5, 39.5)
 
 

@@ -166,7 +166,7 @@ def _gallery_picture(run: Run, gallery: Gallery) -> Picture:
     name = shown.partition("@")[0]
     what = "clean" if attack is None else f"under {perturbation_label(name)}{'' if name in nearest else ' attack'}"
     alt = f"Pictures of {len(answers)} samples shown to {run.name}; {what}, {listed(answers)}."
-    return Picture(gallery_figure(gallery, attack, nearest), alt, f"Shown to {run.name}.")
+    return Picture(gallery_figure(gallery, attack, nearest, run.classes), alt, f"Shown to {run.name}.")
 
 
 def _answer(caption: Caption, gallery: Gallery, labelled: bool) -> str:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde, norm
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.drawing import MARKERS, WIDTH, legend, legend_label, norm_axis, run_colour, styled
+from monai_robust.evaluation.sections.outlines import draw_outlines, outline_legend
 from monai_robust.evaluation.sections.parts import listed, number
 from monai_robust.evaluation.sections.perturbations import (
     NORMS,
@@ -42,8 +41,6 @@ __all__ = [
 # perturbations get other colours than runs, so that neither is taken for the other
 SHIFT_COLOURS = ("#44546A", "#E69F00", "#8FC5E8", "#B7A5CF")
 ROUND = np.array([1, 2, 3, 5])
-# outlines must be seen on any grey
-OUTLINES = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
 CAPTION_WIDTH = 24
 CAPTION_LINES = 6
 
@@ -243,18 +240,22 @@ def margins_over_epochs(margins: pd.DataFrame) -> Figure:
 
 
 @styled
-def gallery_figure(gallery: Gallery, attack: str | None = None, nearest: Collection[str] = ()) -> Figure:
+def gallery_figure(
+    gallery: Gallery, attack: str | None = None, nearest: Collection[str] = (), classes: Sequence[str] = ()
+) -> Figure:
     """Samples clean, under attack and corrupted, a row each; the perturbation is amplified by the factor it names.
 
     Of many samples :data:`~monai_robust.evaluation.tables.gallery.MOST` are drawn, evenly spread over the gallery.
 
     All pictures of a row share the grey window of its clean picture. The perturbation is drawn around mid-grey, which
-    is no change. Where there are label maps, the outlines of the classes are drawn, true ones dashed.
+    is no change. Where there are label maps, the outlines of the classes are drawn, true ones dashed, and the legend
+    says which colour is which class.
 
     Args:
         gallery: pictures and captions.
         attack: the key of the attack that is shown with its perturbation, such as ``pgd_l2@2.0``, if any.
         nearest: names of the perturbations whose severity is the largest radius that was looked at.
+        classes: names of the foreground classes of label maps, in their order.
 
     Raises:
         BadInputError: if the gallery has no such key.
@@ -273,23 +274,11 @@ def gallery_figure(gallery: Gallery, attack: str | None = None, nearest: Collect
             if row == 0:
                 axes.set_title(_picture_title(str(key), nearest), fontsize=9.5)
             if gallery.truth is not None and key in gallery.masks:
-                _outlines(axes, gallery.masks[key][row], "solid")
-                _outlines(axes, gallery.truth[row], (0, (2, 1.5)))
+                draw_outlines(axes, gallery.masks[key][row], "solid")
+                draw_outlines(axes, gallery.truth[row], (0, (2, 1.5)))
     if gallery.truth is not None:
-        styles: Any = {"predicted": "solid", "true": "dashed"}
-        handles = [Line2D([], [], color="#5B6570", linestyle=style, label=label) for label, style in styles.items()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        figure.legend(handles=outline_legend(gallery, classes), loc="outside lower center", ncols=len(columns))
     return figure
-
-
-def _outlines(axes: Axes, labels: NDArray[np.uint8], style: Any) -> None:
-    """The outline of every foreground class of a label map (H, W)."""
-    for index in np.unique(labels[labels > 0]):
-        area = np.pad(labels == index, 1).astype(float)  # padded, so that an outline closes at the picture's edge
-        places = [np.arange(-1, length + 1) for length in labels.shape]
-        colour = OUTLINES[(int(index) - 1) % len(OUTLINES)]
-        axes.contour(places[1], places[0], area, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.1)
-    axes.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
 
 
 def _show(axes: Axes, clean: NDArray[np.float32], gallery: Gallery, key: str, attack: str | None, row: int) -> None:
@@ -341,7 +330,7 @@ def _caption(caption: Caption) -> str:
 
 
 def _mask_caption(caption: Caption, key: str) -> str:
-    truth = textwrap.wrap(caption.label, CAPTION_WIDTH, max_lines=CAPTION_LINES) if key == CLEAN else []
+    truth = textwrap.wrap(f"true {caption.label}", CAPTION_WIDTH, max_lines=CAPTION_LINES) if key == CLEAN else []
     return "\n".join([*truth, _short(caption.prediction)])
 
 

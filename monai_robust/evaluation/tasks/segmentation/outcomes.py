@@ -92,7 +92,7 @@ class SegmentationOutcomes(TaskOutcomes):
 
     def caption(self, values: Mapping[str, Tensor], index: int, classes: Sequence[str]) -> dict[str, Any]:
         sizes = [int(values[f"tp_{c}"][index] + values[f"fn_{c}"][index]) for c in range(1, len(classes) + 1)]
-        label = ", ".join(f"{name} {size}" for name, size in zip(classes, sizes, strict=True)) + " pixels"
+        label = ", ".join(f"{name}: {size}" for name, size in zip(classes, sizes, strict=True)) + " pixels"
         return {"label": label, "prediction": f"Dice {float(values['score'][index]):.2f}"}
 
     def class_counts(self, items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, int]:
