@@ -26,6 +26,7 @@ from monai_robust.overlays.fitting import fit_overlay
 from monai_robust.overlays.here import files_to_fit
 from monai_robust.pipelines import Pipeline, commands_for, outputs_of, proposed_radii
 from monai_robust.pipelines.folder import BundleFolder
+from monai_robust.pipelines.notes import last_channels
 from monai_robust.tasks import LossTask
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -494,6 +495,12 @@ def test_metadata_is_not_needed(bundle: Path, content: str | None, note: str) ->
     metadata = bundle / "configs" / "metadata.json"
     metadata.unlink() if content is None else metadata.write_text(content)
     assert any(note in one for one in Pipeline.read(bundle).found.notes)
+
+
+def test_channels_that_stand_last_are_told() -> None:
+    assert "channels, so these stand last" in str(last_channels((16, 16, 3), 3))
+    for shape, declared in (((3, 16, 16), 3), ((3, 16, 3), 3), ((16, 16, 3), None), ((16, 16, 3), 4)):
+        assert last_channels(shape, declared) is None
 
 
 def test_one_of_several_trainings_is_chosen_by_its_file(bundle: Path) -> None:

@@ -526,12 +526,17 @@ def test_a_script_that_plugs_an_overlay_in_nowhere_ends_too(tmp_path):
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("robust#wieght", "robust#weight"), ("robust::attack::epss", "robust#attack#eps"), ("robust#weight", None)],
+    [
+        ("--robust#wieght 2", "robust#weight"),
+        ("--robust::attack::epss=2", "robust#attack#eps"),
+        ("--robust#weight 2 --epochss 1", None),  # what is the bundle's own is left to MONAI
+        ("--robust#attack#_target_ monai_robust.attacks.APGD --robust#attack#rho 0.7", None),
+    ],
 )
 def test_an_id_of_an_overlay_that_is_mistyped_is_refused(foreign, monkeypatch, typed, meant):
     program = str(Path("monai", "bundle", "__main__.py"))
     files = f"['{foreign}', '{overlay_path('rtda')}']"
-    monkeypatch.setattr(sys, "argv", [program, "run", "--config_file", files, f"--{typed}", "2", "--epochss", "1"])
+    monkeypatch.setattr(sys, "argv", [program, "run", "--config_file", files, *typed.split()])
     with pytest.raises(UnpluggedOverlay, match=f"did you mean.*{meant}") if meant else nullcontext():
         from monai_robust.overlays.plugged import here  # noqa: F401
 

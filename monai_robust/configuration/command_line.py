@@ -72,8 +72,9 @@ def check_ids_within(*tops: str) -> None:
         return
     settings = _settings(sys.argv[2:])[1]
     configuration, stored = _configuration(settings)
-    given = {**stored, **settings}
-    own = {name: value for name, value in given.items() if name.replace("::", "#").split("#")[0] in tops}
+    given = {name.replace("::", "#"): value for name, value in {**stored, **settings}.items()}
+    replaced = tuple(name.removesuffix("_target_") for name in given if name.endswith("#_target_"))  # have other ids
+    own = {name: value for name, value in given.items() if name.split("#")[0] in tops and not name.startswith(replaced)}
     if configuration is not None:
         check_ids(configuration, own)
 

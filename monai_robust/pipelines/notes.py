@@ -7,13 +7,30 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["can_be_measured", "missing_lines"]
+__all__ = ["can_be_measured", "last_channels", "missing_lines"]
 
 
 def can_be_measured(targets: Any) -> bool:
     """Whether labels of an evaluation are a tensor, or boxes, a dictionary for each image."""
     boxes = isinstance(targets, (list, tuple)) and bool(targets) and all(isinstance(one, Mapping) for one in targets)
     return isinstance(targets, Tensor) or boxes
+
+
+def last_channels(shape: tuple[int, ...], declared: Any) -> str | None:
+    """A sentence on images whose channels stand last.
+
+    Args:
+        shape: of one image as the network takes it.
+        declared: how many channels the metadata says that it has.
+    """
+    if not isinstance(declared, int) or shape[0] == declared or shape[-1] != declared:
+        return None
+    sizes = " x ".join(map(str, shape))
+    return (
+        f"images are {sizes} and the metadata says that they have {declared} channel{'s' if declared > 1 else ''}, so "
+        "these stand last: attacks are as they should be, but pictures, corruptions and settings of channels take the "
+        "first axis for them; let prepare_batch give images whose channels come first, and the network turn them"
+    )
 
 
 def missing_lines(*, trains: bool, saves: bool, evaluates: bool, targets: Any, more: bool = False) -> list[str]:

@@ -28,7 +28,7 @@ from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, window
 from monai_robust.pipelines.folder import BundleFolder
 from monai_robust.pipelines.found import Checkpoints, Found, Images
 from monai_robust.pipelines.guidance import guidance_channels
-from monai_robust.pipelines.notes import can_be_measured, missing_lines
+from monai_robust.pipelines.notes import can_be_measured, last_channels, missing_lines
 from monai_robust.pipelines.outputs import Outputs, detector_outputs, outputs_of
 from monai_robust.pipelines.own_recipes import OwnRecipes, own_recipes
 from monai_robust.pipelines.place import inside
@@ -191,10 +191,13 @@ class Pipeline:
         targets = None if validation is None else validation[1].prepared.targets
         trains, saves, evaluates = training is not None, checkpoints is not None, validation is not None
         more = validation is not None and validation[1].prepared.has_arguments
+        last, described = batches[-1], self.folder.metadata.image_format()
+        declared = None if described is None else described[1].get("num_channels")
         notes += [
             one
             for one in (
                 self.folder.metadata.missing_packages(),
+                last_channels(tuple(last.prepared.inputs.shape[1:]), declared),
                 why,
                 unrun,
                 *missing_lines(trains=trains, saves=saves, evaluates=evaluates, targets=targets, more=more),
@@ -208,7 +211,6 @@ class Pipeline:
             if evaluator is None or size is None
             else windows_of(getattr(evaluator, "windows", evaluator.inferer), size)
         )
-        last = batches[-1]
         copies = len(last.prepared.inputs) * (1 if windows is None else windows[1])
         named = [one for one in (self.trainer_component, self.evaluator_component) if one is not None]
         return Found(
