@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import nn
 from monai_robust.attacks import APGD, FMN, PGD, ScoreBeyond
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement, NearestSweep, read_run, write_report
+from monai_robust.evaluation.report.contents import Contents
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.multi_label import MultiLabelReport
 from monai_robust.losses import KnownLabelsLoss
@@ -150,6 +153,16 @@ def test_areas_and_shares_of_findings_are_those_of_scikit_learn(run: Run, pertur
         assert found[f"specificity_youden_{index}"] == pytest.approx(recall_score(labels, called, pos_label=0))
     assert found["auroc"] == pytest.approx(np.mean([found[f"auroc_{index}"] for index in range(3)]))
     assert found["all_right"] == pytest.approx(rows["score"].mean())
+
+
+def test_without_a_case_the_area_is_undefined_in_words_and_nothing_is_beyond(run: Run) -> None:
+    none = run.outcomes.assign(**{f"label_{index}": 0.0 for index in range(3)})
+    found = Contents([replace(run, outcomes=none)], "erm", REPORT)
+    said = [*found.headline, *(picture.alt for section in found.sections for picture in section.pictures)]
+    assert "of “erm” it is undefined (no finding has both a case and a control)" in found.headline[0]
+    assert not any(re.search(r"\bnan\b|beyond|none of the radii", text) for text in said)
+    verdict = [str(cell) for cell in found.verdict.tables[0].frame().iloc[0]]
+    assert any(text.startswith("undefined: it has no value on clean images") for text in verdict)
 
 
 def test_the_report_shows_findings_operating_points_and_patients(run: Run, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from synthetic_runs import CLASSES, write_run
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import read_run, write_report
+from monai_robust.evaluation.statistics.bootstrap import bootstrap_intervals
+from monai_robust.evaluation.statistics.summary import summarise
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tasks.classification import ClassificationReport
 from monai_robust.evaluation.tasks.discrimination import by_patient
@@ -177,6 +179,7 @@ def test_several_images_of_a_patient_are_put_together(tmp_path: Path) -> None:
     page = write_report([two.folder], tmp_path / "report.html", patient_rule="max").read_text()
     assert "Image and patient level" in page
     assert "max of the probabilities" in page
+    assert "15 patients have images of different labels" in page
     for rule in ("mean", "max"):
         run = by_patient(two, rule, ["label"], ["probability_0", "probability_1"], exclusive=True)
         assert run is not None
@@ -190,6 +193,13 @@ def test_several_images_of_a_patient_are_put_together(tmp_path: Path) -> None:
         assert found["score"].mean() == pytest.approx(
             ((expected["probability_1"] > 0.5) == expected["label"]).mean(), abs=1e-9
         )
+        # a patient with images of both labels has two rows, and is drawn as the one that it is
+        assert len(run.clean) == 2 * len(np.unique(run.patients)) == 30
+        assert set(run.clean["patient_id"]) == set(two.clean["patient_id"])
+        low, high = bootstrap_intervals(found[["score"]], found["patient_id"].to_numpy(str))[0]
+        drawn = summarise([run], REPORT.statistics).set_index(["perturbation", "severity"]).loc[("pgd_l2", 0.5)]
+        assert (drawn["patients"], drawn["n"]) == (15, 30)
+        assert [drawn["score_low"], drawn["score_high"]] == pytest.approx([low, high])
         assert run.validation is not None
         assert len(run.validation.clean) < len(two.validation.clean)  # type: ignore[union-attr]
     frame = pd.read_csv(tmp_path / "report_tables" / "summary_by_patient.csv")

@@ -113,6 +113,7 @@ def test_one_channel_stands_for_two_classes():
         "fn_1",
         "hd95_1",
         "nsd_1",
+        "confidence",
         "score",
     }
 
@@ -192,7 +193,7 @@ def test_outcomes_are_the_counts_of_a_confusion_matrix(dims):
     outcomes = outcomes_of(Segmentation()).values(outputs, labels)
     assert list(outcomes) == [
         *("tp_1", "fp_1", "fn_1", "tp_2", "fp_2", "fn_2"),
-        *("hd95_1", "nsd_1", "hd95_2", "nsd_2", "score"),
+        *("hd95_1", "nsd_1", "hd95_2", "nsd_2", "confidence", "score"),
     ]
     assert list(outcomes) == list(outcomes_of(Segmentation()).columns(["head", "tail"]))
     for i in range(5):
@@ -204,10 +205,18 @@ def test_outcomes_are_the_counts_of_a_confusion_matrix(dims):
             assert [int(outcomes[f"{name}_{c}"][i]) for name in ("tp", "fp", "fn")] == [tp, fp, fn]
             if (truth == c).any():
                 dice.append(2 * tp / (2 * tp + fp + fn))
+        largest = outputs[i].double().softmax(dim=0).max(dim=0).values.flatten().numpy()
+        assert outcomes["confidence"][i].item() == pytest.approx(largest[found > 0].mean())
         score = outcomes["score"][i].item()
         assert score == pytest.approx(np.mean(dice)) if dice else np.isnan(score)
     assert outcomes["score"].isnan().tolist() == [False] * 4 + [True]
     assert torch.equal(Segmentation().score(outputs, labels).nan_to_num(-1), outcomes["score"].nan_to_num(-1))
+
+
+def test_where_no_foreground_is_said_all_pixels_tell_the_confidence():
+    outputs = torch.tensor([[3.0, 1.0], [0.0, 0.0]]).reshape(1, 2, 1, 2)
+    found = outcomes_of(Segmentation()).values(outputs, torch.zeros(1, 1, 1, 2, dtype=torch.long))
+    assert found["confidence"].item() == pytest.approx(torch.tensor([3.0, 1.0]).sigmoid().mean().item())
 
 
 def test_a_class_that_is_found_though_absent_lowers_no_score_but_is_counted():

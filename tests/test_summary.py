@@ -13,11 +13,13 @@ from sklearn.metrics import accuracy_score, log_loss
 from synthetic_runs import RADII, write_run
 
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.sections.comparisons import falls, radius_text
 from monai_robust.evaluation.statistics.bootstrap import bootstrap_intervals
-from monai_robust.evaluation.statistics.curves import breaking_radii, radius_at_half_score
+from monai_robust.evaluation.statistics.curves import auc_by_attack, breaking_radii, radius_at_half_score
 from monai_robust.evaluation.statistics.summary import mean_over_severities, over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tasks.classification import ClassificationReport
+from monai_robust.evaluation.tasks.multi_label.report import AREA
 
 REPORT = ClassificationReport()
 
@@ -117,6 +119,18 @@ def test_replicates_have_a_sample_standard_deviation_and_single_runs_none(summar
     assert single["score_low"] < single["score"] < single["score_high"]
 
 
+def test_what_one_replicate_lacks_has_no_mean_over_replicates(summary: pd.DataFrame) -> None:
+    lost = summary.assign(hd95=(1.0 + summary["run"]).where(summary["run"] != 1))
+    table = over_replicates(lost)
+    both, single = (only(table, name=name, group="", perturbation="clean", severity=0.0) for name in ("erm", "rtda"))
+    assert math.isnan(both["hd95"])
+    assert math.isnan(both["hd95_std"])
+    assert not math.isnan(both["score"])
+    assert single["hd95"] == 3.0
+    areas = auc_by_attack(summary.assign(score=summary["score"].where(summary["run"] != 1))).set_index("name")
+    assert areas["auc_robust"].isna().to_dict() == {"erm": True, "rtda": False}
+
+
 def test_radii_are_put_in_percent_of_the_mean_norm_of_the_clean_inputs(runs: list[Run], summary: pd.DataFrame) -> None:
     norms = [float(row["input_norm"]) for row in lines(runs[0], "clean", 0)]
     found = only(summary, run=0, group="", perturbation="pgd_l2", severity=2.0)
@@ -140,6 +154,31 @@ def test_half_of_the_clean_score_is_found_between_radii(
     radii: Sequence[float], scores: Sequence[float], expected: float
 ) -> None:
     assert radius_at_half_score(1.0, np.array(radii), np.array(scores)) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("clean", "scores", "why"),
+    [
+        (math.nan, [0.9, 0.6], "no value on clean"),
+        (1.0, [0.9, math.nan], "no value at radius 2"),
+        (1.0, [math.nan, 0.1], "no value at radius 1"),  # it may have got there before
+        (0.0, [0.0, 0.0], "0 on clean images, of which there is no half"),
+        (1.0, [0.4, math.nan], ""),
+        (1.0, [0.9, 0.8], ""),
+    ],
+)
+def test_where_nobody_can_tell_no_radius_is_said_to_be_beyond(clean: float, scores: list[float], why: str) -> None:
+    rows = [
+        ("clean", "clean", 0.0, clean),
+        *(("pgd_l2", "attack", r, s) for r, s in zip((1.0, 2.0), scores, strict=True)),
+    ]
+    curve = pd.DataFrame(rows, columns=["perturbation", "kind", "severity", "score"])
+    found = only(breaking_radii(curve.assign(name="erm", group="", norm="l2", radius_percent=math.nan)))
+    assert (why in found["undefined"]) if why else found["undefined"] == ""
+    said = falls(pd.DataFrame([found]), AREA)[0], radius_text(found, AREA)
+    for text in said:
+        assert ("undefined" in text) == bool(why)
+        assert ("beyond" in text or "none of the radii" in text) == (not why and scores[0] > 0.5)
 
 
 def test_breaking_radii_come_from_the_mean_curve_of_a_name(summary: pd.DataFrame) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,13 @@ from test_nearest_sweep import nearest_rows, tables, written
 from monai_robust.attacks import FMN, ScoreBeyond
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import CleanSweep, NearestSweep, read_run, write_report
-from monai_robust.evaluation.report.triage import TITLE
+from monai_robust.evaluation.report.triage import TITLE, triage_frames, worklist
 from monai_robust.evaluation.statistics.triage import (
     mean_over_coverages,
     scores_over_coverage,
     threshold_of_share,
 )
+from monai_robust.evaluation.tasks.registry import report_of
 
 
 def test_a_threshold_sets_aside_a_share_and_never_more():
@@ -81,6 +84,40 @@ def test_without_the_smallest_radii_by_hand(tmp_path):
     assert math.isnan(tables(write_report([right], tmp_path / "right.html"))["triage"]["auc"].iloc[0])
 
 
+def test_of_equal_radii_neither_table_nor_worklist_depends_on_the_order_of_rows(tmp_path):
+    folder = slices_measurement(
+        tmp_path / "run",
+        perturbations=[
+            CleanSweep(),
+            NearestSweep(FMN(steps=2), 5.0, criterion=ScoreBeyond(0.5, reference="prediction")),
+        ],
+    ).run()
+    run = read_run(folder)
+    nearest = run.outcomes["perturbation"] == "nearest_l2"
+    tied = run.outcomes.assign(distance=run.outcomes["distance"].where(~nearest, 1.0))
+    tied.loc[nearest, "score"] = 0.0
+    task, found = report_of("segmentation"), []
+    for table in (tied, tied.iloc[::-1].reset_index(drop=True)):
+        one = replace(run, outcomes=table)
+        row = triage_frames([one], task)["triage"].iloc[0]
+        found.append((row["adi_left"], row["left"], worklist([one], task)["read_first"].tolist()))
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_a_run_without_validation_leaves_the_thresholds_of_the_others(tmp_path):
+    folder = written(tmp_path / "run", RADII, RIGHT, 0)
+    written(folder / "validation", [0.5, 0.25, 0.75, 1.0, 0.0], [True] * 5, 0, "other")
+    other = written(tmp_path / "other", RADII, RIGHT, 1)
+    for one, name in ((folder, "erm"), (folder / "validation", "erm"), (other, "rtda")):
+        info = json.loads((one / "run.json").read_text()) | {"name": name, "recipe": name}
+        (one / "run.json").write_text(json.dumps(info))
+    report = write_report([folder, other], tmp_path / "report.html")
+    shown = tables(report)["table_nearest_l2_threshold"].set_index("Run")
+    assert shown.loc["erm", "Threshold (radius)"] == 0.5
+    assert math.isnan(shown.loc["rtda", "Threshold (radius)"])
+    assert "None for “rtda”" in report.read_text()
+
+
 def test_the_worklist_is_sorted_names_images_and_holds_no_label(tmp_path):
     report = write_report([written(tmp_path / "run", RADII, RIGHT, 0)], tmp_path / "report.html")
     found = tables(report)["worklist"]
@@ -89,6 +126,8 @@ def test_the_worklist_is_sorted_names_images_and_holds_no_label(tmp_path):
     assert found["read_first"].tolist() == [True, False, False, False, False]
     assert found["prediction"].tolist() == ["a", "b", "a", "b", "b"]
     assert not {"label", "score"} & set(found.columns)
+    assert found.columns[:4].tolist() == ["run", "seed", "fold", "split_seed"]
+    assert (found["seed"] == 0).all()
     assert "secret" not in report.read_text()
 
 
@@ -122,6 +161,9 @@ def test_slices_are_sorted_by_what_turns_the_networks_own_mask(tmp_path):
     assert found["triage"]["images"].tolist() == [clean["score"].notna().sum()]
     assert found["triage"]["score"].iloc[0] == pytest.approx(clean["score"].mean())
     assert {"adi", "adi_left"} <= set(found["triage"].columns)
+    assert found["triage"]["left_by_confidence"].notna().all()
+    assert set(found["risk_coverage"]["order"]) == {"radius", "confidence"}
+    assert "averaged over the predicted foreground" in report.read_text()
     assert len(found["worklist"]) == len(clean)  # also images of which nobody knows whether there is anything to find
     rows = nearest_rows(folder)
     radii = pd.Series(np.where(rows["distance"] > 0, rows["distance"], math.inf), rows["sample_id"])

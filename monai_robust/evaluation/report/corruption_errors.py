@@ -78,7 +78,8 @@ def corruption_error_sections(
     ]
     if unknown:
         notes.append(
-            f"Without {listed([perturbation_label(one) for one in unknown])}, where “{baseline}” has no errors."
+            f"Without {listed([perturbation_label(one) for one in unknown])}, where “{baseline}” has no errors or a "
+            "network has no score."
         )
     if growing:
         notes.append(

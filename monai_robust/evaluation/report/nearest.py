@@ -15,6 +15,7 @@ from monai_robust.evaluation.measure.nearest import asks_no_label, radii_found
 from monai_robust.evaluation.report.nearest_figure import share_over_radius
 from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
+from monai_robust.evaluation.statistics.defined import mean_of_all
 from monai_robust.evaluation.statistics.summary import mean_input_norm
 from monai_robust.evaluation.tables.run_folder import INFO, Perturbation, Run
 
@@ -148,8 +149,8 @@ class _Column:
     infinite: str = MISSING
 
     def cell(self, values: pd.Series) -> Measure | str:
-        """Mean and standard deviation over runs, of those that have the number."""
-        mean = self.scale * float(values.mean())
+        """Mean and standard deviation over runs, where all have the number."""
+        mean = self.scale * mean_of_all(values)
         if math.isinf(mean):
             return self.infinite
         return Measure(mean, self.scale * float(values.std(ddof=1)))

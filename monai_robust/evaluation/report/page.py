@@ -133,7 +133,7 @@ def _page(found: Contents, stem: str, cases: str) -> str:
 def _write_tables(folder: Path, found: Contents) -> None:
     tables = {table.name: table.frame() for section in found.sections for table in section.tables}
     tables["skipped"] = _skipped(found.runs)
-    images = worklist(found.runs)
+    images = worklist(found.runs, found.task_report)
     if len(images):
         tables[WORKLIST] = images
     for name, frame in {**found.frames, **tables}.items():

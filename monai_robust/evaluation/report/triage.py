@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from monai_robust.evaluation.measure.nearest import asks_no_label
+from monai_robust.evaluation.report.confidence import confidence_note, confidence_of
 from monai_robust.evaluation.report.nearest import radii_of, searches_of
 from monai_robust.evaluation.report.triage_figure import score_over_coverage
 from monai_robust.evaluation.sections.comparisons import ScoreStyle
 from monai_robust.evaluation.sections.parts import Measure, Picture, ReportTable, Section, listed, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.statistics.bootstrap import MINIMUM_PATIENTS, Sums, drawn, patient_draws, percentile_ends
+from monai_robust.evaluation.statistics.defined import mean_of_all
 from monai_robust.evaluation.statistics.triage import mean_over_coverages, scores_over_coverage, threshold_of_share
 from monai_robust.evaluation.tables.run_folder import Perturbation, Run
 from monai_robust.evaluation.tasks.registry import TaskReport
@@ -30,7 +32,9 @@ SHARE = 0.2
 """Of the images, which a person reads. Source: oncology-stability, Table 2."""
 _MEANS_OF_SCORES = ("accuracy", "score")
 COVERAGES = tuple(np.linspace(0.05, 1.0, 20).tolist())
-COLUMNS = ["run", "sample_id", "patient_id", "perturbation", "radius", "read_first", "prediction", "confidence"]
+_RUN = ["run", "seed", "fold", "split_seed"]
+COLUMNS = [*_RUN, "sample_id", "patient_id", "perturbation", "radius", "read_first", "prediction", "confidence"]
+_CHANCES = 20  # orders of images with equal radii, over which a measure of all images is averaged
 _OWN_NOTE = (
     "The fifth of these images with the smallest radii is set aside, of equal radii by chance, as in the table of the "
     "paper. “By confidence”: as many are set aside, those of which the network is least sure. AUC: the area under the "
@@ -69,7 +73,7 @@ def triage_frames(runs: Sequence[Run], task: TaskReport) -> dict[str, pd.DataFra
     rows, curves = [], []
     for index, run in enumerate(runs):
         for one in _searches(run):
-            block = _scored(run, one)
+            block = _scored(run, one, task)
             if not len(block):
                 continue
             key = {"run": index, "name": run.name, "perturbation": one.name}
@@ -81,32 +85,36 @@ def triage_frames(runs: Sequence[Run], task: TaskReport) -> dict[str, pd.DataFra
                         {**key, "order": order, "coverage": coverage, "score": score}
                         for coverage, score in zip(COVERAGES, scores, strict=True)
                     ]
-    return {"triage": pd.DataFrame(rows), "risk_coverage": pd.DataFrame(curves)} if rows else {}
+    return {"triage": pd.DataFrame(rows), "risk_coverage": _of_all_runs(pd.DataFrame(curves))} if rows else {}
 
 
-def worklist(runs: Sequence[Run]) -> pd.DataFrame:
-    """Every image of every run in the order in which a person should read them: the smallest radius first.
+def worklist(runs: Sequence[Run], task: TaskReport) -> pd.DataFrame:
+    """Every image of every run in the order in which a person should read them: the smallest radius first, of equal
+    radii the least sure, and of these by the id of the sample, so that the order of a table's rows does not count.
 
     It holds ids of samples and patients, and no label: it is for images that nobody has read yet.
 
     Args:
         runs: finished evaluations.
+        task: what is particular to their task.
 
     Returns:
-        ``run`` (its name), ``sample_id, patient_id, perturbation, radius`` (infinite where nothing was found),
+        ``run`` (its name), ``seed, fold, split_seed`` (of its training, as far as they are known), ``sample_id,
+        patient_id, perturbation, radius`` (infinite where nothing was found),
         ``read_first`` (whether it is below the threshold fitted on validation, or else among the :data:`SHARE` smallest
         radii), ``prediction`` and ``confidence`` as far as the task has them.
     """
     blocks = []
     for run in runs:
         for one in _searches(run):
-            block = _images(run, one).sort_values(["radius", "confidence"], kind="stable")
+            block = _images(run, one, task).sort_values(["radius", "confidence", "sample_id"], kind="stable")
             threshold = _threshold(run, one)
             if threshold is None:
                 first = np.arange(len(block)) < round(SHARE * len(block))
             else:
                 first = block["radius"].to_numpy() < threshold
-            blocks.append(block.assign(run=run.name, perturbation=one.name, read_first=first)[COLUMNS])
+            about = dict(zip(_RUN, (run.name, run.info.get("seed"), *run.split), strict=True))
+            blocks.append(block.assign(**about, perturbation=one.name, read_first=first)[COLUMNS])
     return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=COLUMNS)
 
 
@@ -124,21 +132,27 @@ def triage_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], tas
     score = _Score.of(runs[0])
     found: list[ReportTable] = []
     pictures = []
-    fitted = bool(triage["threshold"].notna().all())
+    sure = confidence_note(runs, task)
     for one in _searches(runs[0]):
         rows = triage[triage["perturbation"] == one.name]
         if not len(rows):
             continue
-        found.append(_own_table(one, rows, score, task.style(runs), fitted))
-        if fitted:
+        found.append(_own_table(one, rows, score, task.style(runs)))
+        if rows["threshold"].notna().any():
             found.append(_fitted_table(one, rows, score))
-        pictures.append(_picture(curves[curves["perturbation"] == one.name], one, score))
+        pictures.append(_picture(curves[curves["perturbation"] == one.name], one, score, sure))
     text = (
         "Radii tell which images a network is likely to read wrongly where those have the small ones: they could be "
         "handed to a person, and the network keeps the others. The images themselves, sorted, are in "
         f"{WORKLIST}.csv among the tables of this report, which names them."
     )
     return [Section(TITLE, text, found, pictures)]
+
+
+def _of_all_runs(curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves without orders that some run of a name does not have, so that a mean over runs is that of all."""
+    runs = curves.groupby("name")["run"].transform("nunique")
+    return curves[curves.groupby(["name", "perturbation", "order"])["run"].transform("nunique") == runs]
 
 
 @dataclass(frozen=True)
@@ -169,19 +183,17 @@ def _searches(run: Run) -> list[Perturbation]:
     return [one for one in searches_of(run) if asks_no_label(one.settings)]
 
 
-def _images(run: Run, one: Perturbation) -> pd.DataFrame:
+def _images(run: Run, one: Perturbation, task: TaskReport) -> pd.DataFrame:
     """The clean rows of a run with ``radius``, ``confidence`` (NaN where the task has none) and ``prediction``."""
     radii = radii_of(run, one).set_index("sample_id")["radius"]
-    clean = run.clean.reset_index(drop=True)
-    shares = [name for name in clean.columns if name.startswith("probability_")]
-    exclusive = run.task == "classification" and shares
-    confidence = clean[shares].max(axis=1) if exclusive else pd.Series(math.nan, clean.index)
+    clean = run.clean.assign(confidence=confidence_of(run, task)).reset_index(drop=True)
+    exclusive = run.task == "classification"
     said = clean["prediction"].map(dict(enumerate(run.classes))) if exclusive else pd.Series("", clean.index)
-    return clean.assign(radius=clean["sample_id"].map(radii), confidence=confidence, prediction=said)
+    return clean.assign(radius=clean["sample_id"].map(radii), prediction=said)
 
 
-def _scored(run: Run, one: Perturbation) -> pd.DataFrame:
-    images = _images(run, one)
+def _scored(run: Run, one: Perturbation, task: TaskReport) -> pd.DataFrame:
+    images = _images(run, one, task)
     return images[images["score"].notna()].reset_index(drop=True)
 
 
@@ -257,17 +269,24 @@ def _ends_of_change(scores: NDArray[np.float64], left: NDArray[np.bool_], member
 
 
 def _pooled(run: Run, block: pd.DataFrame, task: TaskReport) -> dict[str, float]:
-    """The measure of the task on all images, and on those that are left without the smallest radii."""
+    """The measure of the task on all images, and on those that are left without the smallest radii; of images with the
+    very radius of the last that is set aside, chance decides: the mean over some such choices."""
     column = task.style([run]).column
     if column in _MEANS_OF_SCORES:
         return {}
-    clean = run.clean
-    kept = set(block.sort_values("radius", kind="stable")["sample_id"].iloc[round(SHARE * len(block)) :])
-    every, left = task.statistics(run, clean), task.statistics(run, clean[clean["sample_id"].isin(kept)])
-    return {column: float(every[column]), f"{column}_left": float(left[column])}
+    clean, generator = run.clean, np.random.default_rng(0)
+    ordered, aside = block.sort_values(["radius", "sample_id"]), round(SHARE * len(block))
+    radii, samples = ordered["radius"].to_numpy(), ordered["sample_id"].to_numpy()
+    tied = 0 < aside < len(radii) and radii[aside - 1] == radii[aside]
+    found = []
+    for _ in range(_CHANCES if tied else 1):
+        order = np.lexsort((generator.random(len(radii)), radii)) if tied else np.arange(len(radii))
+        kept = clean[clean["sample_id"].isin(samples[order[aside:]])]
+        found.append(float(task.statistics(run, kept)[column]))
+    return {column: float(task.statistics(run, clean)[column]), f"{column}_left": mean_of_all(found)}
 
 
-def _own_table(one: Perturbation, rows: pd.DataFrame, score: _Score, style: ScoreStyle, fitted: bool) -> ReportTable:
+def _own_table(one: Perturbation, rows: pd.DataFrame, score: _Score, style: ScoreStyle) -> ReportTable:
     percent = f"{100 * SHARE:.0f} %"
     columns = {
         "Images": ("images", 1.0, 0),
@@ -283,7 +302,7 @@ def _own_table(one: Perturbation, rows: pd.DataFrame, score: _Score, style: Scor
         columns["Wrong images"] = ("wrong", 1.0, 0)
         columns["AUC"] = ("auc", 1.0, 3)
     title = f"Without the images of the smallest radii, {perturbation_label(one.name)}"
-    note = _OWN_NOTE if fitted else f"{_OWN_NOTE} {_NO_VALIDATION}"
+    note = _OWN_NOTE if rows["threshold"].notna().any() else f"{_OWN_NOTE} {_NO_VALIDATION}"
     return _table(f"table_{one.name}_triage", title, columns, rows, note)
 
 
@@ -297,7 +316,12 @@ def _fitted_table(one: Perturbation, rows: pd.DataFrame, score: _Score) -> Repor
         "Change": ("change", score.scale, score.digits),
     }
     title = f"With a threshold fitted on validation, {perturbation_label(one.name)}"
-    return _table(f"table_{one.name}_threshold", title, columns, rows, _FITTED_NOTE)
+    lacking = [str(name) for name, block in rows.groupby("name", sort=False) if block["threshold"].isna().any()]
+    note = _FITTED_NOTE
+    if lacking:
+        named = listed([f"“{name}”" for name in lacking])
+        note += f" None for {named}, of which a run has no validation with a search for the smallest radius."
+    return _table(f"table_{one.name}_threshold", title, columns, rows, note)
 
 
 def _table(
@@ -312,9 +336,9 @@ def _table(
 
 
 def _cell(block: pd.DataFrame, column: str, scale: float) -> Measure | str:
-    """Mean and standard deviation over runs, the interval of a single one."""
+    """Mean and standard deviation over runs, where all have the number; the interval of a single one."""
     values = scale * block[column]
-    mean, ends = float(values.mean()), (f"{column}_low", f"{column}_high")
+    mean, ends = mean_of_all(values), (f"{column}_low", f"{column}_high")
     if math.isinf(mean):
         return "beyond all"
     if len(block) == 1 and ends[0] in block:
@@ -322,7 +346,7 @@ def _cell(block: pd.DataFrame, column: str, scale: float) -> Measure | str:
     return Measure(mean, float(values.std(ddof=1)))
 
 
-def _picture(curves: pd.DataFrame, one: Perturbation, score: _Score) -> Picture:
+def _picture(curves: pd.DataFrame, one: Perturbation, score: _Score, sure: str) -> Picture:
     figure = score_over_coverage(curves, label=f"mean {score.name}{score.unit}", scale=score.scale)
     parts = []
     for (name, order), block in curves.groupby(["name", "order"], sort=False):
@@ -332,11 +356,10 @@ def _picture(curves: pd.DataFrame, one: Perturbation, score: _Score) -> Picture:
     alt = f"Lines: mean {score.name} of the images that are left to the network over their share: {listed(parts)}."
     caption = (
         f"{perturbation_label(one.name)}. To the left, more images are read by a person: those with the smallest radii "
-        "(solid), or those of which the network is least sure (dashed). A line that does not rise to the left says "
-        "that this order tells nothing of errors."
+        "(solid), or those of which the network is least sure (dashed). A line that gets no better to the left says "
+        f"that this order tells nothing of errors. {sure}"
         if (curves["order"] == "confidence").any()
         else f"{perturbation_label(one.name)}. To the left, more images are read by a person: those with the smallest "
-        "radii. A line that gets no better to the left says that radii tell nothing of errors. Confidence is not among "
-        "the outcomes of this task."
+        f"radii. A line that gets no better to the left says that radii tell nothing of errors. {sure}"
     )
     return Picture(figure, alt, caption)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of, of_kind, radius_text, scaled, whole
-from monai_robust.evaluation.sections.parts import MISSING, Measure, ReportTable, Section, measured
+from monai_robust.evaluation.sections.parts import MISSING, UNDEFINED, Measure, ReportTable, Section, listed, measured
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.statistics.summary import rated_by
 from monai_robust.evaluation.tables.run_folder import Run
@@ -47,8 +47,7 @@ def verdict_section(
         ]
         for chosen in (corruptions, shifts):
             if chosen:
-                worst = worst_corruption(means, name, chosen, style)
-                cells.append(f"{worst[0]}: {style.scale * worst[1]:.{style.digits}f}" if worst else MISSING)
+                cells.append(_worst(means, name, chosen, style))
         if attacks:
             cells.append(_checks([run for run in runs if run.name == name]))
         rows.append(([f"{name} (baseline)" if name == baseline and len(names_of(runs)) > 1 else name], cells))
@@ -60,6 +59,15 @@ def verdict_section(
     digits = [style.digits] + [1] * (len(headers) - 1)
     table = ReportTable("table_verdict", "What each network withstands", ["Run"], headers, rows, 1.0, digits, note)
     return Section(TITLE, _tested(runs), [table])
+
+
+def _worst(means: pd.DataFrame, name: str, chosen: Sequence[str], style: ScoreStyle) -> str:
+    """The worst of some perturbations, and those that left the measure without a value, which may be worse still."""
+    worst = worst_corruption(means, name, chosen, style)
+    rows = means[(means["group"] == "") & (means["name"] == name) & means["perturbation"].isin(chosen)]
+    lost = [perturbation_label(str(one)) for one in rows.loc[rows["score"].isna(), "perturbation"]]
+    parts = [f"{worst[0]}: {style.scale * worst[1]:.{style.digits}f}"] if worst else []
+    return "; ".join([*parts, *([f"{UNDEFINED} under {listed(lost)}"] if lost else [])]) or MISSING
 
 
 def worst_corruption(

@@ -10,7 +10,16 @@ from typing import Any
 import pandas as pd
 
 from monai_robust.evaluation.sections.figures import score_over_severity, score_versus_radius
-from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, listed, measured, number
+from monai_robust.evaluation.sections.parts import (
+    MISSING,
+    UNDEFINED,
+    Measure,
+    Picture,
+    ReportTable,
+    listed,
+    measured,
+    number,
+)
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.sections.radius_units import in_both_units, of_the_file
 from monai_robust.evaluation.statistics.curves import breaking_radii
@@ -64,6 +73,7 @@ class ScoreStyle:
         higher_is_better: whether it is a score, or an error.
         unit: of an error, such as ``mm``; scores have none.
         column: of the statistic in the frames.
+        undefined: what it means that it has no value, such as ``no image has a box``.
     """
 
     name: str
@@ -75,12 +85,15 @@ class ScoreStyle:
     higher_is_better: bool = True
     unit: str = ""
     column: str = ""
+    undefined: str = "no image has a score"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.stem)
 
     def text(self, score: float) -> str:
-        """A score within a sentence, without its unit."""
+        """A score within a sentence, without its unit; of NaN that there is none."""
+        if math.isnan(score):
+            return UNDEFINED
         return f"{100 * score:.0f}" if self.percent else f"{score:.2f}"
 
     @property
@@ -156,7 +169,8 @@ def radius_pictures(runs: Sequence[Run], replicated: pd.DataFrame, style: ScoreS
     for attack in of_kind(runs, "attack"):
         rows = whole(replicated, attack)
         ends = [
-            f"{name} {style.text(block['score'].iloc[0])} to {style.text(block['score'].iloc[-1])}{style.sign}"
+            f"{name} {style.text(block['score'].iloc[0])} to {style.text(block['score'].iloc[-1])}"
+            f"{style.sign if pd.notna(block['score'].iloc[-1]) else ''}"
             for name, block in rows.sort_values("severity").groupby("name", sort=False)
         ]
         first, last = number(rows["severity"].min()), number(rows["severity"].max())
@@ -292,12 +306,14 @@ def radius_text(row: pd.Series, style: ScoreStyle) -> str:
     """Where an attack halves a score, or doubles an error, by a row of ``breaking_radii``."""
     radius = row[style.breaking]
     if math.isnan(radius):
-        return f"beyond {number(row['largest_radius'])}"
+        return f"{UNDEFINED}: {row['undefined']}" if row["undefined"] else f"beyond {number(row['largest_radius'])}"
     return number(radius) + _in_percent(row["percent_of_image_norm"])
 
 
 def _fall(row: pd.Series, style: ScoreStyle) -> str:
     radius, percent = row[style.breaking], row["percent_of_image_norm"]
+    if row["undefined"]:
+        return f"at a radius that is {UNDEFINED} ({row['undefined']})"
     if math.isnan(radius):
         return f"at none of the radii up to {number(row['largest_radius'])}"
     of_norm = "" if math.isnan(percent) else f" ({number(percent)}{PERCENT} of the norm of an average image)"

@@ -19,9 +19,15 @@ __all__ = [
     "listed",
     "measured",
     "number",
+    "told",
 ]
 
 MISSING = "–"
+UNDEFINED = "undefined"
+NO_NUMBER = (
+    "a number that does not exist, such as an AUROC without a case. A mean over runs, radii or severities exists only "
+    "where each of them has a number, so that no network gains by what it has lost."
+)
 RADIUS = (
     "the size of a change to an image, by its length (L2 norm) unless said otherwise: under an attack the largest that "
     "is allowed, of a search for the nearest change the smallest that was found; in brackets in percent of the length "
@@ -137,8 +143,26 @@ def measured(row: Any, column: str) -> Measure:
     return Measure(row[column], row[f"{column}_std"], *ends)
 
 
+def told(row: Any, column: str, words: str, why: str) -> str:
+    """What a row of ``over_replicates`` says of the runs of a name, such as ``“erm” reaches 0.81``; where there is no
+    such number, that there is none, and why.
+
+    Args:
+        row: with ``name``, ``n_runs`` and the column.
+        column: the number.
+        words: with a field for the number, such as ``reaches {:.2f}``.
+        why: what it means that there is none, such as ``no image has a box``.
+    """
+    if not math.isnan(row[column]):
+        return f"“{row['name']}” {words.format(row[column])}"
+    where = f" in at least one of its {row['n_runs']} runs" if row["n_runs"] > 1 else ""
+    return f"of “{row['name']}” it is {UNDEFINED} ({why}{where})"
+
+
 def number(value: float) -> str:
-    """Three significant digits, without trailing zeros or an exponent where none is needed."""
+    """Three significant digits, without trailing zeros or an exponent where none is needed; of NaN that it is none."""
+    if math.isnan(value):
+        return UNDEFINED
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of, of_kind
 from monai_robust.evaluation.sections.parts import MISSING, Measure, ReportTable, Section, listed
 from monai_robust.evaluation.sections.perturbations import perturbation_label
+from monai_robust.evaluation.statistics.defined import means_of_all
 from monai_robust.evaluation.statistics.summary import rated_by
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -33,7 +34,7 @@ def replicate_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], 
     summary = rated_by(frames["summary_of_runs"], style.column)
     summary = summary[summary["group"] == ""]
     perturbations = [CLEAN, *(name for kind in ("attack", "corruption", "shift") for name in of_kind(runs, kind))]
-    means = summary.groupby(["run", "perturbation"])["score"].mean()
+    means = means_of_all(summary.groupby(["run", "perturbation"])["score"])
     rows = []
     for index, run in enumerate(runs):
         stub = [run.name, *(_told(value) for value in (run.info.get("seed"), *run.split))]

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, names_of, of_kind
 from monai_robust.evaluation.sections.drawing import MARKERS, WIDTH, legend, legend_label, run_colour, styled
-from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, Section, listed
+from monai_robust.evaluation.sections.parts import MISSING, UNDEFINED, Measure, Picture, ReportTable, Section, listed
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.statistics.summary import rated_by
 from monai_robust.evaluation.tables.run_folder import Run
@@ -48,6 +48,14 @@ def _section(
     small = next((str(one) for one in gaps["not_rated"] if one), "")
     text = f"A group is rated if it has {minimum} patients or more (--minimum_group)."
     text += f" Too small to be rated: {small}." if small else " All groups have."
+    lacking = dict.fromkeys(
+        f"{row['undefined']} ({perturbation_label(str(row['perturbation']))})"
+        for _, row in gaps[gaps["undefined"] != ""].iterrows()
+    )
+    if lacking:
+        text += (
+            f" Not rated either, where the {style.name} is {UNDEFINED} ({style.undefined}): {listed(list(lacking))}."
+        )
     rated = gaps[gaps["worst"].notna()]
     if rated.empty:
         return Section(title, f"{text} Fewer than two groups are rated, so that there is no gap.")

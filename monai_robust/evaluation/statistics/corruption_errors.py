@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from monai_robust.evaluation.statistics.defined import mean_of_all, means_of_all, spreads_of_all
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.metrics import corruption_error, relative_corruption_error
 
@@ -36,7 +37,7 @@ def corruption_errors(
         ``name, perturbation`` (each corruption, then :data:`ALL`), ``corruption_error``, ``relative_corruption_error``
         (means over the runs of the name), each with ``_std`` (sample standard deviation, NaN for a single run), and
         ``n_runs``. NaN where the baseline has no errors, or a score is not known. The means over corruptions are of
-        those where it is known.
+        those where it is known of every run, so that all runs have the mean of the same ones.
     """
     whole = summary[(summary["group"] == "") & summary["perturbation"].isin([CLEAN, *corruptions])]
     errors = whole.assign(error=1 - whole["score"] if higher_is_better else whole["score"])
@@ -46,15 +47,16 @@ def corruption_errors(
     ]
     replicates = [own for name, own in of_runs if name == baseline]
     reference = pd.concat(replicates, axis=1).mean(axis=1, skipna=False)
+    each = np.array([[_errors_of(own, reference, one) for one in corruptions] for _, own in of_runs])  # (run, one, 2)
+    known = ~np.isnan(each).any(axis=0)
     rows = []
-    for name, own in of_runs:
-        found = {one: _errors_of(own, reference, one) for one in corruptions}
-        found[ALL] = (_mean([ce for ce, _ in found.values()]), _mean([relative for _, relative in found.values()]))
-        for one, pair in found.items():
-            rows.append({"name": name, "perturbation": one, **dict(zip(COLUMNS, pair, strict=True))})
+    for (name, _), pairs in zip(of_runs, each, strict=True):
+        whole_of = [mean_of_all(column[there]) for column, there in zip(pairs.T, known.T, strict=True)]
+        for one, pair in zip([*corruptions, ALL], [*pairs, whole_of], strict=True):
+            rows.append({"name": name, "perturbation": one, **dict(zip(COLUMNS, map(float, pair), strict=True))})
     grouped = pd.DataFrame(rows).groupby(["name", "perturbation"], sort=False)[COLUMNS]
-    spread = grouped.std(ddof=1).add_suffix("_std")
-    return grouped.mean().join(spread).join(grouped.size().rename("n_runs")).reset_index()
+    spread = spreads_of_all(grouped).add_suffix("_std")
+    return means_of_all(grouped).join(spread).join(grouped.size().rename("n_runs")).reset_index()
 
 
 def _errors_of(own: pd.Series, reference: pd.Series, corruption: str) -> tuple[float, float]:
@@ -64,8 +66,3 @@ def _errors_of(own: pd.Series, reference: pd.Series, corruption: str) -> tuple[f
         return math.nan, math.nan
     relative = relative_corruption_error(mine, theirs, clean=clean, baseline_clean=baseline_clean)
     return corruption_error(mine, theirs), relative
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else math.nan

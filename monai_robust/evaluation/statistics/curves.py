@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_robust.evaluation.statistics.defined import means_of_all, spreads_of_all
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.metrics import auc_robust
 
@@ -30,7 +31,7 @@ def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale
 
     Returns:
         ``name, perturbation, auc_robust`` (mean over the runs of the name), ``auc_robust_std`` (sample standard
-        deviation, NaN for a single run), ``n_runs`` and ``largest_radius``. NaN where no sample has a score.
+        deviation, NaN for a single run), ``n_runs`` and ``largest_radius``. NaN where a run has no score somewhere.
     """
     all_samples = summary[summary["group"] == ""]
     rows = []
@@ -43,12 +44,9 @@ def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale
             rows.append({"name": of_run["name"].iloc[0], "perturbation": attack, "auc_robust": area, "top": max(radii)})
     frame = pd.DataFrame(rows, columns=["name", "perturbation", "auc_robust", "top"])
     grouped = frame.groupby(["name", "perturbation"], sort=False)
-    table = grouped.agg(
-        auc_robust=("auc_robust", "mean"),
-        auc_robust_std=("auc_robust", "std"),
-        n_runs=("auc_robust", "size"),
-        largest_radius=("top", "first"),
-    )
+    areas = grouped["auc_robust"]
+    columns = {"auc_robust": means_of_all(areas), "auc_robust_std": spreads_of_all(areas)}
+    table = pd.DataFrame({**columns, "n_runs": areas.size(), "largest_radius": grouped["top"].first()})
     return table.reset_index()
 
 
@@ -77,19 +75,16 @@ def breaking_radii(replicated: pd.DataFrame, *, higher_is_better: bool = True) -
 
     Returns:
         ``name, perturbation, norm, radius_at_half_score`` (of errors ``radius_at_twice_error``; in units of the
-        network's input; NaN if no evaluated radius gets there), ``percent_of_image_norm`` (L2 only) and
-        ``largest_radius`` evaluated.
+        network's input; NaN if no evaluated radius gets there, or nobody can tell), ``percent_of_image_norm`` (L2
+        only), ``largest_radius`` evaluated, and ``undefined``: why nobody can tell, "" where that is not so.
     """
-    found, column = (
-        (radius_at_half_score, "radius_at_half_score")
-        if higher_is_better
-        else (radius_at_twice_error, "radius_at_twice_error")
-    )
+    column = "radius_at_half_score" if higher_is_better else "radius_at_twice_error"
     whole = replicated[replicated["group"] == ""]
     clean = whole[whole["perturbation"] == CLEAN].set_index("name")["score"]
     rows = []
     for (name, attack), block in whole[whole["kind"] == "attack"].groupby(["name", "perturbation"], sort=False):
-        radius = found(float(clean.loc[str(name)]), block["severity"].to_numpy(), block["score"].to_numpy())
+        scores = float(clean.loc[str(name)]), block["severity"].to_numpy(), block["score"].to_numpy()
+        radius, why = _crossing(*scores, higher_is_better)
         percent = float((block["radius_percent"] / block["severity"]).mean())
         rows.append(
             {
@@ -99,9 +94,10 @@ def breaking_radii(replicated: pd.DataFrame, *, higher_is_better: bool = True) -
                 column: radius,
                 "percent_of_image_norm": radius * percent,
                 "largest_radius": float(block["severity"].max()),
+                "undefined": why,
             }
         )
-    columns = ["name", "perturbation", "norm", column, "percent_of_image_norm", "largest_radius"]
+    columns = ["name", "perturbation", "norm", column, "percent_of_image_norm", "largest_radius", "undefined"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -116,9 +112,9 @@ def radius_at_half_score(clean: float, radii: NDArray[np.float64], scores: NDArr
         scores: (R,) their scores; higher is better.
 
     Returns:
-        The radius, NaN if the score stays above half at all radii (or there is none).
+        The radius, NaN if the score stays above half at all radii (or there is none), or that cannot be told.
     """
-    return _radius_down_to(clean / 2, clean, radii, scores)
+    return _crossing(clean, radii, scores, True)[0]
 
 
 def radius_at_twice_error(clean: float, radii: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
@@ -130,17 +126,33 @@ def radius_at_twice_error(clean: float, radii: NDArray[np.float64], errors: NDAr
         errors: (R,) their errors.
 
     Returns:
-        The radius, NaN if the error stays below twice the clean one at all radii (or there is none).
+        The radius, NaN if the error stays below twice the clean one at all radii (or there is none), or that cannot be
+        told.
     """
-    return _radius_down_to(-2 * clean, -clean, radii, -np.asarray(errors))
+    return _crossing(clean, radii, errors, False)[0]
 
 
-def _radius_down_to(level: float, clean: float, radii: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
+def _crossing(
+    clean: float, radii: NDArray[np.float64], scores: NDArray[np.float64], higher_is_better: bool
+) -> tuple[float, str]:
+    """Where a score is half, or an error twice the clean one, NaN where it is nowhere; and why nobody can tell, ""
+    where that is not so: a curve with a gap may have got there within the gap."""
+    if math.isnan(clean):
+        return math.nan, "it has no value on clean images"
+    if clean <= 0:
+        return (
+            math.nan,
+            f"it is {clean:.3g} on clean images, of which there is no {'half' if higher_is_better else 'double'}",
+        )
+    sign = 1 if higher_is_better else -1
+    level = sign * clean * (0.5 if higher_is_better else 2)
     order = np.argsort(radii)
-    before, previous = 0.0, clean
-    for radius, score in zip(np.asarray(radii)[order], np.asarray(scores)[order], strict=True):
+    before, previous = 0.0, sign * clean
+    for radius, score in zip(np.asarray(radii)[order], sign * np.asarray(scores, dtype=np.float64)[order], strict=True):
+        if math.isnan(score):
+            return math.nan, f"it has no value at radius {radius:.3g}"
         if score <= level:
             share = (previous - level) / (previous - score) if previous > score else 1.0
-            return float(before + share * (radius - before))
+            return float(before + share * (radius - before)), ""
         before, previous = radius, score
-    return math.nan
+    return math.nan, ""

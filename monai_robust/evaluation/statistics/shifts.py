@@ -22,6 +22,7 @@ from monai_robust.evaluation.statistics.bootstrap import (
     patient_draws,
     percentile_ends,
 )
+from monai_robust.evaluation.statistics.defined import means_of_all, spreads_of_all
 from monai_robust.evaluation.statistics.run_draws import DrawableOf, redraws
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -57,16 +58,16 @@ def shift_differences(runs: Sequence[Run], drawable: DrawableOf | None = None) -
     Returns:
         The columns :data:`COLUMNS`: ``value`` at the site less ``clean_value`` is ``difference``. A single run has the
         ends of its 95 % interval, NaN where either side has fewer than 10 patients; of several runs of one name values
-        are means, and ``difference_std`` is the standard deviation of their differences. Samples and patients are those
-        of the first run.
+        are means (NaN where one of them has none), and ``difference_std`` is the standard deviation of their
+        differences. Samples and patients are those of the first run.
     """
     rows = [row for run in runs for name in run.shifts for row in _differences(run, name, drawable)]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     grouped = pd.DataFrame(rows).groupby(["name", "shift", "statistic"], sort=False)
     values = ["value", "clean_value", "difference"]
-    table = grouped.first().assign(**{name: grouped[name].mean() for name in values})
-    table["difference_std"] = grouped["difference"].std(ddof=1)
+    table = grouped.first().assign(**{name: means_of_all(grouped[name]) for name in values})
+    table["difference_std"] = spreads_of_all(grouped["difference"])
     table["n_runs"] = grouped.size()
     table.loc[table["n_runs"] > 1, ["difference_low", "difference_high"]] = np.nan
     return table.reset_index()[COLUMNS]

@@ -38,6 +38,7 @@ COLUMNS = [
     "gap_low",
     "gap_high",
     "not_rated",
+    "undefined",
 ]
 
 
@@ -63,16 +64,18 @@ def subgroup_gaps(
 
     Returns:
         The columns ``name, group, perturbation, worst, worst_value, best, best_value, gap`` (0 or more), ``gap_low,
-        gap_high`` (95 % interval of a single run for these two groups, patients drawn; NaN for fewer than 10 patients)
-        and ``not_rated``, the groups with fewer patients than ``minimum``. Where fewer than two groups are rated,
-        worst, best and gap are empty.
+        gap_high`` (95 % interval of a single run for these two groups, patients drawn; NaN for fewer than 10 patients),
+        ``not_rated``, the groups with fewer patients than ``minimum``, and ``undefined``, the others in which the
+        measure has no value. Where fewer than two groups are rated, worst, best and gap are empty.
     """
     rows: list[dict[str, object]] = []
     inside = averaged[averaged["group"] != ""]
     for (name, group, perturbation), block in inside.groupby(["name", "group", "perturbation"], sort=False):
-        rated = block[(block["patients"] >= minimum) & block[column].notna()].sort_values(column, kind="stable")
-        small = ", ".join(str(value) or "(empty)" for value in block.loc[block["patients"] < minimum, "value"])
-        row: dict[str, object] = {"name": name, "group": group, "perturbation": perturbation, "not_rated": small}
+        large, lacking = block["patients"] >= minimum, block[column].isna()
+        row: dict[str, object] = {"name": name, "group": group, "perturbation": perturbation}
+        for key, chosen in (("not_rated", ~large), ("undefined", large & lacking)):
+            row[key] = ", ".join(str(value) or "(empty)" for value in block.loc[chosen, "value"])
+        rated = block[large & ~lacking].sort_values(column, kind="stable")
         if len(rated) > 1:
             worst, best = (rated.iloc[place] for place in ((0, -1) if higher_is_better else (-1, 0)))
             row |= {"worst": worst["value"], "worst_value": worst[column], "best": best["value"]}

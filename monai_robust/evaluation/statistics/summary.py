@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_robust.evaluation.statistics.blocks import blocks, groups_of
+from monai_robust.evaluation.statistics.defined import means_of_all, spreads_of_all
 from monai_robust.evaluation.statistics.run_draws import DrawableOf, Ends, RunDraws
 from monai_robust.evaluation.tables.run_folder import Run
 
@@ -96,14 +97,15 @@ def over_replicates(summary: pd.DataFrame) -> pd.DataFrame:
         summary: from :func:`summarise` or :func:`mean_over_severities`.
 
     Returns:
-        Every numeric column is the mean over the runs of a name; beside it stands ``<column>_std``, the sample
-        standard deviation (divisor: runs less 1), NaN for a single run. ``n_runs`` is their number. Bootstrap
-        intervals, which tell of samples and not of training, are kept for single runs and NaN for several.
+        Every numeric column is the mean over the runs of a name, NaN where one of them has no value; beside it stands
+        ``<column>_std``, the sample standard deviation (divisor: runs less 1), NaN for a single run. ``n_runs`` is
+        their number. Bootstrap intervals, which tell of samples and not of training, are kept for single runs and NaN
+        for several.
     """
     keys = [key for key in (*KEYS, "severity") if key in summary.columns]
     grouped = summary.drop(columns="run").groupby(keys, sort=False)
-    table, ends = grouped.mean(), _intervals_in(summary)
-    spread = grouped.std(ddof=1).drop(columns=[*COUNTS, *ends])
+    table, ends = means_of_all(grouped), _intervals_in(summary)
+    spread = spreads_of_all(grouped).drop(columns=[*COUNTS, *ends])
     table = table.join(spread.add_suffix("_std")).join(grouped.size().rename("n_runs"))
     table.loc[table["n_runs"] > 1, ends] = math.nan
     return table.copy().reset_index()  # a copy, since columns were put in one by one
@@ -174,10 +176,8 @@ def _rows(index: int, run: Run, groups: _Groups, statistics: Statistics) -> Iter
 def _averaged(summary: pd.DataFrame, ends: Sequence[tuple[int, Run, _Groups]]) -> pd.DataFrame:
     keys = ["run", *KEYS]
     numbers = summary.drop(columns=["severity", "radius_percent", *_intervals_in(summary)])
-    means, by_key = numbers.groupby(keys, sort=False), [numbers[key] for key in keys]
-    # a mean without the radii at which a measure has vanished would praise the network that lost it
-    vanished = numbers.drop(columns=keys).isna().groupby(by_key, sort=False).any()
-    table = means.mean().mask(vanished).join(means.size().rename("severities")).reset_index()
+    means = numbers.groupby(keys, sort=False)
+    table = means_of_all(means).join(means.size().rename("severities")).reset_index()
     intervals = {(index, group, value): found for index, _, groups in ends for group, value, _, found in groups}
     columns = [
         _columns(intervals[run, group, value], name, None)

@@ -23,7 +23,7 @@ from monai_robust.evaluation.tasks.multi_label import MultiLabelOutcomes, MultiL
 from monai_robust.evaluation.tasks.segmentation import SegmentationOutcomes, SegmentationReport
 from monai_robust.tasks import Task, base_task
 
-__all__ = ["TASKS", "Choosing", "TaskReport", "TaskView", "outcomes_of", "register_task", "report_of"]
+__all__ = ["TASKS", "Choosing", "Confident", "TaskReport", "TaskView", "outcomes_of", "register_task", "report_of"]
 
 
 class TaskReport(Protocol):
@@ -69,6 +69,20 @@ class Choosing(Protocol):
 
     def choosing(self, prevalence: float | None, patient_rule: str) -> TaskReport:
         """The same report with these."""
+
+
+@runtime_checkable
+class Confident(Protocol):
+    """A report of a task whose outcomes tell how sure a network is of an image.
+
+    Attributes:
+        confidence_is: what it is taken to be, such as ``the probability of the class that is said``.
+    """
+
+    confidence_is: str
+
+    def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series | None:
+        """Of each of some rows of one perturbation and severity, in their order; None where it was not measured."""
 
 
 @dataclass(frozen=True)

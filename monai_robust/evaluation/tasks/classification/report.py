@@ -17,7 +17,7 @@ from monai_robust.evaluation.sections.comparisons import (
     undertrained,
     whole,
 )
-from monai_robust.evaluation.sections.parts import RADIUS, Section, listed
+from monai_robust.evaluation.sections.parts import NO_NUMBER, RADIUS, Section, listed
 from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.statistics.summary import over_replicates, summarise
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
@@ -68,6 +68,7 @@ GLOSSARY = {
     "that are not, at a threshold that was fitted on other images, those of the validation split.",
     "PPV and NPV": "the share of images called a finding that have it, and of those called clear that have not; they "
     "depend on how frequent the finding is.",
+    "–": NO_NUMBER,
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval, such as 88.1 to 95.4, from drawing patients anew: it tells of their choice alone.",
 }
@@ -83,6 +84,7 @@ class ClassificationReport:
 
     task = "classification"
     searched = "score"
+    confidence_is = "the probability of the class that is said"
     glossary: Mapping[str, str] = GLOSSARY
 
     def __init__(self, prevalence: float | None = None, patient_rule: str = "mean") -> None:
@@ -156,6 +158,10 @@ class ClassificationReport:
         answers = answer_drawable(labels, rows["prediction"].to_numpy(dtype=np.int64), len(run.classes))
         ranked = discrimination_drawable(scored(run, rows), fitted_on_validation(run, scored))
         return [answers, *probability_drawable(probabilities, labels), *ranked]
+
+    def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series:
+        """The probability of the class that is said, (N,)."""
+        return rows[probability_columns(run)].max(axis=1)
 
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""

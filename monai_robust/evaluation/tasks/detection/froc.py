@@ -136,7 +136,7 @@ def _pictures(runs: Sequence[Run], matches: Callable[[Run], Matches]) -> list[Pi
             name: {radius: _curve(matches(run)(key, radius)) for key, radius in keys} for name, run in first.items()
         }
         ends = [
-            f"{name} {curves[0.0].sensitivity[-1]:.2f} to {[*curves.values()][-1].sensitivity[-1]:.2f}"
+            f"{name} {number(curves[0.0].sensitivity[-1])} to {number([*curves.values()][-1].sensitivity[-1])}"
             for name, curves in panels.items()
         ]
         alt = (

@@ -13,7 +13,7 @@ import pandas as pd
 from monai_robust.data.files.schemas import checked
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
-from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, number
+from monai_robust.evaluation.sections.parts import NO_NUMBER, RADIUS, ReportTable, Section, listed, number, told
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
 from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.tables.detections import BOXES, DETECTIONS, Detections, read_detections
@@ -26,7 +26,7 @@ from monai_robust.metrics import ImageMatches, average_precisions, match_images
 
 __all__ = ["DetectionReport"]
 
-MAP = ScoreStyle("mAP", "mAP 0.5:0.95", 1.0, 3, "map", percent=False)
+MAP = ScoreStyle("mAP", "mAP 0.5:0.95", 1.0, 3, "map", percent=False, undefined="no image has a box")
 MAP_50 = ScoreStyle("mAP 0.5", "mAP 0.5", 1.0, 3, "map_50", percent=False)
 AVERAGE_IOU = ScoreStyle("average IoU", "Average IoU of detected objects", 1.0, 3, "average_iou", percent=False)
 PILOT_MAP_50 = 0.5
@@ -47,6 +47,7 @@ GLOSSARY = {
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
     "Radius": RADIUS,
     "AUC_robust": "the clean number and its mean over all radii up to the largest in one: the root of their product.",
+    "–": NO_NUMBER,
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval, such as 0.31 to 0.38, from drawing patients anew: it tells of their choice alone. Within "
     "groups of images there is none of mAP.",
@@ -62,6 +63,9 @@ class DetectionReport:
 
     task = "detection"
     searched = "average_iou"
+    confidence_is = (
+        "the mean score of the boxes that count; of an image without any, 1 less the highest score that was kept"
+    )
     glossary: Mapping[str, str] = GLOSSARY
 
     def __init__(self) -> None:
@@ -126,6 +130,16 @@ class DetectionReport:
         matches = self._matched(run, str(rows["perturbation"].iloc[0]), float(rows["severity"].iloc[0]))
         return detection_drawable(rows, [matches[sample] for sample in rows["sample_id"]], len(run.classes))
 
+    def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series:
+        """The mean score of the boxes that count, of an image without any 1 less the highest score kept, (N,)."""
+        found = self._detections(run).detections
+        key = rows[["perturbation", "severity"]].iloc[0]
+        own = found[(found["perturbation"] == key["perturbation"]) & (found["severity"] == key["severity"])]
+        sure = own[own["score"] >= _threshold(run)].groupby("sample_id")["score"].mean()
+        none = 1 - own.groupby("sample_id")["score"].max()
+        samples = rows["sample_id"]
+        return samples.map(sure).astype(float).fillna(samples.map(none).astype(float)).fillna(1.0)
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
         return score_frames(runs, self.statistics, MAP, (MAP, AVERAGE_IOU), self.drawable)
@@ -143,7 +157,7 @@ class DetectionReport:
     def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
         """The result in one sentence about clean images and one about each attack."""
         clean = whole(frames["means_over_severities"], CLEAN)
-        parts = [f"“{row['name']}” reaches {row['map']:.2f}" for _, row in clean.iterrows()]
+        parts = [told(row, "map", "reaches {:.2f}", MAP.undefined) for _, row in clean.iterrows()]
         sentence = f"On clean images, by the mean average precision (mAP) at IoU 0.5:0.95, {listed(parts)}."
         return [sentence, *falls(frames["breaking_radii"], MAP)]
 

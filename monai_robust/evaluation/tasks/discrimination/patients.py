@@ -14,7 +14,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
 
-__all__ = ["PATIENT_RULES", "by_patient", "grouped"]
+__all__ = ["PATIENT_RULES", "by_patient", "patients_of_several"]
 
 PATIENT_RULES = ("mean", "max")
 """What a patient's probability is of those of their images."""
@@ -27,13 +27,14 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
         run: a finished evaluation.
         rule: ``"mean"`` or ``"max"`` of the probabilities of a patient's images.
         true: columns of what is true. Classes that exclude each other: images of one patient with different labels
-            stand apart. Findings: a patient has one where an image has it.
+            stand apart, in rows of one ``patient_id``, which are drawn together for intervals. Findings: a patient has
+            one where an image has it.
         probabilities: columns of probabilities.
         exclusive: whether classes exclude each other: probabilities are then divided by their sum.
 
     Returns:
-        The run, its ``sample_id`` being the patient's; None where no patient has several images. Without columns but
-        those of keys, truth, probabilities, ``score`` and, of exclusive classes, ``prediction``.
+        The run, its ``sample_id`` being the patient's (and label's); None where no patient has several images. Without
+        columns but those of keys, truth, probabilities, ``score`` and, of exclusive classes, ``prediction``.
 
     Raises:
         BadInputError: for another rule.
@@ -46,7 +47,7 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
         return None
     blocks = []
     for (perturbation, severity), rows in run.outcomes.groupby(["perturbation", "severity"], sort=False):
-        names, member, place = known.get(str(perturbation), known[CLEAN])
+        names, patients, member, place = known.get(str(perturbation), known[CLEAN])
         own = member[place.get_indexer(pd.Index(rows["sample_id"]))]
         shares = _together(rows[list(probabilities)].to_numpy(dtype=np.float64), own, len(names), rule, exclusive)
         truth = _largest(rows[list(true)].to_numpy(dtype=np.float64), own, len(names))
@@ -59,7 +60,7 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
         else:
             right = (((shares > 0.5) == truth) | np.isnan(truth)).all(axis=1).astype(float)
             block["score"] = np.where(np.isnan(truth).all(axis=1), np.nan, right)
-        block = block.assign(sample_id=names, patient_id=names, perturbation=str(perturbation))
+        block = block.assign(sample_id=names, patient_id=patients, perturbation=str(perturbation))
         blocks.append(block.assign(severity=np.full(len(block), severity, dtype=np.float64)))
     outcomes = pd.concat(blocks, ignore_index=True).assign(norm="", input_norm=np.nan)
     own_info = {**run.info, "groups": []}
@@ -70,9 +71,11 @@ def by_patient(run: Run, rule: str, true: Sequence[str], probabilities: Sequence
 
 
 class _Members(NamedTuple):
-    """The patients' names, (P,), which of them each sample is of, (N,), and the samples' ids."""
+    """Names of the P rows, the patient of each ("" where unknown), which of them each sample is of, (N,), and the
+    samples' ids."""
 
     names: NDArray[np.str_]
+    patients: NDArray[np.object_]
     member: NDArray[np.intp]
     place: pd.Index[str]
 
@@ -84,13 +87,15 @@ def _samples_of(run: Run) -> dict[str, pd.DataFrame]:
 
 
 def _members(rows: pd.DataFrame, true: Sequence[str]) -> _Members:
-    names, member = np.unique(_keys(rows, true).to_numpy(dtype=str), return_inverse=True)
-    return _Members(names, member, pd.Index(rows["sample_id"]))
+    keys = _keys(rows, true).to_numpy(dtype=str)
+    names, first, member = np.unique(keys, return_index=True, return_inverse=True)
+    return _Members(names, rows["patient_id"].to_numpy(dtype=object)[first], member, pd.Index(rows["sample_id"]))
 
 
-def grouped(rows: pd.DataFrame, true: Sequence[str]) -> int:
-    """How many patients there are, or patients with one label where those of several stand apart."""
-    return int(_keys(rows, true).nunique())
+def patients_of_several(rows: pd.DataFrame, label: str) -> int:
+    """How many patients have images of several labels."""
+    known = rows[rows["patient_id"] != ""]
+    return int((known.groupby("patient_id")[label].nunique() > 1).sum())
 
 
 def _keys(rows: pd.DataFrame, true: Sequence[str]) -> pd.Series:

@@ -16,6 +16,7 @@ from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.discrimination.fitted import RULES, Scored, fitted_on_validation
+from monai_robust.evaluation.tasks.discrimination.patients import patients_of_several
 from monai_robust.metrics import predictive_values, ranking
 
 __all__ = ["curves_frame", "discrimination_section", "largest_radii", "patient_section", "validation_note"]
@@ -144,17 +145,22 @@ def patient_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], rul
         for perturbation, severity in largest_radii(runs[0]):
             for level, frame in levels.items():
                 row = _row(frame, name, perturbation, severity)
-                stub = [name, _setting(perturbation, severity), level, f"{row['n']:.0f}"]
+                stub = [
+                    name,
+                    _setting(perturbation, severity),
+                    level,
+                    *(f"{row[key]:.0f}" for key in ("n", "patients")),
+                ]
                 rows.append((stub, [scaled(measured(row, column), 100) for column in columns]))
     note = (
-        f"Rule: {rule} of the probabilities of a patient's images (--patient_rule). Images of one patient with "
-        "different labels count as different patients. Thresholds are fitted on validation patients put together in "
-        "the same way. All radii and severities stand in summary_by_patient.csv."
+        f"Rule: {rule} of the probabilities of a patient's images (--patient_rule).{_apart(runs[0])} Thresholds are "
+        "fitted on validation patients put together in the same way. All radii and severities stand in "
+        "summary_by_patient.csv."
     )
     table = ReportTable(
         "table_by_patient",
         "Image and patient level, in percent",
-        ["Run", "Setting", "Level", "Number"],
+        ["Run", "Setting", "Level", "Number", "Patients"],
         list(columns.values()),
         rows,
         1.0,
@@ -162,6 +168,18 @@ def patient_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], rul
         note,
     )
     return Section("Image and patient level", "", [table])
+
+
+def _apart(run: Run) -> str:
+    """What a reader must know of patients whose images have different labels, "" where there are none."""
+    count = patients_of_several(run.clean, "label") if "label" in run.clean else 0
+    if not count:
+        return ""
+    some = "1 patient has" if count == 1 else f"{count} patients have"
+    return (
+        f" {some} images of different labels, which are put together for each label: such a patient counts more than "
+        "once, but is drawn as one for intervals."
+    )
 
 
 def _areas(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> ReportTable:
@@ -309,7 +327,7 @@ def _roc_picture(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first:
                 points.append({**about, **rates, "sensitivity": row[f"sensitivity_youden_{index}"]})
     marked = pd.DataFrame(points, columns=["name", "finding", "false_positive_rate", "sensitivity"])
     areas = [
-        f"{name} {_setting(*one)} {_row(frames['summary'], name, *one)['auroc']:.2f}"
+        f"{name} {_setting(*one)} {number(_row(frames['summary'], name, *one)['auroc'])}"
         for name in names_of(runs)
         for one in largest_radii(runs[0])
     ]

@@ -16,7 +16,7 @@ from monai_robust.evaluation.sections.comparisons import (
     radius_pictures,
     whole,
 )
-from monai_robust.evaluation.sections.parts import RADIUS, Section, listed
+from monai_robust.evaluation.sections.parts import NO_NUMBER, RADIUS, Section, listed, told
 from monai_robust.evaluation.sections.scores import (
     attack_table,
     auc_table,
@@ -40,6 +40,7 @@ GLOSSARY = {
     "Radius": RADIUS,
     "AUC_robust": "the clean score and its mean over all radii up to the largest in one number: the root of their "
     "product; of an error, both divided by the largest one of the compared runs.",
+    "–": NO_NUMBER,
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval from drawing patients anew: it tells of their choice alone.",
 }
@@ -100,7 +101,7 @@ class KeyMetricReport:
         """The result in one sentence about clean inputs and one about each attack."""
         style = _style(runs)
         clean = whole(frames["means_over_severities"], CLEAN)
-        parts = [f"“{row['name']}” has {style.text(row['score'])}" for _, row in clean.iterrows()]
+        parts = [told(row, "score", "has {:.2f}", style.undefined) for _, row in clean.iterrows()]
         sentence = f"On clean inputs, by the {style.name} of each sample, {listed(parts)}."
         return [sentence, *falls(frames["breaking_radii"], style)]
 

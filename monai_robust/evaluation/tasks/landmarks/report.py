@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, of_kind, undertrained, whole
-from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed, measured, number
+from monai_robust.evaluation.sections.parts import (
+    NO_NUMBER,
+    RADIUS,
+    ReportTable,
+    Section,
+    listed,
+    measured,
+    number,
+    told,
+)
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.sections.scores import (
     attack_section,
@@ -29,7 +38,17 @@ from monai_robust.metrics import mean_radial_error, successful_detection_rate
 
 __all__ = ["LandmarkReport"]
 
-MRE = ScoreStyle("MRE", "MRE in mm", 1.0, 2, "mre", percent=False, higher_is_better=False, unit="mm")
+MRE = ScoreStyle(
+    "MRE",
+    "MRE in mm",
+    1.0,
+    2,
+    "mre",
+    percent=False,
+    higher_is_better=False,
+    unit="mm",
+    undefined="no image has a landmark",
+)
 PILOT_MRE = 4.0
 SCORE_TOLERANCE = 1e-4
 # the challenge's distances in mm, and the columns of their rates
@@ -47,6 +66,7 @@ GLOSSARY = {
     "Radius": RADIUS,
     "AUC_robust": "clean MRE and its mean over all radii up to the largest in one number: the root of their product, "
     "both divided by the largest MRE of the compared runs; lower is better.",
+    "–": NO_NUMBER,
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval, such as 1.5 to 1.8, from drawing patients anew: it tells of their choice alone.",
 }
@@ -139,7 +159,7 @@ class LandmarkReport:
     def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
         """The result in one sentence about clean images and one about each attack."""
         clean = whole(frames["means_over_severities"], CLEAN)
-        parts = [f"“{row['name']}” misses them by {row['mre']:.2f} mm" for _, row in clean.iterrows()]
+        parts = [told(row, "mre", "misses them by {:.2f} mm", MRE.undefined) for _, row in clean.iterrows()]
         sentence = f"On clean images, by the mean radial error (MRE) of all landmarks, {listed(parts)}."
         return [sentence, *falls(frames["breaking_radii"], MRE)]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, of_kind, undertrained, whole
-from monai_robust.evaluation.sections.parts import RADIUS, Section, listed
+from monai_robust.evaluation.sections.parts import NO_NUMBER, RADIUS, Section, listed, told
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
 from monai_robust.evaluation.statistics.bootstrap import Drawable, means, ratios
 from monai_robust.evaluation.statistics.summary import over_replicates, summarise
@@ -30,7 +30,15 @@ from monai_robust.metrics import brier_score, expected_calibration_error, temper
 
 __all__ = ["MultiLabelReport"]
 
-AREA = ScoreStyle("AUROC", "AUROC, mean of the findings", 1.0, 3, "auroc", percent=False)
+AREA = ScoreStyle(
+    "AUROC",
+    "AUROC, mean of the findings",
+    1.0,
+    3,
+    "auroc",
+    percent=False,
+    undefined="no finding has both a case and a control",
+)
 BINS = 15
 PILOT_AREA = 0.70
 GLOSSARY = {
@@ -45,6 +53,7 @@ GLOSSARY = {
     "that are not, at a threshold that was fitted on other images, those of the validation split.",
     "Brier score": "the mean squared distance between the probability of a finding and the truth, over all findings; 0 "
     "is perfect, 0.25 is what a probability of a half gets.",
+    "–": NO_NUMBER,
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval from drawing patients anew: it tells of their choice alone.",
 }
@@ -60,6 +69,7 @@ class MultiLabelReport:
 
     task = "multi_label"
     searched = "auroc"
+    confidence_is = "the probability of what is said of a finding, averaged over the findings"
     glossary: Mapping[str, str] = GLOSSARY
 
     def __init__(self, prevalence: float | None = None, patient_rule: str = "mean") -> None:
@@ -119,6 +129,11 @@ class MultiLabelReport:
         ranked = discrimination_drawable(found, fitted_on_validation(run, scored))
         return [means({"all_right": rows["score"].to_numpy()}), ratios(shares), *ranked]
 
+    def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series:
+        """The probability of what is said of a finding, averaged over the findings, (N,)."""
+        shares = rows[_columns(run, "probability")].to_numpy(dtype=np.float64)
+        return pd.Series(np.maximum(shares, 1 - shares).mean(axis=1), index=rows.index)
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
         found = {
@@ -145,7 +160,7 @@ class MultiLabelReport:
     def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
         """The result in one sentence about clean images and one about each attack."""
         clean = whole(frames["means_over_severities"], CLEAN)
-        parts = [f"“{row['name']}” has {row['auroc']:.3f}" for _, row in clean.iterrows()]
+        parts = [told(row, "auroc", "has {:.3f}", AREA.undefined) for _, row in clean.iterrows()]
         return [
             f"On clean images, by AUROC (mean of the findings), {listed(parts)}.",
             *falls(frames["breaking_radii"], AREA),

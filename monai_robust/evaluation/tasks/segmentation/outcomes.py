@@ -22,8 +22,9 @@ LESIONS = ("lesions", "lesions_found", "components", "false_components")
 
 class SegmentationOutcomes(TaskOutcomes):
     """Columns ``tp_1, fp_1, fn_1, tp_2, ...``, pixels of each foreground class, ``hd95_1, nsd_1, hd95_2, ...``, how far
-    its surfaces lie apart, ``lesions_1, lesions_found_1, components_1, false_components_1, ...`` where asked for, and
-    ``score``, the mean Dice.
+    its surfaces lie apart, ``lesions_1, lesions_found_1, components_1, false_components_1, ...`` where asked for,
+    ``confidence``, the probability of what is said of a pixel, averaged over the predicted foreground (over all pixels
+    where there is none), and ``score``, the mean Dice.
 
     Where a class is missing in truth or prediction there is no Hausdorff distance (an empty cell) and the normalised
     surface distance is 0; where it is missing in both, there is neither.
@@ -67,7 +68,7 @@ class SegmentationOutcomes(TaskOutcomes):
             for index in range(1, len(classes) + 1)
             for name in names
         }
-        return {**columns, "score": float}
+        return {**columns, "confidence": float, "score": float}
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         return self.values_in_space(outputs, targets, None)
@@ -84,7 +85,8 @@ class SegmentationOutcomes(TaskOutcomes):
             )
         if self.lesions:
             columns |= _of_classes(LESIONS, lesion_counts(found, truth, classes, iou=self.lesion_iou))
-        return columns | {"score": self.task.score(outputs, targets)}
+        confidence = _confidence(self.task.logits(outputs, targets))
+        return columns | {"confidence": confidence, "score": self.task.score(outputs, targets)}
 
     def settings(self) -> dict[str, Any]:
         surfaces = {"surface_tolerance": self.tolerance, "distance_unit": "pixels"} if self.surfaces else {}
@@ -127,6 +129,14 @@ def _held(item: Mapping[str, Any]) -> Collection[int] | None:
     label = item["label"]
     classes = label.unique().tolist() if len(label) == 1 else [i for i, one in enumerate(label) if bool(one.any())]
     return [int(index) for index in classes if index > 0]
+
+
+def _confidence(logits: Tensor) -> Tensor:
+    """(B,) the mean over the pixels of the predicted foreground, or else over all, of their largest probability."""
+    largest, said = (one.flatten(1) for one in logits.double().softmax(dim=1).max(dim=1))
+    counted = said > 0
+    counted = counted | ~counted.any(dim=1, keepdim=True)
+    return (largest * counted).sum(dim=1) / counted.sum(dim=1)
 
 
 def _of_classes(names: Sequence[str], values: Sequence[Tensor]) -> dict[str, Tensor]:

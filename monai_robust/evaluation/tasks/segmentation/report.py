@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import ScoreStyle, falls, undertrained, whole
-from monai_robust.evaluation.sections.parts import RADIUS, ReportTable, Section, listed
+from monai_robust.evaluation.sections.parts import NO_NUMBER, RADIUS, ReportTable, Section, listed, told
 from monai_robust.evaluation.sections.scores import attack_section, score_frames, score_sections, statistics_table
 from monai_robust.evaluation.statistics.bootstrap import Drawable
 from monai_robust.evaluation.tables.run_folder import OUTCOMES, Run
@@ -31,7 +31,15 @@ from monai_robust.metrics import (
 
 __all__ = ["SegmentationReport"]
 
-ADI = ScoreStyle("ADI", "Average Dice index (ADI)", 1.0, 3, "adi", percent=False)
+ADI = ScoreStyle(
+    "ADI",
+    "Average Dice index (ADI)",
+    1.0,
+    3,
+    "adi",
+    percent=False,
+    undefined="no image holds a class, and none is predicted",
+)
 FOREGROUND = ScoreStyle(
     "foreground Dice", "Dice of images with foreground", 1.0, 3, "foreground_dice", percent=False, column="score"
 )
@@ -59,6 +67,7 @@ GLOSSARY = {
     "this very network; it tells how the network fails in the worst case, not how often that occurs.",
     "Radius": RADIUS,
     "AUC_robust": "clean ADI and its mean over all radii up to the largest in one number: the root of their product.",
+    "–": NO_NUMBER,
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval, such as 0.71 to 0.78, from drawing patients anew: it tells of their choice alone.",
 }
@@ -68,6 +77,10 @@ class SegmentationReport:
     """Reads runs of segmentation: columns ``tp_1, fp_1, fn_1, tp_2, ..., score``; the run's classes are foreground."""
 
     task = "segmentation"
+    confidence_is = (
+        "the probability of what is said of a pixel, averaged over the predicted foreground (over all pixels where "
+        "there is none)"
+    )
     searched = "adi"
     glossary: Mapping[str, str] = GLOSSARY
 
@@ -124,6 +137,10 @@ class SegmentationReport:
         tp, fp, fn = (one.astype(np.float64) for one in _counts(run, rows))
         return [*dice_drawable(tp, fp, fn, _volumes(rows)), *area_drawable(run, rows)]
 
+    def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series | None:
+        """The column ``confidence``, (N,); None in tables that were measured without it."""
+        return rows.get("confidence")
+
     def frames(self, runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
         """Every frame a report is made from, by name."""
         return score_frames(runs, self.statistics, ADI, (ADI, FOREGROUND), self.drawable)
@@ -142,7 +159,7 @@ class SegmentationReport:
     def headline(self, runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> list[str]:
         """The result in one sentence about clean images and one about each attack."""
         clean = whole(frames["means_over_severities"], CLEAN)
-        parts = [f"“{row['name']}” reaches {row['adi']:.2f}" for _, row in clean.iterrows()]
+        parts = [told(row, "adi", "reaches {:.2f}", ADI.undefined) for _, row in clean.iterrows()]
         sentence = f"On clean images, by the average Dice index (ADI), {listed(parts)}."
         return [sentence, *falls(frames["breaking_radii"], ADI)]
 
