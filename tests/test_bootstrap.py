@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from monai_robust.evaluation.statistics.ranking import weighted_auroc, weighted_
 from monai_robust.evaluation.statistics.run_draws import RunDraws, redraws
 from monai_robust.evaluation.statistics.summary import mean_over_severities, over_replicates, rated_by, summarise
 from monai_robust.evaluation.tables.run_folder import Run
-from monai_robust.evaluation.tasks.detection.drawable import weighted_precisions
+from monai_robust.evaluation.tasks.detection.drawable import detection_drawable, weighted_precisions
+from monai_robust.evaluation.tasks.detection.froc import froc_statistics
 from monai_robust.evaluation.tasks.key_metric import KeyMetricReport
 from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.metrics import average_precisions, match_images
@@ -149,6 +151,12 @@ def test_average_precisions_of_draws_are_those_of_repeated_images() -> None:
         expected = average_precisions(again, ["0", "1", "2"])
         # a detection that counts twice is one step of the curve here, and two of equal score there
         assert {name: value[draw] for name, value in found.items()} == pytest.approx(expected, abs=0.01, nan_ok=True)
+        told = froc_statistics(again, 3, 0.6)
+        rows = pd.DataFrame({"detections": 1, "score": 0.5}, index=range(12))
+        parts = detection_drawable(rows, matches, 3, 0.6)
+        each = {name: value[draw] for one in parts for name, value in drawn(one, np.arange(12), times).items()}
+        assert {name: each[name] for name in told} == pytest.approx(told, nan_ok=True)
+        assert math.isnan(each["froc_2"])
 
 
 def test_an_undefined_statistic_has_an_interval_only_where_nearly_all_draws_have_it() -> None:

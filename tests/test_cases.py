@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from monai_robust.evaluation import AttackSweep, CleanSweep, CorruptionSweep, Ne
 from monai_robust.evaluation.measure.cases import _ALL, _spread, _within
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.evaluation.report import cases as cases_page
-from monai_robust.evaluation.report.cases import cases_path, write_cases_page
+from monai_robust.evaluation.report.cases import _numbered, _run_names, cases_path, write_cases_page
 from monai_robust.evaluation.tables import writer
 from monai_robust.evaluation.tables.cases import case_numbers, read_cases, read_numbers
 from monai_robust.losses import LandmarkLoss
@@ -282,6 +283,18 @@ def data_of(page: Path) -> dict[str, Any]:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     return dict(json.loads(found[1]))
+
+
+def test_cases_of_random_splits_are_told_apart_by_their_split(kept: Path) -> None:
+    run = read_run(kept)
+    split = [replace(run, info={**run.info, "fold": None, "settings": {"split_seed": seed}}) for seed in (3, 4)]
+    folds = [replace(run, info={**run.info, "fold": fold, "settings": {}}) for fold in (0, 1)]
+    cases = [
+        {sample: [{"case": place}] for place, sample in enumerate(ids, 1)} for ids in (["a", "b"], ["c", "b", "d"])
+    ]
+    assert _numbered(split, cases) == {"a": "1 of split 3", "c": "1 of split 4", "b": "2", "d": "3"}
+    assert _numbered(folds, cases) == {"a": "1 of fold 0", "c": "1 of fold 1", "b": "2", "d": "3"}
+    assert _run_names(split) == ["erm, seed 0, split 3", "erm, seed 0, split 4"]
 
 
 def test_the_report_points_to_the_page_which_names_nobody(page: Path, kept: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -208,6 +209,16 @@ def test_a_temperature_is_found_again_and_calibrates() -> None:
     softer = tempered(overconfident, temperature)
     assert (softer.argmax(axis=1) == overconfident.argmax(axis=1)).all()
     assert expected_calibration_error(softer, labels) < 0.03 < expected_calibration_error(overconfident, labels)
+
+
+@pytest.mark.parametrize(("right", "end"), [(True, 0.01), (False, 100.0)])
+def test_a_temperature_at_an_end_of_the_search_is_said(right: bool, end: float) -> None:
+    labels = np.arange(40) % 2
+    shares = np.where(np.eye(2)[labels if right else 1 - labels], 0.8, 0.2)
+    found = Fitted({}, fitted_temperature(shares, labels), 40, 40)
+    assert found.temperature == pytest.approx(end, rel=1e-3)
+    assert found.bounded.startswith(f"{end:g}, an end of the search (0.01 to 100)")
+    assert not replace(found, temperature=1.3).bounded
 
 
 def test_a_temperature_of_findings_leaves_unknown_ones_out() -> None:

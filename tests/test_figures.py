@@ -115,7 +115,7 @@ def test_bars_are_the_metric_of_every_name_and_perturbation(averaged: pd.DataFra
 def test_the_reliability_diagram_shows_its_bins(runs: list[Run]) -> None:
     bins = REPORT.reliability(runs)
     figure = reliability_diagram(bins)
-    erm = bins[bins["name"] == "erm"].sort_values("confidence")
+    erm = bins[bins["run"] == 0].sort_values("confidence")
     assert line(figure.axes[0], "erm") == pytest.approx(erm[["confidence", "accuracy"]].to_numpy().T)
     assert [axes.get_title() for axes in figure.axes] == ["erm", "rtda"]
 

@@ -18,7 +18,7 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
-from synthetic_runs import CLASSES, write_run
+from synthetic_runs import CLASSES, RADII, write_run
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import read_run, write_report
@@ -131,6 +131,17 @@ def test_a_report_shows_operating_points_at_a_stated_prevalence(two: Run, tmp_pa
     sensitivity, specificity = (recall_score(rows["label"], called, pos_label=one) for one in (1, 0))
     positive = 0.05 * sensitivity / (0.05 * sensitivity + 0.95 * (1 - specificity))
     assert stated["PPV"].iloc[0] == pytest.approx(100 * positive)
+    assert stated["PPV, 95 % low"].iloc[0] < stated["PPV"].iloc[0] < stated["PPV, 95 % high"].iloc[0]
+    for table, stub, severities in (("pgd_l2", "{:g}", RADII), ("corrupted", "Gaussian {:g}", [0.1, 0.5, 1.0])):
+        under = pd.read_csv(tmp_path / "own_tables" / f"table_operating_points_{table}.csv", dtype={0: str})
+        for severity in severities:
+            shown = under[(under.iloc[:, 0] == stub.format(severity)) & under["Rule"].str.startswith("Youden")].iloc[0]
+            rows = rows_of(two, "pgd_l2" if table == "pgd_l2" else "gaussian", severity)
+            called = rows["probability_1"] >= own["Threshold"].iloc[0]
+            points = [100 * recall_score(rows["label"], called, pos_label=one) for one in (1, 0)]
+            values = [100 * precision_score(rows["label"], called, pos_label=one) for one in (1, 0)]
+            assert shown[["Sensitivity", "Specificity", "PPV", "NPV"]].tolist() == pytest.approx([*points, *values])
+            assert shown["Sensitivity, 95 % low"] <= shown["Sensitivity"] <= shown["Sensitivity, 95 % high"]
 
 
 def test_without_validation_the_report_names_the_option_and_shows_no_threshold(tmp_path: Path) -> None:
@@ -263,6 +274,15 @@ def test_runs_of_one_name_are_replicates_of_areas(tmp_path: Path) -> None:
     frame = pd.read_csv(tmp_path / "report_tables" / "summary.csv")
     clean = frame[(frame["perturbation"] == "clean") & frame["group"].isna()].iloc[0]
     values = [REPORT.statistics(run, run.clean)["auroc"] for run in map(read_run, folders)]
+    curves = pd.read_csv(tmp_path / "report_tables" / "roc_curves.csv", dtype={"run": str})
+    areas = {
+        run: np.mean(
+            [np.trapezoid(one["sensitivity"], one["false_positive_rate"]) for _, one in own.groupby("finding")]
+        )
+        for run, own in curves[curves["perturbation"] == "clean"].groupby("run")
+    }
+    assert [areas["0"], areas["1"]] == pytest.approx(values)
+    assert areas["mean"] == pytest.approx(np.mean(values), abs=2e-3)
     assert clean["auroc"] == pytest.approx(np.mean(values))
     assert clean["auroc_std"] == pytest.approx(np.std(values, ddof=1))
     shutil.rmtree(tmp_path / "0")

@@ -97,6 +97,28 @@ def test_a_name_does_not_differ_from_itself(tmp_path: Path) -> None:
     assert (table["difference"] == 0).all()
     assert (table["p"] == 1).all()
     assert table["difference_low"].isna().all()  # no draw differs
+    assert table["identical"].all()
+    style = report_of("landmarks").style(runs)
+    section = paired_section(table, "a", ["a", "b"], style, 0.5)
+    ((mark, why),) = section.points
+    assert mark == "no difference"
+    assert "no difference between “b” and “a” in any of the 12 patients" in why
+    assert "No difference in any patient, and so no interval: “b” (Clean)" in section.tables[0].note
+
+
+def test_names_that_differ_and_are_equal_on_average_are_not_called_the_same(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name, "erm", info={"name": name}) for name in ("a", "b")]
+    table = pd.read_csv(folders[1] / "outcomes.csv", dtype={"norm": str}, keep_default_na=False)
+    clean = table.index[table["perturbation"] == "clean"]
+    right, wrong = (next(at for at in clean if table["score"][at] == score) for score in (1, 0))
+    for at, score in ((right, 0), (wrong, 1)):
+        label = table["label"][at]
+        table.loc[at, ["prediction", "score"]] = [label if score else (label + 1) % 3, score]
+    table.to_csv(folders[1] / "outcomes.csv", index=False)
+    found = paired_differences([read_run(folder) for folder in folders], "a")
+    clean_row = found[(found["perturbation"] == "clean") & (found["severity"] == 0)].iloc[0]
+    assert clean_row["difference"] == 0
+    assert not clean_row["identical"]
 
 
 def test_a_measure_that_cannot_be_paired_is_not_replaced_by_the_score(tmp_path: Path) -> None:
@@ -154,7 +176,7 @@ def test_p_values_are_adjusted_as_by_hand() -> None:
 def test_noninferiority_asks_the_interval(low: float, high: float, higher: bool, mark: str) -> None:
     style = ScoreStyle("score", "Score", 1.0, 2, "score", percent=False, higher_is_better=higher)
     row = {"name": "rtda", "perturbation": "clean", "difference_low": low, "difference_high": high, "patients": 9}
-    (found,) = noninferiority(pd.DataFrame([row]), style, "erm", 0.05)
+    (found,) = noninferiority(pd.DataFrame([row | {"identical": False}]), style, "erm", 0.05)
     assert found[0] == mark
     assert ("9 patients are too few" in found[1]) == bool(np.isnan(low))
 

@@ -87,11 +87,12 @@ from monai_robust.metrics.segmentation import (
     total_voxel_dice_index,
     volume_dice,
 )
-from monai_robust.metrics.temperature import fitted_temperature, tempered
+from monai_robust.metrics.temperature import TEMPERATURES, fitted_temperature, tempered
 
 __all__ = [
     "AUROC",
     "FROC_RATES",
+    "TEMPERATURES",
     "AdversarialAccuracy",
     "AverageDiceIndex",
     "AveragePrecisionOfFindings",

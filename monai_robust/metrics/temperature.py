@@ -13,10 +13,12 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.metrics.inputs import as_findings, as_labels, as_probabilities, as_scores
 
-__all__ = ["fitted_temperature", "tempered"]
+__all__ = ["TEMPERATURES", "fitted_temperature", "tempered"]
 
 _SMALLEST = 1e-300  # probabilities below have no logarithm
-_LIMITS = (math.log(0.01), math.log(100.0))
+TEMPERATURES = (0.01, 100.0)
+"""Between which a temperature is searched."""
+_LIMITS = (math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
 
 
 def tempered(probabilities: Tensor | ArrayLike, temperature: float, independent: bool = False) -> NDArray[np.float64]:

@@ -111,17 +111,19 @@ def _kept(run: Run) -> dict[str, list[Row]]:
 
 
 def _numbered(runs: Sequence[Run], kept: Sequence[Mapping[str, Sequence[Row]]]) -> dict[str, str]:
-    """What each case is called: its number, with the fold where cases of several folds have it; first numbers first."""
-    numbers: dict[str, tuple[int, Any]] = {}
+    """What each case is called: its number, with fold and split where cases of several of them have it; first numbers
+    first."""
+    numbers: dict[str, tuple[int, tuple[Any, Any]]] = {}
     for run, own in zip(runs, kept, strict=True):
         for sample, rows in own.items():
-            numbers.setdefault(sample, (int(rows[0]["case"]), run.info.get("fold")))
+            numbers.setdefault(sample, (int(rows[0]["case"]), run.split))
     times = Counter(case for case, _ in numbers.values())
     ordered = sorted(numbers, key=lambda sample: (numbers[sample][0], str(numbers[sample][1])))
     named = {}
     for sample in ordered:
-        case, fold = numbers[sample]
-        named[sample] = str(case) if times[case] == 1 else f"{case} of fold {fold}"
+        case, split = numbers[sample]
+        of = [f"{what} {one}" for what, one in zip(("fold", "split"), split, strict=True) if one is not None]
+        named[sample] = str(case) if times[case] == 1 or not of else f"{case} of {', '.join(of)}"
     return named
 
 
@@ -346,11 +348,12 @@ def _inside_script(data: Any) -> str:
 
 
 def _run_names(runs: Sequence[Run]) -> list[str]:
-    """Names that differ: with seed or fold where several runs have one name."""
+    """Names that differ: with seed, fold and split where several runs have one name."""
     times = Counter(run.name for run in runs)
     named = []
     for place, run in enumerate(runs, 1):
-        parts = [f"{key} {run.info[key]}" for key in ("seed", "fold") if run.info.get(key) is not None]
+        about = dict(zip(("seed", "fold", "split"), (run.info.get("seed"), *run.split), strict=True))
+        parts = [f"{key} {one}" for key, one in about.items() if one is not None]
         name = run.name if times[run.name] == 1 else ", ".join([run.name, *parts])
         named.append(name if name not in named else f"{name} ({place})")
     return named

@@ -32,11 +32,13 @@ def roc_figure(curves: pd.DataFrame, points: pd.DataFrame) -> Figure:
     """ROC curves, a panel for each finding, a colour for each name, a kind of line for each setting.
 
     Args:
-        curves: ``name, finding, perturbation, severity, false_positive_rate, sensitivity``, along each curve.
+        curves: ``name, run, finding, perturbation, severity, false_positive_rate, sensitivity``, along each curve. Of
+            several runs of a name each is a thin line, and the one called ``mean`` a thick one.
         points: operating points in the same columns, marked on the curves; may be empty.
     """
     findings, names = list(dict.fromkeys(curves["finding"])), list(dict.fromkeys(curves["name"]))
     settings = list(dict.fromkeys(zip(curves["perturbation"], curves["severity"], strict=True)))
+    several = curves.groupby("name")["run"].nunique() > 1
     columns = min(len(findings), ACROSS)
     rows = math.ceil(len(findings) / columns)
     figure = Figure(
@@ -45,12 +47,18 @@ def roc_figure(curves: pd.DataFrame, points: pd.DataFrame) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, finding in zip(panels, findings, strict=False):
         axes.plot([0, 1], [0, 1], color="#B0B6BD", linewidth=0.9)
-        for (name, perturbation, severity), curve in curves[curves["finding"] == finding].groupby(
-            ["name", "perturbation", "severity"], sort=False
+        for (name, run, perturbation, severity), curve in curves[curves["finding"] == finding].groupby(
+            ["name", "run", "perturbation", "severity"], sort=False
         ):
-            dash = DASHES[settings.index((perturbation, severity)) % len(DASHES)]
-            colour = run_colour(names.index(name))
-            axes.plot(curve["false_positive_rate"], curve["sensitivity"], color=colour, linestyle=dash, linewidth=1.6)
+            thin = run != "mean" and several[name]
+            axes.plot(
+                curve["false_positive_rate"],
+                curve["sensitivity"],
+                color=run_colour(names.index(name)),
+                linestyle=DASHES[settings.index((perturbation, severity)) % len(DASHES)],
+                linewidth=0.7 if thin else 1.6,
+                alpha=0.5 if thin else 1.0,
+            )
         for _, point in points[points["finding"] == finding].iterrows():
             axes.plot(
                 point["false_positive_rate"],

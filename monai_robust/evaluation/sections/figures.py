@@ -165,19 +165,22 @@ def grouped_bars(averaged: pd.DataFrame, metric: str, perturbations: Sequence[st
 
 @styled
 def reliability_diagram(bins: pd.DataFrame) -> Figure:
-    """How often predictions came true against how confident they were, a panel for each name.
+    """How often predictions came true against how confident they were, a panel for each name, a line for each run.
 
     Args:
-        bins: ``name, confidence`` (mean of the bin), ``accuracy, samples`` (their number); empty bins left out.
+        bins: ``name, run, confidence`` (mean of the bin), ``accuracy, samples`` (their number); empty bins left out.
     """
     names = list(dict.fromkeys(bins["name"]))
     figure, panels = _panels(len(names), min(len(names), 3), 2.7, share=True)
     for index, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        rows = bins[bins["name"] == name].sort_values("confidence")
         axes.plot([0, 1], [0, 1], color="#7F7F7F", linestyle=(0, (4, 3)), linewidth=1, label="_perfect")
-        axes.plot(rows["confidence"], rows["accuracy"], color=run_colour(index), label=legend_label(str(name)))
-        area = 12 + 150 * rows["samples"] / rows["samples"].sum()
-        axes.scatter(rows["confidence"], rows["accuracy"], s=area, color=run_colour(index), zorder=3)
+        own = bins[bins["name"] == name]
+        look = {"color": run_colour(index), "alpha": 1.0 if own["run"].nunique() == 1 else 0.6}
+        for place, (_, rows) in enumerate(own.sort_values("confidence").groupby("run")):
+            width, label = (1.8 if look["alpha"] == 1 else 0.9), legend_label(str(name)) if place == 0 else "_again"
+            axes.plot(rows["confidence"], rows["accuracy"], linewidth=width, label=label, **look)
+            area = 12 + 150 * rows["samples"] / rows["samples"].sum()
+            axes.scatter(rows["confidence"], rows["accuracy"], s=area, zorder=3, **look)
         axes.set(title=name, xlim=(0, 1.02), ylim=(-0.02, 1.04), aspect="equal", xlabel="confidence")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))

@@ -70,6 +70,7 @@ def noninferiority(
 
     Non-inferior: the whole 95 % interval of the difference is better than the margin, a one-sided test at 2.5 %
     (Piaggio et al. 2012, the CONSORT extension for such trials). Inferior: all of it is worse. Else it is not shown.
+    Where the two do not differ in any patient, that is said instead.
 
     Args:
         means: rows of one measure.
@@ -85,8 +86,11 @@ def noninferiority(
         low, high = row["difference_low"], row["difference_high"]
         if not style.higher_is_better:
             low, high = -high, -low
+        if row["identical"] and row["patients"] >= MINIMUM_PATIENTS:
+            found.append(("no difference", f"On clean images {_why_none(row, baseline)}."))
+            continue
         if math.isnan(low):
-            mark, why = "not shown", _why_none(row)
+            mark, why = "not shown", _why_none(row, baseline)
         else:
             ends = f"the 95 % interval of the difference in {style.name} is {_ends(row, style)}"
             mark = "non-inferior" if low > -margin else "inferior" if high < -margin else "not shown"
@@ -184,19 +188,31 @@ def _note(means: pd.DataFrame) -> str:
         "chance; the last column is adjusted for their number."
     )
     few = means["difference_low"].isna() & (means["patients"] < MINIMUM_PATIENTS)
-    return (
-        f"{note} {_why_none(means[few].iloc[0])[0].upper()}{_why_none(means[few].iloc[0])[1:]}." if few.any() else note
-    )
+    if few.any():
+        why = _why_none(means[few].iloc[0])
+        return f"{note} {why[0].upper()}{why[1:]}."
+    same = means[means["identical"]]
+    if len(same):
+        named = [f"“{row['name']}” ({perturbation_label(str(row['perturbation']))})" for _, row in same.iterrows()]
+        note += f" No difference in any patient, and so no interval: {listed(named)}."
+    return note
 
 
-def _why_none(row: pd.Series) -> str:
+def _why_none(row: pd.Series, baseline: str = "") -> str:
     patients = int(row["patients"])
     if patients < MINIMUM_PATIENTS:
         verb = "are" if patients != 1 else "is"
         return (
             f"{patients} patient{'s' * (patients != 1)} {verb} too few for an interval, which needs {MINIMUM_PATIENTS}"
         )
-    return "no draw of patients differs, so that there is no interval"
+    if row["identical"]:
+        return (
+            f"there is no difference between “{row['name']}” and “{baseline}” in any of the {patients} patients, so "
+            "that there is no interval"
+        )
+    if math.isnan(row["difference"]):
+        return "the difference is undefined, so that there is no interval"
+    return "every draw of patients has the same difference or too many of them have none, so that there is no interval"
 
 
 def _ends(row: pd.Series, style: ScoreStyle) -> str:

@@ -56,6 +56,7 @@ COLUMNS = [
     "p",
     "samples",
     "patients",
+    "identical",
 ]
 
 Drawn = Mapping[str, Floats]
@@ -95,9 +96,10 @@ def paired_differences(runs: Sequence[Run], baseline: str, drawable: DrawableOf 
 
     Returns:
         The columns :data:`COLUMNS`: ``value`` of the name less ``baseline_value`` is ``difference``; ends of its 95 %
-        interval, NaN for fewer than 10 patients; the two-sided ``p``. A statistic that looks at all samples at once is
-        compared where all runs saw the same samples, and one that some run lacks, not at all. No rows where two names
-        share no sample.
+        interval, NaN for fewer than 10 patients; the two-sided ``p``; and ``identical``, whether no exchange of
+        patients makes any difference, since the two do not differ in any of them. A statistic that looks at all samples
+        at once is compared where all runs saw the same samples, and one that some run lacks, not at all. No rows where
+        two names share no sample.
     """
     rows: list[dict[str, object]] = []
     for name in dict.fromkeys(run.name for run in runs):
@@ -197,6 +199,7 @@ class _Compared:
     def rows(self, one: Perturbation, severity: float, pair: _Pair) -> Iterator[dict[str, object]]:
         for name, both in self.told.items():
             ours, theirs = map(float, both)
+            exchanged = -np.diff(self.exchanged[name])[:, 0]
             low, high = np.nan, np.nan
             if pair.count >= MINIMUM_PATIENTS:
                 low, high = percentile_ends(-np.diff(self.draws[name]))[0]
@@ -210,9 +213,10 @@ class _Compared:
                 "difference": ours - theirs,
                 "difference_low": float(low),
                 "difference_high": float(high),
-                "p": _p_value(ours - theirs, -np.diff(self.exchanged[name])[:, 0], pair.count <= EXACT),
+                "p": _p_value(ours - theirs, exchanged, pair.count <= EXACT),
                 "samples": len(pair.shared),
                 "patients": pair.count,
+                "identical": bool(np.abs([ours - theirs, *exchanged]).max() <= _CLOSE * max(1.0, abs(ours))),
             }
 
 

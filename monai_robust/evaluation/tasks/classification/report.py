@@ -13,7 +13,6 @@ from monai_robust.evaluation.sections.comparisons import (
     ScoreStyle,
     common_frames,
     falls,
-    names_of,
     undertrained,
     whole,
 )
@@ -39,6 +38,7 @@ from monai_robust.evaluation.tasks.discrimination import (
     discrimination,
     discrimination_drawable,
     fitted_on_validation,
+    prevalence_of,
 )
 from monai_robust.metrics import (
     balanced_accuracy,
@@ -144,7 +144,7 @@ class ClassificationReport:
             "balanced_accuracy": balanced_accuracy(matrix),
             "f1": f1_score(matrix),
             **of_probabilities(run, rows),
-            **discrimination(scored(run, rows), fitted),
+            **discrimination(scored(run, rows), fitted, prevalence_of(run, scored, self.prevalence)),
             **({} if fitted is None else at_temperature(run, rows, fitted.temperature)),
         }
 
@@ -156,7 +156,8 @@ class ClassificationReport:
         """How the statistics are drawn anew for intervals, but for calibration errors."""
         probabilities, labels = arrays(run, rows)
         answers = answer_drawable(labels, rows["prediction"].to_numpy(dtype=np.int64), len(run.classes))
-        ranked = discrimination_drawable(scored(run, rows), fitted_on_validation(run, scored))
+        share = prevalence_of(run, scored, self.prevalence)
+        ranked = discrimination_drawable(scored(run, rows), fitted_on_validation(run, scored), share)
         return [answers, *probability_drawable(probabilities, labels), *ranked]
 
     def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series:
@@ -174,18 +175,14 @@ class ClassificationReport:
         return found
 
     def reliability(self, runs: Sequence[Run]) -> pd.DataFrame:
-        """Bins of a reliability diagram of the clean inputs, samples of replicates put together: ``name, confidence,
-        accuracy, samples``; 15 equal-width bins, empty ones left out."""
+        """Bins of a reliability diagram of the clean inputs of each run: ``name, run`` (its position), ``confidence,
+        accuracy, samples``; 15 equal-width bins, empty ones left out. Runs are not put together: one that is too sure
+        and one that is not sure enough would look right."""
         frames = []
-        for name in names_of(runs):
-            each = [arrays(run, run.clean) for run in runs if run.name == name]
-            found = reliability_bins(
-                np.concatenate([probabilities for probabilities, _ in each]),
-                np.concatenate([labels for _, labels in each]),
-                bins=BINS,
-            )
+        for index, run in enumerate(runs):
+            found = reliability_bins(*arrays(run, run.clean), bins=BINS)
             columns = {"confidence": found.confidence, "accuracy": found.accuracy, "samples": found.samples}
-            frames.append(pd.DataFrame({"name": name, **columns}))
+            frames.append(pd.DataFrame({"name": run.name, "run": index, **columns}))
         bins = pd.concat(frames, ignore_index=True)
         return bins[bins["samples"] > 0].reset_index(drop=True)
 

@@ -30,6 +30,7 @@ from monai_robust.evaluation.tasks.discrimination import (
     discrimination_section,
     largest_radii,
     patient_section,
+    temperature_note,
 )
 
 __all__ = ["ACCURACY", "classification_sections"]
@@ -146,7 +147,7 @@ def _confusion_picture(runs: Sequence[Run], confusion: pd.DataFrame) -> Picture:
     return Picture(confusion_figure(shown, runs[0].classes), alt, caption)
 
 
-def _brier_table(clean: pd.DataFrame) -> ReportTable:
+def _brier_table(runs: Sequence[Run], clean: pd.DataFrame) -> ReportTable:
     """Parts of the Brier score, and what a temperature makes of it."""
     columns = {
         "Brier score": "brier_multiclass",
@@ -166,6 +167,7 @@ def _brier_table(clean: pd.DataFrame) -> ReportTable:
         "but for what differs within bins. The temperature was fitted on validation images by likelihood: above 1 the "
         "network is too sure of itself; it changes no prediction."
     )
+    note = " ".join(part for part in (note, temperature_note(runs, scored)) if part)
     return ReportTable("table_brier_parts", "Brier score in parts", ["Run"], list(columns), rows, 1.0, 3, note)
 
 
@@ -192,10 +194,10 @@ def _calibration_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]
     table = ReportTable("table_calibration", title, ["Run"], [CALIBRATION, ECE, ENTROPY], rows, 1.0, 2)
     alt = "Reliability diagram: share of predictions that came true over the confidence they were made with."
     caption = (
-        "Clean images, 15 bins of equal width, the samples of all runs of a name put together; larger dots hold more "
-        "samples. On the dashed line confidence is right; below it the network is too sure."
+        "Clean images, 15 bins of equal width, a line for each run; larger dots hold more samples. On the dashed line "
+        "confidence is right; below it the network is too sure."
     )
-    tables = [table, _brier_table(clean)]
+    tables = [table, _brier_table(runs, clean)]
     return Section("Calibration", "", tables, [Picture(reliability_diagram(frames["reliability"]), alt, caption)])
 
 

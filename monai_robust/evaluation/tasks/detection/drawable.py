@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monai_robust.evaluation.sections.parts import number
 from monai_robust.evaluation.statistics.bootstrap import Drawable, Floats, Weighted, means, ratios
-from monai_robust.metrics import ImageMatches
+from monai_robust.metrics import FROC_RATES, ImageMatches, matched_scores
 
-__all__ = ["detection_drawable", "weighted_precisions"]
+__all__ = ["detection_drawable", "weighted_froc", "weighted_precisions"]
 
 RECALLS = np.linspace(0, 1, 101)  # at which COCO looks at the precision
 HALF = 0  # the place of IoU 0.5 among the thresholds
 _CELLS = 4_000_000  # detections times draws in memory
 
 
-def detection_drawable(rows: pd.DataFrame, matches: Sequence[ImageMatches], classes: int) -> list[Drawable]:
-    """``average_iou``, ``detections_per_image``, ``map`` and ``map_50`` with those of each class, as ``statistics``
-    names them.
+def detection_drawable(
+    rows: pd.DataFrame, matches: Sequence[ImageMatches], classes: int, threshold: float | None = None
+) -> list[Drawable]:
+    """``average_iou``, ``detections_per_image``, ``map`` and ``map_50`` with those of each class, and the numbers of
+    :func:`~monai_robust.evaluation.tasks.detection.froc.froc_statistics`, as ``statistics`` names them.
 
     Args:
         rows: of one perturbation and severity, with ``detections`` and ``score``.
         matches: of each of their images.
         classes: their number.
+        threshold: least score of a detection that counts at the operating point, which stays as it was fitted.
     """
     detections = rows["detections"].to_numpy(dtype=np.float64)
     overlap = np.where(detections > 0, rows["score"].to_numpy(dtype=np.float64) * detections, 0.0)
@@ -33,13 +37,74 @@ def detection_drawable(rows: pd.DataFrame, matches: Sequence[ImageMatches], clas
     images[:] = matches
 
     def of(weights: Floats, images: NDArray[np.object_]) -> dict[str, Floats]:
-        return weighted_precisions(weights, images.tolist(), classes)
+        listed = images.tolist()
+        return {**weighted_precisions(weights, listed, classes), **weighted_froc(weights, listed, classes)}
 
-    return [
+    found: list[Drawable] = [
         ratios({"average_iou": (overlap, detections)}),
         means({"detections_per_image": detections}),
-        Weighted((images,), of),
     ]
+    if threshold is not None:
+        found.append(_at_threshold(matches, threshold))
+    return [*found, Weighted((images,), of)]
+
+
+def _at_threshold(matches: Sequence[ImageMatches], threshold: float) -> Drawable:
+    """``sensitivity_at_threshold`` and ``false_positives_at_threshold`` as ratios of sums over images."""
+    each = [matched_scores([one]) for one in matches]
+    hits, errors = (
+        np.array([(scores >= threshold).sum() for scores in column], dtype=np.float64)
+        for column in ([one.true for one in each], [one.false for one in each])
+    )
+    targets = np.array([one.targets for one in each], dtype=np.float64)
+    return ratios({"sensitivity_at_threshold": (hits, targets), "false_positives_at_threshold": (errors, 1.0)})
+
+
+def weighted_froc(weights: Floats, matches: Sequence[ImageMatches], classes: int) -> dict[str, Floats]:
+    """Sensitivities at rates of false positives per image, those of
+    :func:`~monai_robust.evaluation.tasks.detection.froc.froc_statistics`, of images that count as often as they are
+    drawn.
+
+    Args:
+        weights: (D, N) how often each image counts.
+        matches: of each image.
+        classes: their number.
+
+    Returns:
+        (D,) ``froc``, ``sensitivity_at_<rate>_fp`` and, of class c (from 0), ``froc_<c>``; NaN where a draw holds no
+        box.
+    """
+    every = _sensitivities(weights, matches, range(classes))
+    found = {"froc": every.mean(axis=1)}
+    found |= {f"sensitivity_at_{number(rate)}_fp": every[:, place] for place, rate in enumerate(FROC_RATES)}
+    for index in range(classes):
+        found[f"froc_{index}"] = _sensitivities(weights, matches, [index]).mean(axis=1)
+    return found
+
+
+def _sensitivities(weights: Floats, matches: Sequence[ImageMatches], classes: Iterable[int]) -> Floats:
+    """(D, rates) sensitivity of some classes together at each of the rates."""
+    chosen = set(classes)
+    own = [(place, one[index]) for place, one in enumerate(matches) for index in chosen & one.keys()]
+    boxes = np.zeros(len(matches))
+    np.add.at(boxes, [place for place, _ in own], [len(one["gtIgnore"]) for _, one in own])
+    scores = np.concatenate([np.empty(0), *(np.asarray(one["dtScores"], dtype=np.float64) for _, one in own)])
+    right = np.concatenate([np.empty(0, dtype=bool), *(one["dtMatches"][HALF].astype(bool) for _, one in own)])
+    image = np.repeat([place for place, _ in own], [len(one["dtScores"]) for _, one in own]).astype(np.intp)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf)) if len(scores) else np.empty(0, dtype=np.intp)
+    found = np.full((len(weights), len(FROC_RATES)), np.nan)
+    step = max(1, _CELLS // max(1, len(order)))
+    for start in range(0, len(weights), step):
+        times = weights[start : start + step]
+        each = times[:, image[order]]
+        everything = np.cumsum(each, axis=1)[:, last]
+        hits = np.cumsum(each * right[order], axis=1)[:, last]
+        targets, images = times @ boxes, times.sum(axis=1)
+        for draw in np.flatnonzero((targets > 0) & (images > 0)):
+            errors = np.append(0.0, everything[draw] - hits[draw]) / images[draw]
+            found[start + draw] = np.interp(FROC_RATES, errors, np.append(0.0, hits[draw]) / targets[draw])
+    return found
 
 
 def weighted_precisions(weights: Floats, matches: Sequence[ImageMatches], classes: int) -> dict[str, Floats]:

@@ -50,7 +50,7 @@ GLOSSARY = {
     "–": NO_NUMBER,
     "± and to": "after ± stands the standard deviation over training runs (seeds or folds); where there is one run "
     "only, a 95 % interval, such as 0.31 to 0.38, from drawing patients anew: it tells of their choice alone. Within "
-    "groups of images there is none of mAP.",
+    "groups of images there is none of mAP and FROC.",
 }
 
 
@@ -126,9 +126,10 @@ class DetectionReport:
         }
 
     def drawable(self, run: Run, rows: pd.DataFrame) -> list[Drawable]:
-        """How the statistics are drawn anew for intervals; of mAP there is none within groups."""
+        """How the statistics are drawn anew for intervals; of mAP and FROC there is none within groups."""
         matches = self._matched(run, str(rows["perturbation"].iloc[0]), float(rows["severity"].iloc[0]))
-        return detection_drawable(rows, [matches[sample] for sample in rows["sample_id"]], len(run.classes))
+        own = [matches[sample] for sample in rows["sample_id"]]
+        return detection_drawable(rows, own, len(run.classes), self._fitted(run))
 
     def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series:
         """The mean score of the boxes that count, of an image without any 1 less the highest score kept, (N,)."""

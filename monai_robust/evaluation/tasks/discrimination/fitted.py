@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from monai_robust.evaluation.tables.run_folder import Run
-from monai_robust.metrics import fitted_temperature, ranking, threshold_of
+from monai_robust.metrics import TEMPERATURES, fitted_temperature, ranking, threshold_of
 
-__all__ = ["RULES", "Fitted", "Scored", "fitted_on_validation"]
+__all__ = ["RULES", "Fitted", "Scored", "fitted_on_validation", "prevalence_of"]
 
 RULES: Mapping[str, Mapping[str, Any]] = {
     "youden": {"rule": "youden"},
@@ -51,7 +52,8 @@ class Fitted:
 
     Attributes:
         thresholds: for each rule of :data:`RULES` (C,), NaN where validation has no case or no control.
-        temperature: by which logits are divided; NaN where nothing is known.
+        temperature: by which logits are divided; NaN where nothing is known. At an end of the search, such as where
+            every prediction on validation is right, it says only that there is no best one (:attr:`bounded`).
         images: how many there were.
         patients: of how many patients.
     """
@@ -61,9 +63,39 @@ class Fitted:
     images: int
     patients: int
 
+    @property
+    def bounded(self) -> str:
+        """What a reader must know of a temperature that was found at an end of the search, else ""."""
+        for end in TEMPERATURES:
+            if math.isclose(self.temperature, end, rel_tol=1e-3):
+                return (
+                    f"{end:g}, an end of the search ({TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}): the likelihood of "
+                    "the validation labels has no maximum between, such as where every prediction is right or none "
+                    "tells anything"
+                )
+        return ""
+
 
 Read = Callable[[Run, pd.DataFrame], Scored]
 _KNOWN: WeakKeyDictionary[Run, Fitted] = WeakKeyDictionary()
+_SHARES: WeakKeyDictionary[Run, NDArray[np.float64]] = WeakKeyDictionary()
+
+
+def prevalence_of(run: Run, read: Read, stated: float | None = None) -> NDArray[np.float64]:
+    """(C,) the share of cases of each finding among the clean images of a run, NaN where none is known; or the one that
+    is stated.
+
+    Args:
+        run: a finished evaluation.
+        read: what of a task's rows is scored.
+        stated: a prevalence, if there is one.
+    """
+    if run not in _SHARES:
+        truth = read(run, run.clean).truth
+        known = (truth >= 0).sum(axis=0)
+        cases = (truth == 1).sum(axis=0)
+        _SHARES[run] = np.divide(cases, known, out=np.full(len(known), np.nan), where=known > 0)
+    return _SHARES[run] if stated is None else np.full_like(_SHARES[run], stated)
 
 
 def fitted_on_validation(run: Run, read: Read) -> Fitted | None:

@@ -9,23 +9,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monai_robust.evaluation.sections.comparisons import by_name, names_of, of_kind, scaled, whole
+from monai_robust.evaluation.sections.comparisons import by_name, names_of, of_kind, scaled
 from monai_robust.evaluation.sections.discrimination import roc_figure
 from monai_robust.evaluation.sections.parts import Measure, Picture, ReportTable, Section, listed, measured, number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.tables.run_folder import Run
 from monai_robust.evaluation.tables.schema import CLEAN
-from monai_robust.evaluation.tasks.discrimination.fitted import RULES, Scored, fitted_on_validation
+from monai_robust.evaluation.tasks.discrimination.fitted import Scored, fitted_on_validation
+from monai_robust.evaluation.tasks.discrimination.operating_points import (
+    operating_point_tables,
+    or_why,
+    row_of,
+    setting_of,
+)
 from monai_robust.evaluation.tasks.discrimination.patients import patients_of_several
-from monai_robust.metrics import predictive_values, ranking
+from monai_robust.metrics import Ranking, ranking
 
-__all__ = ["curves_frame", "discrimination_section", "largest_radii", "patient_section", "validation_note"]
+__all__ = [
+    "curves_frame",
+    "discrimination_section",
+    "largest_radii",
+    "patient_section",
+    "temperature_note",
+    "validation_note",
+]
 
 Read = Callable[[Run, pd.DataFrame], Scored]
 POINTS = 200  # along a ROC curve
-FEW = 4  # findings whose operating points are shown by every rule
+MEAN = "mean"
 PANELS = 6
-RULE_NAMES = {"youden": "Youden's index", "90": "sensitivity 90 %", "95": "sensitivity 95 %"}
 WITHOUT = (
     "is measured without a validation run, so that no threshold is fitted, and neither sensitivity nor specificity is "
     "shown: measure again into the same folder with the validation split (in our bundles --validation_limit above 0 or "
@@ -54,6 +66,16 @@ def validation_note(runs: Sequence[Run], read: Read) -> str:
     )
 
 
+def temperature_note(runs: Sequence[Run], read: Read) -> str:
+    """Which temperatures were found at an end of the search, "" where none was."""
+    bounded = {}
+    for run in runs:
+        fitted = fitted_on_validation(run, read)
+        if fitted is not None and fitted.bounded:
+            bounded.setdefault(run.name, fitted.bounded)
+    return " ".join(f"The temperature of “{name}” is {text}." for name, text in bounded.items())
+
+
 def largest_radii(run: Run) -> list[tuple[str, float]]:
     """The clean images, and each attack at its largest radius."""
     attacks = [one for one in run.perturbations if one.kind == "attack"]
@@ -61,34 +83,52 @@ def largest_radii(run: Run) -> list[tuple[str, float]]:
 
 
 def curves_frame(runs: Sequence[Run], read: Read) -> pd.DataFrame:
-    """ROC curves of the clean images and under each attack at its largest radius, the samples of replicates together.
+    """ROC curves of each run, of the clean images and under each attack at its largest radius.
+
+    Scores of two networks mean different things, so that no curve puts samples of several runs together: the mean of
+    the runs of a name is vertical, the mean sensitivity at each rate of false positives (Fawcett 2006, An introduction
+    to ROC analysis, section 8.1).
 
     Returns:
-        ``name, finding, perturbation, severity, threshold, false_positive_rate, sensitivity``, at most 200 points of a
-        curve; none of a finding without a case or without a control.
+        ``name, run`` (its position in ``runs``, or :data:`MEAN`), ``finding, perturbation, severity, threshold`` (NaN
+        of a mean), ``false_positive_rate, sensitivity``, about 200 points of a curve; none of a run without a case or
+        without a control of the finding, and no mean where one of its runs has none.
     """
     blocks = []
     for name in names_of(runs):
-        own = [run for run in runs if run.name == name]
-        for perturbation, severity in largest_radii(own[0]):
-            found = [read(run, _rows(run, perturbation, severity)) for run in own]
-            scores = np.concatenate([one.scores for one in found])
-            truth = np.concatenate([one.truth for one in found])
-            for c, index in enumerate(found[0].indices):
-                curve = ranking(scores[:, c], truth[:, c])
-                if not curve.cases or not curve.controls:
-                    continue
-                places = np.unique(np.linspace(0, len(curve.thresholds) - 1, POINTS).round().astype(int))
-                columns = {
-                    "threshold": [math.inf, *curve.thresholds[places]],
-                    "false_positive_rate": [0.0, *curve.false_positive_rate[places]],
-                    "sensitivity": [0.0, *curve.sensitivity[places]],
-                }
-                about: dict[str, Any] = {"name": name, "finding": own[0].classes[index]}
+        own = {str(index): run for index, run in enumerate(runs) if run.name == name}
+        first = next(iter(own.values()))
+        for perturbation, severity in largest_radii(first):
+            found = {index: read(run, _rows(run, perturbation, severity)) for index, run in own.items()}
+            for c, place in enumerate(next(iter(found.values())).indices):
+                ranked = {index: ranking(one.scores[:, c], one.truth[:, c]) for index, one in found.items()}
+                curves = {index: _thinned(one) for index, one in ranked.items() if one.cases and one.controls}
+                if len(curves) == len(own) > 1:
+                    curves[MEAN] = _vertical_mean(list(ranked.values()))
+                about: dict[str, Any] = {"finding": first.classes[place]}
                 about |= {"perturbation": perturbation, "severity": severity}
-                blocks.append(pd.DataFrame({**about, **columns}))
-    names = ["name", "finding", "perturbation", "severity", "threshold", "false_positive_rate", "sensitivity"]
+                blocks += [pd.DataFrame({"name": name, "run": index, **about, **one}) for index, one in curves.items()]
+    names = ["name", "run", "finding", "perturbation", "severity", "threshold", "false_positive_rate", "sensitivity"]
     return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=names)
+
+
+def _thinned(curve: Ranking) -> dict[str, Any]:
+    places = np.unique(np.linspace(0, len(curve.thresholds) - 1, POINTS).round().astype(int))
+    return {
+        "threshold": [math.inf, *curve.thresholds[places]],
+        "false_positive_rate": [0.0, *curve.false_positive_rate[places]],
+        "sensitivity": [0.0, *curve.sensitivity[places]],
+    }
+
+
+def _vertical_mean(curves: Sequence[Ranking]) -> dict[str, Any]:
+    """The mean sensitivity at each rate of false positives, linear between the points of a curve."""
+    rates = np.linspace(0, 1, POINTS + 1)
+    each = [
+        np.interp(rates, np.append(0.0, one.false_positive_rate), np.append(0.0, one.sensitivity)) for one in curves
+    ]
+    sensitivity = np.append(0.0, np.mean(each, axis=0))  # a curve begins at (0, 0), and may rise at once
+    return {"threshold": math.nan, "false_positive_rate": np.append(0.0, rates), "sensitivity": sensitivity}
 
 
 def discrimination_section(
@@ -117,7 +157,7 @@ def discrimination_section(
     if len(first.indices) > 1:
         tables.append(_of_each(runs, frames, first))
     if any(run.validation is not None for run in runs):
-        tables.append(_operating_points(runs, frames, first, prevalence))
+        tables += operating_point_tables(runs, frames, first, prevalence)
     curves = frames["roc_curves"]
     drawn = [] if curves.empty else [_roc_picture(runs, frames, first)]
     text = validation_note(runs, read)
@@ -144,10 +184,10 @@ def patient_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], rul
     for name in names_of(runs):
         for perturbation, severity in largest_radii(runs[0]):
             for level, frame in levels.items():
-                row = _row(frame, name, perturbation, severity)
+                row = row_of(frame, name, perturbation, severity)
                 stub = [
                     name,
-                    _setting(perturbation, severity),
+                    setting_of(perturbation, severity),
                     level,
                     *(f"{row[key]:.0f}" for key in ("n", "patients")),
                 ]
@@ -224,92 +264,17 @@ def _at_radii(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], more: Map
 def _of_each(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first: Scored) -> ReportTable:
     """A row for each name and finding."""
     settings = largest_radii(runs[0])
-    headers = [f"{measure}, {_setting(*one)}" for one in settings for measure in ("AUROC", "average precision")]
+    headers = [f"{measure}, {setting_of(*one)}" for one in settings for measure in ("AUROC", "average precision")]
     rows = []
     for name in names_of(runs):
         for c, index in enumerate(first.indices):
             cells: list[Measure | str] = []
             for perturbation, severity in settings:
-                row = _row(frames["summary"], name, perturbation, severity)
-                cells += [
-                    _or_why(measured(row, f"{what}_{index}"), first, c) for what in ("auroc", "average_precision")
-                ]
+                row = row_of(frames["summary"], name, perturbation, severity)
+                cells += [or_why(measured(row, f"{what}_{index}"), first, c) for what in ("auroc", "average_precision")]
             rows.append(([name, runs[0].classes[index], _counts(first, c)], cells))
     title = "Each finding against the rest" if not first.independent else "Each finding"
     return ReportTable("table_findings", title, ["Run", "Finding", "Cases / controls"], headers, rows, 1.0, 3)
-
-
-def _operating_points(
-    runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first: Scored, prevalence: float | None
-) -> ReportTable:
-    settings = largest_radii(runs[0])
-    rules = list(RULES) if len(first.indices) <= FEW else ["youden"]
-    headers = ["Threshold", "Sensitivity", "Specificity", "PPV", "NPV"]
-    headers += [f"{what}, {_setting(*one)}" for one in settings[1:] for what in ("Sensitivity", "Specificity")]
-    rows: list[tuple[list[str], list[Measure | str]]] = []
-    for name in names_of(runs):
-        clean = _row(frames["summary"], name, CLEAN, 0.0)
-        if all(run.validation is None for run in runs if run.name == name):
-            rows.append(([name, "", ""], ["no validation run", *[""] * (len(headers) - 1)]))
-            continue
-        for c, index in enumerate(first.indices):
-            for rule in rules:
-                stub = [name, runs[0].classes[index], RULE_NAMES[rule]]
-                rows.append((stub, _point_cells(frames, name, clean, first, c, rule, settings[1:], prevalence)))
-    shares = [f"{runs[0].classes[index]} {100 * _share(first, c):.1f} %" for c, index in enumerate(first.indices)]
-    stated = (
-        f"a stated prevalence of {100 * prevalence:.3g} %"
-        if prevalence is not None
-        else f"the prevalence of these images ({listed(shares)}; another one by report --prevalence)"
-    )
-    rest = "" if len(rules) == len(RULES) else " The other rules stand in summary.csv."
-    note = (
-        f"In percent, but for the threshold. Clean images where nothing else is said. Predictive values at {stated}. A "
-        f"case is called where the probability is at least the threshold.{rest}"
-    )
-    digits = [3, *[1] * (len(headers) - 1)]
-    title = "Operating points fitted on validation"
-    return ReportTable("table_operating_points", title, ["Run", "Finding", "Rule"], headers, rows, 1.0, digits, note)
-
-
-def _point_cells(
-    frames: Mapping[str, pd.DataFrame],
-    name: str,
-    clean: pd.Series,
-    first: Scored,
-    c: int,
-    rule: str,
-    attacked: Sequence[tuple[str, float]],
-    prevalence: float | None,
-) -> list[Measure | str]:
-    index = first.indices[c]
-    columns = [f"{what}_{rule}_{index}" for what in ("sensitivity", "specificity")]
-    count = 5 + 2 * len(attacked)
-    if math.isnan(clean[f"threshold_{rule}_{index}"]):
-        return ["no case or control in validation", *[""] * (count - 1)]
-    points = [measured(clean, column) for column in columns]
-    share = prevalence if prevalence is not None else _share(first, c)
-    known = not math.isnan(points[0].mean) and not math.isnan(points[1].mean)
-    values = predictive_values(points[0].mean, points[1].mean, share) if known else (math.nan, math.nan)
-    cells: list[Measure | str] = [measured(clean, f"threshold_{rule}_{index}")]
-    cells += [_or_why(scaled(point, 100), first, c, which) for which, point in enumerate(points)]
-    cells += [
-        "nothing called" if known and math.isnan(value) else _or_why(Measure(100 * value), first, c) for value in values
-    ]
-    for perturbation, severity in attacked:
-        row = _row(frames["summary"], name, perturbation, severity)
-        cells += [_or_why(scaled(measured(row, one), 100), first, c, which) for which, one in enumerate(columns)]
-    return cells
-
-
-def _or_why(measure: Measure, first: Scored, c: int, which: int | None = None) -> Measure | str:
-    """A measure, or why there is none: no case, or no control."""
-    if not math.isnan(measure.mean):
-        return measure
-    cases, controls = int((first.truth[:, c] == 1).sum()), int((first.truth[:, c] == 0).sum())
-    if not cases and which != 1:
-        return "no case"
-    return "no control" if not controls else measure
 
 
 def _roc_picture(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first: Scored) -> Picture:
@@ -319,7 +284,7 @@ def _roc_picture(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first:
     curves = curves[curves["finding"].isin(shown)]
     points = []
     for name in names_of(runs):
-        row = _row(frames["summary"], name, CLEAN, 0.0)
+        row = row_of(frames["summary"], name, CLEAN, 0.0)
         for index in first.indices:
             if f"sensitivity_youden_{index}" in row and not math.isnan(row[f"sensitivity_youden_{index}"]):
                 about = {"name": name, "finding": runs[0].classes[index]}
@@ -327,37 +292,30 @@ def _roc_picture(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], first:
                 points.append({**about, **rates, "sensitivity": row[f"sensitivity_youden_{index}"]})
     marked = pd.DataFrame(points, columns=["name", "finding", "false_positive_rate", "sensitivity"])
     areas = [
-        f"{name} {_setting(*one)} {number(_row(frames['summary'], name, *one)['auroc'])}"
+        f"{name} {setting_of(*one)} {number(row_of(frames['summary'], name, *one)['auroc'])}"
         for name in names_of(runs)
         for one in largest_radii(runs[0])
     ]
     alt = f"ROC curves of {listed(shown)}; area under them on average: {listed(areas)}."
-    caption = "Sensitivity over 1 - specificity; on the grey line it is chance. Samples of all runs of a name together."
+    caption = "Sensitivity over 1 - specificity; on the grey line it is chance."
+    several = len(names_of(runs)) < len(runs)
+    if several:
+        caption += (
+            " Thin lines are single runs, the thick one their mean, of the sensitivities at each 1 - specificity; "
+            "there is none where a run has no case or no control."
+        )
     if points:
-        caption += " Dots: the operating point by Youden's index, fitted on validation."
+        caption += " Dots: the operating point by Youden's index, fitted on validation" + (
+            ", the mean of the runs." if several else "."
+        )
     if len(first.indices) > PANELS:
         caption += f" The {PANELS} findings with the most cases; all curves stand in roc_curves.csv."
     return Picture(roc_figure(curves, marked), alt, caption)
 
 
 def _rows(run: Run, perturbation: str, severity: float) -> pd.DataFrame:
-    rows = run.outcomes
-    return rows[(rows["perturbation"] == perturbation) & (rows["severity"] == severity)]
-
-
-def _row(summary: pd.DataFrame, name: str, perturbation: str, severity: float) -> pd.Series:
-    rows = whole(summary, perturbation)
-    return rows[(rows["name"] == name) & (rows["severity"] == severity)].iloc[0]
-
-
-def _setting(perturbation: str, severity: float) -> str:
-    return "clean" if perturbation == CLEAN else f"{perturbation_label(perturbation)} {number(severity)}"
+    return run.outcomes.iloc[run.places[perturbation, severity]]
 
 
 def _counts(first: Scored, c: int) -> str:
     return f"{int((first.truth[:, c] == 1).sum())} / {int((first.truth[:, c] == 0).sum())}"
-
-
-def _share(first: Scored, c: int) -> float:
-    known = first.truth[:, c] >= 0
-    return float((first.truth[known, c] == 1).mean()) if known.any() else math.nan

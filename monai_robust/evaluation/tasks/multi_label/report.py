@@ -25,6 +25,8 @@ from monai_robust.evaluation.tasks.discrimination import (
     discrimination_section,
     fitted_on_validation,
     patient_section,
+    prevalence_of,
+    temperature_note,
 )
 from monai_robust.metrics import brier_score, expected_calibration_error, tempered
 
@@ -113,7 +115,7 @@ class MultiLabelReport:
         """
         found, fitted = scored(run, rows), fitted_on_validation(run, scored)
         numbers = {"all_right": float(rows["score"].mean()), **_of_labels(found.scores, found.truth)}
-        numbers |= discrimination(found, fitted)
+        numbers |= discrimination(found, fitted, prevalence_of(run, scored, self.prevalence))
         if fitted is not None and not math.isnan(fitted.temperature):
             softer = _of_labels(tempered(found.scores, fitted.temperature, independent=True), found.truth)
             numbers |= {"temperature": fitted.temperature, "brier_tempered": softer["brier"]}
@@ -126,7 +128,8 @@ class MultiLabelReport:
         known = found.truth >= 0
         right = ((found.scores > 0.5) == (found.truth == 1)) & known
         shares = {"label_accuracy": (right.sum(axis=1).astype(float), known.sum(axis=1).astype(float))}
-        ranked = discrimination_drawable(found, fitted_on_validation(run, scored))
+        share = prevalence_of(run, scored, self.prevalence)
+        ranked = discrimination_drawable(found, fitted_on_validation(run, scored), share)
         return [means({"all_right": rows["score"].to_numpy()}), ratios(shares), *ranked]
 
     def confidence(self, run: Run, rows: pd.DataFrame) -> pd.Series:
@@ -172,7 +175,7 @@ class MultiLabelReport:
         operating = discrimination_section(runs, frames, scored, prevalence=self.prevalence, at_radii=more)
         patients = patient_section(runs, frames, self.patient_rule, "Every label right")
         attacks = attack_section(runs, frames, [AREA], []) if of_kind(runs, "attack") else Section("Attacks")
-        found = score_sections(runs, frames, AREA, _clean_section(frames), attacks)
+        found = score_sections(runs, frames, AREA, _clean_section(runs, frames), attacks)
         own = [section for section in (operating, patients) if section.tables or section.pictures]
         return [found[0], *own, *found[1:]]
 
@@ -198,7 +201,7 @@ def _of_labels(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def _clean_section(frames: Mapping[str, pd.DataFrame]) -> Section:
+def _clean_section(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame]) -> Section:
     clean = whole(frames["means_over_severities"], CLEAN)
     columns = {
         "AUROC": "auroc",
@@ -218,6 +221,7 @@ def _clean_section(frames: Mapping[str, pd.DataFrame]) -> Section:
         "Means over the findings, over images of which the finding is known. The temperature was fitted on validation "
         "images by likelihood: above 1 the network is too sure of itself."
     )
+    note = " ".join(part for part in (note, temperature_note(runs, scored)) if part)
     return Section("Clean images", "", [statistics_table(clean, "table_clean", "Clean images", columns, note=note)])
 
 
