@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,7 @@ Ends = Mapping[tuple[str, float | None], Mapping[str, tuple[float, float]]]
 """By perturbation and severity (None: the mean over its severities), the ends of each statistic's interval."""
 
 _LEAST = 200
+_MOST_CELLS = 1_000_000  # sums over patients that are in memory at once, about
 _MOST_ROWS = 100_000_000  # rows that statistics which look at all samples at once see in all draws
 
 
@@ -97,19 +98,17 @@ class RunDraws:
         return {key: dict(_ends_of(draws)) for key, draws in columns.items()}
 
     def _draws(self, inside: NDArray[np.bool_], redraw: bool) -> dict[tuple[str, float], Draws]:
-        ready = [one for one in self._ready(inside, redraw) if one.patients >= MINIMUM_PATIENTS]
-        found: dict[tuple[str, float], Draws] = {one.block.key: {} for one in ready}
+        found: dict[tuple[str, float], Draws] = {}
         times = redraws(len(self.run.outcomes))
-        for patients in dict.fromkeys(one.patients for one in ready):
-            alike = [one for one in ready if one.patients == patients]
-            draws = patient_draws(patients)
+        for alike in _batches(self._ready(inside, redraw)):
+            draws = patient_draws(alike[0].patients)
             for key, sums in _of_sums(alike, draws):
-                found[key] = {**found[key], **sums}
+                found[key] = {**found.get(key, {}), **sums}
             for one in alike:
                 for statistics in one.statistics:
                     if isinstance(statistics, Weighted):
                         again = drawn(statistics, one.member, draws[: times or _LEAST])
-                        found[one.block.key] = {**found[one.block.key], **again}
+                        found[one.block.key] = {**found.get(one.block.key, {}), **again}
         return found
 
     def _ready(self, inside: NDArray[np.bool_], redraw: bool) -> Iterator[_Ready]:
@@ -129,6 +128,19 @@ class RunDraws:
                 for one in kept
             ]
             yield _Ready(block, summed, member, len(known))
+
+
+def _batches(ready: Iterable[_Ready]) -> Iterator[list[_Ready]]:
+    """Blocks of as many patients, one after another, as many as one product of matrices takes."""
+    batch: list[_Ready] = []
+    for one in ready:
+        cells = sum(part.values.size for each in batch for part in each.statistics if isinstance(part, Sums))
+        if batch and (one.patients != batch[0].patients or cells > _MOST_CELLS):
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
 
 
 def _of_sums(alike: Sequence[_Ready], draws: Floats) -> Iterator[tuple[tuple[str, float], Draws]]:
