@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from monai_robust.evaluation.sections.parts import number
 from monai_robust.evaluation.statistics.bootstrap import Drawable, Floats, Weighted, means, ratios
-from monai_robust.metrics import FROC_RATES, ImageMatches, matched_scores
+from monai_robust.metrics import FROC_RATES, ImageMatches
 
 __all__ = ["detection_drawable", "weighted_froc", "weighted_precisions"]
 
@@ -51,13 +52,38 @@ def detection_drawable(
 
 def _at_threshold(matches: Sequence[ImageMatches], threshold: float) -> Drawable:
     """``sensitivity_at_threshold`` and ``false_positives_at_threshold`` as ratios of sums over images."""
-    each = [matched_scores([one]) for one in matches]
-    hits, errors = (
-        np.array([(scores >= threshold).sum() for scores in column], dtype=np.float64)
-        for column in ([one.true for one in each], [one.false for one in each])
+    found = _gathered(matches, None)
+    count, counted = len(matches), found.scores >= threshold
+    hits, errors = (np.bincount(found.image[counted & one], minlength=count) for one in (found.right, ~found.right))
+    return ratios({"sensitivity_at_threshold": (hits, found.boxes), "false_positives_at_threshold": (errors, 1.0)})
+
+
+class _Gathered(NamedTuple):
+    """The detections of all images, (M,): their scores, whether they are right at an IoU of 0.5, and their image; and
+    how many true boxes each image has, (N,)."""
+
+    scores: Floats
+    right: NDArray[np.bool_]
+    image: NDArray[np.intp]
+    boxes: Floats
+
+
+def _gathered(matches: Sequence[ImageMatches], classes: Iterable[int] | None) -> _Gathered:
+    chosen = None if classes is None else set(classes)
+    own = [
+        (place, found)
+        for place, one in enumerate(matches)
+        for index, found in one.items()
+        if chosen is None or index in chosen
+    ]
+    places = np.array([place for place, _ in own], dtype=np.intp)
+    boxes = np.bincount(places, [len(one["gtIgnore"]) for _, one in own], minlength=len(matches))
+    return _Gathered(
+        np.concatenate([np.empty(0), *(np.asarray(one["dtScores"], dtype=np.float64) for _, one in own)]),
+        np.concatenate([np.empty(0, dtype=bool), *(one["dtMatches"][HALF].astype(bool) for _, one in own)]),
+        np.repeat(places, np.array([len(one["dtScores"]) for _, one in own], dtype=np.intp)),
+        boxes.astype(np.float64),
     )
-    targets = np.array([one.targets for one in each], dtype=np.float64)
-    return ratios({"sensitivity_at_threshold": (hits, targets), "false_positives_at_threshold": (errors, 1.0)})
 
 
 def weighted_froc(weights: Floats, matches: Sequence[ImageMatches], classes: int) -> dict[str, Floats]:
@@ -74,23 +100,17 @@ def weighted_froc(weights: Floats, matches: Sequence[ImageMatches], classes: int
         (D,) ``froc``, ``sensitivity_at_<rate>_fp`` and, of class c (from 0), ``froc_<c>``; NaN where a draw holds no
         box.
     """
-    every = _sensitivities(weights, matches, range(classes))
+    every = _sensitivities(weights, _gathered(matches, range(classes)))
     found = {"froc": every.mean(axis=1)}
     found |= {f"sensitivity_at_{number(rate)}_fp": every[:, place] for place, rate in enumerate(FROC_RATES)}
     for index in range(classes):
-        found[f"froc_{index}"] = _sensitivities(weights, matches, [index]).mean(axis=1)
+        found[f"froc_{index}"] = _sensitivities(weights, _gathered(matches, [index])).mean(axis=1)
     return found
 
 
-def _sensitivities(weights: Floats, matches: Sequence[ImageMatches], classes: Iterable[int]) -> Floats:
+def _sensitivities(weights: Floats, detections: _Gathered) -> Floats:
     """(D, rates) sensitivity of some classes together at each of the rates."""
-    chosen = set(classes)
-    own = [(place, one[index]) for place, one in enumerate(matches) for index in chosen & one.keys()]
-    boxes = np.zeros(len(matches))
-    np.add.at(boxes, [place for place, _ in own], [len(one["gtIgnore"]) for _, one in own])
-    scores = np.concatenate([np.empty(0), *(np.asarray(one["dtScores"], dtype=np.float64) for _, one in own)])
-    right = np.concatenate([np.empty(0, dtype=bool), *(one["dtMatches"][HALF].astype(bool) for _, one in own)])
-    image = np.repeat([place for place, _ in own], [len(one["dtScores"]) for _, one in own]).astype(np.intp)
+    scores, right, image, boxes = detections
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.diff(scores[order], append=-np.inf)) if len(scores) else np.empty(0, dtype=np.intp)
     found = np.full((len(weights), len(FROC_RATES)), np.nan)
