@@ -29,8 +29,9 @@ from monai_robust.evaluation.statistics.bootstrap import (
     patient_sums,
     percentile_ends,
 )
-from monai_robust.evaluation.statistics.run_draws import DrawableOf
+from monai_robust.evaluation.statistics.run_draws import DrawableOf, redraws
 from monai_robust.evaluation.tables.run_folder import Perturbation, Run
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["COLUMNS", "EXACT", "EXCHANGES", "holm", "paired_differences"]
 
@@ -171,7 +172,15 @@ class _Compared:
         told: dict[str, Floats] = {}
         draws: dict[str, Floats] = {}
         exchanged: dict[str, Floats] = {}
-        keyed = [[({_names_of(one): one for one in found}, member) for found, member in side] for side in sides]
+        # of very many rows what looks at all samples at once takes too long, as for intervals
+        every = one.kind == CLEAN or all(redraws(len(run.outcomes)) for side in pair.sides for run in side)
+        keyed = [
+            [
+                ({_names_of(each): each for each in found if every or isinstance(each, Sums)}, member)
+                for found, member in side
+            ]
+            for side in sides
+        ]
         for key, statistics in keyed[0][0][0].items():
             if not all(key in found for side in keyed for found, _ in side):
                 continue  # such as shares at thresholds, where one run has no validation

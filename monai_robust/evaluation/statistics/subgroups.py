@@ -7,19 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from monai_robust.evaluation.statistics.blocks import blocks
 from monai_robust.evaluation.statistics.bootstrap import (
     MINIMUM_PATIENTS,
     Drawable,
     Floats,
+    Sums,
     Weighted,
     drawn,
     means,
     patient_draws,
     percentile_ends,
 )
-from monai_robust.evaluation.statistics.run_draws import DrawableOf
+from monai_robust.evaluation.statistics.run_draws import DrawableOf, redraws
 from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.evaluation.tables.schema import CLEAN
 
 __all__ = ["MINIMUM_GROUP", "subgroup_gaps"]
 
@@ -95,28 +96,39 @@ def _interval(
 ) -> tuple[float, float]:
     """Ends of the interval of the first group's measure less the second's, patients drawn for both at once."""
     sides: list[Floats] = []
-    own = (run.outcomes["perturbation"] == perturbation).to_numpy(dtype=bool)
-    known = np.unique(run.patients[own])
+    every = [places for (name, _), places in run.places.items() if name == perturbation]
+    known = np.unique(run.patients[np.concatenate(every)])
     if len(known) < MINIMUM_PATIENTS:
         return np.nan, np.nan
     times = patient_draws(len(known))
     for value in pair:
         inside = (run.outcomes[group] == value).to_numpy(dtype=bool)
         found = []
-        for block in blocks(run, inside):
-            if block.perturbation.name != perturbation:
-                continue
-            rows = run.outcomes.iloc[block.places]
+        for places in (own[inside[own]] for own in every):
+            rows = run.outcomes.iloc[places]
             statistics: list[Drawable] = [means({"score": rows["score"].to_numpy(dtype=np.float64)})]
-            statistics += drawable(run, rows) if drawable is not None else []
-            for one in reversed(statistics):
+            statistics += drawable(run, rows) if drawable is not None and len(rows) else []
+            one = _with(column, statistics)
+            if isinstance(one, Weighted) and perturbation != CLEAN and not redraws(len(run.outcomes)):
+                return np.nan, np.nan
+            if one is not None:
                 draws = times[:_REDRAWS] if isinstance(one, Weighted) else times
-                numbers = drawn(one, np.searchsorted(known, run.patients[block.places]), draws)
-                if column in numbers:
-                    found.append(numbers[column])
-                    break
+                found.append(drawn(one, np.searchsorted(known, run.patients[places]), draws)[column])
         if not found:
             return np.nan, np.nan
         sides.append(np.mean(found, axis=0))
     low, high = percentile_ends((sides[0] - sides[1])[:, None])[0]
     return float(low), float(high)
+
+
+def _with(column: str, statistics: Sequence[Drawable]) -> Drawable | None:
+    """The form that draws a statistic, the task's own rather than another; None where there is none. Those that look at
+    all samples at once are tried last, since that takes long."""
+    for one in sorted(reversed(statistics), key=lambda one: isinstance(one, Weighted)):
+        if isinstance(one, Sums):
+            names = one.of(one.values.sum(axis=0))
+        else:
+            names = one.of(np.ones((1, len(one.columns[0]))), *one.columns)
+        if column in names:
+            return one
+    return None

@@ -140,11 +140,14 @@ def read_frame(path: Path, kept: pa.ChunkedArray | None = None) -> pd.DataFrame:
     Raises:
         BadInputError: as :func:`read_parquet`.
     """
-    frame = {}
-    for name in read_schema(path).names:
-        column = read_parquet(path, [name])[name]
-        frame[name] = _in_pandas(column if kept is None else column.filter(kept))
+    frame = {name: _read_column(path, name, kept) for name in read_schema(path).names}
+    pa.default_memory_pool().release_unused()  # Arrow keeps what it has read with
     return pd.DataFrame(frame, copy=False)
+
+
+def _read_column(path: Path, name: str, kept: pa.ChunkedArray | None) -> pd.Series | np.ndarray:
+    column = read_parquet(path, [name])[name]
+    return _in_pandas(column if kept is None else column.filter(kept))
 
 
 def _in_pandas(column: pa.ChunkedArray) -> pd.Series | np.ndarray:

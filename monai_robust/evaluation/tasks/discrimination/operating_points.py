@@ -57,12 +57,15 @@ def _clean_table(runs: Sequence[Run], frames: Frames, first: Scored, prevalence:
     rules = list(RULES) if len(first.indices) <= FEW else ["youden"]
     rows: list[tuple[list[str], list[Measure | str]]] = []
     for name in names_of(runs):
+        if why := _without_validation(runs, name):
+            rows.append(([name, "", ""], [why, *[""] * len(SHARES)]))
+            continue
         clean = row_of(frames["summary"], name, CLEAN, 0.0)
         for c, index, rule in _points(first, rules):
-            why = _why_none(runs, name, clean, rule, index)
-            cells: list[Measure | str] = [why, *[""] * len(SHARES)]
-            if not why:
-                cells = [measured(clean, f"threshold_{rule}_{index}"), *_shares(clean, first, c, rule)]
+            threshold = measured(clean, f"threshold_{rule}_{index}")
+            cells: list[Measure | str] = ["no case or control in validation", *[""] * len(SHARES)]
+            if not math.isnan(threshold.mean):
+                cells = [threshold, *_shares(clean, first, c, rule)]
             rows.append(([name, runs[0].classes[index], RULE_NAMES[rule]], cells))
     shares = [f"{runs[0].classes[index]} {100 * _share(first, c):.1f} %" for c, index in enumerate(first.indices)]
     stated = (
@@ -97,10 +100,13 @@ def _under(
     rows: list[tuple[list[str], list[Measure | str]]] = []
     for text, frame, perturbation, severity in settings:
         for run in names_of(runs):
+            if _without_validation(runs, run):
+                continue
             row = row_of(frame, run, perturbation, severity)
             for c, index, rule in _points(first, rules):
-                cells = [] if _why_none(runs, run, row, rule, index) else _shares(row, first, c, rule)
-                rows.append(([text, run, runs[0].classes[index], RULE_NAMES[rule]], cells or [""] * len(SHARES)))
+                known = not math.isnan(row[f"threshold_{rule}_{index}"])
+                cells: list[Measure | str] = _shares(row, first, c, rule) if known else [""] * len(SHARES)
+                rows.append(([text, run, runs[0].classes[index], RULE_NAMES[rule]], cells))
     note = f"In percent; thresholds as they were fitted on clean validation images.{note}"
     stub = [what, "Run", "Finding", "Rule"]
     return ReportTable(name, title, stub, list(SHARES.values()), rows, 1.0, 1, note)
@@ -111,13 +117,13 @@ def _points(first: Scored, rules: Sequence[str]) -> Iterator[tuple[int, int, str
     yield from ((c, index, rule) for c, index in enumerate(first.indices) for rule in rules)
 
 
-def _why_none(runs: Sequence[Run], name: str, row: pd.Series, rule: str, index: int) -> str:
-    """Why there is no threshold, "" where there is one."""
+def _without_validation(runs: Sequence[Run], name: str) -> str:
+    """That a name, or one of its runs, has no validation run, "" where all have."""
     own = [run for run in runs if run.name == name]
     lacking = sum(run.validation is None for run in own)
-    if lacking:
-        return "no validation run" if lacking == len(own) else f"{lacking} of {len(own)} runs without validation"
-    return "no case or control in validation" if math.isnan(row[f"threshold_{rule}_{index}"]) else ""
+    if not lacking:
+        return ""
+    return "no validation run" if lacking == len(own) else f"{lacking} of {len(own)} runs without validation"
 
 
 def _shares(row: pd.Series, first: Scored, c: int, rule: str) -> list[Measure | str]:
