@@ -22,6 +22,8 @@ RULE_NAMES = {"youden": "Youden's index", "90": "sensitivity 90 %", "95": "sensi
 SHARES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 
 Frames = Mapping[str, pd.DataFrame]
+Setting = tuple[str, pd.DataFrame, str, float | None]
+"""What it is called, a frame, and perturbation and severity in it; None for a mean over severities."""
 
 
 def operating_point_tables(
@@ -40,15 +42,21 @@ def operating_point_tables(
     for attack in of_kind(runs, "attack"):
         radii = next(one.severities for one in runs[0].perturbations if one.name == attack)
         title = f"Operating points at each radius of {perturbation_label(attack)}"
-        settings = [(number(radius), frames["summary"], attack, radius) for radius in radii]
-        tables.append(_under(runs, first, f"table_operating_points_{attack}", title, "Radius", settings))
+        at_radii: list[Setting] = [(number(radius), frames["summary"], attack, radius) for radius in radii]
+        tables.append(_under(runs, first, f"table_operating_points_{attack}", title, "Radius", at_radii))
     others = [one for one in runs[0].perturbations if one.kind in ("corruption", "shift")]
     if others:
-        each = [(setting_of(one.name, at), frames["summary"], one.name, at) for one in others for at in one.severities]
-        means = [(perturbation_label(one.name), frames["means_over_severities"], one.name, None) for one in others]
-        settings = each if len(each) * len(first.indices) * len(names_of(runs)) <= MOST_ROWS else means
+        settings: list[Setting] = [
+            (setting_of(one.name, severity), frames["summary"], one.name, severity)
+            for one in others
+            for severity in one.severities
+        ]
+        note = ""
+        if len(settings) * len(first.indices) * len(names_of(runs)) > MOST_ROWS:
+            averaged = frames["means_over_severities"]
+            settings = [(perturbation_label(one.name), averaged, one.name, None) for one in others]
+            note = " Means over severities; each of them stands in summary.csv."
         title = "Operating points under corruptions" + (" and at other sites" if of_kind(runs, "shift") else "")
-        note = "" if settings is each else " Means over severities; each of them stands in summary.csv."
         tables.append(_under(runs, first, "table_operating_points_corrupted", title, "Setting", settings, note))
     return tables
 
@@ -89,7 +97,7 @@ def _under(
     name: str,
     title: str,
     what: str,
-    settings: Sequence[tuple[str, pd.DataFrame, str, float | None]],
+    settings: Sequence[Setting],
     note: str = "",
 ) -> ReportTable:
     """A row for each setting, name and finding; of a few rows in all by each rule, else by Youden's index."""

@@ -68,7 +68,7 @@ def validation_note(runs: Sequence[Run], read: Read) -> str:
 
 def temperature_note(runs: Sequence[Run], read: Read) -> str:
     """Which temperatures were found at an end of the search, "" where none was."""
-    bounded = {}
+    bounded: dict[str, str] = {}
     for run in runs:
         fitted = fitted_on_validation(run, read)
         if fitted is not None and fitted.bounded:
