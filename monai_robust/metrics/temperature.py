@@ -81,7 +81,8 @@ def fitted_temperature(
         known = len(own)
     if not known:
         return math.nan
-    return math.exp(minimize_scalar(loss, bounds=_LIMITS, method="bounded", options={"xatol": 1e-5}).x)
+    inside = float(minimize_scalar(loss, bounds=_LIMITS, method="bounded", options={"xatol": 1e-5}).x)
+    return math.exp(min((*_LIMITS, inside), key=loss))  # the search stops where the loss is flat, which may be anywhere
 
 
 def _logits(probabilities: Tensor | ArrayLike, independent: bool) -> NDArray[np.float64]:
