@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+STUDIES := .venv-studies
 export MPLBACKEND := Agg
 export PYTHONWARNINGS := ignore
 
-.PHONY: demo test test-full lint types unit full shapes-page corruptions-page hostile install bench docs clean peers peers-fixture bench-peers
+.PHONY: demo test test-full lint types unit full shapes-page corruptions-page hostile install bench docs clean peers peers-fixture bench-peers studies-install studies-smoke
 
 demo: install
 	$(BIN)/monai-robust demo --output_dir demo
@@ -79,5 +80,18 @@ $(PEERS)/.installed: pyproject.toml constraints.txt tests/peers/requirements.txt
 		-c tests/peers/constraints-peers.txt -r tests/peers/requirements.txt -e .
 	touch $@
 
+# The workflow runner of `monai-robust study`, in an environment of its own (docs/studies.md); Python 3.11 or newer.
+studies-install: install $(STUDIES)/.installed
+
+$(STUDIES)/.installed: studies/requirements.txt studies/constraints.txt
+	$(PYTHON) -m venv $(STUDIES)
+	$(STUDIES)/bin/python -m pip install --quiet --disable-pip-version-check -c studies/constraints.txt -r studies/requirements.txt
+	touch $@
+
+# Every study on phantoms, from its command to its page.
+studies-smoke: studies-install
+	for study in rtda robustaugmix-xray oncology-stability model-complexity amat; do \
+		$(BIN)/monai-robust study $$study --preset smoke -j 2 --output_dir studies/output/smoke/$$study || exit 1; done
+
 clean:
-	rm -rf $(VENV) $(PEERS) demo test-artifacts
+	rm -rf $(VENV) $(PEERS) $(STUDIES) studies/output demo test-artifacts

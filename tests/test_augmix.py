@@ -306,6 +306,12 @@ def test_autocontrast_stretches_between_the_cut_off_pixels() -> None:
     assert stretched[50] == pytest.approx(0.5, abs=1e-5)
 
 
+def test_the_published_set_is_augmixs_nine_and_solarize_inverts_the_bright_part() -> None:
+    assert len(AugMix(operations="published").operations) == 9
+    bright = applied("solarize", torch.linspace(0, 1, 11).reshape(1, 1, 11), 0.35)
+    assert bright.ravel() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.3, 0.2, 0.1, 0.0], abs=1e-6)
+
+
 def test_posterize_leaves_the_stated_number_of_grey_levels() -> None:
     x = torch.linspace(0, 1, 1000).reshape(1, 10, 100)
     assert len(np.unique(applied("posterize", x, 0.0))) == 16
@@ -348,8 +354,8 @@ def test_amounts_are_a_tenth_of_the_largest_for_each_level_with_random_signs(nam
 
 
 def test_operations_refuse_what_they_cannot_do() -> None:
-    with pytest.raises(BadInputError, match="no operation 'solarize'; there are autocontrast"):
-        AugMixOperation("solarize")
+    with pytest.raises(BadInputError, match="no operation 'sharpness'; there are autocontrast"):
+        AugMixOperation("sharpness")
     with pytest.raises(BadSampleError, match="two or three spatial dimensions"):
         AugMixOperation("rotate")(torch.rand(1, 5))
     with pytest.raises(BadSampleError, match="outside 0 to 1"):

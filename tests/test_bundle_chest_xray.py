@@ -21,10 +21,23 @@ from warm_python import WarmPython
 from monai_robust.commands.bundles import measure_bundle
 from monai_robust.data import write_radiograph_phantoms
 from monai_robust.evaluation import read_run, write_report
+from monai_robust.handlers import BestWeights
 from monai_robust.recipes import RECIPES
 
 BUNDLE = BUNDLES["chest"]
 pytestmark = of_bundle("chest")
+
+# Presets of whole experiments, with the radius of training, and parts of others, with what they measure.
+WHOLE = {"rtda_xray": 2.0, "rtda_mammogram": 0.15, "rtda_pocus": 0.3, "robustaugmix_xray": 4.0}
+PARTS: dict[str, list[str]] = {
+    "augmix_published": [],
+    "best_weights": [],
+    "complexity": [],
+    "complexity_attacks": ["clean", "fgsm_linf", "pgd_linf"],
+    "oncology": [],
+    "oncology_attacks": ["clean", "fgsm_linf", "pgd_linf", "bim_linf", "nearest_pgd_linf", "nearest_direct_linf"],
+    "ten_severities": ["clean", "pgd_l2", "gaussian", "speckle", "salt_and_pepper"],
+}
 
 
 @pytest.fixture
@@ -123,14 +136,13 @@ run(config_file={BUNDLE.train!r}, dataset_dir={str(chest.data)!r}, output_dir={s
     assert all(torch.equal(value, resumed["network"][name]) for name, value in whole["network"].items())
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in (BUNDLE.folder / "configs" / "presets").iterdir()))
+@pytest.mark.parametrize("preset", sorted(WHOLE))
 @pytest.mark.parametrize("recipe", ["erm", "rtda"])
 def test_presets_of_the_papers_build_what_they_say(preset: str, recipe: str, chest: Runs, tmp_path: Path) -> None:
     parser = chest.prepared(tmp_path, preset, recipe=recipe)
     attack = parser.get_parsed_content("robust#attack")
     assert attack.steps == 7
-    eps = {"rtda_xray": 2.0, "rtda_mammogram": 0.15, "rtda_pocus": 0.3, "robustaugmix_xray": 4.0}
-    assert attack.eps == eps[preset]
+    assert attack.eps == WHOLE[preset]
     update = parser.get_parsed_content("robust#update")
     views = ("clean", "adv", "aug", "aug_low") if preset == "rtda_pocus" else ("clean", "adv", "aug")
     assert set(update.recipe.views) == (set(views) if recipe == "rtda" else {"clean"})
@@ -138,6 +150,47 @@ def test_presets_of_the_papers_build_what_they_say(preset: str, recipe: str, che
     assert isinstance(network, nn.Module)
     optimizer = parser.get_parsed_content("optimizer")
     assert optimizer.defaults["lr"] == 0.01
+
+
+def test_of_two_domains_augmix_keeps_its_two_views_and_adds_one(chest: Runs, tmp_path: Path) -> None:
+    update = chest.prepared(tmp_path, "rtda_pocus", recipe="augmix").get_parsed_content("robust#update")
+    assert update.recipe.consistent == ("clean", "aug1", "aug2", "aug_low")
+
+
+def test_every_preset_is_one_of_a_paper_or_a_part_of_one() -> None:
+    assert {path.stem for path in (BUNDLE.folder / "configs" / "presets").iterdir()} == {*WHOLE, *PARTS}
+
+
+@pytest.mark.parametrize("preset", sorted(set(PARTS) - {"oncology", "best_weights"}))
+def test_parts_of_presets_build_the_attacks_and_views_they_say(preset: str, chest: Runs, tmp_path: Path) -> None:
+    parser = chest.prepared(tmp_path, preset, recipe="rtda")
+    parser.update({"attack_steps": 20, "faithful": True})
+    if preset == "augmix_published":
+        assert len(parser.get_parsed_content("robust#views#aug").operations) == 9
+    elif preset == "complexity":
+        attack = parser.get_parsed_content("robust#attack")
+        assert (attack.norm.name, attack.steps, attack.relative_step) == (
+            "linf",
+            7,
+            pytest.approx(0.7),
+        )  # 7 of eps / 10
+    else:
+        sweeps = parser.get_parsed_content("perturbations")
+        assert [sweep.name for sweep in sweeps] == PARTS[preset]
+        goals = {getattr(getattr(sweep, "attack", None), "goal", None) for sweep in sweeps} - {None}
+        assert goals == ({"least_likely"} if preset == "complexity_attacks" else {"untargeted"})
+        assert preset != "ten_severities" or all(len(sweep.severities) == 10 for sweep in sweeps[2:])
+
+
+def test_the_preset_of_oncology_trains_a_network_of_three_channels_and_keeps_the_best(
+    chest: Runs, tmp_path: Path
+) -> None:
+    parser = chest.prepared(tmp_path, "oncology", "best_weights", recipe="sat", image_size=32, patience=3)
+    assert len(parser.get_parsed_content("preprocessing")(parser.get_parsed_content("train#items")[0])["image"]) == 3
+    assert next(parser.get_parsed_content("network_def").parameters()).shape[1] == 3
+    handlers = parser.get_parsed_content("train#every_rank")
+    assert [one.patience for one in handlers if isinstance(one, BestWeights)] == [3]
+    assert parser.get_parsed_content("train#state")["best"] is parser.get_parsed_content("best")
 
 
 def test_several_findings_go_from_data_list_to_report(chest: Runs, tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ import pandas as pd
 import pytest
 import torch
 
-from monai_robust.data import balanced_sampler, class_weights, classification_datalist
+from monai_robust.data import (
+    ClassificationDatalist,
+    balanced_sampler,
+    class_weights,
+    classification_datalist,
+    read_classes,
+    with_classes,
+    with_test_images,
+)
+from monai_robust.data.lists.splits import counted_splits
 from monai_robust.errors import BadInputError
 
 Rows = list[dict[str, Any]]
@@ -424,3 +433,32 @@ def test_other_lists_and_folders_are_told_of(tmp_path: Path, caplog: pytest.LogC
     with pytest.raises(BadInputError, match=r"split '(test|val)' is empty"):
         classification_datalist(tmp_path, datalist="a.json")
     assert "holdout of data list" in caplog.text
+
+
+def test_counted_splits_have_just_so_many_samples_with_patients_whole() -> None:
+    table = pd.DataFrame({"patient_id": ["a", "a", *"bcdefg"], "label": 0, "split": "test"})
+    found = counted_splits(table, [4, 1, 2], seed=0)
+    assert Counter(found["split"]) == {"train": 4, "val": 1, "test": 2}
+    assert found.groupby("patient_id")["split"].nunique().max() == 1
+    assert not found["split"].equals(counted_splits(table, [4, 1, 2], seed=1)["split"])
+    with pytest.raises(BadInputError, match="9 samples, and there are 8"):
+        counted_splits(table, [4, 1, 4], seed=0)
+    with pytest.raises(BadInputError, match="whole patients do not make up 1 samples"):
+        counted_splits(table.assign(patient_id=list("aabbccdd")), [2, 1, 2], seed=0)
+
+
+def test_classes_are_put_together_left_out_and_limited_in_the_test_split() -> None:
+    items = [{"label": label, "image": f"{label}{place}"} for label in range(3) for place in range(4)]
+    found = ClassificationDatalist(("benign", "malignant", "normal"), {"train": items, "val": items, "test": items})
+    both = with_classes(found, read_classes("abnormal=benign+malignant,normal"))
+    assert both.classes == ("abnormal", "normal")
+    assert [one["label"] for one in both.items["train"]] == [0] * 8 + [1] * 4
+    assert len(with_classes(found, read_classes("benign,normal")).items["val"]) == 8
+    few = with_test_images(both, 3, seed=0)
+    assert Counter(one["label"] for one in few.items["test"]) == {0: 3, 1: 3}
+    assert len(few.items["train"]) == 12
+    for words, sentence in (("a=,b", "it takes classes such as"), ("a=benign,b=benign", "puts 'benign' into two")):
+        with pytest.raises(BadInputError, match=sentence):
+            read_classes(words)
+    with pytest.raises(BadInputError, match="names 'cyst'"):
+        with_classes(found, read_classes("cyst,normal"))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TinyNet
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, StatsHandler, from_engine
@@ -16,7 +16,7 @@ from torch import nn
 from monai_robust.attacks import PGD
 from monai_robust.engines import RobustUpdate
 from monai_robust.errors import BadInputError
-from monai_robust.handlers import PredictionsCSV, ProgressBar, TrainingLoader, TrainingSaver
+from monai_robust.handlers import BestWeights, PredictionsCSV, ProgressBar, TrainingLoader, TrainingSaver
 
 EPOCHS = 4
 BATCHES = 3
@@ -271,3 +271,30 @@ def test_a_second_run_writes_its_own_predictions_only(tmp_path):
     engine.run()
     engine.run()
     assert len(pd.read_csv(path)) == 12
+
+
+@pytest.mark.parametrize(("patience", "ends"), [(None, 6), (2, 4)])
+def test_the_best_weights_are_restored_and_patience_ends_a_training(patience, ends):
+    network = nn.Linear(1, 1)
+    values = {1: 0.4, 2: 0.9, 3: 0.5, 4: 0.6, 5: 0.7, 6: 0.1}
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    evaluator.state.key_metric_name = "accuracy"
+    best = BestWeights(network, evaluator, patience)
+    best.attach(trainer)
+    saved = []
+    trainer.add_event_handler(Events.COMPLETED, lambda: saved.append(float(network.weight)))
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def validate(engine):
+        nn.init.constant_(network.weight, engine.state.epoch)
+        evaluator.state.metrics["accuracy"] = values[engine.state.epoch]
+        evaluator.fire_event(Events.COMPLETED)
+
+    trainer.run([0], max_epochs=6)
+    assert trainer.state.epoch == ends
+    assert saved == [2.0]
+    again = BestWeights(network, evaluator, patience)
+    again.load_state_dict(best.state_dict())
+    assert (again.best, again.epoch, again.waited) == (0.9, 2, best.waited)
+    with pytest.raises(BadInputError, match="patience is 0"):
+        BestWeights(network, evaluator, 0)

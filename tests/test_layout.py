@@ -49,6 +49,7 @@ FLOORS = [
     {"evaluation.tasks"},
     {"evaluation.report", "evaluation.export"},
     {"evaluation"},
+    {"studies"},
     {"bundles", "commands"},
     {"__main__"},
 ]

@@ -173,6 +173,19 @@ def test_of_several_terms_the_first_to_cross_tells_the_distance():
     assert observed(margins, trace) == {"a": pytest.approx((0.5 * 4 + 4) / 2)}
 
 
+def test_only_the_terms_that_are_judged_need_a_threshold():
+    def seen(**terms: float) -> AttackTrace:
+        values = {name: torch.tensor([value]) for name, value in terms.items()}
+        path = {name: torch.zeros(1, 1) for name in terms}
+        return AttackTrace(["a"], torch.ones(1), torch.ones(1), torch.zeros(1, 1), path, values, at=None)
+
+    margins = AdaptiveMargins(0.5, {"best_class": 0.2}, judged=["best_class"], initial=1.0)
+    margins.observe(seen(cross_entropy=9.0, best_class=0.1))
+    assert margins.margin("a") == 1.5
+    with pytest.raises(BadInputError, match="judged by 'best_class', and the task has the loss terms cross_entropy"):
+        margins.observe(seen(cross_entropy=9.0))
+
+
 def test_a_term_exactly_at_its_threshold_is_not_below_it():
     trace = hand(["a"], [2.0], final={"loss": [0.0]})
     assert observed(make_margins(initial=2.0), trace) == {"a": pytest.approx(2.0)}

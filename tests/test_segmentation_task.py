@@ -71,6 +71,21 @@ def test_terms_are_dice_over_the_classes_present_and_cross_entropy(dims, form):
         assert terms[name].tolist() == pytest.approx(values, abs=1e-5), name
 
 
+def test_levels_are_dice_of_labels_and_no_attack_raises_them():
+    """A class that is found whole beside one that is missed: the mean is half, the best is whole."""
+    labels = torch.tensor([[[[1, 1], [2, 0]]], [[[0, 0], [0, 0]]]])
+    outputs = torch.full((2, 3, 2, 2), -5.0).scatter(1, torch.tensor([[[[1, 1], [0, 0]]], [[[0, 0], [0, 0]]]]), 5.0)
+    outputs.requires_grad_()
+    task = Segmentation(levels=True)
+    found = task.terms(outputs, labels)
+    assert found["mean_class"].tolist() == [0.5, 0.0]
+    assert found["best_class"].tolist() == [0.0, 0.0]
+    assert task.defined(outputs, labels)["best_class"].tolist() == [True, False]
+    (with_levels,) = torch.autograd.grad(total(found).sum(), outputs)
+    (without,) = torch.autograd.grad(total(Segmentation().terms(outputs, labels)).sum(), outputs)
+    assert torch.equal(with_levels, without)
+
+
 def test_where_every_class_is_present_dice_is_monais():
     outputs, labels = case()
     labels[0, 0, 0, 0], labels[-1, 0, 0, :2] = 2, torch.tensor([1, 2])

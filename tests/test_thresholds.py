@@ -64,6 +64,15 @@ def test_every_term_may_have_a_statistic_of_its_own():
     assert fitted.fitted["statistic"] == {"level": "quantile", "square": "mean_std"}
 
 
+def test_a_term_may_be_compared_with_the_level_of_another_and_be_the_only_one_that_is_judged():
+    fitted = fit_thresholds(Ramp(), loader(), TwoTerms(), like={"level": "square"})
+    assert fitted["level"] == fitted["square"] == pytest.approx((CLEAN**2).mean())
+    assert fitted.statistics["level"]["mean"] == pytest.approx(CLEAN.mean())
+    assert dict(fitted.of_terms(["level"])) == {"level": fitted["level"]}
+    with pytest.raises(BadInputError, match="no loss term is called 'cube', which `like` names"):
+        fit_thresholds(Ramp(), loader(), TwoTerms(), like={"level": "cube"})
+
+
 def test_the_batches_do_not_matter():
     results = [dict(fit_thresholds(Ramp(), loader(size), TwoTerms(), statistic="mean_std")) for size in (1, 3, 8)]
     assert results[0] == pytest.approx(results[1])

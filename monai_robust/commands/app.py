@@ -22,6 +22,7 @@ from monai_robust.commands.report import report
 from monai_robust.commands.step_search import step_search
 from monai_robust.commands.transfer import transfer
 from monai_robust.errors import user_error, user_sentence
+from monai_robust.studies.command import study
 
 __all__ = ["app", "main"]
 
@@ -64,6 +65,7 @@ app.command()(report)
 app.command()(export)
 app.command()(card)
 app.command()(demo)
+app.command(context_settings={"allow_extra_args": True})(study)
 
 
 def main() -> None:

@@ -160,7 +160,7 @@ def _measuring_values(
     given: dict[str, Any] = {"checkpoint": str(checkpoint), "evaluation_dir": str(output_dir)}
     values = read_settings(configuration, overrides, taken=[*given, "bundle_root"])
     record = read_record(checkpoint)
-    for name in ("image_size", "split_seed", "fold", "task"):
+    for name in ("image_size", "split_seed", "split_counts", "fold", "task"):
         if name in configuration and record.get(name) is not None:
             values.setdefault(name, as_data(record[name], str(Path(checkpoint).with_name("training.json")), name))
     if values.get("labels") is False and "classes_of_training" in configuration:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monai_robust.errors import require_choice
+from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["datalist"]
 
@@ -20,11 +20,19 @@ def datalist(
     ] = None,
     task: Annotated[str, typer.Option(help="classification, detection or landmarks.")] = "classification",
     seed: Annotated[int, typer.Option(help="Of the splits that the data set does not define.")] = 0,
+    relabel: Annotated[
+        str | None,
+        typer.Option(help="Classes as abnormal=benign+malignant,normal; labels that are not named are left out."),
+    ] = None,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Draw all splits, whatever the data set says.")] = False,
+    test_per_class: Annotated[
+        int | None, typer.Option("--test_per_class", help="At most so many test images of each class, drawn.")
+    ] = None,
 ) -> None:
     """Write the data list (splits, patients, and labels, boxes or points) of a data set's folder.
 
     It is JSON in MONAI's form for classification, a COCO file for detection and CSV for landmarks; each can be edited
-    and given back to a bundle as --datalist.
+    and given back to a bundle as --datalist. --relabel, --redraw and --test_per_class are for classification.
 
     Example: monai-robust datalist radiographs --output datalist.json
     """
@@ -37,7 +45,14 @@ def datalist(
     }
     require_choice("--task", task, list(listers))
     find, write = listers[task]
-    found = find(dataset_dir, seed=seed)
+    if task == "classification":
+        found = find(dataset_dir, seed=seed, redraw=redraw)
+        found = found if relabel is None else data.with_classes(found, data.read_classes(relabel))
+        found = found if test_per_class is None else data.with_test_images(found, test_per_class, seed)
+    elif relabel is not None or redraw or test_per_class is not None:
+        raise BadInputError(f"--relabel, --redraw and --test_per_class are for classification, not for {task}")
+    else:
+        found = find(dataset_dir, seed=seed)
     target = output or Path(f"datalist.{'csv' if task == 'landmarks' else 'json'}")
     write(found, dataset_dir, target)
     counts = ", ".join(f"{len(items)} {split}" for split, items in found.items.items())

@@ -6,6 +6,7 @@ from monai_robust.data.checked import CheckedDataset
 from monai_robust.data.classification.balance import balanced_sampler, class_weights
 from monai_robust.data.classification.datalist import ClassificationDatalist, classification_datalist
 from monai_robust.data.classification.findings import findings_datalist
+from monai_robust.data.classification.selecting import read_classes, with_classes, with_test_images
 from monai_robust.data.classification.writing import write_datalist
 from monai_robust.data.detection import DetectionDatalist, detection_datalist, write_detection_datalist
 from monai_robust.data.files.side_files import read_table
@@ -77,6 +78,7 @@ __all__ = [
     "phantom_hippocampi",
     "phantom_radiographs",
     "read_checkpoint",
+    "read_classes",
     "read_record",
     "read_table",
     "same_size_batches",
@@ -86,6 +88,8 @@ __all__ = [
     "unlabelled_datalist",
     "volume_of_slices",
     "volumes_below",
+    "with_classes",
+    "with_test_images",
     "write_blood_smear_phantoms",
     "write_cephalogram_phantoms",
     "write_datalist",

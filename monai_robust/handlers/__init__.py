@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monai_robust.checkpoints import TrainingLoader, TrainingSaver
+from monai_robust.handlers.best_weights import BestWeights
 from monai_robust.handlers.clip_gradients import ClipGradients
 from monai_robust.handlers.detections_json import DetectionsJSON
 from monai_robust.handlers.epoch_seed import EpochSeed
@@ -25,6 +26,7 @@ from monai_robust.margins import (
 
 __all__ = [
     "AdaptiveMargins",
+    "BestWeights",
     "ChoosePostprocessing",
     "ClipGradients",
     "DetectionsJSON",

@@ -85,6 +85,7 @@ class AdaptiveMargins(SampleRadii):
         fit_on: what thresholds are fitted on from a checkpoint: ``"samples"``, every training sample once, without
             random augmentation and whatever the sampler (the paper's section 2.2; see ``EverySample``); ``"epoch"``, an
             epoch of batches as the trainer's loader gives them, augmented and oversampled; or a loader of your own.
+        judged: names of the loss terms that decide, each of which needs a threshold; all of them by default.
 
     Raises:
         BadInputError: for an argument that cannot work, or (when training starts) thresholds that do not fit.
@@ -116,8 +117,10 @@ class AdaptiveMargins(SampleRadii):
         summary_writer: Any = None,
         fit: Mapping[str, Any] | None = None,
         fit_on: Literal["samples", "epoch"] | Iterable[Any] = "samples",
+        judged: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        self.judged = None if judged is None else list(judged)
         self._source = ThresholdSource(thresholds, fit, fit_on)
         require_choice("final_terms", final_terms, ["auto", "eval"])
         self.rule = MarginRule(
@@ -194,7 +197,11 @@ class AdaptiveMargins(SampleRadii):
 
     def observe(self, trace: AttackTrace) -> None:
         assert self.thresholds is not None  # training has started
-        self.thresholds.check_terms(trace.final)
+        absent = next((name for name in self.judged or () if name not in trace.final), None)
+        if absent is not None:
+            names = ", ".join(trace.final)
+            raise BadInputError(f"margins are judged by {absent!r}, and the task has the loss terms {names}")
+        self.thresholds.check_terms(self.judged or trace.final)
         changed = self.rule(trace)
         # a sample without any loss term, such as a picture without landmarks, tells nothing of its margin
         told = [True] * len(trace.ids) if trace.defined is None else trace.defined.tolist()
@@ -217,7 +224,7 @@ class AdaptiveMargins(SampleRadii):
             self._match([self._kept_as(name) for name in known])
         if self.thresholds is None:
             seen = self._as_supervised(engine)
-            self._use(self._source.fitted(seen, self._task_of(seen)))
+            self._use(self._source.fitted(seen, self._task_of(seen)).of_terms(self.judged))
         self._tell(engine, len(known) if known is not None else None)
         self.log.begin(self.epoch, self.store.margins)
 

@@ -97,6 +97,14 @@ class Thresholds(Mapping[str, float]):
             what = f"no loss term is called {unknown[0]!r}" if unknown else f"the loss term {missing[0]!r} has none"
             raise BadInputError(f"the thresholds do not fit the task: {what}; its terms are {', '.join(terms)}")
 
+    def of_terms(self, names: Iterable[str] | None) -> Thresholds:
+        """Those of some terms; all where ``names`` is None, and what has none is left to :meth:`check_terms`."""
+        if names is None:
+            return self
+        kept = [name for name in names if name in self]
+        found = {name: self.statistics[name] for name in kept if name in self.statistics}
+        return Thresholds({name: self[name] for name in kept}, found, self.fitted) if kept else self
+
     def write(self, path: str | Path) -> Path:
         """Write them as JSON."""
         content = {"thresholds": self.values_by_name, "fitted": self.fitted, "statistics": self.statistics}
@@ -134,6 +142,7 @@ def fit_thresholds(
     statistic: Statistic | Mapping[str, Statistic] = "mean",
     k: float = 2.0,
     quantile: float = 0.9,
+    like: Mapping[str, str] | None = None,
     prepare_batch: Callable[..., Any] = default_prepare_batch,
     device: str | torch.device | None = None,
 ) -> Thresholds:
@@ -151,6 +160,8 @@ def fit_thresholds(
             landmarks and detection, k = 2) or ``"quantile"``; one for all terms or one for each by name.
         k: standard deviations above the mean.
         quantile: 0 to 1.
+        like: terms whose threshold is fitted on the values of another, ``{term: other}``: AMAT's authors' program
+            compares the best class with the level of the mean class, ``{"best_class": "mean_class"}``.
         prepare_batch: as the trainer's.
         device: where the network is; its parameters' by default.
 
@@ -175,7 +186,11 @@ def fit_thresholds(
     if not values or any(len(found) == 0 for found in values.values()):
         raise BadInputError("there are no samples to fit thresholds on; the data holds none on which a term is defined")
     chosen = {name: _chosen(name, statistic) for name in values}
-    fitted = {name: _fitted(found, chosen[name], k, quantile) for name, found in values.items()}
+    source = {name: (like or {}).get(name, name) for name in values}
+    unknown = next((name for name in [*(like or {}), *source.values()] if name not in values), None)
+    if unknown is not None:
+        raise BadInputError(f"no loss term is called {unknown!r}, which `like` names; there are {', '.join(values)}")
+    fitted = {name: _fitted(values[source[name]], chosen[name], k, quantile) for name in values}
     statistics = {name: _statistics(found, fitted[name]) for name, found in values.items()}
     return Thresholds(fitted, statistics, {"statistic": chosen, "k": k, "quantile": quantile, "task": task.name})
 

@@ -38,6 +38,9 @@ class Segmentation(Task):
         loss: in place of the two terms, any loss ``(outputs, targets)``, such as ``monai.losses.DiceCELoss``; it is
             evaluated sample by sample on the first head, and named ``loss`` unless it returns names.
         single_term: one term, ``loss``, the sum of the two: with it AMAT has one threshold, as in the paper's nnU-Net.
+        levels: two more terms, which attacks do not raise and margins can be judged by: 1 less the Dice of the
+            predicted labels, as ``mean_class`` over the foreground classes that the sample holds, and as ``best_class``
+            of the best of them (what AMAT's authors' program looks at).
     """
 
     name = "segmentation"
@@ -45,8 +48,13 @@ class Segmentation(Task):
     output_kinds = ("pixels",)
     score_name = "mean foreground Dice"
 
-    def __init__(self, loss: Callable[..., Any] | None = None, *, single_term: bool = False) -> None:
+    def __init__(
+        self, loss: Callable[..., Any] | None = None, *, single_term: bool = False, levels: bool = False
+    ) -> None:
+        if levels and loss is not None:
+            raise BadInputError("a segmentation with a loss of its own has the terms of that loss; leave out levels")
         self.single_term = single_term
+        self.levels = levels
         self.loss = None if loss is None else LossTask(loss)
         self.agreement = "softmax" if self.loss is None else self.loss.agreement
 
@@ -94,15 +102,27 @@ class Segmentation(Task):
         dice = (2 * (found * truth).sum(dim=2) + _SMOOTH) / (found.sum(dim=2) + truth.sum(dim=2) + _SMOOTH)
         present = truth.sum(dim=2) > 0
         missing = ((1 - dice) * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+        levels = self._levels(outputs, targets, present) if self.levels else {}
         if self.single_term:
-            return {"loss": missing + cross_entropy}
-        return {"dice": missing, "cross_entropy": cross_entropy}
+            return {"loss": missing + cross_entropy, **levels}
+        return {"dice": missing, "cross_entropy": cross_entropy, **levels}
+
+    def _levels(self, outputs: Any, targets: Any, present: Tensor) -> dict[str, Tensor]:
+        """1 less the Dice of predicted labels, of the mean and of the best class, (B,); 0 without foreground."""
+        with torch.no_grad():
+            true, false, missed = self.counts(outputs, targets)
+            dice = 2 * true / (2 * true + false + missed).clamp(min=1) * present
+            mean = dice.sum(dim=1) / present.sum(dim=1).clamp(min=1)
+            known = present.any(dim=1)
+            return {"mean_class": (1 - mean) * known, "best_class": (1 - dice.amax(dim=1)) * known}
 
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        if self.loss is not None or self.single_term:
+        names = [] if self.loss is not None or self.single_term else ["dice"]
+        names += ["mean_class", "best_class"] if self.levels else []
+        if not names:
             return {}
         logits = self.logits(outputs, targets)
-        return {"dice": (pixel_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1)}
+        return dict.fromkeys(names, (pixel_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1))
 
     def counts(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor, Tensor]:
         """True positive, false positive and false negative pixels of each foreground class, (B, C - 1) each."""

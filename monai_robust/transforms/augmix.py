@@ -34,10 +34,10 @@ class AugMix(RandomizableTransform):
     Source: Hendrycks et al. 2020, "AugMix", algorithm 1 and its settings: width 3, depth 1 to 3, alpha 1, severity 3.
 
     Args:
-        operations: the name of a set ("intensity", "geometric", "geometric+intensity", "flips"; see
-            :class:`AugMixOperation`), None for "geometric+intensity", or a sequence of MONAI's array transforms, which
-            then belong to this one (it seeds them). A label that is spatial (mask, boxes, landmarks) stays where it
-            is, so that only "intensity" goes with it.
+        operations: the name of a set ("intensity", "geometric", "geometric+intensity", "flips", or "published",
+            AugMix's own nine; see :class:`AugMixOperation`), None for "geometric+intensity", or a sequence of MONAI's
+            array transforms, which then belong to this one (it seeds them). A label that is spatial (mask, boxes,
+            landmarks) stays where it is, so that only "intensity" goes with it.
         width: number of chains.
         depth: operations in each chain; -1 draws 1, 2 or 3 for each.
         alpha: parameter of the Dirichlet and Beta distributions.

@@ -68,6 +68,19 @@ def _posterize(image: Tensor, amount: float, axes: Axes) -> Tensor:
     return torch.round(image * steps) / steps
 
 
+def _solarize(image: Tensor, amount: float, axes: Axes) -> Tensor:
+    """Invert what is brighter than 1 less the amount."""
+    return torch.where(image < 1 - amount, image, 1 - image)
+
+
+def _full_autocontrast(image: Tensor, amount: float, axes: Axes) -> Tensor:
+    return _autocontrast(image, 0.0, axes)
+
+
+def _full_equalize(image: Tensor, amount: float, axes: Axes) -> Tensor:
+    return _equalize(image, 1.0, axes)
+
+
 def _gamma(image: Tensor, amount: float, axes: Axes) -> Tensor:
     """Tone curve x^(2^amount)."""
     return image.clamp(min=0) ** (2**amount)
@@ -143,6 +156,9 @@ KINDS = {
     "autocontrast": _Kind(_autocontrast, 0.1, signed=False),
     "equalize": _Kind(_equalize, 1.0, signed=False),
     "posterize": _Kind(_posterize, 4.0, signed=False),
+    "solarize": _Kind(_solarize, 1.0, signed=False),
+    "full_autocontrast": _Kind(_full_autocontrast, 1.0, signed=False),
+    "full_equalize": _Kind(_full_equalize, 1.0, signed=False),
     "gamma": _Kind(_gamma, 2.0, signed=True),
     "brightness": _Kind(_brightness, 0.5, signed=True),
     "contrast": _Kind(_contrast, 2.0, signed=True),
@@ -155,12 +171,18 @@ KINDS = {
 
 _INTENSITY = ("autocontrast", "equalize", "posterize", "gamma", "brightness", "contrast", "focus")
 _GEOMETRIC = ("rotate", "shear", "translate")
+# AugMix's own nine: shear and translate along either axis count twice, and two know no strength.
+_PUBLISHED = (
+    *("full_autocontrast", "full_equalize", "posterize", "rotate", "solarize"),
+    *("shear", "shear", "translate", "translate"),
+)
 
 OPERATION_SETS: dict[str, tuple[str, ...]] = {
     "intensity": _INTENSITY,
     "geometric": _GEOMETRIC,
     "geometric+intensity": _GEOMETRIC + _INTENSITY,
     "flips": ("flip",),
+    "published": _PUBLISHED,
 }
 """Operations of AugMix by the name of a set: those that move pixels, those that do not, both, and mirroring alone."""
 
@@ -177,7 +199,9 @@ class AugMixOperation(RandomizableTransform):
     mirrors one axis at any level.
 
     They stand for what varies between acquisitions: window, exposure, tone curve, bit depth, focus and positioning.
-    AugMix's ``solarize`` is left out, since no device inverts only the bright part of a radiograph. MONAI has some of
+    AugMix's ``solarize``, which inverts what is brighter than 1 less a share of up to 1, is left out of the other sets,
+    since no device inverts only the bright part of a radiograph; it is in ``"published"``, with ``full_autocontrast``
+    (from the darkest to the brightest pixel) and ``full_equalize`` at any level, as AugMix has them. MONAI has some of
     these; here they are plain tensor arithmetic, because MONAI's carry metadata through every step, and chains of
     about six operations on each image of a batch are worth making short.
 

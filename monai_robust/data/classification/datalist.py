@@ -53,6 +53,8 @@ def classification_datalist(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
     undivided: bool = False,
+    split_counts: Sequence[int] | None = None,
+    redraw: bool = False,
 ) -> ClassificationDatalist:
     """List the samples of a data set, whichever of the usual layouts it has.
 
@@ -79,17 +81,19 @@ def classification_datalist(
         test_fraction: share of the samples to test on, where the data set does not say.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             Classes without a sample are no fault there, and ``groups`` that the list does not have are left out.
+        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
+        redraw: draw all splits by the shares, whatever the data set says.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
     root = data_set_folder(dataset_dir)
-    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided, split_counts)
     table = find_table(root, None if datalist is None else Path(datalist).expanduser())
     groups = group_columns(groups, table.columns, root, undivided)
     check_samples(table, root)
     names, table["label"] = _class_indices(table["label"], classes, root)
-    table = division.divided(table)
+    table = division.divided(table.assign(split="") if redraw else table)
     if not undivided:
         _check_splits(table, names, root)
     if limit is not None and limit < len(names):

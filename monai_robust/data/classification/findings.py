@@ -40,6 +40,7 @@ def findings_datalist(
     seed: int = 0,
     fold: int | None = None,
     undivided: bool = False,
+    split_counts: Sequence[int] | None = None,
 ) -> ClassificationDatalist:
     """List the samples of a data set whose ``index.csv`` has a column for each finding.
 
@@ -59,6 +60,7 @@ def findings_datalist(
         fold: 0 to 4, of a cross-validation by patient.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             Classes without a sample are no fault there, and ``groups`` that the list does not have are left out.
+        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
 
     Returns:
         ``classes`` are the findings; each item's ``label`` is (C,) float32 of 1, 0 and -1.
@@ -76,7 +78,7 @@ def findings_datalist(
     groups = group_columns(groups, table.columns, root, undivided)
     check_samples(table, root)
     states = np.stack([_states(table, name, root) for name in names], axis=1)
-    division = Division(0.15, 0.2, seed, fold, 5, limit, undivided)
+    division = Division(0.15, 0.2, seed, fold, 5, limit, undivided, split_counts)
     table = table.assign(label=_leading(states), place=range(len(table)))
     table = division.divided(table)
     parts = parts_of(table)

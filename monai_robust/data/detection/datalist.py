@@ -64,6 +64,7 @@ def detection_datalist(
     on_bad_sample: str = "fail",
     empty: str = "bad",
     undivided: bool = False,
+    split_counts: Sequence[int] | None = None,
 ) -> DetectionDatalist:
     """List the pictures of a data set and their boxes, whichever of the usual layouts it has.
 
@@ -106,6 +107,7 @@ def detection_datalist(
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             Boxes of none of the ``classes`` are refused there, and ``groups`` that the list does not have are left out.
         empty: ``"keep"`` takes an XML file without objects as a picture without objects, ``"bad"`` as a fault.
+        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
 
     Raises:
         BadSampleError: something is bad and ``on_bad_sample`` is ``"fail"``.
@@ -114,7 +116,7 @@ def detection_datalist(
     root = data_set_folder(dataset_dir)
     require_choice("on_bad_sample", on_bad_sample, ("fail", "skip", "drop_boxes"))
     require_choice("empty", empty, ("bad", "keep"))
-    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided, split_counts)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
     images = _divided(images)
     names = _class_names(images, classes, root)

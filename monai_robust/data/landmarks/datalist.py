@@ -64,6 +64,7 @@ def landmark_datalist(
     test_fraction: float = 0.2,
     on_bad_sample: str = "fail",
     undivided: bool = False,
+    split_counts: Sequence[int] | None = None,
 ) -> LandmarkDatalist:
     """List the pictures of a landmark data set, whichever of these layouts it has.
 
@@ -101,12 +102,13 @@ def landmark_datalist(
         on_bad_sample: "fail" refuses the data set if a sample cannot be used, "skip" leaves it out and lists it.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             ``groups`` that the list does not have are left out.
+        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence with file and line.
     """
     root = data_set_folder(dataset_dir)
-    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided)
+    division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided, split_counts)
     bad, declared = BadSamples(on_bad_sample), _declared(root)
     names, found, usual = _read(root, datalist, annotator, test_split, declared.get("names"), bad)
     groups = group_columns(groups, {name for one in found for name in one.columns}, root, undivided)

@@ -12,7 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from monai_robust.data.lists.splits import SPLITS, check_fractions, complete_splits, cross_validation_splits, limited
+from monai_robust.data.lists.splits import (
+    SPLITS,
+    check_fractions,
+    complete_splits,
+    counted_splits,
+    cross_validation_splits,
+    limited,
+)
 from monai_robust.errors import BadInputError
 
 __all__ = ["Division", "data_set_folder", "group_columns", "items_of", "parts_of", "require_parts"]
@@ -32,6 +39,7 @@ class Division:
         folds: number of folds.
         limit: use at most so many samples of each split, with patients whole; None for all.
         undivided: all samples are for test, whatever the data set says, and nothing is drawn.
+        counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
 
     Raises:
         BadInputError: for fractions that are none or leave nothing to train on, and for a limit below 1.
@@ -44,12 +52,24 @@ class Division:
     folds: int = 5
     limit: int | None = None
     undivided: bool = False
+    counts: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         check_fractions(self.validation_fraction, self.test_fraction)
         whole = isinstance(self.limit, int) and not isinstance(self.limit, bool)
         if self.limit is not None and (not whole or self.limit < 1):
             raise BadInputError(f"limit is {self.limit!r}; it can be a whole number from 1 on")
+        if self.counts is not None:
+            numbers = list(self.counts) if isinstance(self.counts, (list, tuple)) else []
+            if len(numbers) != 3 or not all(type(one) is int and one > 0 for one in numbers):
+                raise BadInputError(
+                    f"split_counts is {self.counts!r}; it takes the numbers of samples to train, to validate and to "
+                    "test on, such as [208, 17, 35]"
+                )
+            if self.fold is not None:
+                raise BadInputError(
+                    f"split_counts {numbers} and fold {self.fold} both say what to validate on; give one"
+                )
 
     def divided(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with a ``split`` for every sample: what was missing is drawn, and a fold divided.
@@ -62,6 +82,8 @@ class Division:
         """
         if self.undivided:
             return table.assign(split="test")
+        if self.counts is not None:
+            return counted_splits(table, self.counts, self.seed)
         table = complete_splits(table, self.validation_fraction, self.test_fraction, self.seed)
         return table if self.fold is None else cross_validation_splits(table, self.fold, self.folds, self.seed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.random import Generator, default_rng
@@ -9,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["SPLITS", "check_fractions", "complete_splits", "cross_validation_splits", "limited"]
+__all__ = ["SPLITS", "check_fractions", "complete_splits", "counted_splits", "cross_validation_splits", "limited"]
 
 SPLITS = ("train", "val", "test")
 
@@ -48,6 +50,43 @@ def complete_splits(table: pd.DataFrame, validation_fraction: float, test_fracti
             drawn = _stratified_share(training, fraction * at_hand / max(len(training), 1), rng)
             table.loc[drawn, "split"] = split
     return table
+
+
+def counted_splits(table: pd.DataFrame, counts: Sequence[int], seed: int) -> pd.DataFrame:
+    """Draw so many samples for each split, whatever the data set says, with patients whole; what is left is not used.
+
+    Args:
+        table: samples with ``patient_id``.
+        counts: for "train", "val" and "test".
+        seed: of the draw.
+
+    Returns:
+        The rows that were drawn, with their ``split``.
+
+    Raises:
+        BadInputError: there are fewer samples, or whole patients do not make up a count.
+    """
+    if sum(counts) > len(table):
+        raise BadInputError(f"split_counts {list(counts)} are {sum(counts)} samples, and there are {len(table)}")
+    patients = [list(part.index) for _, part in table.groupby("patient_id", sort=True)]
+    patients = [patients[place] for place in default_rng(seed).permutation(len(patients))]
+    drawn: dict[str, list[int]] = {}
+    for split, count in sorted(zip(SPLITS, counts, strict=True), key=lambda one: one[1]):
+        rows, rest = drawn.setdefault(split, []), []
+        for own in sorted(patients, key=len, reverse=True) if any(len(one) > 1 for one in patients) else patients:
+            if len(rows) + len(own) <= count:
+                rows += own
+            else:
+                rest.append(own)
+        patients = rest
+        if len(rows) < count:
+            raise BadInputError(
+                f"whole patients do not make up {count} samples for split {split!r}; change split_counts"
+            )
+    table = table.assign(split="")
+    for split, rows in drawn.items():
+        table.loc[rows, "split"] = split
+    return table[table["split"] != ""]
 
 
 def cross_validation_splits(table: pd.DataFrame, fold: int, folds: int, seed: int) -> pd.DataFrame:

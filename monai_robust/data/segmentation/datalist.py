@@ -65,6 +65,7 @@ def segmentation_datalist(
     validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
     undivided: bool = False,
+    split_counts: Sequence[int] | None = None,
 ) -> SegmentationDatalist:
     """List the volumes of a data set in the Decathlon's layout: ``dataset.json``, ``imagesTr`` and ``labelsTr``.
 
@@ -91,12 +92,15 @@ def segmentation_datalist(
         test_fraction: share of the cases to test on, where neither says.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             ``groups`` that the list does not have are left out.
+        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
     """
     root = data_set_folder(dataset_dir)
-    division = Division(validation_fraction, test_fraction, seed, limit=limit, undivided=undivided)
+    division = Division(
+        validation_fraction, test_fraction, seed, fold, limit=limit, undivided=undivided, counts=split_counts
+    )
     content = _read_description(root)
     modalities, classes = _modalities(content, root), _classes(content, root)
     table = _with_index(_cases(content, root), root)

@@ -1,0 +1,61 @@
+"""Whether the smallest adequate network is the most robust one: the advice of model-complexity, as a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from monai_robust.studies.description import DataSet, Study
+from monai_robust.studies.tables import Cells
+
+__all__ = ["adequate_sentence"]
+
+
+def adequate_sentence(study: Study, dataset: DataSet, cells: Mapping[str, Cells]) -> str:
+    """What the numbers say of "select the least complex model" among those that are equally good on clean images.
+
+    Source: model-complexity, "Discussion". Adequate are the arms whose mean clean number is within ``within`` of the
+    best.
+
+    Args:
+        study: with ``adequate``: ``table`` (its place), ``clean``, ``attacked`` and ``size`` (labels of its columns),
+            ``within`` (in its numbers) and ``arms``.
+        dataset: on which.
+        cells: by the title of each table.
+
+    Returns:
+        One sentence; empty where the study asks for none, or fewer than two arms were run.
+    """
+    rule: Mapping[str, Any] = study.adequate
+    if not rule:
+        return ""
+    table = cells.get(str(study.tables[int(rule["table"])]["title"]))
+    if table is None:
+        return ""
+
+    def mean(label: str, arm: str) -> float:
+        return float(np.mean(list(table.of(label, arm).values())))
+
+    labels = [rule[name] for name in ("clean", "attacked", "size")]
+    run = [arm for arm in rule["arms"] if arm in dataset.arms and all(table.of(label, arm) for label in labels)]
+    if len(run) < 2:
+        return ""
+    clean, attacked, size = labels
+    best = max(mean(clean, arm) for arm in run)
+    adequate = [arm for arm in run if mean(clean, arm) >= best - float(rule["within"])]
+    smallest = min(adequate, key=lambda arm: mean(size, arm))
+    sturdiest = max(adequate, key=lambda arm: mean(attacked, arm))
+    titles = {arm: study.all_arms[arm].title for arm in run}
+    sizes = f"{mean(size, smallest):,.0f} parameters"
+    first = (
+        f"Of {len(run)} networks, {len(adequate)} are within {rule['within']:g} of the best clean number ({best:.4g})"
+    )
+    if smallest == sturdiest:
+        return f"{first}; the smallest of them, {titles[smallest]} ({sizes}), is also the most robust ({attacked})."
+    return (
+        f"{first}; the smallest of them, {titles[smallest]} ({sizes}), has {mean(attacked, smallest):.4g} under attack "
+        f"({attacked}), and {titles[sturdiest]} has {mean(attacked, sturdiest):.4g}: the smallest is not the most "
+        "robust."
+    )

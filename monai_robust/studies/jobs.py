@@ -1,0 +1,198 @@
+"""The graph of a study's jobs: phantoms or data lists, then trainings, then evaluations; each is one command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_robust.studies.description import Arm, DataSet, Replicate, Study
+
+__all__ = ["Job", "Place", "finished", "in_words", "jobs_of"]
+
+_PHANTOM_PATIENTS = {"radiographs": 24, "volumes": 12, "cephalograms": 12, "smears": 12}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study runs.
+
+    Attributes:
+        output: the folder of its results.
+        bundles: the folder of bundles.
+        data: the folder of each data set by its name; without one it is not run, or made of phantoms.
+        phantoms: whether phantoms stand for all data.
+        python: that has this package.
+    """
+
+    output: Path
+    bundles: Path
+    data: Mapping[str, Path]
+    phantoms: bool = False
+    python: str = sys.executable
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command of a study.
+
+    Attributes:
+        name: what it makes, such as ``radiographs/erm/seed0``.
+        kind: ``phantoms``, ``list``, ``train`` or ``evaluate``.
+        inputs: files that must be there before, from the study's folder on.
+        output: the file that is there when it is done, likewise.
+        command: its words.
+        passes: forward and backward passes of a training batch; of an evaluation 1.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    command: tuple[str, ...]
+    passes: float = 1.0
+
+    def as_data(self) -> dict[str, Any]:
+        """For a file that the workflow reads."""
+        return asdict(self)
+
+
+def jobs_of(study: Study, place: Place, passes: Mapping[str, int] | None = None) -> list[Job]:
+    """All jobs of a study, each after those it needs.
+
+    Args:
+        study: what is to be run.
+        place: where; data sets without a folder are left out.
+        passes: how many views of a batch each recipe takes, to weigh trainings by; 1 where nothing is said.
+    """
+    jobs: list[Job] = []
+    for dataset in study.sets.values():
+        if not place.phantoms and dataset.name not in place.data:
+            continue
+        for replicate in study.replicates:
+            before = _before(dataset, replicate, place)
+            jobs += [one for one in before if one.name not in {job.name for job in jobs}]
+            for arm in study.arms.values():
+                if arm.name not in dataset.arms:
+                    continue
+                needs = tuple(job.output for job in before)
+                training = _training(study, dataset, arm, replicate, place, needs, passes or {})
+                jobs += [training, _evaluation(study, dataset, arm, replicate, place, training)]
+    return jobs
+
+
+def finished(jobs: Iterable[Job], output: Path) -> list[Job]:
+    """Those whose file is there."""
+    return [job for job in jobs if (output / job.output).is_file()]
+
+
+def in_words(value: Any) -> str:
+    """A setting as a word of a command line.
+
+    >>> in_words([0.5, 1.0]), in_words(True), in_words(None), in_words("rtda")
+    ('[0.5, 1.0]', 'true', 'null', 'rtda')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else str(value)
+
+
+def _data_folder(dataset: DataSet, place: Place) -> Path:
+    return place.output / "phantoms" / dataset.phantoms if place.phantoms else place.data[dataset.name]
+
+
+def _before(dataset: DataSet, replicate: Replicate, place: Place) -> list[Job]:
+    """What a data set needs before anything is trained on it."""
+    package = (place.python, "-m", "monai_robust")
+    if place.phantoms:
+        folder, kind = _data_folder(dataset, place), dataset.phantoms
+        number = str(_PHANTOM_PATIENTS[kind])
+        size = ("--size", "96") if kind == "radiographs" else ()
+        words = ("phantoms", "--kind", kind, "--output_dir", str(folder), "--patients", number, *size)
+        return [Job(f"phantoms/{kind}", "phantoms", (), f"phantoms/{kind}/phantom.json", (*package, *words))]
+    if dataset.list is None:
+        return []
+    output = _list_file(dataset, replicate)
+    options = [word for name, value in dataset.list.items() for word in _option(name, value)]
+    seed = ("--seed", str(replicate.split_seed or 0))
+    words = ("datalist", str(_data_folder(dataset, place)), "--output", str(place.output / output), *seed, *options)
+    return [Job(output.removesuffix(".json"), "list", (), output, (*package, *words))]
+
+
+def _list_file(dataset: DataSet, replicate: Replicate) -> str:
+    draw = "" if replicate.split_seed is None else f"-split{replicate.split_seed}"
+    return f"lists/{dataset.name}{draw}.json"
+
+
+def _option(name: str, value: Any) -> tuple[str, ...]:
+    """An option of one of this package's commands, whose switches take no word."""
+    if isinstance(value, bool):
+        return (f"--{name}",) if value else ()
+    return (f"--{name}", in_words(value))
+
+
+def _training(
+    study: Study,
+    dataset: DataSet,
+    arm: Arm,
+    replicate: Replicate,
+    place: Place,
+    needs: Sequence[str],
+    passes: Mapping[str, int],
+) -> Job:
+    folder = f"{dataset.name}/{arm.name}/{replicate.name}"
+    settings = study.training(dataset, arm, replicate)
+    models = {name: f"{dataset.name}/{other}/{replicate.name}/model.pt" for name, other in arm.models.items()}
+    bundle = place.bundles / dataset.bundle
+    configs = [str(bundle / "configs" / "train.yaml"), *_presets(dataset, bundle)]
+    words = {
+        "config_file": configs,
+        "bundle_root": bundle,
+        **_data_ids(dataset, replicate, place),
+        **settings,
+        **{name: place.output / file for name, file in models.items()},
+        "output_dir": place.output / folder,
+    }
+    return Job(
+        name=folder,
+        kind="train",
+        inputs=(*needs, *models.values()),
+        output=f"{folder}/model.pt",
+        command=(place.python, "-m", "monai.bundle", "run", *_options(words)),
+        passes=float(passes.get(str(settings.get("recipe")), 1)),
+    )
+
+
+def _evaluation(study: Study, dataset: DataSet, arm: Arm, replicate: Replicate, place: Place, training: Job) -> Job:
+    folder = f"{dataset.name}/{arm.name}/{replicate.name}/robustness"
+    bundle = place.bundles / dataset.bundle
+    words = {**_data_ids(dataset, replicate, place), **study.evaluation(dataset, arm, replicate)}
+    presets = [word for path in _presets(dataset, bundle) for word in ("--preset", path)]
+    checkpoint = ("--checkpoint", str(place.output / training.output))
+    return Job(
+        name=folder,
+        kind="evaluate",
+        inputs=(training.output,),
+        output=f"{folder}/report.html",
+        command=(
+            *(place.python, "-m", "monai_robust", "evaluate", str(bundle), *checkpoint),
+            *("--output_dir", str(place.output / folder), *presets, *_options(words)),
+        ),
+    )
+
+
+def _presets(dataset: DataSet, bundle: Path) -> list[str]:
+    return [str(bundle / "configs" / "presets" / f"{name}.yaml") for name in dataset.presets]
+
+
+def _data_ids(dataset: DataSet, replicate: Replicate, place: Place) -> dict[str, Any]:
+    found: dict[str, Any] = {"dataset_dir": _data_folder(dataset, place)}
+    if dataset.list is not None and not place.phantoms:
+        found["datalist"] = place.output / _list_file(dataset, replicate)
+    return found
+
+
+def _options(words: Mapping[str, Any]) -> list[str]:
+    return [word for name, value in words.items() for word in (f"--{name}", in_words(value))]

@@ -1,0 +1,167 @@
+"""The page of a study in Markdown: its tables, figures and claims, and what was not run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from monai_robust.data.files.whole import write_whole
+from monai_robust.errors import writing
+from monai_robust.evaluation.tables.schema import CLEAN
+from monai_robust.studies.adequate import adequate_sentence
+from monai_robust.studies.description import DataSet, Study
+from monai_robust.studies.tables import Cells, Measured, claims_of, measured, table_cells
+
+__all__ = ["write_page"]
+
+NOT_RUN = "*not run*"
+
+
+def write_page(study: Study, output: Path, page: Path, command: str) -> Path:
+    """Write a study's page from what has been measured so far; what has not is marked.
+
+    Args:
+        study: by a preset.
+        output: the folder of its results.
+        page: the Markdown file; figures go into a folder ``images`` beside it.
+        command: that makes the results, without paths of anybody's machine.
+
+    Returns:
+        ``page``.
+    """
+    parts = [f"# {study.title}", ""]
+    parts += [study.source, ""] if study.source else []
+    parts += [
+        f"Preset `{study.preset}`{': ' + study.summary if study.summary else ''}.",
+        "",
+        "```bash",
+        command,
+        "```",
+        "",
+    ]
+    parts += [study.notes.strip(), ""] if study.notes else []
+    for dataset in study.all_sets.values():
+        parts += _of_data_set(study, dataset, output, page)
+    return write_whole(page, ("\n".join(parts).rstrip() + "\n").encode())
+
+
+def _of_data_set(study: Study, dataset: DataSet, output: Path, page: Path) -> list[str]:
+    found = measured(study, dataset, output)
+    lines = [f"## {dataset.title}", ""]
+    if found is None:
+        return [*lines, NOT_RUN, ""]
+    tables = [one for one in study.tables if dataset.name in one.get("sets", [dataset.name])]
+    cells = {one["title"]: table_cells(one, found) for one in tables}
+    lines += _circumstances(study, dataset, found)
+    for place, one in enumerate(tables):
+        lines += [f"### {one['title']}", "", *_table(study, dataset, one, cells[one["title"]]), ""]
+        if one.get("figure"):
+            name = f"study_{study.name}_{dataset.name}_{place}.png"
+            _draw(study, dataset, one, cells[one["title"]], page.parent / "images" / name)
+            lines += [f"![{one['title']}](images/{name})", ""]
+    judged = claims_of(study, dataset, cells)
+    if judged:
+        lines += ["### The paper's claims", "", "| claim | here | numbers |", "| --- | --- | --- |"]
+        lines += [f"| {one.text} | {one.verdict} | {one.numbers} |" for one in judged]
+        lines += [""]
+    sentence = adequate_sentence(study, dataset, cells)
+    return [*lines, sentence, ""] if sentence else lines
+
+
+def _circumstances(study: Study, dataset: DataSet, found: Measured) -> list[str]:
+    """What stands above the tables of a data set: images, replicates, machine, and whether it is a pilot."""
+    first = next(iter(found.runs.values()))
+    samples = first.clean["sample_id"].nunique()
+    patients = len(np.unique(first.patients[first.outcomes["perturbation"].to_numpy() == CLEAN]))
+    machine = str(first.info.get("machine") or "machine not recorded")
+    wanted = len(study.replicates)
+    text = f"{samples} test samples of {patients} patients; mean ± standard deviation over the replicates; {machine}."
+    text += f" Replicates of an arm: {wanted} ({', '.join(one.name for one in study.replicates)})."
+    lines = [text, ""]
+    pilot = _pilot(dataset, found)
+    return [*lines, pilot, ""] if pilot else lines
+
+
+def _pilot(dataset: DataSet, found: Measured) -> str:
+    """Why the tables are a pilot only, or nothing: robustness of an undertrained network says little."""
+    rule = dataset.standard
+    if not rule:
+        return ""
+    clean = found.summary[found.summary["perturbation"] == CLEAN]
+    own = [place for place, (arm, _) in enumerate(found.runs) if arm == rule["arm"]]
+    values = clean[clean["run"].isin(own)][rule["statistic"]]
+    if not len(values):
+        return f"*Pilot*: its standard network ({rule['arm']}) has not been measured yet."
+    mean = float(values.mean())
+    reached = mean >= rule["at_least"] if "at_least" in rule else mean <= rule["at_most"]
+    wanted = rule.get("at_least", rule.get("at_most"))
+    return (
+        ""
+        if reached
+        else f"*Pilot*: the standard network has a clean {rule['statistic']} of {mean:.3g}, not {wanted:g}."
+    )
+
+
+def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells) -> list[str]:
+    """One row an arm; where the paper has numbers, a second row of them."""
+    digits = int(table.get("digits", 3))
+    paper = (table.get("paper") or {}).get(dataset.name) or {}
+    lines = [
+        f"| training | replicates | {' | '.join(cells.labels)} |",
+        f"| {' | '.join(['---'] * (len(cells.labels) + 2))} |",
+    ]
+    for arm in study.all_arms.values():
+        if arm.name not in dataset.arms:
+            continue
+        counts = {len(cells.of(label, arm.name)) for label in cells.labels} or {0}
+        numbers = [_number(list(cells.of(label, arm.name).values()), digits) for label in cells.labels]
+        lines.append(f"| {arm.title} | {max(counts)} | {' | '.join(numbers)} |")
+        if arm.name in paper:
+            printed = [str(paper[arm.name].get(label, "")) for label in cells.labels]
+            lines.append(f"| *the paper's* | | {' | '.join(printed)} |")
+    if not cells.labels:
+        return [NOT_RUN]
+    return lines
+
+
+def _number(values: Sequence[float], digits: int) -> str:
+    if not values:
+        return NOT_RUN
+    mean = float(np.mean(values))
+    if abs(mean) >= 10_000:
+        return f"{mean:,.0f}"
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"
+
+
+def _draw(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells, path: Path) -> None:
+    """A figure of a table: lines over its columns, bars, or its last column over its first."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    arms = [arm for arm in study.all_arms.values() if any(cells.of(label, arm.name) for label in cells.labels)]
+    places = np.arange(len(cells.labels))
+    for number, arm in enumerate(arms):
+        means = [float(np.mean(list(cells.of(label, arm.name).values()) or [math.nan])) for label in cells.labels]
+        spreads = [float(np.std(list(cells.of(label, arm.name).values()) or [0.0])) for label in cells.labels]
+        if table["figure"] == "front":
+            axes.errorbar(means[0], means[-1], xerr=spreads[0], yerr=spreads[-1], marker="o", label=arm.title)
+        elif table["figure"] == "bars":
+            width = 0.8 / len(arms)
+            axes.bar(places + (number - (len(arms) - 1) / 2) * width, means, width, yerr=spreads, label=arm.title)
+        else:
+            axes.errorbar(places, means, yerr=spreads, marker="o", capsize=2, label=arm.title)
+    if table["figure"] == "front":
+        axes.set_xlabel(cells.labels[0])
+        axes.set_ylabel(cells.labels[-1])
+    else:
+        axes.set_xticks(places, cells.labels, rotation=30, ha="right")
+        axes.set_ylabel(str(table["statistic"]).replace("_", " "))
+    axes.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,264 @@
+"""Studies of papers: their configuration, the graph of their jobs, how a job goes on, and the page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+from synthetic_runs import write_run
+
+from monai_robust.configuration import check_ids, read_configuration
+from monai_robust.errors import BadInputError
+from monai_robust.studies import jobs_of, read_study
+from monai_robust.studies.adequate import adequate_sentence
+from monai_robust.studies.command import study as command
+from monai_robust.studies.job import run_job
+from monai_robust.studies.jobs import Place, finished
+from monai_robust.studies.page import NOT_RUN, write_page
+from monai_robust.studies.tables import Cells, claims_of, measured, table_cells
+from monai_robust.studies.workflow import costs, find_snakemake
+
+STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
+BUNDLES = REPOSITORY / "bundles"
+SMALL = {
+    "title": "Small",
+    "training": {"epochs": 1, "limit": 3},
+    "sets": {
+        "films": {
+            "bundle": "chest_xray_classification",
+            "phantoms": "radiographs",
+            "folder": "films",
+            "training": {"epochs": 2},
+            "settings_of_arms": {"rtda": {"training": {"epochs": 4}}},
+            "standard": {"arm": "erm", "statistic": "accuracy", "at_least": 0.999},
+        },
+        "mammograms": {"bundle": "chest_xray_classification", "phantoms": "radiographs", "folder": "mammograms"},
+    },
+    "arms": {
+        "erm": {"title": "ERM", "training": {"recipe": "erm"}},
+        "rtda": {"title": "RTDA", "from": {"checkpoint": "erm"}, "training": {"recipe": "rtda", "epochs": 3}},
+    },
+    "tables": [
+        {
+            "title": "Accuracy",
+            "statistic": "accuracy",
+            "scale": 100,
+            "figure": "lines",
+            "columns": [
+                {"perturbation": "clean"},
+                {"perturbation": "pgd_l2", "severities": [1.0], "label": "PGD {severity}"},
+                {"perturbation": "pgd_l2", "over": "mean", "label": "on average"},
+                {"perturbation": "pgd_l2", "over": "auc_robust"},
+                {"perturbation": "pgd_l2", "over": "largest_gap", "label": "gap"},
+            ],
+            "paper": {"films": {"erm": {"clean": 95.8}}},
+        }
+    ],
+    "claims": [{"text": "more robust", "column": "PGD 1", "better": "rtda", "than": ["erm"]}],
+    "presets": {"cpu": {"replicates": {"seeds": [0, 1]}, "training": {"limit": 9}}, "paper": {"arms": ["erm"]}},
+}
+
+
+def small(folder: Path, **changes: object) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    return path
+
+
+def place(folder: Path, *names: str) -> Place:
+    return Place(folder, BUNDLES, {name: folder / name for name in names}, python=sys.executable)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_setting_of_a_study_is_an_id_of_its_bundle(path):
+    presets = yaml.safe_load(path.read_text())["presets"]
+    assert {"paper", "cpu", "smoke"} <= set(presets)
+    for preset in presets:
+        found = read_study(path, preset)
+        for dataset in found.sets.values():
+            configs = BUNDLES / dataset.bundle / "configs"
+            files = [configs / "train.yaml", *(configs / "presets" / f"{name}.yaml" for name in dataset.presets)]
+            train = read_configuration([str(one) for one in files])
+            robustness = read_configuration([str(files[0]), str(configs / "robustness.yaml"), *map(str, files[1:])])
+            for arm in (arm for arm in found.arms.values() if arm.name in dataset.arms):
+                check_ids(train, {**found.training(dataset, arm, found.replicates[0]), **arm.models})
+                check_ids(robustness, found.evaluation(dataset, arm, found.replicates[0]))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_what_a_job_takes_is_made_by_a_job_before_it(path, tmp_path):
+    found = read_study(path, "paper")
+    jobs = jobs_of(found, place(tmp_path, *found.sets))
+    made: set[str] = set()
+    for job in jobs:
+        assert set(job.inputs) <= made, job.name
+        made.add(job.output)
+    assert len(made) == len(jobs)
+    assert jobs_of(read_study(path, "smoke"), Place(tmp_path, BUNDLES, {}, phantoms=True))[0].kind == "phantoms"
+
+
+def test_the_later_layer_wins(tmp_path):
+    found = read_study(small(tmp_path), "cpu")
+    films, mammograms = found.sets.values()
+    settings = found.training(films, found.arms["rtda"], found.replicates[1])
+    assert settings == {"epochs": 4, "limit": 9, "recipe": "rtda", "seed": 1}
+    assert found.training(mammograms, found.arms["rtda"], found.replicates[0])["epochs"] == 3
+    assert found.training(films, found.arms["erm"], found.replicates[0])["epochs"] == 2
+
+
+def test_an_arm_waits_for_the_weights_it_takes_and_data_sets_without_a_folder_are_left_out(tmp_path):
+    found = read_study(small(tmp_path), "cpu", arms=["rtda"])
+    jobs = {job.name: job for job in jobs_of(found, place(tmp_path, "films"))}
+    assert {name.split("/")[0] for name in jobs} == {"films"}
+    warm = jobs["films/rtda/seed1"]
+    assert warm.inputs == ("films/erm/seed1/model.pt",)
+    assert warm.command[warm.command.index("--checkpoint") + 1] == str(tmp_path / "films/erm/seed1/model.pt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sets": {"films": {"phantoms": "radiographs"}}}, "names no bundle"),
+        ({"colour": 1}, "'colour', which nothing reads"),
+        ({"arms": {"Rtda": {}}}, "name of a folder"),
+        ({"replicates": {"seeds": [0.5]}, "presets": {"cpu": {}}}, "list of whole numbers"),
+        ({"arms": {"rtda": {"from": {"checkpoint": "erm"}}}}, "weights of 'erm', which there is none of"),
+    ],
+)
+def test_a_study_that_cannot_work_is_refused_in_a_sentence(tmp_path, changes, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        read_study(small(tmp_path, **changes), "cpu")
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(BadInputError, match=r"--preset is 'gpu'; it must be one of 'cpu', 'paper'"):
+        read_study(small(tmp_path), "gpu")
+
+
+def writer(text: str) -> list[str]:
+    return [sys.executable, "-c", f"import sys, pathlib; {text}"]
+
+
+def test_a_stopped_training_goes_on_and_another_command_begins_anew(tmp_path):
+    folder = tmp_path / "films/erm/seed0"
+    folder.mkdir(parents=True)
+    words = writer(f"pathlib.Path({str(folder / 'model.pt')!r}).write_text(' '.join(sys.argv[1:]))")
+    (folder / "command.json").write_text(json.dumps(words))
+    (folder / "checkpoint_epoch=3.pt").touch()
+    assert run_job(tmp_path, "train", "films/erm/seed0/model.pt", words) == 0
+    assert (folder / "model.pt").read_text() == f"--resume {folder}"
+    assert not list(folder.glob("checkpoint_epoch=*"))
+    (folder / "checkpoint_epoch=3.pt").touch()
+    assert run_job(tmp_path, "train", "films/erm/seed0/model.pt", [*words, "--epochs", "5"]) == 0
+    assert (folder / "model.pt").read_text() == "--epochs 5"
+
+
+def test_a_job_that_leaves_no_file_or_fails_is_told_of(tmp_path, capsys):
+    assert run_job(tmp_path, "evaluate", "a/robustness/report.html", writer("print('nothing')")) == 1
+    assert "was not made" in capsys.readouterr().err
+    assert run_job(tmp_path, "train", "b/model.pt", writer("sys.exit('no such data')")) == 1
+    assert "no such data" in capsys.readouterr().err
+
+
+def test_hours_are_told_from_what_was_timed(tmp_path):
+    found = read_study(small(tmp_path), "cpu")
+    jobs = jobs_of(found, place(tmp_path, "films", "mammograms"), {"erm": 1, "rtda": 10})
+    times = tmp_path / "times/films/erm/seed0"
+    times.mkdir(parents=True)
+    (times / "train.tsv").write_text("s\th:m:s\n60.0\t0:01:00\n")
+    seconds = costs(jobs, tmp_path)
+    assert seconds["films/rtda/seed0"] == seconds["mammograms/rtda/seed1"] == 600.0
+    assert "films/erm/seed0/robustness" not in seconds
+    assert finished(jobs, tmp_path) == []
+
+
+def test_where_snakemake_is_missing_a_sentence_says_how_to_make_it(tmp_path):
+    with pytest.raises(BadInputError, match="make studies-install"):
+        find_snakemake(tmp_path)
+
+
+def test_a_dry_run_shows_the_jobs_and_starts_nothing(tmp_path, capsys):
+    command(
+        None, str(small(tmp_path)), preset="cpu", data=[f"films={tmp_path}"], output_dir=tmp_path / "out", dry_run=True
+    )  # type: ignore[arg-type]
+    shown = capsys.readouterr().out
+    assert "to do  train     films/rtda/seed1" in shown
+    assert "8 jobs, 8 to do" in shown
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    for arm, falls in (("erm", 1.0), ("rtda", 0.2)):
+        for seed in (0, 1):
+            run = folder / "films" / arm / f"seed{seed}" / "robustness"
+            write_run(run, arm, seed=seed, falls=falls)
+            (run / "report.html").touch()
+    return folder
+
+
+def test_a_table_is_that_of_the_runs_own_summaries(output, tmp_path):
+    found = read_study(small(tmp_path), "cpu")
+    runs = measured(found, found.sets["films"], output)
+    cells = table_cells(found.tables[0], runs)
+    assert list(cells.labels) == ["clean", "PGD 1", "on average", "AUC_robust", "gap"]
+    rows = runs.runs["rtda", "seed1"].outcomes
+    attacked = rows[rows["perturbation"] == "pgd_l2"]
+    one = attacked[attacked["severity"] == 1.0]
+    assert cells.of("PGD 1", "rtda")["seed1"] == pytest.approx(100 * one["score"].mean())
+    assert cells.of("on average", "rtda")["seed1"] == pytest.approx(100 * attacked["score"].mean())
+    assert cells.of("gap", "erm")["seed0"] in [
+        pytest.approx(100 * rows["score"].mean())
+        for _, rows in runs.runs["erm", "seed0"].outcomes.query("perturbation == 'pgd_l2'").groupby("severity")
+    ]
+
+
+def test_a_page_shows_the_papers_numbers_marks_a_pilot_and_what_was_not_run(output, tmp_path):
+    found = read_study(small(tmp_path), "paper")
+    text = write_page(found, output, tmp_path / "page.md", "monai-robust study small").read_text()
+    assert "*the paper's* | | 95.8" in text
+    assert "*Pilot*" in text
+    assert text.count("| ERM | ") == text.count("| RTDA | ") == 1
+    assert f"## mammograms\n\n{NOT_RUN}" in text
+    assert (tmp_path / "images" / "study_small_films_0.png").is_file()
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"),
+    [
+        ({"seed0": 50.0, "seed1": 52.0}, "held"),
+        ({"seed0": 90.0, "seed1": 91.0}, "did not hold"),
+        ({"seed0": 50.0, "seed1": 95.0}, "not told apart"),
+        ({"seed0": 50.0}, "not told apart"),
+        ({}, "not run"),
+    ],
+)
+def test_a_claim_holds_where_the_difference_is_larger_than_its_spread(tmp_path, theirs, verdict):
+    found = read_study(small(tmp_path), "cpu")
+    values = {("PGD 1", "rtda"): {"seed0": 60.0, "seed1": 64.0}, ("PGD 1", "erm"): theirs}
+    (claim,) = claims_of(found, found.sets["films"], {"Accuracy": Cells(["PGD 1"], values, {"PGD 1": True})})
+    assert claim.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("attacked", "sentence"),
+    [
+        ({"erm": 70.0, "rtda": 60.0}, "the smallest of them, ERM (10 parameters), is also the most robust (PGD)"),
+        ({"erm": 50.0, "rtda": 60.0}, "RTDA has 60: the smallest is not the most robust"),
+        ({"erm": 50.0}, ""),
+    ],
+)
+def test_the_smallest_adequate_network_is_the_most_robust_one_or_is_not(tmp_path, attacked, sentence):
+    rule = {"table": 0, "clean": "clean", "attacked": "PGD", "size": "size", "within": 2.0, "arms": ["erm", "rtda"]}
+    found = read_study(small(tmp_path, adequate=rule), "cpu")
+    numbers = {"clean": {"erm": 89.0, "rtda": 90.0}, "size": {"erm": 10.0, "rtda": 20.0}, "PGD": attacked}
+    values = {(label, arm): {"seed0": one} for label, own in numbers.items() for arm, one in own.items()}
+    told = adequate_sentence(found, found.sets["films"], {"Accuracy": Cells(list(numbers), values, {})})
+    assert sentence in told
+    assert bool(sentence) == bool(told)
