@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,7 +176,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
     for index, (axes, name) in enumerate(zip(panels, names, strict=True)):
         axes.plot([0, 1], [0, 1], color="#7F7F7F", linestyle=(0, (4, 3)), linewidth=1, label="_perfect")
         own = bins[bins["name"] == name]
-        look = {"color": run_colour(index), "alpha": 1.0 if own["run"].nunique() == 1 else 0.6}
+        look: dict[str, Any] = {"color": run_colour(index), "alpha": 1.0 if own["run"].nunique() == 1 else 0.6}
         for place, (_, rows) in enumerate(own.sort_values("confidence").groupby("run")):
             width, label = (1.8 if look["alpha"] == 1 else 0.9), legend_label(str(name)) if place == 0 else "_again"
             axes.plot(rows["confidence"], rows["accuracy"], linewidth=width, label=label, **look)
