@@ -52,6 +52,7 @@ COLUMNS = {
     "label_known": "1 present, 0 absent, -1 not known",
     "finding_probability": "of the finding, after a sigmoid",
     "score": "what rates the sample: right (1) or wrong (0), Dice, radial error in mm, average IoU, or the key metric",
+    "confidence": "probability of what is said of a pixel, averaged over the predicted foreground",
     "tp": "pixels of the class in both",
     "fp": "pixels found that are not of the class",
     "fn": "pixels of the class that were not found",
@@ -227,6 +228,7 @@ def _tables() -> str:
         },
         "multi_label": {"label_0, ...": (int, "label_known"), "probability_0, ...": (float, "finding_probability")},
         "segmentation": {
+            "confidence": (float, "confidence"),
             **{f"{name}_1, ...": (int, name) for name in COUNTS},
             **{f"{name}_1, ...": (float, "surface") for name in SURFACES},
             **{f"{name}_1, ...": (int, "lesion") for name in LESIONS},

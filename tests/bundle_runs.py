@@ -201,9 +201,8 @@ def of_bundle(name: str) -> pytest.MarkDecorator:
     return pytest.mark.xdist_group(BUNDLES[name].name)
 
 
-EACH_BUNDLE = pytest.mark.parametrize("name", [pytest.param(name, marks=of_bundle(name)) for name in BUNDLES])
-# What all four have from the same code: by one of them in make test, by the others where there is time.
-ONE_BUNDLE = pytest.mark.parametrize(
+# By one bundle in make test, which runs the pages of the others, by all where there is time.
+EACH_BUNDLE = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[of_bundle(name), *([] if name == "chest" else [pytest.mark.full])]) for name in BUNDLES],
 )

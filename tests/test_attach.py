@@ -615,6 +615,7 @@ UPDATE = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_margins_are_kept_by_the_validators_saver_and_found_again(tmp_path: Path, warm_python: WarmPython) -> None:
     folder = write_bundle("segmentation", tmp_path)

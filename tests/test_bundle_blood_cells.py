@@ -19,7 +19,7 @@ from monai_robust.evaluation.tables.detections import read_detections
 from monai_robust.metrics import mean_average_precision
 
 BUNDLE = BUNDLES["blood"]
-pytestmark = of_bundle("blood")
+pytestmark = [of_bundle("blood"), pytest.mark.full]
 
 
 @pytest.fixture
@@ -39,7 +39,6 @@ def test_every_box_is_measured(blood: Runs) -> None:
     assert (table["sample_id"].map(truth) == table["boxes"]).all()
 
 
-@pytest.mark.full
 def test_an_attack_that_lets_cells_vanish_leaves_fewer_detections(blood: Runs, tmp_path: Path) -> None:
     blood.measure(tmp_path, attack_goal="vanishing", radii=[8.0])
     clean, untargeted = detected(blood.measured, "clean", 0.0), detected(blood.measured, "ifgsm_l2", 8.0)
@@ -53,7 +52,6 @@ def detected(folder: Path, perturbation: str, severity: float) -> int:
     return int(table.loc[chosen, "detections"].sum())
 
 
-@pytest.mark.full
 def test_evaluation_and_tables_have_the_same_mean_average_precision(blood: Runs, tmp_path: Path) -> None:
     samples = sorted(set(pd.read_csv(blood.measured / "outcomes.csv")["sample_id"]))
     tables = read_detections(blood.measured).images("clean", 0.0, samples)

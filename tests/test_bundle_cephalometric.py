@@ -17,7 +17,7 @@ from monai_robust.data import landmark_datalist
 
 BUNDLE = BUNDLES["cephalometric"]
 ERRORS = [f"error_{number}" for number in range(1, 7)]
-pytestmark = of_bundle("cephalometric")
+pytestmark = [of_bundle("cephalometric"), pytest.mark.full]
 
 
 @pytest.fixture
@@ -34,7 +34,6 @@ def test_a_films_score_is_the_mean_error_of_its_landmarks(films: Runs) -> None:
     assert table[ERRORS].mean(axis=1).to_numpy() == pytest.approx(table["score"].to_numpy())
 
 
-@pytest.mark.full
 def test_evaluation_and_measurement_find_the_same_mean_radial_error(films: Runs, tmp_path: Path) -> None:
     table = pd.read_csv(films.measured / "outcomes.csv").query("perturbation == 'clean'")
     assert films.evaluated(tmp_path) == pytest.approx(np.nanmean(table[ERRORS]), rel=1e-4)

@@ -22,7 +22,7 @@ from monai_robust.evaluation.report.page import write_report
 from monai_robust.planning import planned_network, read_plan
 
 BUNDLE = BUNDLES["hippocampus"]
-pytestmark = of_bundle("hippocampus")
+pytestmark = [of_bundle("hippocampus"), pytest.mark.full]
 
 
 @pytest.fixture
@@ -34,7 +34,6 @@ def test_training_leaves_its_plan_beside_the_checkpoint(hippocampi: Runs) -> Non
     assert record(hippocampi.erm)["patch"] == list(read_plan(hippocampi.erm / "plan.yaml").patch)
 
 
-@pytest.mark.full
 def test_an_attack_on_each_window_is_measured_and_the_margins_of_the_training_reported(
     hippocampi: Runs, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from bundle_runs import ATTACK, BUNDLES, EACH_BUNDLE, ONE_BUNDLE, Runs, first_iteration, of_bundle, record, weights
+from bundle_runs import ATTACK, BUNDLES, EACH_BUNDLE, Runs, first_iteration, of_bundle, record, weights
 from conftest import environment
 from monai.bundle import ConfigParser, ckpt_export, onnx_export, run, verify_metadata, verify_net_in_out
 from monai.losses import DiceCELoss
@@ -149,7 +149,7 @@ def test_training_leaves_what_the_documentation_says(name: str, runs: Shared) ->
     assert len(pd.read_csv(amat / "margins_by_sample.csv")) >= len(margins["ids"])
 
 
-@ONE_BUNDLE
+@EACH_BUNDLE
 def test_thresholds_are_fitted_from_the_checkpoint_and_kept_beside_it(name: str, runs: Shared) -> None:
     shared = runs(name)
     fitted = weights(shared.amat / "model.pt")["margins"]["thresholds"]
@@ -164,7 +164,7 @@ def test_thresholds_are_fitted_from_the_checkpoint_and_kept_beside_it(name: str,
         assert threshold == pytest.approx(statistics[term]["mean"] + 2 * statistics[term]["std"])
 
 
-@ONE_BUNDLE
+@EACH_BUNDLE
 def test_an_interrupted_amat_training_goes_on_with_its_margins(name: str, runs: Shared, tmp_path: Path) -> None:
     model = runs(name).amat / "model.pt"
     before = weights(model)["margins"]
@@ -176,7 +176,7 @@ def test_an_interrupted_amat_training_goes_on_with_its_margins(name: str, runs: 
     assert list(pd.read_csv(tmp_path / "margins.csv")["epoch"]) == [3]
 
 
-@ONE_BUNDLE
+@EACH_BUNDLE
 def test_evaluation_with_and_without_the_attack_overlay(name: str, runs: Shared, tmp_path: Path) -> None:
     bundle = runs(name).bundle
     attack = {"robust_eval#attack#steps": 5, **bundle.attack}
@@ -252,7 +252,7 @@ def test_images_without_labels_are_compared_with_the_networks_own_answers(
     assert "Without labels these could not be computed" in text
 
 
-@ONE_BUNDLE
+@EACH_BUNDLE
 def test_another_site_is_measured_beside_within_the_same_groups(name: str, runs: Shared, tmp_path: Path) -> None:
     shared = runs(name)
     other, own = (with_sources(shared.bundle.phantoms(tmp_path / site), name) for site in ("b", "a"))
@@ -274,7 +274,7 @@ def test_another_site_is_measured_beside_within_the_same_groups(name: str, runs:
     assert "are those of the data set that the network was trained and tested on" in told
 
 
-@ONE_BUNDLE
+@EACH_BUNDLE
 def test_a_measurement_that_was_interrupted_ends_with_the_same_tables(
     name: str, runs: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +300,7 @@ def test_a_measurement_that_was_interrupted_ends_with_the_same_tables(
         assert (tmp_path / table).read_bytes() == (shared.measured / table).read_bytes()
 
 
-@ONE_BUNDLE
+@EACH_BUNDLE
 def test_two_processes_train_together_and_hold_the_same_margins(
     name: str, runs: Shared, tmp_path: Path, warm_python: WarmPython
 ) -> None:
@@ -518,7 +518,7 @@ def chain(error: BaseException | None) -> list[str]:
     return [] if error is None else [str(error), *chain(error.__cause__ or error.__context__)]
 
 
-@ONE_BUNDLE
+@EACH_BUNDLE
 def test_a_copied_bundle_trains_wherever_it_lies(name: str, runs: Shared, tmp_path: Path) -> None:
     shared = runs(name)
     copy = shutil.copytree(shared.bundle.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("output", "phantoms"))

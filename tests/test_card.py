@@ -85,6 +85,7 @@ def test_the_summary_for_machines_holds_the_numbers_and_names_nobody(runs, tmp_p
     assert "smallest_radius" not in found["frames"]
 
 
+@pytest.mark.full
 def test_the_card_tells_results_and_limits_and_names_nobody(runs, tmp_path):
     path = write_card(runs, tmp_path / "ROBUSTNESS.md")
     text = path.read_text()

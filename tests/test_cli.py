@@ -214,6 +214,7 @@ def test_a_data_list_that_was_written_reads_as_the_folder_it_was_made_from(phant
     assert not Path(written["training"][0]["image"]).is_absolute()
 
 
+@pytest.mark.full
 def test_report_compares_runs_in_one_file(tmp_path, command):
     folders = [write_run(tmp_path / "erm", "erm"), write_run(tmp_path / "rtda", "rtda", falls=0.2)]
     status, out, _ = command("report", *folders, "--output", tmp_path / "new" / "both.html")

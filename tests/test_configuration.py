@@ -246,9 +246,9 @@ def test_every_value_of_every_preset_wins_over_the_files_it_is_read_with(preset:
     configuration = read_configuration([*names, preset])
     for name, value in yaml.safe_load(preset.read_text()).items():
         node: Any = configuration
-        for part in name.split("#"):
+        for part in name.removeprefix("+").split("#"):
             node = node[part]
-        assert node == value, name
+        assert (node[-len(value) :] if name.startswith("+") else node) == value, name  # "+": at the end of a list
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)

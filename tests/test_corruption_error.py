@@ -91,6 +91,7 @@ def test_a_report_has_mce_relative_to_the_baseline_that_is_asked_for(tmp_path: P
     )
 
 
+@pytest.mark.full
 def test_a_single_name_has_no_corruption_error(tmp_path: Path) -> None:
     assert {one["kind"] for one in PERTURBATIONS} >= {"corruption"}
     write_run(tmp_path / "erm", "erm", seed=0)

@@ -334,6 +334,7 @@ def test_one_class_leaves_no_wrong_one():
         Detection(loss()).aim(random_outputs(classes=1), label, "mislabelling")
 
 
+@pytest.mark.full
 def test_a_network_learns_two_images_and_an_attack_undoes_it():
     torch.manual_seed(0)
     images = torch.full((2, 3, *SIZE), 0.2)

@@ -94,6 +94,7 @@ def test_a_sample_that_fails_is_listed_and_the_rest_is_measured_as_ever(tmp_path
         assert BAD not in page
 
 
+@pytest.mark.full
 def test_a_measurement_with_a_failing_sample_goes_on_after_a_kill(tmp_path: Path) -> None:
     whole = measurement(tmp_path / "whole", dataset=Unreadable()).run()
     for after in (1, 21):

@@ -290,6 +290,7 @@ def test_an_evaluator_without_labels_is_refused(bundle: Path) -> None:
         measured(bundle)
 
 
+@pytest.mark.full
 def test_the_command_writes_a_report(bundle: Path, warm_python) -> None:
     done = warm_python.run(
         "-m", "monai_robust", "evaluate", bundle, "--checkpoint", bundle / "weights.pt", "--radii", "0.2",

@@ -97,6 +97,7 @@ def test_another_site_and_the_validation_split_are_measured_by_two_processes(
     assert found["score"].equals(read_run(own).shifts["site_b"].clean["score"])
 
 
+@pytest.mark.full
 def test_a_sample_that_fails_in_one_of_the_processes_is_listed(tmp_path: Path, warm_python: WarmPython) -> None:
     done = by_two(warm_python, tmp_path / "run", "failing sample")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -114,6 +115,7 @@ def test_one_process_continues_what_two_have_begun(alone: Path, tmp_path: Path, 
     assert content(tmp_path / "run") == content(alone)
 
 
+@pytest.mark.full
 def test_two_processes_continue_what_one_has_begun(alone: Path, tmp_path: Path, warm_python: WarmPython) -> None:
     with pytest.raises(Killed):
         measurement(tmp_path / "run", sanity_samples=4, task=Stopping(14)).run()
@@ -122,6 +124,7 @@ def test_two_processes_continue_what_one_has_begun(alone: Path, tmp_path: Path, 
     assert content(tmp_path / "run") == content(alone)
 
 
+@pytest.mark.full
 def test_an_error_of_one_process_ends_all_with_its_sentence(tmp_path: Path, warm_python: WarmPython) -> None:
     done = by_two(warm_python, tmp_path / "run", "refusing")
     assert done.returncode != 0

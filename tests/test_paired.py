@@ -181,6 +181,7 @@ def test_noninferiority_asks_the_interval(low: float, high: float, higher: bool,
     assert ("9 patients are too few" in found[1]) == bool(np.isnan(low))
 
 
+@pytest.mark.full
 def test_the_report_compares_with_the_baseline_and_judges_noninferiority(folders: list[Path], tmp_path: Path) -> None:
     page = write_report(folders, tmp_path / "report.html", noninferiority_margin=0.2)
     text = re.sub(r"<[^>]*>", " ", page.read_text())

@@ -197,6 +197,7 @@ def _notes(folder: Path) -> list[str]:
     return [table.note for section in Contents.read([folder]).sections for table in section.tables]
 
 
+@pytest.mark.full
 def test_an_undertrained_network_is_marked_as_a_pilot_in_every_table(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "erm", clean=0.5, count=16)
     page = Page(write_report([folder], tmp_path / "weak.html").read_text(encoding="utf-8"))
@@ -207,6 +208,7 @@ def test_an_undertrained_network_is_marked_as_a_pilot_in_every_table(tmp_path: P
     assert badges == tables - 2 + 1
 
 
+@pytest.mark.full
 def test_a_report_of_the_same_tables_is_the_same_and_replaces_the_old_one_whole(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "erm", count=16)
     output = tmp_path / "report.html"

@@ -334,6 +334,7 @@ def halves(inputs: Tensor, network: nn.Module) -> Tensor:
     return torch.cat([network(part) for part in inputs.chunk(2, dim=2)], dim=2)
 
 
+@pytest.mark.full
 def test_attacks_on_windows_and_inferers_are_probed_as_they_are(tmp_path):
     attack = WindowAttack(PGD(norm="l2", steps=4, random_start="sphere"), (6, 6))
     found = segmentation(tmp_path, Threshold(), attack, inferer=halves)
@@ -555,6 +556,7 @@ def evaluate(tmp_path, monkeypatch, capsys):
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's, of every configuration
 
 
+@pytest.mark.full
 def test_strict_ends_with_status_0_where_every_check_passes(evaluate, tmp_path):
     status, lines = evaluate("--strict")
     assert status == 0, lines

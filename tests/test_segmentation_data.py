@@ -597,7 +597,10 @@ def test_bad_volumes_are_refused_or_skipped_and_named(volumes: Items, tmp_path: 
         ({"keep": "some"}, "keep is 'some'"),
         ({"pad_to": (4,)}, "size of a slice"),
         ({"items": []}, "has no samples"),
-        ({"items": [{"image": "a", "case_id": "a"}]}, "1 of 1 volumes have no 'label'"),
+        (
+            {"items": [{"image": "a", "case_id": "a"}, {"image": "b", "label": "b", "case_id": "b"}]},
+            "1 of 2 volumes have no 'label'",
+        ),
     ],
 )
 def test_a_slice_data_set_refuses_what_cannot_work(volumes: Items, change: dict[str, Any], message: str) -> None:

@@ -368,7 +368,7 @@ def test_pictures_and_captions_say_what_was_found():
     task, outcomes = Segmentation(), outcomes_of(Segmentation()).values(outputs, labels)
     sizes = [int((labels[1] == c).sum()) for c in (1, 2)]
     caption = outcomes_of(task).caption(outcomes, 1, ["head", "tail"])
-    assert caption["label"] == f"head {sizes[0]}, tail {sizes[1]} pixels"
+    assert caption["label"] == f"head: {sizes[0]}, tail: {sizes[1]} pixels"
     assert caption["prediction"] == f"Dice {outcomes['score'][1].item():.2f}"
 
 

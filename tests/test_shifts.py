@@ -207,7 +207,8 @@ def test_a_report_shows_it_beside_the_perturbations(folders: list[Path], tmp_pat
     assert "site_b" not in set(pd.read_csv(tables / "paired_differences.csv")["perturbation"])
     assert "site_b" not in set(pd.read_csv(tables / "corruption_errors.csv").get("perturbation", []))
     machine = json.loads((tables / "summary.json").read_text())
-    assert machine["perturbations"][-1] == {"name": "site_b", "kind": "shift", "norm": "", "severities": [0.0]}
+    site = {"name": "site_b", "kind": "shift", "norm": "", "severities": [0.0], "radii_searched": False}
+    assert machine["perturbations"][-1] == site
     assert machine["frames"]["shift_differences"]
     assert "site_b: other samples, as they are" in robustness_card(folders)
 
@@ -231,6 +232,7 @@ def test_runs_must_have_been_shown_the_same_samples_of_a_site(folders: list[Path
         check_comparable([read_run(folders[0]), read_run(tmp_path / "rtda")])
 
 
+@pytest.mark.full
 def test_groups_are_the_runs_own(tmp_path: Path) -> None:
     folder = put_into(write_run(tmp_path / "run"), write_run(tmp_path / "other"))
     table = folder / "shifts" / "site_b" / "outcomes.csv"
@@ -241,6 +243,7 @@ def test_groups_are_the_runs_own(tmp_path: Path) -> None:
     assert set(summary.loc[summary["perturbation"] == "site_b", "value"].dropna()) == {"south"}
 
 
+@pytest.mark.full
 def test_few_patients_there_give_no_interval_and_the_report_says_so(tmp_path: Path) -> None:
     folder = put_into(write_run(tmp_path / "run"), write_run(tmp_path / "other"), keep=6)
     assert shift_differences([read_run(folder)])["difference_low"].isna().all()

@@ -56,6 +56,7 @@ def test_groups_that_are_too_small_are_named_and_not_rated(tmp_path: Path) -> No
         write_report([folder], tmp_path / "report.html", minimum_group=0)
 
 
+@pytest.mark.full
 def test_a_column_with_one_value_is_said(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "erm")
     (folder / "outcomes.csv").write_text((folder / "outcomes.csv").read_text().replace(",south,", ",north,"))

@@ -67,6 +67,7 @@ def test_what_cannot_be_ordered_is_refused():
 RADII, RIGHT = [0.1, 0.2, 0.3, 0.4, 0.0], [False, True, False, True, True]
 
 
+@pytest.mark.full
 def test_without_the_smallest_radii_by_hand(tmp_path):
     first = written(tmp_path / "first", RADII, RIGHT, 0)
     other = written(tmp_path / "other", [0.5, 0.2, 0.3, 0.8, 1.2], RIGHT, 1)
