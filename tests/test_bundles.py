@@ -537,6 +537,7 @@ def test_metadata_follows_a_schema_offline(name: str, tmp_path: Path) -> None:
     verify_metadata(meta_file=metadata, filepath=str(schema))
 
 
+@pytest.mark.full
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "data", "settings", "classes"),

@@ -168,6 +168,7 @@ def searching(folder: Path, name: str) -> Path:
     return write_run(folder / name, name, falls=1.0 if name == "erm" else 0.2, info={"perturbations": told})
 
 
+@pytest.mark.full
 def test_each_table_and_figure_about_searched_radii_says_so_and_how_to_do_without(tmp_path: Path) -> None:
     contents = Contents.read([searching(tmp_path, "erm"), searching(tmp_path, "rtda")])
     tables = {table.name: table.note for section in contents.sections for table in section.tables}
