@@ -12,7 +12,9 @@ export PYTHONWARNINGS := ignore
 demo: install
 	$(BIN)/monai-robust demo --output_dir demo
 
-test: install lint types unit
+# Types beside tests: they take one of the two cores while the tests are collected.
+test: install lint
+	$(MAKE) -j2 types unit
 
 # What is longer than continuous integration has time for: before a change is called done.
 test-full: test full hostile peers docs
@@ -56,8 +58,8 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[all,dev]"
 	touch $@
 
 # Our attacks against those of other libraries, whose old dependencies need an environment of their own.

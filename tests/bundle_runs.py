@@ -201,11 +201,13 @@ def of_bundle(name: str) -> pytest.MarkDecorator:
     return pytest.mark.xdist_group(BUNDLES[name].name)
 
 
-# By one bundle in make test, which runs the pages of the others, by all where there is time.
-EACH_BUNDLE = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[of_bundle(name), *([] if name == "chest" else [pytest.mark.full])]) for name in BUNDLES],
-)
+def of_each(name: str, *values: Any) -> Any:
+    """Values of a test of every bundle: by one in make test, which runs the pages of the others, by all where there is
+    time."""
+    return pytest.param(name, *values, marks=[of_bundle(name), *([] if name == "chest" else [pytest.mark.full])])
+
+
+EACH_BUNDLE = pytest.mark.parametrize("name", [of_each(name) for name in BUNDLES])
 
 
 class Runs:

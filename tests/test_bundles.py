@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from bundle_runs import ATTACK, BUNDLES, EACH_BUNDLE, Runs, first_iteration, of_bundle, record, weights
+from bundle_runs import ATTACK, BUNDLES, EACH_BUNDLE, Runs, first_iteration, of_bundle, of_each, record, weights
 from conftest import environment
 from monai.bundle import ConfigParser, ckpt_export, onnx_export, run, verify_metadata, verify_net_in_out
 from monai.losses import DiceCELoss
@@ -493,7 +493,8 @@ def test_what_cannot_work_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("name", "change"), [on(name, {key: value}) for name in BUNDLES for key, value in BUNDLES[name].wrong.items()]
+    ("name", "change"),
+    [of_each(name, {key: value}) for name in BUNDLES for key, value in BUNDLES[name].wrong.items()],
 )
 @pytest.mark.parametrize("config", ["evaluate", "robustness"])
 def test_an_evaluation_that_contradicts_the_training_is_refused(
