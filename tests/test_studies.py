@@ -24,6 +24,7 @@ from monai_robust.studies.workflow import costs, find_snakemake
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
 BUNDLES = REPOSITORY / "bundles"
+PAPER = {"arms": ["erm"], "remarks": "Nothing broke.\n"}
 SMALL = {
     "title": "Small",
     "training": {"epochs": 1, "limit": 3},
@@ -59,7 +60,7 @@ SMALL = {
         }
     ],
     "claims": [{"text": "more robust", "column": "PGD 1", "better": "rtda", "than": ["erm"]}],
-    "presets": {"cpu": {"replicates": {"seeds": [0, 1]}, "training": {"limit": 9}}, "paper": {"arms": ["erm"]}},
+    "presets": {"cpu": {"replicates": {"seeds": [0, 1]}, "training": {"limit": 9}}, "paper": PAPER},
 }
 
 
@@ -225,6 +226,7 @@ def test_a_page_shows_the_papers_numbers_marks_a_pilot_and_what_was_not_run(outp
     assert "*Pilot*" in text
     assert text.count("| ERM | ") == text.count("| RTDA | ") == 1
     assert f"## mammograms\n\n{NOT_RUN}" in text
+    assert text.endswith("## What was made of it\n\nNothing broke.\n")
     assert (tmp_path / "images" / "study_small_films_0.png").is_file()
     assert str(tmp_path) not in text
 

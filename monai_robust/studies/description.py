@@ -25,7 +25,10 @@ _SET = {
     "title", "bundle", "folder", "phantoms", "presets", "list", "arms", "settings_of_arms", "standard", *_LAYER,
 }  # fmt: skip
 _ARM = {"title", "from", *_LAYER}
-_PRESET = {"summary", "sets", "arms", "replicates", "presets", "settings_of_sets", "settings_of_arms", "list", *_LAYER}
+_PRESET = {
+    "summary", "remarks", "sets", "arms", "replicates", "presets", "list", "settings_of_sets", "settings_of_arms",
+    *_LAYER,
+}  # fmt: skip
 _REPLICATES = {"seeds", "folds", "split_seeds"}
 _PHANTOMS = ("radiographs", "volumes", "cephalograms", "smears")
 
@@ -122,6 +125,7 @@ class Study:
         preset: that was chosen.
         summary: what the preset is, in a line.
         title, source, notes: for its page.
+        remarks: at the end of its page, what was made of the numbers of this preset.
         sets, arms: by name; those that are run.
         all_sets, all_arms: by name; those of the page, on which what is not run is marked.
         replicates: of every arm on every data set.
@@ -135,6 +139,7 @@ class Study:
     title: str
     source: str
     notes: str
+    remarks: str
     sets: Mapping[str, DataSet]
     arms: Mapping[str, Arm]
     all_sets: Mapping[str, DataSet]
@@ -210,6 +215,7 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
         title=str(content["title"]),
         source=str(content.get("source", "")),
         notes=str(content.get("notes", "")),
+        remarks=str(chosen.get("remarks", "")),
         sets={name: found[name] for name in wanted_sets},
         arms={name: arm for name, arm in all_arms.items() if name in wanted_arms},
         all_sets=found,

@@ -47,6 +47,7 @@ def write_page(study: Study, output: Path, page: Path, command: str) -> Path:
     parts += [study.notes.strip(), ""] if study.notes else []
     for dataset in study.all_sets.values():
         parts += _of_data_set(study, dataset, output, page)
+    parts += ["## What was made of it", "", study.remarks.strip()] if study.remarks else []
     return write_whole(page, ("\n".join(parts).rstrip() + "\n").encode())
 
 
@@ -135,8 +136,13 @@ def _number(values: Sequence[float], digits: int) -> str:
     mean = float(np.mean(values))
     if abs(mean) >= 10_000:
         return f"{mean:,.0f}"
-    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    spread = f" ± {_spread(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{spread}"
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Standard deviation over replicates; zero of one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def _draw(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells, path: Path) -> None:
@@ -146,7 +152,7 @@ def _draw(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells
     places = np.arange(len(cells.labels))
     for number, arm in enumerate(arms):
         means = [float(np.mean(list(cells.of(label, arm.name).values()) or [math.nan])) for label in cells.labels]
-        spreads = [float(np.std(list(cells.of(label, arm.name).values()) or [0.0])) for label in cells.labels]
+        spreads = [_spread(list(cells.of(label, arm.name).values())) for label in cells.labels]
         if table["figure"] == "front":
             axes.errorbar(means[0], means[-1], xerr=spreads[0], yerr=spreads[-1], marker="o", label=arm.title)
         elif table["figure"] == "bars":
