@@ -8,7 +8,11 @@ from collections.abc import Iterator
 import pytest
 from conftest import REPOSITORY
 
-FILES = [path for folder in ("monai_robust", "benchmarks", "examples") for path in (REPOSITORY / folder).rglob("*.py")]
+FILES = [
+    path
+    for folder in ("monai_robust", "benchmarks", "examples", "studies")
+    for path in (REPOSITORY / folder).rglob("*.py")
+]
 
 ALLOWED = {
     "_do_transform": "MONAI documents it for subclasses of RandomizableTransform",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The table of docs/results on cephalometric landmarks: STD with two heatmap losses, SAT at two radii, AMAT; one seed.
-#   bash examples/landmark_results.sh DATASET_DIR OUTPUT_DIR SEED
+#   bash studies/pilots/landmark_results.sh DATASET_DIR OUTPUT_DIR SEED
 # Then, for all seeds:  monai-robust report OUTPUT_DIR/*/test --output OUTPUT_DIR/report.html
 set -euo pipefail
 dataset=$1 output=$2 seed=$3

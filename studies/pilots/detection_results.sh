@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The table of docs/results on blood cells: STD, and SAT and AMAT that start from it; one seed.
-#   bash examples/detection_results.sh DATASET_DIR OUTPUT_DIR SEED
+#   bash studies/pilots/detection_results.sh DATASET_DIR OUTPUT_DIR SEED
 # Then, for all seeds:  monai-robust report OUTPUT_DIR/*/test --output OUTPUT_DIR/report.html
 set -euo pipefail
 dataset=$1 output=$2 seed=$3

@@ -1,6 +1,6 @@
 """The mean margin of the training slices with foreground after the last epoch of an AMAT training.
 
-python examples/mean_foreground_margin.py margins_by_sample.csv DATASET_DIR
+python studies/pilots/mean_foreground_margin.py margins_by_sample.csv DATASET_DIR
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The table of docs/results: ERM, AT and RTDA on covid_cxr3 at 64 pixels, one seed.
-#   bash examples/chest_xray_results.sh DATASET_DIR OUTPUT_DIR SEED [further options, such as --limit 400]
+#   bash studies/pilots/chest_xray_results.sh DATASET_DIR OUTPUT_DIR SEED [further options, such as --limit 400]
 # Then, for all seeds:  monai-robust report OUTPUT_DIR/*/robustness --output OUTPUT_DIR/report.html
 set -euo pipefail
 dataset=$1 output=$2 seed=$3

@@ -1,6 +1,6 @@
-"""What each budget of attack steps buys: AUC_robust, accuracies and training time of examples/fast_training_results.sh.
+"""What each budget of attack steps buys: AUC_robust, accuracies and training time of fast_training_results.sh.
 
-python examples/fast_training_table.py OUTPUT_DIR [REFERENCE]
+python studies/pilots/fast_training_table.py OUTPUT_DIR [REFERENCE]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The table of docs/results: STD, SAT at two radii, AMAT and its controls on Decathlon hippocampus volumes, one seed.
-#   bash examples/hippocampus_results.sh DATASET_DIR OUTPUT_DIR SEED [STEP]
+#   bash studies/pilots/hippocampus_results.sh DATASET_DIR OUTPUT_DIR SEED [STEP]
 # Then, for all seeds:  monai-robust report OUTPUT_DIR/*/test --output OUTPUT_DIR/report.html
 # The step was chosen once, with seed 0 and 20 attack steps, by
 #   monai-robust step-search bundles/hippocampus_mri_segmentation --steps 1,2,4 --output_dir steps \
@@ -28,7 +28,7 @@ arm paper "AMAT, paper mode" "${amat[@]}" --robust#margins#mode paper
 arm floor "AMAT, floor 0.5" "${amat[@]}" --robust#margins#floor 0.5
 # The controls of that arm: its mean margin on slices with foreground, and its margins shuffled within groups of slices.
 floor_history=$output/floor-$seed/margins_by_sample.csv
-level=$(python examples/mean_foreground_margin.py "$floor_history" "$dataset")
+level=$(python studies/pilots/mean_foreground_margin.py "$floor_history" "$dataset")
 arm level "SAT at the mean foreground margin" --recipe sat --robust#attack#eps "$level"
 arm shuffled_within "AMAT, floor 0.5, shuffled within groups" --recipe sat --robust#margins \
     "{'_target_': 'monai_robust.handlers.RecordedMargins', 'path': '$floor_history', 'shuffle': True, 'groups': \

@@ -1,8 +1,8 @@
 """How much of what 20 attack steps raise the loss by do few steps reach, from the image and from a kept start?
 
-    python examples/kept_starts_loss.py DATASET_DIR [--still] [--image_size 64] [--eps 1.0] [--epochs 6]
+    python studies/pilots/kept_starts_loss.py DATASET_DIR [--still] [--image_size 64] [--eps 1.0] [--epochs 6]
 
-Trains the classifier of examples/fast_training_results.sh by SAT with 2 steps. In the last two epochs attacks of 1, 2
+Trains the classifier of fast_training_results.sh by SAT with 2 steps. In the last two epochs attacks of 1, 2
 and 3 steps with kept starts of their own run beside it; every fourth batch of the last epoch is measured. ``--still``
 trains without the random shifts, rotations and scalings of the bundle.
 """
@@ -26,7 +26,7 @@ BUNDLE = "bundles/chest_xray_classification"
 def bundle_trainer(options: argparse.Namespace) -> SupervisedTrainer:
     """The bundle's own trainer, without handlers."""
     parser = ConfigParser()
-    parser.read_config([f"{BUNDLE}/configs/train.yaml", "examples/fast_training.yaml"])
+    parser.read_config([f"{BUNDLE}/configs/train.yaml", "studies/pilots/fast_training.yaml"])
     settings = {"bundle_root": BUNDLE, "recipe": "sat", "device": "cpu", "dataset_dir": options.dataset_dir}
     settings |= {"image_size": options.image_size, "epochs": options.epochs, "train#trainer#train_handlers": []}
     settings |= {"robust#attack#eps": options.eps, "robust#attack#steps": 2}
