@@ -1,6 +1,6 @@
-"""Does the built site hold together? Every link within it leads to a page and a place on it, and every page can be found.
+"""Does the built site hold together? Links within it lead to a page and a place on it, and the search knows every page.
 
-    python docs/check_site.py docs/_build/html
+python docs/check_site.py docs/_build/html
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
+import report_columns
 import typer
 import yaml
 
@@ -27,6 +28,7 @@ from monai_robust.evaluation.tables import (
     schema,
     transfer_file,
 )
+from monai_robust.evaluation.tables.detections import CORNERS
 from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS, LESIONS, SURFACES
 from monai_robust.margins import thresholds
 from monai_robust.overlays import overlay_names, overlay_path
@@ -75,6 +77,7 @@ def write(folder: Path) -> None:
         "command_line": _command_line(),
         "ids": _ids(),
         "tables": _tables(),
+        "report_tables": _report_tables(),
         "files": _files(),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +219,8 @@ def _tables() -> str:
     ]
     lines += ["severity. In every task:", "", *_columns({name: (kind, name) for name, kind in keys.items()})]
     lines += [
-        "The columns named as `groups` follow `norm`, as text; `radius` is rarely there.",
+        "The columns named as `groups` follow `norm`, as text; `radius` is rarely there. What a report makes of them",
+        "is told in [columns of a report's tables](report_tables.md).",
         "",
     ]
     score = {"score": (float, "score")}
@@ -240,7 +244,7 @@ def _tables() -> str:
     for task, columns in own.items():
         lines += [f"## Of {task}", "", *_columns({**columns, **score})]
     details = {name: (kind, name) for name, kind in schema.DETAIL_KEYS.items()}
-    corners = {name: (float, "corner") for name in ("x_min", "y_min", "x_max", "y_max")}
+    corners = {name: (float, "corner") for name in CORNERS[0]}
     lines += [
         "## detections and boxes",
         "",
@@ -248,8 +252,46 @@ def _tables() -> str:
         "",
     ]
     lines += _columns({**details, "class": (int, "class"), "score": (float, "detection_score"), **corners})
-    lines += ["`boxes.parquet` and `.csv` one for each true box: `sample_id`, `class` and the corners.", ""]
+    lines += ["`boxes.parquet` and `.csv` one for each true box: `sample_id`, `class` and the corners. In three", ""]
+    lines[-2] += f" dimensions the corners are {', '.join(f'`{name}`' for name in CORNERS[1])}."
     return "\n".join(lines)
+
+
+def _report_tables() -> str:
+    lines = [
+        "# Columns of a report's tables",
+        "",
+        "A report writes its numbers as CSV into `<name of the report>_tables`. A table is there where there is",
+        "something to say in it. `table_*.csv` are the tables of the page as they are shown: a column has the header",
+        "and the unit of the page, and behind it, where there are any, `<header>, standard deviation` over replicates,",
+        "`<header>, 95 % low` and `<header>, 95 % high`. All others have these columns, wherever they stand:",
+        "",
+        *_told(report_columns.COMMON),
+        "Behind a column `<column>_low` and `<column>_high` are the ends of its 95 % interval (single runs),",
+        "`<column>_std` is its standard deviation over the runs of a name.",
+        "",
+    ]
+    for name, (row, columns) in report_columns.TABLES.items():
+        if columns is report_columns.SUMMARY and name != "summary":
+            lines += [f"## {name}", "", f"{_a_row(row)}; columns as of `summary`.", ""]
+            continue
+        lines += [f"## {name}", "", f"{_a_row(row)}.", "", *_told(columns)]
+        if columns is report_columns.SUMMARY:
+            lines += ["And what the task measures. Of class, finding or landmark c it is `<column>_<c>`, classes and"]
+            lines += ["findings from 0, of segmentation and landmarks from 1; RULE is `youden`, `90` or `95`:", ""]
+            lines += _told(report_columns.STATISTICS)
+    lines += ["## What a training leaves", "", "Beside its checkpoints, or where the command says:", ""]
+    for name, (row, columns) in report_columns.TRAINING.items():
+        lines += [f"### {name}", "", f"{_a_row(row)}.", "", *_told(columns)]
+    return "\n".join(lines)
+
+
+def _a_row(row: str) -> str:
+    return f"A row is {row}"
+
+
+def _told(columns: Mapping[str, str]) -> list[str]:
+    return _table(("column", "meaning"), [(f"`{name}`", meaning) for name, meaning in columns.items()])
 
 
 def _columns(columns: Mapping[str, tuple[type, str]]) -> list[str]:

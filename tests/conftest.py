@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from warm_python import WarmPython
 if TYPE_CHECKING:
     from bundle_runs import Runs
 
+    from monai_robust.evaluation.report.contents import Contents
     from monai_robust.evaluation.sections.drawing import Picture
 
 matplotlib.use("Agg")
@@ -64,6 +65,35 @@ def _blank_figures() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "_data_uri", data_uri)
+        yield
+
+
+def untold(table: str, columns: Sequence[str], groups: Sequence[str] = ()) -> list[str]:
+    """The columns of a report's table of which the reference says nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(REPOSITORY / "docs")
+        import report_columns
+    return [f"{table}.csv: {one}" for one in columns if one not in groups and report_columns.told(table, one) is None]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _told_columns() -> Iterator[None]:
+    """Every column of every table that a test's report writes stands in the reference."""
+    from monai_robust.evaluation.report import page
+    from monai_robust.evaluation.tasks.registry import TASKS
+
+    write = page._write_tables
+    shipped = {name for name, task in TASKS.items() if task.outcomes.__module__.startswith("monai_robust.")}
+
+    def write_tables(folder: Path, found: Contents) -> None:
+        write(folder, found)
+        if found.runs[0].task in shipped:
+            for name, frame in found.frames.items():
+                missing = untold(name, list(map(str, frame.columns)), found.runs[0].groups)
+                assert not missing, f"docs/report_columns.py does not tell {missing}"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "_write_tables", write_tables)
         yield
 
 

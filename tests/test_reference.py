@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, untold
 
+from monai_robust.evaluation.report.page import SKIPPED_COLUMNS
+from monai_robust.evaluation.report.triage import COLUMNS as WORKLIST_COLUMNS
 from monai_robust.evaluation.tasks.registry import TASKS
 from monai_robust.tasks import Classification, MultiLabel, Segmentation
 
@@ -17,12 +19,9 @@ from monai_robust.tasks import Classification, MultiLabel, Segmentation
 @pytest.fixture(scope="module")
 def pages() -> ModuleType:
     """The module that writes the pages, which is part of the site and not of the package."""
-    spec = importlib.util.spec_from_file_location("reference_pages", REPOSITORY / "docs" / "reference_pages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(REPOSITORY / "docs")
+        return importlib.import_module("reference_pages")
 
 
 def test_every_public_name_says_what_it_is(pages: ModuleType) -> None:
@@ -62,6 +61,24 @@ def test_pages_are_written_once_and_hold_every_command(pages: ModuleType, tmp_pa
     for command in ("## bundle", "## evaluate", "## step-search", "`--checkpoint`"):
         assert command in said
     assert "`robust#attack#eps`" in (tmp_path / "ids.md").read_text()
+
+
+def test_the_page_of_a_reports_tables_has_them_all(pages: ModuleType, tmp_path: Path) -> None:
+    pages.write(tmp_path)
+    said = (tmp_path / "report_tables.md").read_text()
+    for heading in ("## summary\n", "## worklist\n", "## triage\n", "### margins.csv\n", "## means_over_severities\n"):
+        assert heading in said
+    assert "| `xmin` | number |" in (tmp_path / "tables.md").read_text()
+
+
+def test_a_column_that_is_told_nowhere_is_found() -> None:
+    assert untold("summary", ["name", "auroc_12_low", "sensitivity_youden_3_std", "sdr_2_5"]) == []
+    assert untold("auc_robust_foreground_dice", ["auc_robust_std", "largest_radius"]) == []
+    assert untold("summary", ["name", "sharpness"]) == ["summary.csv: sharpness"]
+    assert untold("worklist", ["score"]) == ["worklist.csv: score"]
+    assert untold("news", ["name"]) == ["news.csv: name"]
+    assert untold("worklist", WORKLIST_COLUMNS) == []
+    assert untold("skipped", SKIPPED_COLUMNS) == []
 
 
 def test_the_columns_of_every_task_are_told(pages: ModuleType, tmp_path: Path) -> None:
