@@ -108,3 +108,13 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in pages:
         for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{identifier(page)} links to {link}"
+
+
+@pytest.mark.parametrize("page", sorted(REPOSITORY.glob("bundles/*/docs/README.md")), ids=identifier)
+def test_figures_of_a_bundles_page_are_those_of_the_results(page: Path) -> None:
+    results = (REPOSITORY / "docs" / "results" / "README.md").read_text()
+    part = page.read_text().split("## Performance\n")[1].split("\n## ")[0]
+    rows = [line.split("|", 2)[2] for line in part.splitlines() if line.startswith("| `")]
+    figures = [figure for row in rows for figure in re.findall(r"\d+\.\d+", row)]
+    assert len(figures) >= 9
+    assert [one for one in figures if not re.search(rf"(?<![\d.]){re.escape(one)}(?!\d)", results)] == []
