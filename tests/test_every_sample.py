@@ -10,7 +10,10 @@ from monai.data import (
     CacheDataset,
     DataLoader,
     Dataset,
+    GridPatchDataset,
     IterableDataset,
+    PatchDataset,
+    PatchIterd,
     PersistentDataset,
     list_data_collate,
     pad_list_data_collate,
@@ -99,6 +102,29 @@ def test_every_sample_comes_once_as_it_is(name, tmp_path):
     loader = DataLoader(DATASETS[name](tmp_path), batch_size=3, shuffle=True, drop_last=True)
     np.testing.assert_allclose(levels(EverySample(loader)), np.sort(CLEAN), atol=1e-4)
     assert abs(np.array(levels(loader))[:6] - np.sort(CLEAN)[:6]).max() > 0.5  # training's own are as harsh as before
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["grid", "grid with places", "random"])
+def test_patches_of_every_image_come_as_they_are(kind, workers, monkeypatch):
+    source = Dataset([{**one, "image": one["image"].repeat(1, 2, 2)} for one in items()], Compose(HARSH[:4]))
+    if kind == "random":
+        crop = RandSpatialCropSamplesd("image", roi_size=4, num_samples=3, random_size=False)
+        data, each = PatchDataset(source, crop, samples_per_image=3), 3
+    else:
+        patches = PatchIterd("image", patch_size=(4, 4))
+        data, each = GridPatchDataset(source, patches, with_coordinates=kind == "grid with places"), 4
+    loader = DataLoader(data, batch_size=3, num_workers=workers)
+
+    def read():
+        return [one[0] if isinstance(one, list) else one for one in EverySample(loader)]
+
+    np.testing.assert_allclose(levels(read()), np.sort(np.repeat(CLEAN, each)), atol=1e-4)
+    first = batch_ids(next(iter(EverySample(loader))), "sample_id", 3)
+    assert set(first) <= set(dataset_ids(data, "sample_id"))
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 2)
+    assert len(levels(read())) == each * len(CLEAN) / 2
+    assert len(source) == len(CLEAN), "training's own is as it was"
 
 
 @pytest.mark.parametrize("transform", HARSH, ids=lambda one: type(one).__name__)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from monai.data import SmartCacheDataset
+from monai.data import ArrayDataset, GridPatchDataset, ImageDataset, PatchDataset, SmartCacheDataset, ZipDataset
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
@@ -25,6 +25,7 @@ __all__ = [
     "KnownSamples",
     "WithSampleIds",
     "batch_ids",
+    "coarse",
     "dataset_ids",
     "first_row",
     "hashed_id",
@@ -196,6 +197,8 @@ def batch_ids(batch: Any, key: str, size: int, folder: str = "") -> list[str]:
     Raises:
         BadInputError: where the batch says neither.
     """
+    if isinstance(batch, (list, tuple)) and batch and isinstance(batch[0], Mapping) and _uncollated(batch) is None:
+        batch = batch[0]  # of patches with their places
     rows = _uncollated(batch)
     if rows and all(key in one for one in rows):
         batch = {key: [one[key] for one in rows]}
@@ -250,16 +253,28 @@ def dataset_ids(dataset: Any, key: str, folder: str = "") -> list[str] | None:
     return listed[0] if listed[1] == key else [below(one, folder) for one in listed[0]]
 
 
-def listed_items(dataset: Any) -> Sequence[Any] | None:
-    """The items a data set lists, in whatever way; None where it lists none."""
+def listed_items(dataset: Any, *, named: bool = True) -> Sequence[Any] | None:
+    """The items a data set lists, in whatever way; None where it lists none.
+
+    Args:
+        dataset: of any kind.
+        named: of a ``WithSampleIds`` its names; else what the data set within it lists.
+    """
     if isinstance(dataset, WithSampleIds):
-        return [{dataset.key: name} for name in dataset.known.ids]
+        return [{dataset.key: name} for name in dataset.known.ids] if named else listed_items(dataset.dataset)
     if isinstance(dataset, Subset):
-        items = listed_items(dataset.dataset)
+        items = listed_items(dataset.dataset, named=named)
         return None if items is None else [items[index] for index in dataset.indices]
     if isinstance(dataset, ConcatDataset):
-        parts = [listed_items(one) for one in dataset.datasets]
+        parts = [listed_items(one, named=named) for one in dataset.datasets]
         return None if None in parts else [item for part in parts for item in part or ()]
+    if isinstance(dataset, ImageDataset):
+        return dataset.image_files
+    if isinstance(dataset, (GridPatchDataset, PatchDataset)):
+        return listed_items(dataset.data, named=named)
+    if isinstance(dataset, ArrayDataset):  # of images, and of what belongs to them
+        first = dataset.dataset
+        return listed_items(first.data[0] if isinstance(first, ZipDataset) else first)
     for items in (dataset, getattr(dataset, "items", None), getattr(dataset, "data", None)):
         if isinstance(items, Sequence) and not isinstance(items, str):
             return items
@@ -274,9 +289,9 @@ def hashed_id(sample_id: str) -> str:
 def _listed_ids(dataset: Any, key: str) -> tuple[list[str], str] | None:
     """Ids of a data list's items by their key or their image's file, and which of both."""
     items = listed_items(dataset)
-    if not items or not all(isinstance(item, Mapping) for item in items):
+    if not items or not all(isinstance(item, Mapping) or _image_file(item) for item in items):
         return None
-    if all(key in item for item in items):
+    if all(isinstance(item, Mapping) and key in item for item in items):
         ids, what = [_text(item[key]) for item in items], key
     else:
         files = [_image_file(item) for item in items]
@@ -293,9 +308,12 @@ def _listed_ids(dataset: Any, key: str) -> tuple[list[str], str] | None:
 
 
 def _image_file(item: Any) -> str | None:
-    """The file of an item's image, as MONAI's ``LoadImage`` names it; None where it is none."""
-    file = item.get("image") if isinstance(item, Mapping) else None
-    return str(Path(file).expanduser()) if isinstance(file, (str, Path)) else None
+    """The file of an item's image, as MONAI's ``LoadImage`` names it, or the item where it is a file; else None."""
+    file = item.get("image") if isinstance(item, Mapping) else item
+    if not isinstance(file, (str, Path)):
+        return None
+    path = Path(file).expanduser()
+    return str(path) if isinstance(item, Mapping) or path.exists() else None
 
 
 def _entry(item: Any, folder: str = "") -> str | None:
@@ -341,16 +359,16 @@ def _as_text(value: Any) -> str:
 def _fingerprint(dataset: Any) -> str:
     """Eight digits that follow from the number of samples and, coarsely, from what a few of them hold."""
     places = sorted({round(place) for place in np.linspace(0, len(dataset) - 1, _PROBED)})
-    read = [_coarse(item) for item in read_apart(dataset, places)]
+    read = [coarse(item) for item in read_apart(dataset, places)]
     return hashlib.sha256(json.dumps([len(dataset), read]).encode()).hexdigest()[:8]
 
 
-def _coarse(value: Any) -> Any:
+def coarse(value: Any) -> Any:
     """What a sample holds, without what rounding and another machine might change."""
     if isinstance(value, Mapping):
-        return {str(name): _coarse(one) for name, one in sorted(value.items(), key=lambda pair: str(pair[0]))}
+        return {str(name): coarse(one) for name, one in sorted(value.items(), key=lambda pair: str(pair[0]))}
     if isinstance(value, (list, tuple)):
-        return [_coarse(one) for one in value]
+        return [coarse(one) for one in value]
     if isinstance(value, str) and os.path.isabs(value):
         return Path(value).name
     if isinstance(value, (bool, int, str)) or value is None:

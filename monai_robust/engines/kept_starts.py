@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import ignite.distributed as idist
@@ -16,6 +16,7 @@ from torch import Tensor
 from monai_robust.attacks.threat import Norm, as_norm, expand
 from monai_robust.checkpoints import join_checkpoints
 from monai_robust.data.agreed_folder import agreed_folder
+from monai_robust.data.contents import check_contents, contents_of
 from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id, names_now
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import plain
@@ -68,6 +69,7 @@ class KeptStarts:
         # perturbation / radius, (C, *spatial) float16, by sample id and place
         self._shares: dict[str, dict[_Place, Tensor]] = {}
         self._folder = ""  # that samples are named from by their files
+        self._contents: dict[str, str] = {}  # of some samples, which tell this data set from others
         self._told = False
         self._bytes = 0
         self._samples = 0
@@ -88,16 +90,19 @@ class KeptStarts:
         known = dataset_ids(dataset, self.key, self._folder)
         self._samples = len(dataset) if isinstance(dataset, Sized) else 0
         state, _ = join_checkpoints(engine, "starts", self)
+        names = [hashed_id(name) if self.hash_ids else name for name in known or ()]
         if state is not None:
             self.load_state_dict(state)
             now = names_now(self._shares, dataset, self.key, self._folder, hashed=self.hash_ids)
             self._shares = {now.get(name, name): own for name, own in self._shares.items()}
-            self._match(known or [])
+            self._match(names)
+            then = {now.get(name, name): held for name, held in self._contents.items()}
+            check_contents(then, contents_of(dataset, names, then), "the starts that were restored")
+        self._contents = contents_of(dataset, names)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._merge)
 
-    def _match(self, known: Iterable[str]) -> None:
+    def _match(self, names: Sequence[str]) -> None:
         """Refuse starts of another data set."""
-        names = [hashed_id(name) if self.hash_ids else name for name in known]
         if names and self._shares and not any(name in self._shares for name in names):
             raise BadInputError(
                 f"the starts that were restored are of another data set: none of {len(names)} samples is among those "
@@ -105,7 +110,8 @@ class KeptStarts:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """``ids``, ``places`` and ``shares`` of all starts, those of one shape in one tensor (N, C, *spatial)."""
+        """``ids``, ``places`` and ``shares`` of all starts, those of one shape in one tensor (N, C, *spatial), and
+        ``contents``, which tell the data set from others."""
         groups: dict[tuple[int, ...], list[tuple[str, _Place, Tensor]]] = {}
         for name, own in self._shares.items():
             for place, share in own.items():
@@ -114,6 +120,7 @@ class KeptStarts:
             "ids": [[name for name, _, _ in group] for group in groups.values()],
             "places": [[[list(cut) for cut in place] for _, place, _ in group] for group in groups.values()],
             "shares": [torch.stack([share for _, _, share in group]) for group in groups.values()],
+            "contents": dict(self._contents),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -128,6 +135,7 @@ class KeptStarts:
                 for name, place, share in zip(names, places, shares.to("cpu", torch.float16), strict=True):
                     where = tuple(tuple(int(side) for side in cut) for cut in place)
                     self._shares.setdefault(str(name), {})[where] = share.clone()
+            self._contents = {str(name): str(held) for name, held in state.get("contents", {}).items()}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadInputError(f"the starts in the checkpoint are none of KeptStarts: {error!r}") from error
         self._bytes = sum(map(_size, self._shares.values()))

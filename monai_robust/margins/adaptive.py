@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from monai_robust.checkpoints import join_checkpoints
 from monai_robust.data.agreed_folder import agreed_folder
+from monai_robust.data.contents import check_contents, contents_of
 from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id, names_now
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.margins.log import MarginLog, distribution, visits_to_come
@@ -147,6 +148,9 @@ class AdaptiveMargins(SampleRadii):
         self.epoch = 0
         self._restored = False
         self._folder = ""  # that samples are named from by their files
+        self._contents: dict[str, str] = {}  # of some samples, which tell this data set from others
+        self._unlisted: frozenset[str] | None = None  # restored names, where the data set does not list its own
+        self._met: set[str] = set()  # in this epoch
 
     # What a trainer sees
 
@@ -193,7 +197,9 @@ class AdaptiveMargins(SampleRadii):
         return hashed_id(sample_id) if self.hash_ids else sample_id
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
-        return torch.tensor([self.store.margin(name) for name in self.ids(batch, size)], dtype=torch.float32)
+        names = self.ids(batch, size)
+        self._met.update(names)
+        return torch.tensor([self.store.margin(name) for name in names], dtype=torch.float32)
 
     def observe(self, trace: AttackTrace) -> None:
         assert self.thresholds is not None  # training has started
@@ -217,16 +223,13 @@ class AdaptiveMargins(SampleRadii):
         dataset = getattr(loader, "dataset", None)
         self._folder = agreed_folder(dataset)
         known = dataset_ids(dataset, self.key, self._folder)
-        if known is not None:
-            if self._restored:
-                kept = self.store.margins
-                self.store.rename(names_now(kept, dataset, self.key, self._folder, hashed=self.hash_ids))
-            self._match([self._kept_as(name) for name in known])
+        renamed = {} if known is None else self._meet_data(dataset, [self._kept_as(name) for name in known])
+        self._unlisted = frozenset(self.store.margins) if self._restored and known is None else None
         if self.thresholds is None:
             seen = self._as_supervised(engine)
             self._use(self._source.fitted(seen, self._task_of(seen)).of_terms(self.judged))
         self._tell(engine, len(known) if known is not None else None)
-        self.log.begin(self.epoch, self.store.margins)
+        self.log.begin(self.epoch, self.store.margins, renamed)
 
     def _meet_checkpoints(self, engine: Engine) -> None:
         """Join the checkpoints of the trainer's savers, and come back from those of its loaders."""
@@ -237,19 +240,22 @@ class AdaptiveMargins(SampleRadii):
         if self.log.output_dir is None and idist.get_rank() == 0:  # other processes of a bundle have no saver
             _LOG.warning("the trainer has no CheckpointSaver and the margins no output_dir: margins will not be kept")
 
-    def _match(self, known: Sequence[str]) -> None:
-        """Refuse margins of another data set; give every sample of this one a margin."""
+    def _meet_data(self, dataset: Any, known: Sequence[str]) -> dict[str, str]:
+        """Give every sample of a data set a margin, and refuse restored ones of another data set.
+
+        Returns:
+            What samples are called now that were called otherwise in the checkpoint.
+        """
+        renamed: dict[str, str] = {}
         if self._restored:
-            kept = self.store.margins
-            same = sum(name in kept for name in known)
-            if same < len(known) / 2:
-                raise BadInputError(
-                    f"the margins that were restored are of another data set: {same} of {len(known)} samples have one "
-                    f"among {len(kept)}; start without them, or with the data they were learned on"
-                )
-            if same < len(known):
-                _LOG.warning("%d of %d samples have no restored margin and start anew", len(known) - same, len(known))
+            renamed = names_now(self.store.margins, dataset, self.key, self._folder, hashed=self.hash_ids)
+            self.store.rename(renamed)
+            _match(known, self.store.margins)
+            then = {renamed.get(name, name): held for name, held in self._contents.items()}
+            check_contents(then, contents_of(dataset, known, then), "the margins that were restored")
+        self._contents = contents_of(dataset, known)
         self.store.expect(known)
+        return renamed
 
     def _use(self, thresholds: Thresholds) -> None:
         self._source.known = thresholds
@@ -267,6 +273,12 @@ class AdaptiveMargins(SampleRadii):
         self.log.tell_reach(min(self.rule.cap, largest + self.step * updates), visits, self.radii_of_interest)
 
     def _end_epoch(self, engine: Engine) -> None:
+        if self._unlisted is not None:  # before anything of this epoch is kept
+            met, kept = self._met, self._unlisted
+            if 2 * len(met & kept) < len(met):  # what a saver writes of this training, too, is of the other data set
+                self.store.forget(met - kept)
+            _match(met, kept)
+        self._met, self._unlisted = set(), None
         visited = self.store.merge()
         self.epoch = engine.state.epoch
         margins = self.store.of_visited()
@@ -281,7 +293,7 @@ class AdaptiveMargins(SampleRadii):
 
     def state_dict(self) -> dict[str, Any]:
         """Primitives and tensors only, as ``torch.load(..., weights_only=True)`` asks for."""
-        return {**self.store.state_dict(), **self._settings()}
+        return {**self.store.state_dict(), **self._settings(), "contents": dict(self._contents)}
 
     def state_dict_without_ids(self) -> dict[str, Any]:
         """What a file that is handed on may hold: no ids, and the margins by their size, so that the order tells none.
@@ -307,6 +319,7 @@ class AdaptiveMargins(SampleRadii):
                 self._tell_changes(state)
                 self._use(Thresholds(state["thresholds"]))
             self.epoch = int(state["epoch"])
+            self._contents = {str(name): str(held) for name, held in state.get("contents", {}).items()}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadInputError(f"the margins in the checkpoint are none of AdaptiveMargins: {error!r}") from error
         self._restored = True
@@ -320,6 +333,18 @@ class AdaptiveMargins(SampleRadii):
             _LOG.warning("the margins were learned with step %g and go on with %g", state["step"], self.step)
         if self.thresholds is not None and dict(self.thresholds) != dict(state["thresholds"]):
             _LOG.warning("the thresholds saved with the margins hold, %s, not those given", dict(state["thresholds"]))
+
+
+def _match(names: Collection[str], kept: Collection[str]) -> None:
+    """Refuse restored margins of another data set."""
+    same = sum(name in kept for name in names)
+    if same < len(names) / 2:
+        raise BadInputError(
+            f"the margins that were restored are of another data set: {same} of {len(names)} samples have one among "
+            f"{len(kept)}; start without them, or with the data they were learned on"
+        )
+    if same < len(names):
+        _LOG.warning("%d of %d samples have no restored margin and start anew", len(names) - same, len(names))
 
 
 def _require_batches(engine: Engine) -> None:

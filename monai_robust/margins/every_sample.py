@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 from ignite import distributed as idist
+from monai.data import GridPatchDataset, PatchDataset
 from torch.utils.data import DataLoader, IterableDataset, Subset, SubsetRandomSampler, WeightedRandomSampler
 
 from monai_robust.data.unaugmented import unaugmented
 from monai_robust.errors import BadInputError
 
-__all__ = ["EverySample", "require_rereadable"]
+__all__ = ["EverySample", "patched", "require_rereadable"]
 
 
 class EverySample:
-    """The samples of a training loader, each once, in order, without random augmentation and whatever sampler.
+    """The samples of a training loader, each once, in order, without random augmentation and whatever sampler; of
+    MONAI's data sets of patches (``GridPatchDataset``, ``PatchDataset``), those of every image.
 
     That is the set S of which AMAT takes the losses V (section 2.2). MONAI's random transforms, wherever the data set
     holds them, are given the probability 0; what has no probability, such as a random crop, belongs to how a network
@@ -27,7 +29,7 @@ class EverySample:
     does, images of one size together.
 
     Args:
-        loader: of a data set that knows its samples by number.
+        loader: of a data set that knows its samples, or those that it takes patches of, by number.
         seed: of the random crops.
 
     Raises:
@@ -36,28 +38,28 @@ class EverySample:
 
     def __init__(self, loader: Any, seed: int = 0) -> None:
         dataset: Any = getattr(loader, "dataset", None)
-        if (
-            isinstance(dataset, IterableDataset)
-            or not hasattr(dataset, "__getitem__")
-            or not hasattr(dataset, "__len__")
-        ):
+        taken_apart = patched(dataset)
+        if not taken_apart and (isinstance(dataset, IterableDataset) or not _by_number(dataset)):
             raise BadInputError(
                 f"thresholds are fitted on every training sample before training begins, but {_kind(loader)} cannot "
                 "be asked for its samples and may be read once only; give thresholds=FILE that fit_thresholds made, or "
                 "fit_on=LOADER, another loader of the training samples"
             )
         self.dataset = unaugmented(dataset, seed)
-        drawn = _drawn(getattr(loader, "sampler", None), len(dataset))
+        drawn = _drawn(getattr(loader, "sampler", None), len(dataset.data if taken_apart else dataset))
         self.indices = drawn[idist.get_rank() :: idist.get_world_size()]
+        if taken_apart:  # in an order of its own
+            self.dataset.data = Subset(self.dataset.data, self.indices)
+        self._read: Any = self.dataset if taken_apart else Subset(self.dataset, self.indices)
         self._loader = loader
 
     def __len__(self) -> int:
-        """The number of samples of this process."""
+        """The number of samples of this process, of patches that of the images that they are of."""
         return len(self.indices)
 
     def __iter__(self) -> Iterator[Any]:
         own = DataLoader(
-            Subset(self.dataset, self.indices),
+            self._read,
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=getattr(self._loader, "num_workers", 0),
@@ -79,13 +81,23 @@ class EverySample:
         return getattr(self._loader, "batch_size", None) or getattr(sampler, "batch_size", None) or 1
 
 
+def patched(dataset: Any) -> bool:
+    """Whether a data set gives patches, one after the other, of images that it can ask for again."""
+    return isinstance(dataset, (GridPatchDataset, PatchDataset)) and _by_number(dataset.data)
+
+
+def _by_number(dataset: Any) -> bool:
+    return hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+
+
 def require_rereadable(loader: Any) -> Iterable[Any]:
     """``loader``, refused where a pass before training would leave training nothing.
 
     Raises:
         BadInputError: for an iterator, and for a data set that gives its samples in an order of its own.
     """
-    stream = isinstance(getattr(loader, "dataset", None), IterableDataset)
+    dataset = getattr(loader, "dataset", None)
+    stream = isinstance(dataset, IterableDataset) and not patched(dataset)
     if stream or (not isinstance(loader, DataLoader) and iter(loader) is iter(loader)):
         raise BadInputError(
             f"thresholds are fitted before training begins, but {_kind(loader)} may be read once only; give "

@@ -35,11 +35,17 @@ class MarginLog:
         self.history = history
         self.summary_writer = summary_writer
 
-    def begin(self, epoch: int, margins: Mapping[str, float]) -> None:
-        """Go on after ``epoch``; what an earlier run wrote of later ones is dropped."""
+    def begin(self, epoch: int, margins: Mapping[str, float], renamed: Mapping[str, str] | None = None) -> None:
+        """Go on after ``epoch``; what an earlier run wrote of later ones is dropped, and samples are called as now.
+
+        Args:
+            epoch: the last one behind.
+            margins: all margins, by sample.
+            renamed: new names of samples by those of the earlier run.
+        """
         for name in _TABLES:
             if self._writes():
-                keep_epochs(self._path(name), epoch)
+                keep_epochs(self._path(name), epoch, renamed)
         if epoch == 0:
             self._write_history(epoch, margins)
 

@@ -72,6 +72,11 @@ class MarginStore:
         self.margins = {names.get(name, name): margin for name, margin in self.margins.items()}
         self.visited, self.shrunk = ({names.get(one, one) for one in some} for some in (self.visited, self.shrunk))
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Let samples have no margin any more."""
+        for name in names:
+            self.margins.pop(name, None)
+
     def visit(
         self, names: Sequence[str], margins: Sequence[float], crossed: Sequence[bool], told: Sequence[bool]
     ) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
-__all__ = ["can_be_measured", "last_channels", "missing_lines"]
+__all__ = ["can_be_measured", "last_channels", "missing_lines", "single_images"]
 
 
 def can_be_measured(targets: Any) -> bool:
@@ -31,6 +32,29 @@ def last_channels(shape: tuple[int, ...], declared: Any) -> str | None:
         "these stand last: attacks are as they should be, but pictures, corruptions and settings of channels take the "
         "first axis for them; let prepare_batch give images whose channels come first, and the network turn them"
     )
+
+
+def single_images(engine: Any, images: int) -> str | None:
+    """Why an engine's data cannot be asked for one image after the other; None where it can.
+
+    Args:
+        engine: of an evaluation.
+        images: in its first batch.
+    """
+    loader = engine.data_loader
+    dataset, size = getattr(loader, "dataset", None), getattr(loader, "batch_size", None)
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+        return (
+            f"the evaluation's {type(dataset).__name__} gives its images one after the other, so there is no line that "
+            "measures, which asks for each of them again; a data set that can be indexed, and windows by an inferer, "
+            "can be measured"
+        )
+    if isinstance(size, int) and images > size:
+        return (
+            "an image of the evaluation becomes several crops, so there is no line that measures; evaluate whole "
+            "images, or windows of them by an inferer"
+        )
+    return None
 
 
 def missing_lines(*, trains: bool, saves: bool, evaluates: bool, targets: Any, more: bool = False) -> list[str]:

@@ -28,7 +28,7 @@ from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, window
 from monai_robust.pipelines.folder import BundleFolder
 from monai_robust.pipelines.found import Checkpoints, Found, Images
 from monai_robust.pipelines.guidance import guidance_channels
-from monai_robust.pipelines.notes import can_be_measured, last_channels, missing_lines
+from monai_robust.pipelines.notes import can_be_measured, last_channels, missing_lines, single_images
 from monai_robust.pipelines.outputs import Outputs, detector_outputs, outputs_of
 from monai_robust.pipelines.own_recipes import OwnRecipes, own_recipes
 from monai_robust.pipelines.place import inside
@@ -191,6 +191,9 @@ class Pipeline:
         targets = None if validation is None else validation[1].prepared.targets
         trains, saves, evaluates = training is not None, checkpoints is not None, validation is not None
         more = validation is not None and validation[1].prepared.has_arguments
+        apart = None
+        if validation is not None and can_be_measured(targets) and not more:
+            apart = single_images(validation[0], len(validation[1].prepared.inputs))
         last, described = batches[-1], self.folder.metadata.image_format()
         declared = None if described is None else described[1].get("num_channels")
         notes += [
@@ -201,6 +204,7 @@ class Pipeline:
                 why,
                 unrun,
                 *missing_lines(trains=trains, saves=saves, evaluates=evaluates, targets=targets, more=more),
+                apart,
             )
             if one
         ]
@@ -223,7 +227,7 @@ class Pipeline:
             loss=None if loss is None else _name(loss),
             loss_tells=loss is not None and agreement_of(loss) in ("softmax", "bernoulli"),
             labelled=labelled,
-            measurable=can_be_measured(targets) and not more,
+            measurable=can_be_measured(targets) and not more and apart is None,
             windows=windows,
             attack_gib=last.bytes * copies / _GIB,
             samples=samples,

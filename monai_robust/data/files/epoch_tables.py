@@ -26,8 +26,13 @@ def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         append_whole_lines(path, csv_text(pd.DataFrame(rows), header=not path.is_file()))
 
 
-def keep_epochs(path: Path, epoch: int) -> None:
+def keep_epochs(path: Path, epoch: int, renamed: Mapping[str, str] | None = None) -> None:
     """Drop what an earlier run wrote of the epochs after ``epoch``, which are going to be written again.
+
+    Args:
+        path: of the table.
+        epoch: the last one that is kept.
+        renamed: of a table with a column ``sample_id``, new ids by those that it has.
 
     Raises:
         BadInputError: for a file that is none of these tables, or that cannot be written.
@@ -45,5 +50,10 @@ def keep_epochs(path: Path, epoch: int) -> None:
         raise BadInputError(f"{path} is damaged ({error}); move it away to go on") from None
     if epoch == 0 or kept.empty:
         path.unlink()
-    elif len(kept) < len(table):
-        write_whole(path, csv_text(kept).encode())
+        return
+    others = {name: new for name, new in (renamed or {}).items() if name != new}
+    if others and "sample_id" in kept:
+        kept = kept.assign(sample_id=kept["sample_id"].map(lambda name: others.get(name, name)))
+    elif len(kept) == len(table):
+        return
+    write_whole(path, csv_text(kept).encode())
