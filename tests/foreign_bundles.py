@@ -10,13 +10,45 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from foreign_detection import nodules, pictures, torchvision_needed
+from foreign_parts import (
+    IMAGE,
+    MASK,
+    METRICS,
+    PAIRS,
+    SIGMOID,
+    SOFTMAX,
+    THRESHOLD,
+    TINY_NET,
+    UNET,
+    Files,
+    bundle_of,
+    items_of,
+    metadata_of,
+    metric_of,
+    multi_label,
+    regions,
+    segmentation,
+    single_label,
+)
+from foreign_pipelines import (
+    aged,
+    arrays,
+    bags,
+    behind_macros,
+    by_slices,
+    compiled,
+    grid_patches,
+    heads,
+    ignites_checkpoints,
+    in_place,
+    rotating_cache,
+    script_alone,
+    without_metric,
+)
 
 __all__ = ["SHAPES", "Shape", "write_bundle"]
-
-_Files = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,13 +57,13 @@ class Shape:
 
     Attributes:
         what: describes it.
-        files: makes its files, by their paths: dictionaries become JSON, text is written as it is.
+        files: makes its files, by their paths: dictionaries become JSON, text and bytes are written as they are.
         refused: a part of the sentence that refuses it, or None where it works.
         finds: a part of what its outputs are described by.
     """
 
     what: str
-    files: Callable[[], _Files]
+    files: Callable[[], Files]
     refused: str | None = None
     finds: str = ""
 
@@ -41,285 +73,33 @@ def write_bundle(name: str, folder: Path) -> Path:
     for path, content in SHAPES[name].files().items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        else:
+            target.write_text(content if isinstance(content, str) else json.dumps(content, indent=1))
     return folder
 
 
-# Images are noise whose mean tells the label, by a seed of their own, so that every process makes the same ones.
-_IMAGE = "torch.rand({size}, generator=torch.Generator().manual_seed(i)) * 0.4 + 0.3 * (i % 2)"
-
-
-def _items(size: str, label: str, count: int = 8, named: bool = True) -> str:
-    name = "'sample_id': f'case{i}', " if named else ""
-    return f"$[{{{name}'image': {_IMAGE.format(size=size)}, 'label': {label}}} for i in range({count})]"
-
-
-def _saver(network: str = "@network", **settings: Any) -> dict[str, Any]:
-    best = {"save_key_metric": True, "key_metric_filename": "model.pt"}
-    return {
-        "_target_": "CheckpointSaver",
-        "save_dir": "@ckpt_dir",
-        "save_dict": {"model": network},
-        **(settings or best),
-    }
-
-
-def _metadata(task: str, channels: int, **image: Any) -> dict[str, Any]:
-    return {
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema.json",
-        "version": "0.1.0",
-        "monai_version": "1.5.0",
-        "pytorch_version": "2.4.0",
-        "numpy_version": "1.24.4",
-        "required_packages_version": {"pytorch-ignite": "0.5.0"},
-        "task": task,
-        "network_data_format": {
-            "inputs": {"image": {"type": "image", "num_channels": channels, "is_patch_data": False, **image}},
-            "outputs": {"pred": {"type": "image"}},
-        },
-    }
-
-
-_METRICS: dict[str, dict[str, Any]] = {
-    "accuracy": {"_target_": "ignite.metrics.Accuracy"},
-    "mean_dice": {"_target_": "MeanDice", "include_background": False},
-    "region_dice": {"_target_": "MeanDice", "include_background": True},
-    "error": {"_target_": "ignite.metrics.MeanAbsoluteError"},
-}
-
-
-# Metrics of ignite take a batch; MONAI's engines have taken it apart.
-_PAIRS = "$lambda x: (torch.stack([o['pred'] for o in x]), torch.stack([o['label'] for o in x]))"
-_INDICES = "$lambda x: (torch.stack([o['pred'] for o in x]), torch.tensor([int(o['label']) for o in x]))"
-
-
-def _metric(name: str, expression: str = "$monai.handlers.from_engine(['pred', 'label'])") -> dict[str, Any]:
-    return {f"val_{name}": {**_METRICS[name], "output_transform": expression}}
-
-
-def _bundle(
-    *,
-    network: dict[str, Any] | str,
-    loss: dict[str, Any] | str,
-    items: str,
-    metric: dict[str, Any],
-    post: list[dict[str, Any]] | None,
-    transforms: list[dict[str, Any]] | None = None,
-    inferer: dict[str, Any] | None = None,
-    metadata: dict[str, Any] | None = None,
-    crop: list[dict[str, Any]] | None = None,
-    **extra: Any,
-) -> _Files:
-    """A bundle with ``train#trainer`` and ``validate#evaluator``, its saver among the validator's handlers."""
-    transforms = transforms or [{"_target_": "EnsureTyped", "keys": ["image"]}]
-    train: dict[str, Any] = {
-        "imports": ["$import torch", "$import os"],
-        "bundle_root": ".",
-        "ckpt_dir": "$@bundle_root + '/models'",
-        "output_dir": "$@bundle_root + '/eval'",
-        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "seed": "$monai.utils.set_determinism(seed=0)",
-        "items": items,
-        "network_def": network,
-        "network": "$@network_def.to(@device)",
-        "loss": loss,
-        "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": 0.01},
-        "train": {
-            "preprocessing": {"_target_": "Compose", "transforms": [*transforms, *(crop or [])]},
-            "dataset": {"_target_": "CacheDataset", "data": "@items", "transform": "@train#preprocessing"},
-            "dataloader": {
-                "_target_": "DataLoader",
-                "dataset": "@train#dataset",
-                "batch_size": 4,
-                "shuffle": True,
-                "num_workers": 0,
-            },
-            "inferer": {"_target_": "SimpleInferer"},
-            "handlers": [
-                {
-                    "_target_": "ValidationHandler",
-                    "validator": "@validate#evaluator",
-                    "epoch_level": True,
-                    "interval": 1,
-                },
-                {
-                    "_target_": "StatsHandler",
-                    "tag_name": "train_loss",
-                    "output_transform": "$monai.handlers.from_engine(['loss'], first=True)",
-                },
-            ],
-            "trainer": {
-                "_target_": "SupervisedTrainer",
-                "max_epochs": 1,
-                "device": "@device",
-                "train_data_loader": "@train#dataloader",
-                "network": "@network",
-                "loss_function": "@loss",
-                "optimizer": "@optimizer",
-                "inferer": "@train#inferer",
-                "train_handlers": "@train#handlers",
-            },
-        },
-        "validate": {
-            "preprocessing": {"_target_": "Compose", "transforms": transforms},
-            "dataset": {"_target_": "CacheDataset", "data": "$@items[:4]", "transform": "@validate#preprocessing"},
-            "dataloader": {"_target_": "DataLoader", "dataset": "@validate#dataset", "batch_size": 2},
-            "inferer": inferer or {"_target_": "SimpleInferer"},
-            "handlers": [{"_target_": "StatsHandler", "iteration_log": False}, _saver()],
-            "key_metric": metric,
-            "evaluator": {
-                "_target_": "SupervisedEvaluator",
-                "device": "@device",
-                "val_data_loader": "@validate#dataloader",
-                "network": "@network",
-                "inferer": "@validate#inferer",
-                "key_val_metric": "@validate#key_metric",
-                "val_handlers": "@validate#handlers",
-            },
-        },
-        "initialize": ["@seed"],
-        "run": ["$@train#trainer.run()"],
-    }
-    if post is not None:
-        train["validate"]["postprocessing"] = {"_target_": "Compose", "transforms": post}
-        train["validate"]["evaluator"]["postprocessing"] = "@validate#postprocessing"
-    train.update(extra)
-    loader = {
-        "_target_": "CheckpointLoader",
-        "load_path": "$@ckpt_dir + '/model.pt'",
-        "load_dict": {"model": "@network"},
-    }
-    evaluate = {
-        "validate#handlers": [loader, {"_target_": "StatsHandler", "iteration_log": False}],
-        "run": ["$@validate#evaluator.run()"],
-    }
-    files: _Files = {"configs/train.json": train, "configs/evaluate.json": evaluate}
-    if metadata is not None:
-        files["configs/metadata.json"] = metadata
-    return files
-
-
-_TINY_NET = "$torch.nn.Sequential(torch.nn.Conv2d({channels}, 4, 3, padding=1), torch.nn.SiLU(), "
-_TINY_NET += "torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, {outputs}))"
-_SOFTMAX = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
-_SIGMOID = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
-_THRESHOLD = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}
-_UNET: dict[str, Any] = {"_target_": "UNet", "channels": [4, 8], "strides": [2], "num_res_units": 1}
-
-
-def _single_label() -> _Files:
-    """Engines at the top, named as in many bundles, and a saver of the trainer's own."""
-    files = _bundle(
-        network={
-            "_target_": "DenseNet",
-            "spatial_dims": 2,
-            "in_channels": 1,
-            "out_channels": 3,
-            "init_features": 4,
-            "growth_rate": 4,
-            "block_config": [1, 1],
-        },
-        loss={"_target_": "torch.nn.CrossEntropyLoss"},
-        items=_items("1, 16, 16", "i % 3"),
-        metric=_metric("accuracy", _INDICES),
-        post=[_SOFTMAX],
-        metadata=_metadata("classification", 1),
-    )
-    train = files["configs/train.json"]
-    train["trainer"] = train["train"].pop("trainer")
-    train["evaluator"] = train["validate"].pop("evaluator")
-    train["train"]["handlers"].append(_saver(save_final=True, final_filename="final.pt"))
-    train["validate"]["handlers"].pop()
-    text = json.dumps(train).replace("@train#trainer", "@trainer").replace("@validate#evaluator", "@evaluator")
-    files["configs/train.json"] = json.loads(text)
-    evaluate = files["configs/evaluate.json"]
-    evaluate["run"] = ["$@evaluator.run()"]
-    evaluate["validate#handlers"][0]["load_path"] = "$@ckpt_dir + '/final.pt'"
-    return files
-
-
-def _multi_label() -> _Files:
-    return _bundle(
-        network=_TINY_NET.format(channels=1, outputs=4),
+def _one_logit() -> Files:
+    return bundle_of(
+        network=TINY_NET.format(channels=3, outputs=1),
         loss={"_target_": "torch.nn.BCEWithLogitsLoss"},
-        items=_items("1, 16, 16", "torch.tensor([i % 2, 1, 0, i % 3 == 0]).float()"),
-        metric=_metric("accuracy", _PAIRS),
-        post=[_SIGMOID, _THRESHOLD],
-        metadata=_metadata("multi-label classification", 1),
+        items=items_of("3, 16, 16", "torch.tensor([float(i % 2)])"),
+        metric=metric_of("accuracy", PAIRS),
+        post=[SIGMOID, THRESHOLD],
+        metadata=metadata_of("classification", 3),
     )
 
 
-def _one_logit() -> _Files:
-    return _bundle(
-        network=_TINY_NET.format(channels=3, outputs=1),
-        loss={"_target_": "torch.nn.BCEWithLogitsLoss"},
-        items=_items("3, 16, 16", "torch.tensor([float(i % 2)])"),
-        metric=_metric("accuracy", _PAIRS),
-        post=[_SIGMOID, _THRESHOLD],
-        metadata=_metadata("classification", 3),
-    )
-
-
-_MASK = "(torch.arange(16)[None, :, None] // 6 == torch.arange(16)[None, None, :] // 6).float() * (1 + i % 2)"
-
-
-def _segmentation() -> _Files:
-    """Dense softmax outputs and NIfTI files, whose names tell samples apart."""
-    files = _bundle(
-        network={**_UNET, "spatial_dims": 2, "in_channels": 1, "out_channels": 3},
-        loss={"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
-        items="$scripts.made_up_files(@bundle_root)",
-        metric=_metric("mean_dice"),
-        post=[
-            _SOFTMAX,
-            {"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": 3},
-        ],
-        transforms=[
-            {"_target_": "LoadImaged", "keys": ["image", "label"]},
-            {"_target_": "EnsureChannelFirstd", "keys": ["image", "label"]},
-            {"_target_": "ScaleIntensityd", "keys": "image"},
-        ],
-        metadata=_metadata("segmentation", 1),
-    )
-    files["configs/train.json"]["imports"].append("$import scripts")
-    files["scripts/__init__.py"] = _MADE_UP_FILES
-    return files
-
-
-_MADE_UP_FILES = '''"""Images of the bundle's own."""
-
-from pathlib import Path
-
-import nibabel
-import numpy as np
-
-
-def made_up_files(root):
-    folder = Path(root) / "made_up"
-    folder.mkdir(exist_ok=True)
-    items = []
-    for i in range(6):
-        draw = np.random.default_rng(i)
-        label = np.zeros((16, 16), np.uint8)
-        label[3:9, 4:10], label[10:14, 2:12] = 1, 2
-        for name, values in (("image", draw.normal(100 * label, 20)), ("label", label)):
-            path = folder / f"{name}{i}.nii.gz"
-            if not path.exists():
-                nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), path)
-        items.append({name: str(folder / f"{name}{i}.nii.gz") for name in ("image", "label")})
-    return items
-'''
-
-
-def _one_hot_in_validation() -> _Files:
+def _one_hot_in_validation() -> Files:
     """Training labels are maps of classes, those of validation have a channel for each class."""
-    files = _bundle(
-        network={**_UNET, "spatial_dims": 2, "in_channels": 1, "out_channels": 3},
+    files = bundle_of(
+        network={**UNET, "spatial_dims": 2, "in_channels": 1, "out_channels": 3},
         loss={"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
-        items=_items("1, 16, 16", _MASK),
-        metric=_metric("mean_dice"),
-        post=[_SOFTMAX, {"_target_": "AsDiscreted", "keys": "pred", "argmax": True, "to_onehot": 3}],
-        metadata=_metadata("segmentation", 1),
+        items=items_of("1, 16, 16", MASK),
+        metric=metric_of("mean_dice"),
+        post=[SOFTMAX, {"_target_": "AsDiscreted", "keys": "pred", "argmax": True, "to_onehot": 3}],
+        metadata=metadata_of("segmentation", 1),
     )
     validate = files["configs/train.json"]["validate"]
     one_hot = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": 3}
@@ -327,7 +107,7 @@ def _one_hot_in_validation() -> _Files:
     return files
 
 
-def _one_hot_in_training() -> _Files:
+def _one_hot_in_training() -> Files:
     """Training labels have a channel for each class, those of validation are maps of classes."""
     files = _one_hot_in_validation()
     train = files["configs/train.json"]
@@ -339,22 +119,22 @@ def _one_hot_in_training() -> _Files:
     return files
 
 
-def _listed_labels() -> _Files:
+def _listed_labels() -> Files:
     """Several labels of an image in a list, each with a part of the outputs and of the loss."""
-    files = _bundle(
-        network=_TINY_NET.format(channels=1, outputs=4),
+    files = bundle_of(
+        network=TINY_NET.format(channels=1, outputs=4),
         loss="$lambda pred, y: torch.nn.functional.cross_entropy(pred[:, :3], y[0])"
         " + torch.nn.functional.mse_loss(pred[:, 3], y[1])",
-        items=_items("1, 16, 16", "[i % 3, torch.tensor(0.1 * i)]"),
+        items=items_of("1, 16, 16", "[i % 3, torch.tensor(0.1 * i)]"),
         metric={
             "val_accuracy": {
-                **_METRICS["accuracy"],
+                **METRICS["accuracy"],
                 "output_transform": "$lambda x: (torch.stack([o['pred'][:3] for o in x]),"
                 " torch.tensor([int(o['label'][0]) for o in x]))",
             }
         },
         post=None,
-        metadata=_metadata("classification", 1),
+        metadata=metadata_of("classification", 1),
         prepare="$lambda batch, device, non_blocking, **more:"
         " (batch['image'].to(device), [one.to(device) for one in batch['label']])",
     )
@@ -364,18 +144,18 @@ def _listed_labels() -> _Files:
     return files
 
 
-def _lost_metadata() -> _Files:
+def _lost_metadata() -> Files:
     """Nothing in a batch says which file an image came from."""
-    files = _segmentation()
+    files = segmentation()
     train = files["configs/train.json"]
     forget = {"_target_": "EnsureTyped", "keys": ["image", "label"], "track_meta": False}
     train["train"]["preprocessing"]["transforms"].append(forget)
     return files
 
 
-def _nameless() -> _Files:
+def _nameless() -> Files:
     """Images of a data set that has no list of them."""
-    files = _multi_label()
+    files = multi_label()
     train = files["configs/train.json"]
     train["train"]["dataset"] = {"_target_": "scripts.images.Images", "count": 8}
     train["validate"]["dataset"] = {"_target_": "scripts.images.Images", "count": 4}
@@ -396,26 +176,9 @@ def _nameless() -> _Files:
     return files
 
 
-def _regions() -> _Files:
-    """Overlapping regions of volumes, in sliding windows (the shape of BraTS)."""
-    label = f"torch.stack([({_IMAGE.format(size='20, 20, 20')}) > t for t in (0.3, 0.2, 0.4)]).float()"
-    return _bundle(
-        network={**_UNET, "spatial_dims": 3, "in_channels": 4, "out_channels": 3},
-        loss={"_target_": "DiceLoss", "smooth_nr": 0, "smooth_dr": 1e-05, "squared_pred": True, "sigmoid": True},
-        items=_items("4, 20, 20, 20", label, count=4),
-        metric=_metric("region_dice"),
-        post=[_SIGMOID, _THRESHOLD],
-        inferer={"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "sw_batch_size": 1, "overlap": 0.5},
-        crop=[
-            {"_target_": "RandSpatialCropd", "keys": ["image", "label"], "roi_size": [16, 16, 16], "random_size": False}
-        ],
-        metadata=_metadata("segmentation", 4, channel_def={"0": "T1c", "1": "T1", "2": "T2", "3": "FLAIR"}),
-    )
-
-
-def _deep_supervision() -> _Files:
-    label = _MASK.replace("16", "32").replace("// 6", "// 12").replace("(1 + i % 2)", "1")
-    return _bundle(
+def _deep_supervision() -> Files:
+    label = MASK.replace("16", "32").replace("// 6", "// 12").replace("(1 + i % 2)", "1")
+    return bundle_of(
         network={
             "_target_": "DynUNet",
             "spatial_dims": 2,
@@ -429,12 +192,12 @@ def _deep_supervision() -> _Files:
             "deep_supr_num": 1,
         },
         loss="$lambda pred, y: @base_loss(list(torch.unbind(pred, dim=1)), y)",
-        items=_items("1, 32, 32", label),
-        metric=_metric("mean_dice"),
+        items=items_of("1, 32, 32", label),
+        metric=metric_of("mean_dice"),
         post=[
             {"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": 2},
         ],
-        metadata=_metadata("segmentation", 1),
+        metadata=metadata_of("segmentation", 1),
         base_loss={
             "_target_": "DeepSupervisionLoss",
             "loss": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
@@ -442,32 +205,32 @@ def _deep_supervision() -> _Files:
     )
 
 
-def _regression() -> _Files:
-    return _bundle(
-        network=_TINY_NET.format(channels=1, outputs=2),
+def _regression() -> Files:
+    return bundle_of(
+        network=TINY_NET.format(channels=1, outputs=2),
         loss={"_target_": "torch.nn.MSELoss"},
-        items=_items("1, 16, 16", "torch.tensor([0.1 * i, 1.0])"),
-        metric=_metric("error", _PAIRS),
+        items=items_of("1, 16, 16", "torch.tensor([0.1 * i, 1.0])"),
+        metric=metric_of("error", PAIRS),
         post=None,
-        metadata=_metadata("regression", 1),
+        metadata=metadata_of("regression", 1),
     )
 
 
-def _dense_numbers() -> _Files:
+def _dense_numbers() -> Files:
     """A map of distances, as in the estimation of depth."""
-    return _bundle(
-        network={**_UNET, "spatial_dims": 2, "in_channels": 3, "out_channels": 1},
+    return bundle_of(
+        network={**UNET, "spatial_dims": 2, "in_channels": 3, "out_channels": 1},
         loss={"_target_": "torch.nn.L1Loss"},
-        items=_items("3, 16, 16", _IMAGE.format(size="1, 16, 16")),
-        metric=_metric("error", _PAIRS),
+        items=items_of("3, 16, 16", IMAGE.format(size="1, 16, 16")),
+        metric=metric_of("error", PAIRS),
         post=None,
-        metadata=_metadata("depth estimation", 3),
+        metadata=metadata_of("depth estimation", 3),
     )
 
 
-def _several_processes() -> _Files:
+def _several_processes() -> Files:
     """A configuration for several GPUs as the zoo writes them, of processes that talk through gloo."""
-    files = _multi_label()
+    files = multi_label()
     files["configs/multi_gpu_train.json"] = {
         "device": "$torch.device('cuda', dist.get_rank()) if torch.cuda.is_available() else torch.device('cpu')",
         "network": {
@@ -503,9 +266,9 @@ def _several_processes() -> _Files:
     return files
 
 
-def _own_trainer() -> _Files:
+def _own_trainer() -> Files:
     """A trainer class of the bundle's own that changes nothing in an iteration, and a run id of old bundles."""
-    files = _multi_label()
+    files = multi_label()
     train = files["configs/train.json"]
     train["train"]["trainer"]["_target_"] = "scripts.trainer.LoggingTrainer"
     train["training"] = train.pop("run")
@@ -522,15 +285,15 @@ def _own_trainer() -> _Files:
     return files
 
 
-def _no_evaluation_file() -> _Files:
+def _no_evaluation_file() -> Files:
     """Validation in training alone, and no metadata."""
-    files = _multi_label()
+    files = multi_label()
     del files["configs/evaluate.json"], files["configs/metadata.json"]
     return files
 
 
-def _own_iteration() -> _Files:
-    files = _multi_label()
+def _own_iteration() -> Files:
+    files = multi_label()
     files["configs/train.json"]["train"]["trainer"]["iteration_update"] = {"_target_": "scripts.update.TwoSteps"}
     files["scripts/__init__.py"] = ""
     files["scripts/update.py"] = (
@@ -542,7 +305,7 @@ def _own_iteration() -> _Files:
     return files
 
 
-def _clipped() -> _Files:
+def _clipped() -> Files:
     """A trainer class with an iteration of its own, which clips gradients, that a recipe can be put around."""
     files = _own_trainer()
     files["scripts/trainer.py"] = _CLIPPED
@@ -571,14 +334,14 @@ class LoggingTrainer(SupervisedTrainer):
 '''
 
 
-def _own_iteration_method() -> _Files:
+def _own_iteration_method() -> Files:
     files = _own_trainer()
     files["scripts/trainer.py"] += "\n    def _iteration(self, engine, batchdata):\n        raise NotImplementedError\n"
     return files
 
 
-def _gan() -> _Files:
-    files = _multi_label()
+def _gan() -> Files:
+    files = multi_label()
     train = files["configs/train.json"]
     train["train"]["trainer"] = {
         "_target_": "GanTrainer",
@@ -595,7 +358,7 @@ def _gan() -> _Files:
     return files
 
 
-def _diffusion() -> _Files:
+def _diffusion() -> Files:
     files = _dense_numbers()
     files["configs/train.json"]["train"]["trainer"]["prepare_batch"] = {
         "_target_": "monai.engines.DiffusionPrepareBatch",
@@ -604,7 +367,7 @@ def _diffusion() -> _Files:
     return files
 
 
-def _registration() -> _Files:
+def _registration() -> Files:
     files = _dense_numbers()
     files["configs/train.json"]["network_def"] = {
         "_target_": "GlobalNet",
@@ -617,9 +380,9 @@ def _registration() -> _Files:
     return files
 
 
-def _interactive() -> _Files:
+def _interactive() -> Files:
     """Clicks are simulated while it trains (the shape of DeepEdit)."""
-    files = _segmentation()
+    files = segmentation()
     train = files["configs/train.json"]
     train["train"]["trainer"]["iteration_update"] = {
         "_target_": "monai.apps.deepedit.interaction.Interaction",
@@ -631,36 +394,36 @@ def _interactive() -> _Files:
     return files
 
 
-def _guided() -> _Files:
+def _guided() -> Files:
     """A second channel that holds clicks of a user, made by the pipeline and no part of the image."""
-    mask = _MASK.replace("(1 + i % 2)", "1")
-    files = _bundle(
-        network={**_UNET, "spatial_dims": 2, "in_channels": 2, "out_channels": 2},
+    mask = MASK.replace("(1 + i % 2)", "1")
+    files = bundle_of(
+        network={**UNET, "spatial_dims": 2, "in_channels": 2, "out_channels": 2},
         loss={"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
-        items=_items("1, 16, 16", mask),
-        metric=_metric("mean_dice"),
+        items=items_of("1, 16, 16", mask),
+        metric=metric_of("mean_dice"),
         post=[{"_target_": "AsDiscreted", "keys": ["pred", "label"], "argmax": [True, False], "to_onehot": 2}],
         transforms=[
             {"_target_": "EnsureTyped", "keys": ["image", "label"]},
             {"_target_": "CopyItemsd", "keys": "label", "names": "clicks"},
             {"_target_": "ConcatItemsd", "keys": ["image", "clicks"], "name": "image"},
         ],
-        metadata=_metadata("segmentation", 2, channel_def={"0": "image", "1": "clicks"}),
+        metadata=metadata_of("segmentation", 2, channel_def={"0": "image", "1": "clicks"}),
     )
     return files
 
 
-def _dictionary() -> _Files:
+def _dictionary() -> Files:
     """A network with several branches, whose outputs are a dictionary."""
-    files = _bundle(
+    files = bundle_of(
         network={"_target_": "scripts.branches.Branches"},
         loss={"_target_": "scripts.branches.BranchLoss"},
-        items=_items("1, 16, 16", _MASK.replace("(1 + i % 2)", "1")),
-        metric=_metric("region_dice"),
+        items=items_of("1, 16, 16", MASK.replace("(1 + i % 2)", "1")),
+        metric=metric_of("region_dice"),
         post=[
             {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: (x['mask'] > 0).float()"},
         ],
-        metadata=_metadata("segmentation", 1),
+        metadata=metadata_of("segmentation", 1),
     )
     files["scripts/__init__.py"] = ""
     files["scripts/branches.py"] = (
@@ -682,9 +445,9 @@ def _dictionary() -> _Files:
     return files
 
 
-def _no_detector() -> _Files:
+def _no_detector() -> Files:
     """A trainer that is none of MONAI's supervised ones, and calls no detector."""
-    files = _multi_label()
+    files = multi_label()
     files["configs/train.json"]["train"]["trainer"]["_target_"] = "scripts.trainer.OwnTrainer"
     files["scripts/__init__.py"] = ""
     files["scripts/trainer.py"] = (
@@ -698,14 +461,14 @@ def _no_detector() -> _Files:
 
 SHAPES: dict[str, Shape] = {
     "single_label": Shape(
-        "classification, one label; engines called `trainer` and `evaluator`", _single_label, finds="3 classes"
+        "classification, one label; engines called `trainer` and `evaluator`", single_label, finds="3 classes"
     ),
-    "multi_label": Shape("classification, independent labels (sigmoid)", _multi_label, finds="4 independent labels"),
+    "multi_label": Shape("classification, independent labels (sigmoid)", multi_label, finds="4 independent labels"),
     "several_processes": Shape(
         "a configuration for several GPUs (`multi_gpu_train`)", _several_processes, finds="4 independent labels"
     ),
     "one_logit": Shape("classification, one logit", _one_logit, finds="one logit"),
-    "segmentation": Shape("2-D segmentation, dense softmax; NIfTI files", _segmentation, finds="3 classes"),
+    "segmentation": Shape("2-D segmentation, dense softmax; NIfTI files", segmentation, finds="3 classes"),
     "one_hot_in_validation": Shape(
         "labels of classes in training, one-hot in validation", _one_hot_in_validation, finds="3 classes"
     ),
@@ -715,7 +478,7 @@ SHAPES: dict[str, Shape] = {
     "listed_labels": Shape("several labels of an image in a list", _listed_labels, finds="of shape (4,)"),
     "lost_metadata": Shape("files whose names are lost in preprocessing", _lost_metadata, finds="3 classes"),
     "nameless": Shape("images of a data set without any list of them", _nameless, finds="4 independent labels"),
-    "regions": Shape("3-D overlapping regions (BraTS), sliding windows", _regions, finds="3 regions"),
+    "regions": Shape("3-D overlapping regions (BraTS), sliding windows", regions, finds="3 regions"),
     "deep_supervision": Shape("deep supervision (DynUNet)", _deep_supervision, finds="2 resolutions"),
     "regression": Shape("regression of numbers", _regression, finds="2 numbers"),
     "dense_numbers": Shape("a number for every pixel (depth)", _dense_numbers, finds="1 number for every pixel"),
@@ -726,6 +489,19 @@ SHAPES: dict[str, Shape] = {
     ),
     "dictionary": Shape("dictionary outputs, a loss of the bundle's own", _dictionary, finds="a dictionary"),
     "guided": Shape("clicks in a channel beside the image", _guided, finds="2 classes"),
+    "macros": Shape("engines behind macros, nested transforms", behind_macros, finds="3 classes"),
+    "in_place": Shape("loaders within the engines, a function as loss", in_place, finds="3 classes"),
+    "by_slices": Shape("a network of slices, through volumes by SliceInferer", by_slices, finds="3 regions"),
+    "grid_patches": Shape("patches of a grid, one after the other (GridPatchDataset)", grid_patches, finds="3 classes"),
+    "bags": Shape("bags of patches with one label (RandGridPatch)", bags, finds="one logit"),
+    "rotating_cache": Shape("a cache whose samples change (SmartCacheDataset)", rotating_cache, finds="4 independent"),
+    "arrays": Shape("files in lists, no dictionaries (ArrayDataset)", arrays, finds="3 classes"),
+    "without_metric": Shape("no metric, images as a list of files", without_metric, finds="3 classes"),
+    "aged": Shape("a network that takes the patient's age, too", aged, finds="4 independent labels"),
+    "compiled": Shape("`compile: true`, checkpoints of several objects", compiled, finds="4 independent labels"),
+    "heads": Shape("a main and an auxiliary output as a tuple", heads, finds="3 classes"),
+    "script_alone": Shape("an evaluation of TorchScript, nothing is trained", script_alone, finds="3 classes"),
+    "ignite": Shape("checkpoints by ignite's own handler", ignites_checkpoints, finds="4 independent labels"),
     "own_iteration": Shape("an `iteration_update` of its own", _own_iteration, refused="has an iteration of its own"),
     "own_iteration_method": Shape(
         "a trainer class whose `_iteration` takes no loss", _own_iteration_method, refused="which defines _iteration"

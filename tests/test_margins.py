@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import TinyNet
 from ignite.engine import Events
+from ignite.handlers import Checkpoint, DiskSaver
 from linear_margins import BOUNDARIES, Ramp, course_of, expected, image, items, level, make_margins, make_trainer
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, PersistentDataset
 from monai.engines import IterationEvents
@@ -620,6 +621,22 @@ def test_margins_are_in_the_checkpoints_of_the_trainers_saver(tmp_path, kind):
     assert state["epoch"] == 3
     assert state["thresholds"] == {"loss": 0.0}
     assert_every_sample_has_its_own(margins, 3)
+
+
+def test_ignites_own_checkpoints_of_several_objects_hold_margins_too(tmp_path):
+    margins, network = make_margins(), Ramp()
+    trainer = make_trainer(margins, network=network, epochs=2)
+    several = {"network": network, "trainer": trainer}
+    for name, objects in (("several", several), ("single", {"network": network})):
+        keep = Checkpoint(objects, DiskSaver(str(tmp_path / name), require_empty=False))
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, keep)
+    trainer.run()
+    (path,) = (tmp_path / "several").glob("*.pt")
+    state = torch.load(path, weights_only=True)["margins"]
+    assert dict(zip(state["ids"], state["margins"].tolist(), strict=True)) == margins.margins
+    assert (tmp_path / "several" / "margins.csv").is_file()
+    (path,) = (tmp_path / "single").glob("network_*.pt")  # named after its one object, as ever
+    assert torch.load(path, weights_only=True).keys() == network.state_dict().keys()
 
 
 @pytest.mark.parametrize("kind", ["stock", "stock, by interval", "ours"])

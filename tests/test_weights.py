@@ -213,6 +213,19 @@ def test_the_prefix_of_a_data_parallel_wrapper_is_left_out(tmp_path, below):
     assert torch.equal(loaded.weight, saved.weight)
 
 
+@pytest.mark.parametrize("saved", ["bare", "parallel", "compiled", "compiled in parallel"])
+@pytest.mark.parametrize("loaded", ["bare", "parallel", "compiled"])
+def test_a_network_is_the_same_one_compiled_or_not_and_in_parallel_or_not(tmp_path, saved, loaded):
+    def wrapped(network, how):
+        network = torch.compile(network, backend="eager") if "compiled" in how else network
+        return nn.DataParallel(network) if "parallel" in how else network
+
+    of, into = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3))
+    torch.save({"model": wrapped(of, saved).state_dict(), "optimizer": {}}, tmp_path / "saved.pt")
+    load_weights(wrapped(into, loaded), tmp_path / "saved.pt")
+    assert torch.equal(into[0].weight, of[0].weight)
+
+
 def test_a_network_with_a_part_called_module_keeps_its_names(tmp_path):
     class Wrapping(nn.Module):
         def __init__(self):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine
+from ignite.handlers import Checkpoint
 from monai.handlers import CheckpointLoader, CheckpointSaver
 
 from monai_robust.checkpoints.attached import handlers_of, validators_of
@@ -21,8 +22,8 @@ def join_checkpoints(engine: Engine, name: str, keeper: Any) -> tuple[Any, Path 
     Where the trainer has no saver, those of its validators, which keep the best networks, stand for it.
 
     Args:
-        engine: may have MONAI's ``CheckpointSaver`` and ``CheckpointLoader``, or their subclasses here, among its
-            handlers.
+        engine: may have MONAI's ``CheckpointSaver`` and ``CheckpointLoader``, their subclasses here, or ignite's
+            ``Checkpoint`` of several objects, among its handlers.
         name: of the object in checkpoints.
         keeper: has a ``state_dict``, and a ``state_dict_without_ids`` if that holds sample ids.
 
@@ -35,14 +36,26 @@ def join_checkpoints(engine: Engine, name: str, keeper: Any) -> tuple[Any, Path 
     own = handlers_of(engine)
     savers = _savers(own) or [saver for one in validators_of(engine) for saver in _savers(handlers_of(one))]
     for saver in savers:
-        saver.save_dict.setdefault(name, keeper)
+        (saver.save_dict if isinstance(saver, CheckpointSaver) else saver.to_save).setdefault(name, keeper)
     found = [_stored(one, name) for one in own if isinstance(one, CheckpointLoader)]
     state = next((one for one in found if one is not None), None)
-    return state, Path(savers[0].save_dir) if savers else None
+    return state, _folder(savers[0]) if savers else None
 
 
-def _savers(handlers: list[Any]) -> list[CheckpointSaver]:
-    return [one for one in handlers if isinstance(one, CheckpointSaver)]
+def _savers(handlers: list[Any]) -> list[Any]:
+    """MONAI's savers, and those of ignite that write several objects into a file: one that writes a single object names
+    the file after it."""
+    return [one for one in handlers if isinstance(one, CheckpointSaver) or len(_of_ignite(one)) > 1]
+
+
+def _of_ignite(handler: Any) -> dict[str, Any]:
+    kept = handler.to_save if isinstance(handler, Checkpoint) else None
+    return kept if isinstance(kept, dict) else {}
+
+
+def _folder(saver: Any) -> Path | None:
+    place = saver.save_dir if isinstance(saver, CheckpointSaver) else getattr(saver.save_handler, "dirname", None)
+    return None if place is None else Path(place)
 
 
 def _stored(loader: CheckpointLoader, name: str) -> Any:

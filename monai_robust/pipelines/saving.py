@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ignite.handlers import Checkpoint, DiskSaver
 from monai.bundle import ConfigParser
 from monai.engines import Evaluator
 from monai.handlers import CheckpointSaver
@@ -67,6 +68,9 @@ def _saves(one: Component) -> tuple[str, str] | None:
     """The argument that names the folder, and the file, of a saver or of a function that makes one."""
     if one.is_a(CheckpointSaver):
         return "save_dir", _file_name(one.config)
+    if one.is_a(Checkpoint, DiskSaver):  # ignite's, whose names of files hold a number
+        argument = next((name for name in ("dirname", "save_dir") if name in one.config), None)
+        return None if argument is None else (argument, "*.pt")
     if one.target.split(".")[0] in ("monai", "torch", "ignite") or "." not in one.target:
         return None
     try:

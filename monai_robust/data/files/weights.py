@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ def _emptied(factory: Any = None) -> dict[Any, Any]:
 
 # What MONAI's MetricLogger writes into checkpoints: names, lists and a defaultdict of them, which run nothing.
 _OF_MONAI = (MetricLoggerKeys, list, (_emptied, "collections.defaultdict"))
-_PARALLEL = "module."  # before every name, where a network was saved within DistributedDataParallel or DataParallel
+# before every name, where a network was saved within DistributedDataParallel or DataParallel, or compiled
+_WRAPPERS = ("module.", "_orig_mod.")
 _EXPANSION = 10
 _ADVICE = "save the state_dict() of the network with torch.save, and name that file"
 
@@ -84,8 +85,8 @@ def checkpoint_entry(path: str | Path, name: str) -> Any:
 def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
     """``network`` with the weights of a checkpoint: a state dictionary, or one beside others under a name.
 
-    Of several it is the one that shares most names with the network, such as ``model`` beside ``optimizer``. Names may
-    have the prefix of a data-parallel wrapper. A network whose checkpoints hold a part of it, such as the one within a
+    Of several it is the one that shares most names with the network, such as ``model`` beside ``optimizer``. The one
+    that was saved and this one may be wrapped for data-parallel training, or compiled, or not. A network whose checkpoints hold a part of it, such as the one within a
     detector, says which by its ``checkpoint_parts``, of which the one that shares most names is loaded.
 
     Raises:
@@ -114,7 +115,7 @@ def _state_of(network: nn.Module, content: Mapping[str, Any]) -> Any:
     """The entry of a checkpoint that is the state of a network, or all of it, without a wrapper's prefix."""
     own = network.state_dict().keys()
     entries = [content, *(entry for entry in content.values() if isinstance(entry, Mapping))]
-    plain = [_without_prefix(entry) for entry in entries]
+    plain = [form for entry in entries for form in _forms(entry, own)]
     best = max(plain, key=lambda entry: len(own & entry.keys()))
     if own & best.keys():
         return best
@@ -122,9 +123,24 @@ def _state_of(network: nn.Module, content: Mapping[str, Any]) -> Any:
     return next(named, content)  # of another network, or none: whoever checks it says so
 
 
-def _without_prefix(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    wrapped = bool(state) and all(isinstance(name, str) and name.startswith(_PARALLEL) for name in state)
-    return {name.removeprefix(_PARALLEL): value for name, value in state.items()} if wrapped else dict(state)
+def _unwrapped(names: Collection[Any]) -> Iterator[int]:
+    """How many letters of all names are of no wrapper, of one, of two, and so on."""
+    length = 0
+    yield length
+    while names and all(isinstance(name, str) for name in names):
+        prefix = next((one for one in _WRAPPERS if all(name.startswith(one, length) for name in names)), None)
+        if prefix is None:
+            return
+        length += len(prefix)
+        yield length
+
+
+def _forms(state: Mapping[Any, Any], own: Collection[str]) -> Iterator[dict[Any, Any]]:
+    """A state as it is, and with the wrappers of a network, whose names are ``own``, in place of those it has."""
+    yield dict(state)
+    prefix = next(iter(own), "")[: max(_unwrapped(own))]
+    for length in _unwrapped(state.keys()):
+        yield {prefix + name[length:]: value for name, value in state.items() if isinstance(name, str)}
 
 
 def _check_archive(path: Path) -> None:

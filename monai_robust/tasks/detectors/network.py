@@ -37,7 +37,7 @@ def is_detector(kind: Any) -> bool:
     """Whether a module, or its class, is called with images and, while it trains, their ``targets``, as MONAI's and
     torchvision's detectors are; a loss, which is never called without, is none."""
     own = kind if isinstance(kind, type) else type(kind)
-    if not issubclass(own, nn.Module):
+    if not issubclass(own, nn.Module) or issubclass(own, torch.jit.ScriptModule):  # whose class has no forward to see
         return False
     targets = inspect.signature(own.forward).parameters.get("targets")
     return targets is not None and targets.default is None
