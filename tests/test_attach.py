@@ -49,8 +49,13 @@ def bundle(tmp_path: Path) -> Path:
 def test_what_the_outputs_are_is_found(name: str, tmp_path: Path) -> None:
     found = Pipeline.read(write_bundle(name, tmp_path)).found
     assert SHAPES[name].finds in found.outputs.described
+    if name == "script_alone":
+        assert found.trained == "--model models/model.ts"
+        return
     assert found.checkpoints is not None
-    assert found.checkpoints.owner == ("trainer" if name == "single_label" else "validator")
+    assert found.checkpoints.owner == (
+        "trainer" if name in ("single_label", "without_metric", "ignite") else "validator"
+    )
 
 
 @pytest.mark.parametrize(
@@ -495,6 +500,45 @@ def test_metadata_is_not_needed(bundle: Path, content: str | None, note: str) ->
     metadata = bundle / "configs" / "metadata.json"
     metadata.unlink() if content is None else metadata.write_text(content)
     assert any(note in one for one in Pipeline.read(bundle).found.notes)
+
+
+def test_an_evaluation_without_a_training_is_measured_with_the_weights_that_it_loads(tmp_path: Path) -> None:
+    folder = write_bundle("script_alone", tmp_path)
+    network = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [4, 8]}
+    loader = {"_target_": "CheckpointLoader", "load_path": "models/best.pt", "load_dict": {"model": "@network"}}
+
+    def usual(config: dict[str, Any]) -> None:
+        config.update(network_def={**network, "strides": [2]})
+        config["validate"]["handlers"] = [loader]
+
+    found = Pipeline.read(changed(folder, usual, "configs/evaluate.json")).found
+    assert found.trained is None
+    assert any("no file of weights is there" in note for note in found.notes)
+    (folder / "models" / "best.pt").touch()
+    lines = [one.line for one in commands_for(Pipeline.read(folder))]
+    assert lines[-1].startswith("monai-robust evaluate . --checkpoint models/best.pt --radii ")
+
+
+@pytest.mark.parametrize("shape", ["crops", "stream"])
+def test_an_evaluation_whose_images_cannot_be_asked_for_one_by_one_has_no_line_that_measures(
+    shape: str, tmp_path: Path
+) -> None:
+    folder = write_bundle("segmentation", tmp_path)
+    keys = {"keys": ["image", "label"]}
+
+    def apart(config: dict[str, Any]) -> None:
+        part = config["validate"]
+        if shape == "crops":
+            crop = {"_target_": "RandSpatialCropSamplesd", **keys, "roi_size": [8, 8], "num_samples": 2}
+            part["preprocessing"]["transforms"] = [*part["preprocessing"]["transforms"], crop]
+        else:
+            patches = {"_target_": "PatchIterd", **keys, "patch_size": [8, 8]}
+            grid = {"_target_": "GridPatchDataset", "patch_iter": patches, "with_coordinates": False}
+            part["dataset"] = {**grid, "data": part["dataset"]}
+
+    pipeline = Pipeline.read(changed(folder, apart))
+    assert [command.name for command in commands_for(pipeline)] == ["stock", "train", "amat", "attack"]
+    assert any("no line that measures" in note for note in pipeline.found.notes)
 
 
 def test_channels_that_stand_last_are_told() -> None:

@@ -89,7 +89,8 @@ def _rows(pipeline: Pipeline, found: Found) -> list[tuple[str, str]]:
         rows.append(("windows", f"{' x '.join(map(str, roi))}, {number} for such an image"))
     if found.attack_gib is not None:
         rows.append(("an attack needs", f"{_gib(found.attack_gib)} beside the network, for such a batch"))
-    rows.append(("samples", found.samples or "cannot be told apart"))
+    if found.training is not None:
+        rows.append(("samples", found.samples or "cannot be told apart"))
     own = pipeline.own_recipes
     if own is not None:
         ids = [own.recipe, *(one for one in (own.radius, own.step, own.thresholds) if one is not None)]

@@ -77,11 +77,13 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
         attacked = _under_attack(pipeline, radii[1], recipe, write)
         if attacked is not None:
             listed.append(attacked)
-        if found.checkpoints is not None and found.measurable:
-            line = f"monai-robust evaluate . --checkpoint {found.checkpoints.path(recipe)}"
+        name = "as_it_is" if found.checkpoints is None else recipe
+        weights = found.trained if found.checkpoints is None else f"--checkpoint {found.checkpoints.path(recipe)}"
+        if weights is not None and found.measurable:
+            line = f"monai-robust evaluate . {weights}"
             if not folder.measures_itself:
                 line += f" --radii {','.join(f'{radius:g}' for radius in radii)}{_channels(pipeline, 'channels')}"
-            line += f" --output_dir results/{recipe}{_settings(pipeline, folder.measuring)}"
+            line += f" --output_dir results/{name}{_settings(pipeline, folder.measuring)}"
             listed.append(Command("evaluate", "measure it and write a report", line))
             if pipeline.folder.trains_on_several:
                 line = line.replace("monai-robust", f"{_TORCHRUN} -m monai_robust", 1)

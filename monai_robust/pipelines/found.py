@@ -87,6 +87,7 @@ class Found:
         unnamed: whether they are known only where the training's data set is wrapped in ``WithSampleIds``.
         checkpoints: where they go; None where nothing saves any.
         loader: id of the ``CheckpointLoader`` of the evaluation, if it has one.
+        trained: the words that name the weights of a network which is not trained here, for ``monai-robust evaluate``.
         notes: whole sentences about what does not fit.
     """
 
@@ -104,6 +105,7 @@ class Found:
     samples: str | None
     checkpoints: Checkpoints | None
     loader: str | None
+    trained: str | None = None
     unnamed: bool = False
     measurable: bool = True
     notes: tuple[str, ...] = field(default=())

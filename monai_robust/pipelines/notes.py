@@ -8,7 +8,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-__all__ = ["can_be_measured", "last_channels", "missing_lines", "single_images"]
+__all__ = ["NO_WEIGHTS", "can_be_measured", "last_channels", "missing_lines", "single_images"]
+
+NO_WEIGHTS = (
+    "nothing is trained here, and no file of weights is there that the evaluation would load, so there is no line that "
+    "measures: monai-robust evaluate . --checkpoint FILE, or --model FILE of TorchScript or ONNX"
+)
 
 
 def can_be_measured(targets: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.data import PersistentDataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
@@ -28,7 +30,7 @@ from monai_robust.pipelines.dry_run import OneBatch, has_warp, one_batch, window
 from monai_robust.pipelines.folder import BundleFolder
 from monai_robust.pipelines.found import Checkpoints, Found, Images
 from monai_robust.pipelines.guidance import guidance_channels
-from monai_robust.pipelines.notes import can_be_measured, last_channels, missing_lines, single_images
+from monai_robust.pipelines.notes import NO_WEIGHTS, can_be_measured, last_channels, missing_lines, single_images
 from monai_robust.pipelines.outputs import Outputs, detector_outputs, outputs_of
 from monai_robust.pipelines.own_recipes import OwnRecipes, own_recipes
 from monai_robust.pipelines.place import inside
@@ -191,6 +193,7 @@ class Pipeline:
         targets = None if validation is None else validation[1].prepared.targets
         trains, saves, evaluates = training is not None, checkpoints is not None, validation is not None
         more = validation is not None and validation[1].prepared.has_arguments
+        trained = None if trains or validation is None else self._trained(validation[0])
         apart = None
         if validation is not None and can_be_measured(targets) and not more:
             apart = single_images(validation[0], len(validation[1].prepared.inputs))
@@ -204,6 +207,7 @@ class Pipeline:
                 why,
                 unrun,
                 *missing_lines(trains=trains, saves=saves, evaluates=evaluates, targets=targets, more=more),
+                None if trains or trained is not None else NO_WEIGHTS,
                 apart,
             )
             if one
@@ -233,6 +237,7 @@ class Pipeline:
             samples=samples,
             checkpoints=checkpoints,
             loader=self._loader(),
+            trained=trained,
             unnamed=unnamed,
             notes=tuple(notes),
         )
@@ -411,6 +416,27 @@ class Pipeline:
         with self.inside():
             config = self._parser(self.folder.evaluation).get()
             return next((one.id for one in components(config) if one.is_a(CheckpointLoader) and not one.disabled), None)
+
+    def _trained(self, evaluator: Any) -> str | None:
+        """The weights of a network that this bundle does not train, what its evaluation loads or a file of TorchScript, as
+        ``monai-robust evaluate`` takes them; None where they are not there."""
+        if isinstance(evaluator.network, torch.jit.ScriptModule):
+            scripts = sorted((self.folder.path / "models").glob("*.ts"))
+            return f"--model models/{scripts[0].name}" if len(scripts) == 1 else None
+        identifier = self._loader()
+        if identifier is None:
+            return None
+        try:
+            with self.inside():
+                parser = self._parser(self.folder.evaluation)
+                place = f"{identifier}#load_path"
+                path = Path(str(build(parser, place, self.folder.path, self.folder.metadata.packages))).resolve()
+        except BadInputError:
+            return None
+        if not path.is_file():
+            return None
+        own = path.is_relative_to(self.folder.path)
+        return f"--checkpoint {shlex.quote(str(path.relative_to(self.folder.path) if own else path))}"
 
 
 def _name(value: Any) -> str:

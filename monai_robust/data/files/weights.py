@@ -86,8 +86,9 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
     """``network`` with the weights of a checkpoint: a state dictionary, or one beside others under a name.
 
     Of several it is the one that shares most names with the network, such as ``model`` beside ``optimizer``. The one
-    that was saved and this one may be wrapped for data-parallel training, or compiled, or not. A network whose checkpoints hold a part of it, such as the one within a
-    detector, says which by its ``checkpoint_parts``, of which the one that shares most names is loaded.
+    that was saved and this one may be wrapped for data-parallel training, or compiled, or not. A network whose
+    checkpoints hold a part of it, such as the one within a detector, says which by its ``checkpoint_parts``, of which
+    the one that shares most names is loaded.
 
     Raises:
         BadInputError: for what :func:`read_checkpoint` refuses, and for weights that are those of another network, no
