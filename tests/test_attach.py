@@ -541,6 +541,22 @@ def test_an_evaluation_whose_images_cannot_be_asked_for_one_by_one_has_no_line_t
     assert any("no line that measures" in note for note in pipeline.found.notes)
 
 
+def test_a_loss_that_does_not_take_what_evaluation_gives_is_told_of_and_what_goes_without_it_is_offered(
+    tmp_path: Path,
+) -> None:
+    folder = write_bundle("heads", tmp_path)
+    code = folder / "scripts" / "heads.py"
+    in_training = "return (self.main(images), self.auxiliary(images)) if self.training else self.main(images)"
+    code.write_text(code.read_text().replace("return self.main(images), self.auxiliary(images)", in_training))
+    changed(folder, lambda c: c["validate"]["postprocessing"]["transforms"].pop(0))
+    pipeline = Pipeline.read(folder)
+    assert [command.name for command in commands_for(pipeline)] == ["stock", "evaluate"]
+    (note,) = pipeline.found.notes
+    assert "the loss BothHeads refuses what it gets where the network is attacked" in note
+    assert "(ValueError: not enough values to unpack" in note
+    assert "--robust#attack#mode train" in note
+
+
 def test_channels_that_stand_last_are_told() -> None:
     assert "channels, so these stand last" in str(last_channels((16, 16, 3), 3))
     for shape, declared in (((3, 16, 16), 3), ((3, 16, 3), 3), ((16, 16, 3), None), ((16, 16, 3), 4)):

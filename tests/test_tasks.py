@@ -283,7 +283,7 @@ def test_labels_in_another_form_than_the_losss_are_turned_into_it(shape):
     expected = LossTask(of_channels).terms(outputs, one_hot)["loss"]
     assert torch.equal(LossTask(of_channels).terms(outputs, indices)["loss"], expected)
     assert torch.equal(LossTask(of_indices).terms(outputs, one_hot)["loss"], expected)
-    with pytest.raises(AssertionError):
+    with pytest.raises(BadInputError, match=r"the loss DiceLoss refuses .*AssertionError"):
         LossTask(of_channels).terms(outputs, indices + 1)  # of a class that there is not
 
 
@@ -291,5 +291,6 @@ def test_a_loss_that_refuses_labels_in_every_form_says_so_itself():
     def refuses(outputs, targets):
         raise ValueError("no such labels")
 
-    with pytest.raises(ValueError, match="no such labels"):
+    shapes = r"a tensor of shape \(1, 3, 4, 4\) and as label a tensor of shape \(1, 1, 4, 4\)"
+    with pytest.raises(BadInputError, match=f"the loss refuses refuses .*{shapes} .*ValueError: no such labels"):
         LossTask(refuses).terms(torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4))

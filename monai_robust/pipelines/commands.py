@@ -65,8 +65,11 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
     found, folder = pipeline.found, pipeline.folder
     listed: list[Command] = []
     recipe = "rtda" if found.outputs.agreement is not None else "sat"
+    if not found.attackable:
+        recipe = "stock"
     if found.training is not None:
         listed.append(Command("stock", "train it as it is", _training(pipeline, "stock", write)))
+    if found.training is not None and found.attackable:
         listed.append(Command("train", f"train it robustly ({recipe})", _training(pipeline, recipe, write)))
         if _keeps_margins(pipeline):
             margins = _training(pipeline, "amat", write)
@@ -74,7 +77,7 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
         listed += _of_several(pipeline, recipe, write)
     if found.validation is not None and found.labelled:
         radii = proposed_radii(found.validation.norm)
-        attacked = _under_attack(pipeline, radii[1], recipe, write)
+        attacked = _under_attack(pipeline, radii[1], recipe, write) if found.attackable else None
         if attacked is not None:
             listed.append(attacked)
         name = "as_it_is" if found.checkpoints is None else recipe

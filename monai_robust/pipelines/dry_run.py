@@ -18,6 +18,7 @@ from monai_robust.engines.detectors import DetectorEngine
 from monai_robust.errors import BadInputError
 from monai_robust.inferers import SavedBytes
 from monai_robust.pipelines.building import single_process
+from monai_robust.tasks import LossTask
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
 __all__ = ["OneBatch", "has_warp", "one_batch", "windows_of"]
@@ -32,6 +33,8 @@ class OneBatch:
         prepared: inputs and targets.
         outputs: of the network for its first samples, in the mode in which the engine runs it.
         loss: the value of the loss, or None where there is no loss.
+        refused: why the loss cannot be attacked, as it does not take what the network gives in evaluation mode; None
+            where it does.
         bytes: that the graph of a forward pass keeps for a gradient of one sample, or of one window of it.
     """
 
@@ -40,6 +43,7 @@ class OneBatch:
     outputs: Any
     loss: Any
     bytes: int
+    refused: str | None = None
 
 
 def one_batch(engine: Any, what: str, *, train: bool) -> OneBatch:
@@ -80,7 +84,18 @@ def one_batch(engine: Any, what: str, *, train: bool) -> OneBatch:
         raise BadInputError(
             f"the loss of {what} is a {type(loss).__name__}; it must be a tensor, or a dictionary of them"
         )
-    return OneBatch(data, prepared, outputs, loss, size)
+    return OneBatch(data, prepared, outputs, loss, size, _refusal(engine, part, infer))
+
+
+def _refusal(engine: Any, part: Batch, infer: Callable[..., Any]) -> str | None:
+    """Why a loss does not take what a network in evaluation mode gives, where it is attacked; None where it does."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), untouched(bare(engine.network)) as network:
+        try:
+            with autocast(engine):
+                LossTask(engine.loss_function).terms(infer(part.inputs, network), part.targets)
+        except BadInputError as error:
+            return str(error)
+    return None
 
 
 def _of_detector(engine: DetectorEngine, data: Any, prepared: Batch, what: str, images: int) -> OneBatch:

@@ -88,6 +88,7 @@ class Found:
         checkpoints: where they go; None where nothing saves any.
         loader: id of the ``CheckpointLoader`` of the evaluation, if it has one.
         trained: the words that name the weights of a network which is not trained here, for ``monai-robust evaluate``.
+        attackable: whether its loss can be attacked, which is what trainings by an overlay do.
         notes: whole sentences about what does not fit.
     """
 
@@ -108,6 +109,7 @@ class Found:
     trained: str | None = None
     unnamed: bool = False
     measurable: bool = True
+    attackable: bool = True
     notes: tuple[str, ...] = field(default=())
 
     @property

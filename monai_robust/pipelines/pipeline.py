@@ -197,6 +197,7 @@ class Pipeline:
         apart = None
         if validation is not None and can_be_measured(targets) and not more:
             apart = single_images(validation[0], len(validation[1].prepared.inputs))
+        refused = None if training is None or self.own_recipes is not None else training[1].refused
         last, described = batches[-1], self.folder.metadata.image_format()
         declared = None if described is None else described[1].get("num_channels")
         notes += [
@@ -209,6 +210,7 @@ class Pipeline:
                 *missing_lines(trains=trains, saves=saves, evaluates=evaluates, targets=targets, more=more),
                 None if trains or trained is not None else NO_WEIGHTS,
                 apart,
+                None if refused is None else f"there is no line that trains robustly, nor one that attacks: {refused}",
             )
             if one
         ]
@@ -237,6 +239,7 @@ class Pipeline:
             samples=samples,
             checkpoints=checkpoints,
             loader=self._loader(),
+            attackable=refused is None,
             trained=trained,
             unnamed=unnamed,
             notes=tuple(notes),
@@ -418,7 +421,7 @@ class Pipeline:
             return next((one.id for one in components(config) if one.is_a(CheckpointLoader) and not one.disabled), None)
 
     def _trained(self, evaluator: Any) -> str | None:
-        """The weights of a network that this bundle does not train, what its evaluation loads or a file of TorchScript, as
+        """The weights of a network that this bundle does not train (a checkpoint that is loaded, or TorchScript), as
         ``monai-robust evaluate`` takes them; None where they are not there."""
         if isinstance(evaluator.network, torch.jit.ScriptModule):
             scripts = sorted((self.folder.path / "models").glob("*.ts"))

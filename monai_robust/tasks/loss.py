@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, in_one_line
 from monai_robust.losses import DeepSupervised
 from monai_robust.tasks.agreement import agreement_of
 from monai_robust.tasks.base import Goal, Task
@@ -87,7 +87,7 @@ class LossTask(Task):
             return self.loss(self._as_heads(outputs), targets)
         try:
             return self.loss(outputs, targets)
-        except _REFUSALS:
+        except _REFUSALS as error:
             for form in (_stacked, _listed) if single else ():
                 with suppress(*_REFUSALS):
                     value = self.loss(form(outputs), targets)
@@ -96,7 +96,15 @@ class LossTask(Task):
             for labels in _in_other_forms(targets, outputs):
                 with suppress(*_REFUSALS):
                     return self.loss(outputs, labels)
-            raise  # it refuses these outputs in every form
+            if isinstance(error, BadInputError) or "memory" in str(error):  # of which there is too little
+                raise
+            name = getattr(self.loss, "__name__", type(self.loss).__name__)
+            raise BadInputError(  # in every form
+                f"the loss {name} refuses what it gets where the network is attacked, by default in evaluation mode: "
+                f"{_shown(outputs)} and as label {_shown(targets)} ({type(error).__name__}: "
+                f"{in_one_line(error, 200)}); let it take them, or where outputs are others while training, attack so "
+                "(--robust#attack#mode train)"
+            ) from error
 
     def agreeing(self, outputs: Any, targets: Any) -> Any:
         if isinstance(self.loss, DeepSupervised):
@@ -148,6 +156,16 @@ def _first_head(outputs: Any, targets: Any) -> Any:
         and outputs.shape[2:] != targets.shape[1:]  # labels without a channel
     )
     return outputs[:, 0] if stacked else outputs
+
+
+def _shown(outputs: Any) -> str:
+    if isinstance(outputs, Tensor):
+        return f"a tensor of shape {tuple(outputs.shape)}"
+    if isinstance(outputs, Mapping):
+        return f"a dictionary of {', '.join(map(str, outputs))}"
+    if isinstance(outputs, (list, tuple)):
+        return f"a {type(outputs).__name__} of {', '.join(map(_shown, outputs))}"
+    return "None" if outputs is None else f"a {type(outputs).__name__}"
 
 
 def _stacked(output: Tensor) -> Tensor:
