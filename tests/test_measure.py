@@ -10,13 +10,14 @@ import torch
 from conftest import TinyNet
 from synthetic_runs import measured_lines
 
-from monai_robust.attacks import BIM, FGSM, IFGSM, PGD
+from monai_robust.attacks import BIM, FGSM, FMN, IFGSM, PGD
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import (
     AttackSweep,
     CleanSweep,
     CorruptionSweep,
     Measurement,
+    NearestSweep,
     outcomes_of,
     read_gallery,
     read_outcomes,
@@ -361,6 +362,57 @@ def test_pictures_are_kept_of_one_sample_of_each_class(finished):
     assert [caption.label for caption in gallery.captions["clean"]] == CLASSES
     upright = torch.cat(Films().images[:3]).mT  # readers order axes as (x, y), pictures have rows first
     np.testing.assert_allclose(gallery.pictures["clean"], upright.numpy())
+
+
+class Counting(torch.nn.Module):
+    """A network that counts the images that pass it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.images = network(), 0
+
+    def forward(self, inputs):
+        self.images += len(inputs)
+        return self.network(inputs)
+
+
+def test_pictures_cost_no_pass_through_the_network(tmp_path):
+    nearest = NearestSweep(FMN(steps=4, bounds=(0.0, 1.0)), 1.0)
+    drawn, plain, again = Counting(), Counting(), Counting()
+    folder = measurement(tmp_path / "drawn", network=drawn, perturbations=[*sweeps(), nearest]).run()
+    without = measurement(tmp_path / "plain", network=plain, perturbations=[*sweeps(), nearest])
+    without.pictures = False
+    without.run()
+    assert drawn.images == plain.images
+    gallery = read_gallery(folder / "gallery.npz")
+    assert len(gallery.pictures) == 6
+    for place, said in enumerate(gallery.captions["nearest_l2@1.0"]):  # exactly what the table says
+        row = block(read_outcomes(folder / "outcomes.csv", ["source"]), "nearest_l2", 1.0).iloc[place]
+        assert said.prediction == CLASSES[row["prediction"]]
+        assert said.confidence == row[f"probability_{row['prediction']}"]
+    measurement(tmp_path / "drawn", network=again, perturbations=[*sweeps(), nearest]).run()
+    assert again.images == 0
+
+
+def test_a_killed_measurement_has_the_pictures_of_one_that_was_not(tmp_path, finished):
+    with pytest.raises(Killed):
+        measurement(tmp_path, task=Stopping(21)).run()
+    measurement(tmp_path).run()
+    assert (tmp_path / "gallery.npz").read_bytes() == (finished / "gallery.npz").read_bytes()
+    assert not (tmp_path / "parts").exists()
+
+
+def test_in_the_place_of_a_sample_that_failed_another_one_is_shown(tmp_path):
+    class FirstUnreadable(Films):
+        def __getitem__(self, index):
+            if index == 0:
+                raise OSError("the file is cut off")
+            return super().__getitem__(index)
+
+    folder = measurement(tmp_path / "run", dataset=FirstUnreadable(), perturbations=[CleanSweep()]).run()
+    shown = read_gallery(folder / "gallery.npz").pictures["clean"]
+    films = Films().images
+    np.testing.assert_allclose(shown, torch.cat([films[1], films[2], films[3]]).mT.numpy()[[2, 0, 1]])
 
 
 def test_the_report_shows_the_runs_own_numbers(tmp_path, finished):

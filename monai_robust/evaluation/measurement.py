@@ -9,7 +9,6 @@ import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,33 +25,33 @@ from monai_robust.data.files.schemas import Name, checked
 from monai_robust.data.files.whole import write_whole
 from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.explanation import Explanation, check_explanation, explain, save_explanation
+from monai_robust.evaluation.afterwards import Afterwards
+from monai_robust.evaluation.explanation import Explanation, check_explanation
 from monai_robust.evaluation.measure.cases import CaseKeeper
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
 from monai_robust.evaluation.measure.failures import Failures, first_whole
-from monai_robust.evaluation.measure.file_units import in_input_units, units_record
+from monai_robust.evaluation.measure.file_units import in_input_units
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.own_metrics import KeptOutputs
 from monai_robust.evaluation.measure.perturbations import CleanSweep, EvaluatedBatch, Sweep
-from monai_robust.evaluation.measure.pictures import Pictures, Predictions
+from monai_robust.evaluation.measure.pictures import GalleryKeeper, Predictions
 from monai_robust.evaluation.measure.processes import Processes, local_device
-from monai_robust.evaluation.measure.randomness import drawing_from, warn_of_random_answers
+from monai_robust.evaluation.measure.randomness import warn_of_random_answers
 from monai_robust.evaluation.measure.samples import Samples, check_apart, check_elsewhere, items_of
 from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
-from monai_robust.evaluation.sanity.check import check_sanity
+from monai_robust.evaluation.recorded import Recorded
 from monai_robust.evaluation.sanity.probes import PROBABILITIES, OutputWatch
 from monai_robust.evaluation.tables.cases import CaseWriter, case_numbers, check_count
 from monai_robust.evaluation.tables.claim import claim, failed_in_all, failed_in_others, save_failed
-from monai_robust.evaluation.tables.provenance import checkpoint_record, machine, now, versions, weights_digest
+from monai_robust.evaluation.tables.provenance import now
 from monai_robust.evaluation.tables.run_folder import SHIFTS, VALIDATION, check_shift_names, write_run_info
 from monai_robust.evaluation.tables.schema import outcome_columns
-from monai_robust.evaluation.tables.writer import OutcomesWriter, write_truth
+from monai_robust.evaluation.tables.writer import OutcomesWriter
 from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks.fast_form import forms_kept
 from monai_robust.tasks import Inferred, Task
-from monai_robust.tasks.tensors import plain
 
 __all__ = ["Measurement"]
 
@@ -375,7 +374,7 @@ class Measurement:
         return map(self.samples.evaluated, self.samples.loader([[place] for place in places]))
 
     def _measure(self, processes: Processes) -> None:
-        about = self._about()
+        about = self._recorded().about()
         if processes.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             claim(self.folder, about)
@@ -390,27 +389,43 @@ class Measurement:
         )
         batches = same_size_batches(self.items, self.batch_size)
         cases = CaseWriter(self.folder, case_numbers(self.items, self.cases), self._plan(), process=processes.rank)
+        gallery = self._gallery(sample_ids)
         with self._writer(sample_ids, processes, cases.flush) as writer:
+            whole = writer.finished
             processes.wait()  # all have read what is there before one writes
-            self._measure_units(batches, writer, cases, failures, processes)
+            self._measure_units(batches, writer, cases, gallery, failures, processes)
         self._warn(processes)  # after which all have written their parts
         if processes.first:
             failures = self._all_failures(about, sample_ids)
             if self._kept is not None:
                 self._kept.take(batches, failures.ids)
             cases.finish()
+            pictures = gallery.kept()  # which go with the parts
             writer.finish()
-            self._truth(batches, sample_ids, failures)
-            with drawing_from(self.seed, "sanity", device=self.device):
-                self._gallery(failures)
-                self._sanity(failures)
-            with drawing_from(self.seed, "explanation", device=self.device):
-                self._explain(failures)
+            after = self._afterwards(failures)
+            after.truth()
+            if self.pictures and not (whole and (self.folder / "gallery.npz").exists()):
+                after.gallery(pictures)
+            after.sanity(self.sanity_samples, progress=self.progress)
+            after.explain(self.explanation)
             for table in self.training_tables:
                 if table.is_file():
                     write_whole(self.folder / table.name, table.read_bytes())
             write_run_info(self.folder, {**about, "failed": failures.listed, "finished": now()})
             failures.tell()
+
+    def _recorded(self) -> Recorded:
+        return Recorded(
+            self.name,
+            self.network,
+            self.samples,
+            self.outcomes,
+            self.perturbations,
+            self.classes,
+            self.record,
+            self.checkpoint,
+            self.inferer,
+        )
 
     def _plan(self) -> list[tuple[str, float]]:
         """Every perturbation and severity, in order."""
@@ -436,6 +451,7 @@ class Measurement:
         batches: Sequence[Sequence[int]],
         writer: OutcomesWriter,
         cases: CaseWriter,
+        gallery: GalleryKeeper,
         failures: Failures,
         processes: Processes,
     ) -> None:
@@ -454,11 +470,22 @@ class Measurement:
             disable=not (self.progress and processes.first),
         )
         with bar:
-            keep = CaseKeeper(cases, self.outcomes, self.classes, self.case_inputs).see
+            keep = [CaseKeeper(cases, self.outcomes, self.classes, self.case_inputs).see, gallery.see]
             measuring = Measuring(
                 self.samples, self.outcomes, writer, failures, self._show, self.num_workers, self._kept, keep
             )
             measuring.run(own, bar)
+
+    def _gallery(self, sample_ids: Sequence[str]) -> GalleryKeeper:
+        """Of the samples that a gallery shows if none of them fails."""
+        chosen = self.outcomes.examples(self.items, self.classes) if self.pictures else []
+        places = {sample_ids[place]: place for place in chosen}
+        return GalleryKeeper(self.folder, places, self.perturbations, self.outcomes, self.classes)
+
+    def _afterwards(self, failures: Failures) -> Afterwards:
+        return Afterwards(
+            self.folder, self.samples, self.perturbations, self.outcomes, self.classes, self._show, failures.ids
+        )
 
     @cached_property
     def _kept(self) -> KeptOutputs | None:
@@ -493,108 +520,3 @@ class Measurement:
         listed = sorted(failed_in_all(self.folder), key=order)
         write_run_info(self.folder, {**about, "failed": listed})
         return Failures(listed, len(self.items), lambda listed: None)
-
-    def _truth(self, batches: Sequence[Sequence[int]], sample_ids: Sequence[str], failures: Failures) -> None:
-        """What would be right, for a task with a table of details."""
-        if not self.outcomes.truth_table:
-            return
-        failed = failures.ids
-        good = [[place for place in batch if sample_ids[place] not in failed] for batch in batches]
-        loaded = self.samples.loader([batch for batch in good if batch])
-        true = (plain(one["label"]) if self.labelled else self.samples.evaluated(one).targets for one in loaded)
-        labels = [own for targets in true for own in self.outcomes.true_details(targets)]
-        known = dict(zip([place for batch in good for place in batch], labels, strict=True))
-        listed = [known.get(place, []) for place in range(len(sample_ids))]
-        write_truth(self.folder, self.outcomes.truth_table, self.outcomes.truth_columns(), sample_ids, listed)
-
-    def _about(self) -> dict[str, Any]:
-        items = self.items
-        return {
-            "name": self.name,
-            "task": self.task.name,
-            **({} if self.labelled else {"labelled": False}),
-            "recipe": self.record.get("recipe"),
-            "seed": self.record.get("seed", self.seed),
-            "fold": self.record.get("fold"),
-            "classes": self.classes,
-            "perturbations": [sweep.describe(self.task) for sweep in self.perturbations],
-            "score": {"name": self.task.score_name, "higher_is_better": self.task.higher_is_better},
-            "groups": self.groups,
-            "settings": self._settings(),
-            "units": units_record(self.dataset),
-            "versions": versions(),
-            "checkpoint": checkpoint_record(self.checkpoint),
-            "weights_sha256": weights_digest(self.network),
-            "data": {
-                "samples": len(items),
-                "patients": len({str(item["patient_id"]) for item in items}),
-                "classes": self.outcomes.class_counts(items, self.classes) if self.labelled else {},
-            },
-            "skipped": [{"file": bad["file"], "reason": bad["reason"]} for bad in getattr(self.dataset, "skipped", [])],
-            "machine": machine(self.device),
-            "started": now(),
-            "finished": None,
-        }
-
-    def _settings(self) -> dict[str, Any]:
-        found = {**self.record, **self.outcomes.settings(), "batch_size": self.batch_size, "evaluation_seed": self.seed}
-        if "distance_unit" in found:
-            found["distance_unit"] = "mm" if self.samples.spacing_is_known else "pixels"
-        if self.inferer is not None:
-            found["inferer"] = getattr(self.inferer, "__name__", type(self.inferer).__name__)
-        return found
-
-    def _sanity(self, failures: Failures) -> None:
-        """Whether the outcomes of the attacks can be trusted."""
-
-        def evaluated_batches(chosen: Sequence[int]) -> list[EvaluatedBatch]:
-            groups = same_size_batches([self.items[index] for index in chosen], self.batch_size)
-            batches = self.samples.loader([[chosen[place] for place in group] for group in groups])
-            return [self.samples.evaluated(batch) for batch in batches]
-
-        if self.sanity_samples:
-            check_sanity(
-                self.folder,
-                self.perturbations,
-                evaluated_batches,
-                samples=self.sanity_samples,
-                higher_is_better=self.task.higher_is_better,
-                groups=self.groups,
-                left_out=failures.ids,
-                seed=self.seed,
-                progress=self.progress,
-            )
-
-    def _explain(self, failures: Failures) -> None:
-        """What the network looks at, on samples that did not fail."""
-        if self.explanation is None:
-            return
-        good = [place for place, item in enumerate(self.items) if str(item["sample_id"]) not in failures.ids]
-
-        def evaluated(dataset: Any, places: Sequence[int]) -> list[EvaluatedBatch]:
-            if dataset is not None:
-                samples = replace(self.samples, dataset=dataset, items=items_of(dataset), in_space=False)
-            else:
-                samples, places = self.samples, [good[place] for place in places]
-            return [samples.evaluated(batch) for batch in samples.loader([[place] for place in places])]
-
-        items = [self.items[place] for place in good]
-        found = explain(self.explanation, self.perturbations, items, evaluated, seed=self.seed)
-        save_explanation(self.folder, found)
-
-    def _gallery(self, failures: Failures) -> None:
-        """Pictures of a few telling samples, clean and at the middle severity of every perturbation."""
-        failed, items = failures.ids, self.items if self.pictures else []
-        good = [place for place, item in enumerate(items) if str(item["sample_id"]) not in failed]
-        chosen = [good[place] for place in self.outcomes.examples([items[place] for place in good], self.classes)]
-        groups = same_size_batches([items[index] for index in chosen], len(chosen)) if chosen else []
-        batches = list(self.samples.loader([[chosen[place] for place in group] for group in groups]))
-        if not batches or batches[0]["image"].ndim != 4:
-            return  # of volumes there are no pictures
-        gallery = Pictures()
-        for sweep in self.perturbations:
-            severity = sweep.severities[len(sweep.severities) // 2]
-            for evaluated in map(self.samples.evaluated, batches):
-                predictions = self._show(evaluated, sweep.over(evaluated)(severity))
-                gallery.add((sweep.name, severity), predictions, self.outcomes, self.classes)
-        gallery.write(self.folder / "gallery.npz")

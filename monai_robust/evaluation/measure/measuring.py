@@ -41,7 +41,7 @@ class Measuring:
         show: shows a batch's network what was made of its inputs.
         num_workers: processes that load samples.
         kept: takes the answers of the network, for the evaluator's own metrics of them.
-        keep: takes what the network was shown, by perturbation, severity and sample ids.
+        keep: each takes what the network was shown, by perturbation, severity and sample ids.
     """
 
     samples: Samples
@@ -51,7 +51,7 @@ class Measuring:
     show: Callable[[EvaluatedBatch, Tensor], Predictions]
     num_workers: int = 0
     kept: KeptOutputs | None = None
-    keep: Callable[[str, float, Sequence[str], Predictions], object] = lambda *_: None
+    keep: Sequence[Callable[[str, float, Sequence[str], Predictions], object]] = ()
 
     def run(self, units: Sequence[Unit], bar: Any) -> None:
         """Measure units one after the other.
@@ -96,7 +96,8 @@ class Measuring:
         self, sweep: Sweep, severity: float, batch: Batch, evaluated: EvaluatedBatch, perturbed: Tensor
     ) -> Measured:
         own, predictions = self.outcomes, self.show(evaluated, perturbed)
-        self.keep(sweep.name, severity, evaluated.sample_ids, predictions)
+        for keep in self.keep:
+            keep(sweep.name, severity, evaluated.sample_ids, predictions)
         if self.kept is not None:
             self.kept.keep(sweep, severity, evaluated.sample_ids, predictions.outputs)
         details = own.details(predictions.outputs, predictions.targets) if own.detail_table else []
