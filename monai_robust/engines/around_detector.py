@@ -13,10 +13,10 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
 from monai_robust.data.padding import padded_batch
+from monai_robust.engines.around import AroundOwn
 from monai_robust.engines.common import Batch, adversarial_view, inferred
 from monai_robust.engines.detectors import DetectorEngine, detector_of
 from monai_robust.engines.file_units import FileRadius
-from monai_robust.engines.robust_update import RobustUpdate
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
@@ -70,7 +70,7 @@ class _Call:
         return changed
 
 
-class AroundDetector(RobustUpdate):
+class AroundDetector(AroundOwn):
     """A recipe for a trainer whose iteration calls a detector for its losses: hand it over as ``iteration_update``.
 
     The iteration runs as it always did, as in MONAI's detection bundles: it calls its detector in training mode with
@@ -94,20 +94,8 @@ class AroundDetector(RobustUpdate):
         BadInputError: as there, and (in training) for an iteration that calls no detector, or not exactly once.
     """
 
-    def __init__(
-        self,
-        recipe: Any = "sat",
-        attack: Callable[..., Tensor] | None = None,
-        *,
-        iteration: Callable[[Any, Any], Any] | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__(recipe, attack, **{**settings, "shared_forward": False})
-        self.iteration = iteration
-
     def __call__(self, engine: Any, batchdata: Any) -> Any:
         seen = self._seen(engine)
-        iteration = self.iteration or engine._iteration  # MONAI's documented override
         added: dict[str, Any] = {}
         calls = [0]
 
@@ -120,12 +108,10 @@ class AroundDetector(RobustUpdate):
             return self._recipes_losses(seen, batchdata, call, losses, added)
 
         with _answers(seen.detector, answered):
-            output = iteration(engine, batchdata)
+            output = self._iterate(engine, batchdata)
         if not calls[0]:
             raise _refusal("not at all")
-        for told in (output, engine.state.output):
-            if isinstance(told, dict):
-                told.update(added)
+        self._tell(engine, output, added)
         return output
 
     def _recipes_losses(
@@ -139,11 +125,7 @@ class AroundDetector(RobustUpdate):
             )
         batch = call.batch(seen, call.targets)
         task = self._task_of(seen)
-        if self._checked is not seen.engine:
-            self._check(task)
-            if self.starts is not None:
-                self.starts.attach(seen.engine)
-            self._checked = seen.engine
+        self._begin(seen.engine, task)
         told: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
         watched = None
         if "adv" in self.recipe.views:

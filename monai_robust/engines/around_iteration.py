@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +13,8 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_robust.attacks.common.guard import bare
+from monai_robust.engines.around import AroundOwn
 from monai_robust.engines.common import Batch, infer_with, with_metadata
-from monai_robust.engines.robust_update import RobustUpdate
 from monai_robust.engines.starting import require_moved
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import plain
@@ -33,7 +33,7 @@ class _Seen:
     losses: int = 0
 
 
-class AroundIteration(RobustUpdate):
+class AroundIteration(AroundOwn):
     """A recipe for a trainer with an iteration of its own: hand it to the trainer as ``iteration_update``.
 
     The iteration runs as it always did, but where it takes the trainer's ``loss_function`` of its prediction, it is
@@ -57,27 +57,13 @@ class AroundIteration(RobustUpdate):
             once, or not at all.
     """
 
-    def __init__(
-        self,
-        recipe: Any = "sat",
-        attack: Callable[..., Tensor] | None = None,
-        *,
-        iteration: Callable[[Any, Any], Any] | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__(recipe, attack, **{**settings, "shared_forward": False})
-        self.iteration = iteration
-
     def __call__(self, engine: Any, batchdata: Any) -> Any:
-        iteration = self.iteration or engine._iteration  # MONAI's documented override
         added: dict[str, Any] = {}
         with self._within(engine, batchdata, added) as seen:
-            output = iteration(engine, batchdata)
+            output = self._iterate(engine, batchdata)
         if seen.losses != 1:
             raise _refusal(f"takes its loss {seen.losses} times")
-        for told in (output, engine.state.output):
-            if isinstance(told, dict):
-                told.update(added)
+        self._tell(engine, output, added)
         return output
 
     @contextmanager
@@ -117,11 +103,7 @@ class AroundIteration(RobustUpdate):
         prediction, targets = found
         batch = replace(Batch.prepare(engine, batchdata), inputs=inputs.detach(), targets=targets)
         task = self._task_of(engine)
-        if self._checked is not engine:
-            self._check(task)
-            if self.starts is not None:
-                self.starts.attach(engine)
-            self._checked = engine
+        self._begin(engine, task)
         told: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: targets}
         watched = None
         if "adv" in self.recipe.views:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from monai_robust.evaluation.sections.drawing import WIDTH, legend_label, run_colour, styled
+from monai_robust.evaluation.sections.drawing import WIDTH, legend_label, legend_of, run_colour, styled
 from monai_robust.evaluation.sections.parts import number
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.tables.schema import CLEAN
@@ -72,21 +72,21 @@ def roc_figure(curves: pd.DataFrame, points: pd.DataFrame) -> Figure:
         axes.set_title(textwrap.shorten(str(finding), 28, placeholder="..."))
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+            axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
             axis.set_ticks([0, 0.5, 1])
     for spare in panels[len(findings) :]:
         spare.set_axis_off()
     for axes in panels[-columns:] if len(findings) % columns == 0 else panels[len(findings) - columns : len(findings)]:
-        axes.set_xlabel("1 - specificity")
+        axes.set_xlabel("1 - specificity [%]")
         axes.tick_params(labelbottom=True)
     for axes in panels[::columns]:
-        axes.set_ylabel("sensitivity")
+        axes.set_ylabel("sensitivity [%]")
     handles = [Line2D([], [], color=run_colour(at), label=legend_label(str(name))) for at, name in enumerate(names)]
     handles += [
         Line2D([], [], color="#44546A", linestyle=DASHES[at % len(DASHES)], label=legend_label(_setting(*setting)))
         for at, setting in enumerate(settings)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if columns < ACROSS else min(len(handles), 4))
+    legend_of(figure, handles, 2 if columns < ACROSS else 4)
     return figure
 
 

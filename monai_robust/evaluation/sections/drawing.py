@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, ParamSpec
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-__all__ = ["MARKERS", "STYLE", "WIDTH", "legend", "legend_label", "norm_axis", "run_colour", "styled"]
+__all__ = ["MARKERS", "STYLE", "WIDTH", "legend", "legend_label", "legend_of", "norm_axis", "run_colour", "styled"]
 
 Parameters = ParamSpec("Parameters")
 
@@ -60,8 +60,14 @@ def legend_label(name: str) -> str:
 
 def legend(figure: Figure, axes: Axes) -> None:
     """One legend below all panels, of the labels of one."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+    legend_of(figure, axes.get_legend_handles_labels()[0])
+
+
+def legend_of(figure: Figure, handles: Sequence[Any], across: int = 4) -> None:
+    """One legend below all panels, which reads row by row, so many entries in each."""
+    columns = max(min(len(handles), across), 1)
+    ordered = [handles[place] for column in range(columns) for place in range(column, len(handles), columns)]
+    figure.legend(handles=ordered, loc="outside lower center", ncols=columns)
 
 
 def norm_axis(axes: Axes, percent: float) -> None:

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from scipy.stats import gaussian_kde, norm
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.sections.drawing import MARKERS, WIDTH, legend, legend_label, norm_axis, run_colour, styled
+from monai_robust.evaluation.sections.drawing import (
+    MARKERS,
+    WIDTH,
+    legend,
+    legend_label,
+    legend_of,
+    norm_axis,
+    run_colour,
+    styled,
+)
 from monai_robust.evaluation.sections.outlines import draw_outlines, outline_legend
 from monai_robust.evaluation.sections.parts import listed, number
 from monai_robust.evaluation.sections.perturbations import (
@@ -182,11 +191,11 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
             axes.plot(rows["confidence"], rows["accuracy"], linewidth=width, label=label, **look)
             area = 12 + 150 * rows["samples"] / rows["samples"].sum()
             axes.scatter(rows["confidence"], rows["accuracy"], s=area, zorder=3, **look)
-        axes.set(title=name, xlim=(0, 1.02), ylim=(-0.02, 1.04), aspect="equal", xlabel="confidence")
+        axes.set(title=name, xlim=(0, 1.02), ylim=(-0.02, 1.04), aspect="equal", xlabel="confidence [%]")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+            axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
             axis.set_ticks([0, 0.5, 1])
-    panels[0].set_ylabel("came true")
+    panels[0].set_ylabel("came true [%]")
     return figure
 
 
@@ -281,7 +290,7 @@ def gallery_figure(
                 draw_outlines(axes, gallery.masks[key][row], "solid")
                 draw_outlines(axes, gallery.truth[row], (0, (2, 1.5)))
     if gallery.truth is not None:
-        figure.legend(handles=outline_legend(gallery, classes), loc="outside lower center", ncols=len(columns))
+        legend_of(figure, outline_legend(gallery, classes), len(columns))
     return figure
 
 

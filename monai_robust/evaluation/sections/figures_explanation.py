@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
-from monai_robust.evaluation.sections.drawing import COLOURS, MARKERS, WIDTH, styled
+from monai_robust.evaluation.sections.drawing import COLOURS, MARKERS, WIDTH, legend_of, styled
 from monai_robust.evaluation.tables.explanation_file import METHODS, Embedding, Explained
 
 __all__ = ["NEIGHBOURS", "embedding_figure", "masks_figure", "saliency_figure"]
@@ -110,7 +110,7 @@ def embedding_figure(found: Embedding, classes: Sequence[str]) -> Figure:
     ]
     if (found.labels < 0).any():
         handles.append(Line2D([], [], color="0.5", marker="x", linestyle="", label="none of them"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+    legend_of(figure, handles)
     return figure
 
 
@@ -151,7 +151,7 @@ def masks_figure(found: Explained, places: Sequence[int]) -> Figure:
             for colour, label in ((_ADDED, "added"), (_TAKEN, "taken away"), (_OTHER, "another class"))
         ),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    legend_of(figure, handles, 5)
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from monai_robust.evaluation.sections.comparisons import ScoreStyle
 from monai_robust.evaluation.sections.drawing import MARKERS, WIDTH, legend, legend_label, run_colour, styled
-from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, Section, listed
+from monai_robust.evaluation.sections.parts import MISSING, Measure, Picture, ReportTable, Section, fixed, listed
 from monai_robust.evaluation.sections.perturbations import perturbation_label
 from monai_robust.evaluation.statistics.bootstrap import MINIMUM_PATIENTS
 from monai_robust.evaluation.statistics.paired import holm
@@ -53,11 +53,13 @@ def paired_section(
     table = ReportTable("table_paired", title_of_table, stub, headers, rows, 1.0, digits, _note(means))
     better = "above 0 the run is better" if style.higher_is_better else "below 0 the run is better"
     under = listed([perturbation_label(str(name)) for name in dict.fromkeys(means["perturbation"])])
-    alt = f"Points with intervals: difference in {style.name} to {baseline} under {under}: {listed(_names(means))}."
+    alt = f"Points: difference in {style.name} to {baseline} under {under}: {listed(_names(means))}."
+    known = means["difference_low"].notna().any()
+    lines = "; lines are 95 % intervals by drawing patients" if known else "; there are no intervals"
     picture = Picture(
         differences_figure(means, style, baseline),
         alt,
-        f"Differences to {baseline}, {better}; lines are 95 % intervals by drawing patients.",
+        f"Differences to {baseline}, {better}{lines}.",
     )
     points = [*points, *noninferiority(means, style, baseline, margin)]
     return Section(title, _text(means, baseline), [table], [picture], points)
@@ -216,8 +218,8 @@ def _why_none(row: pd.Series, baseline: str = "") -> str:
 
 
 def _ends(row: pd.Series, style: ScoreStyle) -> str:
-    low, high = (style.scale * row[f"difference_{end}"] for end in ("low", "high"))
-    return f"{low:.{style.digits}f} to {high:.{style.digits}f}{' percentage points' if style.percent else style.sign}"
+    low, high = (fixed(style.scale * row[f"difference_{end}"], style.digits) for end in ("low", "high"))
+    return f"{low} to {high}{' percentage points' if style.percent else style.sign}"
 
 
 def _p_text(p: float) -> str:

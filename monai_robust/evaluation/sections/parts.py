@@ -16,6 +16,7 @@ __all__ = [
     "Picture",
     "ReportTable",
     "Section",
+    "fixed",
     "listed",
     "measured",
     "number",
@@ -48,12 +49,10 @@ class Measure:
         """The number, with its spread such as ``92.3 ± 1.1``, and its interval such as ``88.1 to 95.4``, "" if none."""
         if math.isnan(self.mean):
             return MISSING, ""
-        mean = f"{scale * self.mean:.{digits}f}"
+        mean, std, low, high = (fixed(scale * one, digits) for one in (self.mean, self.std, self.low, self.high))
         if not math.isnan(self.std):
-            return f"{mean} ± {scale * self.std:.{digits}f}", ""
-        if math.isnan(self.low):
-            return mean, ""
-        return mean, f"{scale * self.low:.{digits}f} to {scale * self.high:.{digits}f}"
+            return f"{mean} ± {std}", ""
+        return mean, "" if math.isnan(self.low) else f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -157,6 +156,12 @@ def told(row: Any, column: str, words: str, why: str) -> str:
         return f"“{row['name']}” {words.format(row[column])}"
     where = f" in at least one of its {row['n_runs']} runs" if row["n_runs"] > 1 else ""
     return f"of “{row['name']}” it is {UNDEFINED} ({why}{where})"
+
+
+def fixed(value: float, digits: int) -> str:
+    """So many decimals; what is rounded to zero has no sign."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def number(value: float) -> str:

@@ -40,10 +40,13 @@ def replicate_sections(runs: Sequence[Run], frames: Mapping[str, pd.DataFrame], 
         stub = [run.name, *(_told(value) for value in (run.info.get("seed"), *run.split))]
         stub += [str(len(run.clean)), str(_patients(run))]
         rows.append((stub, [Measure(float(means[index, name])) for name in perturbations]))
+    stub_headers = ["Run", "Seed", "Fold", "Split seed", "Images", "Patients"]
+    told = [at for at in range(len(stub_headers)) if any(stub[at] != MISSING for stub, _ in rows)]
+    rows = [([stub[at] for at in told], cells) for stub, cells in rows]
     headers = [perturbation_label(name) for name in perturbations]
     title = f"{style.title} of each run, means over radii or severities"
-    stub_headers = ["Run", "Seed", "Fold", "Split seed", "Images", "Patients"]
-    table = ReportTable("table_replicates", title, stub_headers, headers, rows, style.scale, style.digits)
+    stub_names = [stub_headers[at] for at in told]
+    table = ReportTable("table_replicates", title, stub_names, headers, rows, style.scale, style.digits)
     return [Section("Replicates", " ".join([patients_tested(runs), *missing_folds(runs)]), [table])]
 
 

@@ -39,25 +39,27 @@ POINTS = 200  # along a ROC curve
 MEAN = "mean"
 PANELS = 6
 WITHOUT = (
-    "is measured without a validation run, so that no threshold is fitted, and neither sensitivity nor specificity is "
+    "measured without a validation run, so that no threshold is fitted, and neither sensitivity nor specificity is "
     "shown: measure again into the same folder with the validation split (in our bundles --validation_limit above 0 or "
-    "left out; evaluate --validation of other bundles; Measurement(validation=...)"
+    "left out; evaluate --validation of other bundles; Measurement(validation=...))."
 )
 
 
 def validation_note(runs: Sequence[Run], read: Read) -> str:
     """What thresholds were fitted on, or which option fills their place."""
-    parts = []
+    parts, lacking = [], []
     for name in names_of(runs):
         run = next(run for run in runs if run.name == name)
         fitted = fitted_on_validation(run, read)
         if fitted is None:
-            parts.append(f"“{name}” {WITHOUT}).")
+            lacking.append(f"“{name}”")
             continue
         assert run.validation is not None
         both = len(set(run.clean["patient_id"]) & set(run.validation.clean["patient_id"]) - {""})
         leak = f", of whom {both} are among the patients measured here, too" if both else ""
         parts.append(f"“{name}”: {fitted.images} images of {fitted.patients} patients{leak}.")
+    if lacking:
+        parts.append(f"{listed(lacking)} {'is' if len(lacking) == 1 else 'are'} {WITHOUT}")
     if all(run.validation is None for run in runs):
         return " ".join(parts)
     return (
