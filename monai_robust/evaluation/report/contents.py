@@ -264,9 +264,14 @@ def _task_report(run: Run) -> TaskReport:
 
 def _samples(runs: Sequence[Run]) -> str:
     clean = pd.concat([run.clean for run in runs]).drop_duplicates("sample_id")
-    known = clean["patient_id"][clean["patient_id"] != ""].nunique()
+    known = 0 if _own_patients(clean) else clean["patient_id"][clean["patient_id"] != ""].nunique()
     patients = f" of {known} patient{'s' * (known != 1)}" if known else ""
     return f"{len(clean)} image{'s' * (len(clean) != 1)}{patients}"
+
+
+def _own_patients(clean: pd.DataFrame) -> bool:
+    """Whether patients are called as their images, as data lists do where nothing names patients."""
+    return bool((clean["patient_id"] == clean["sample_id"]).all())
 
 
 def _caveats(runs: Sequence[Run]) -> list[str]:
@@ -304,6 +309,17 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
         )
     if any((run.clean["patient_id"] == "").any() for run in runs):
         found.append("Images without a known patient count as patients of their own; intervals may then be too short.")
+    elif any(_own_patients(run.clean) for run in runs):
+        found.append(
+            "Every image counts as a patient of its own, as where nothing names patients: intervals are too short if "
+            "some are of one patient."
+        )
+    made = list(dict.fromkeys(str((run.info.get("versions") or {}).get("monai-robust")) for run in runs))
+    if len(made) > 1:
+        found.append(
+            f"The runs were measured by different versions of monai-robust ({listed(made)}), whose attacks or "
+            "corruptions may differ."
+        )
     norms = [mean_input_norm(run) for run in runs]
     if max(norms) > (1 + NORM_TOLERANCE) * min(norms):
         found.append(

@@ -15,7 +15,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
     """Refuse to compare what cannot be compared.
 
     All runs must have one task, one list of classes, the same perturbations with the same settings, and be measured on
-    the same samples. Replicates may be folds or random splits (other ``split_seed``), each with its own test samples;
+    the same samples, of which their tables say the same. Replicates may be folds or random splits (other ``split_seed``), each with its own test samples;
     every name then needs the same ones. Samples of another site must be the same in all runs.
 
     Raises:
@@ -27,14 +27,15 @@ def check_comparable(runs: Sequence[Run]) -> None:
     first = runs[0]
     for run in runs[1:]:
         pair = f"{first.folder} and {run.folder} cannot be compared:"
-        for what in ("task", "classes", "groups"):
+        for what, word in (("task", "tasks"), ("classes", "classes"), ("groups", "groups")):
             ours, theirs = getattr(first, what), getattr(run, what)
             if ours != theirs:
-                raise BadInputError(f"{pair} their {what} differ ({ours} and {theirs})")
+                raise BadInputError(f"{pair} their {word} differ ({ours} and {theirs})")
         if first.labelled != run.labelled:
             raise BadInputError(f"{pair} one was measured with labels, the other without")
         _check_same_perturbations(pair, first, run)
         _check_same_shifts(pair, first, run)
+        _check_same_truth(pair, first, run)
     _check_same_samples(runs)
 
 
@@ -90,6 +91,25 @@ def _check_same_shifts(pair: str, first: Run, run: Run) -> None:
             raise BadInputError(
                 f"{pair} they were shown different samples of {name} ({len(one)} and {len(two)}, {len(one & two)} of "
                 "them the same)"
+            )
+
+
+# What a table says of a sample before any network has seen it.
+_GIVEN = ("patient_id", "label", "boxes")
+
+
+def _check_same_truth(pair: str, first: Run, run: Run) -> None:
+    """Samples of one id may be others all the same, as where files of two data sets have the same names."""
+    ours, theirs = (one.clean.set_index("sample_id") for one in (first, run))
+    shared = ours.index.intersection(theirs.index)
+    given = [name for name in ours if name in _GIVEN or name.startswith("label_")]
+    for name in given if first.labelled else _GIVEN[:1]:
+        one, two = ours.loc[shared, name], theirs.loc[shared, name]
+        other = int(((one != two) & ~(one.isna() & two.isna())).sum())
+        if other:
+            raise BadInputError(
+                f"{pair} {other} of the {len(shared)} samples that both have by id have another {name}, so that they "
+                "are other samples, or were read otherwise"
             )
 
 
