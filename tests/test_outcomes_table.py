@@ -423,7 +423,7 @@ def change_info(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "segmentation"}, "their task differ"),
+        ({"task": "segmentation"}, "their tasks differ"),
         ({"classes": ["a", "b", "c"]}, "their classes differ"),
         ({"name": "erm", "recipe": "at"}, "different recipes"),
         ({"name": "erm", "recipe": "erm", "checkpoint": {"sha256": "same"}}, "one and the same network"),
@@ -433,6 +433,17 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path, changes: dict[
     first = write_run(tmp_path / "a", "erm", count=16, info={"checkpoint": {"sha256": "same"}})
     second = change_info(write_run(tmp_path / "b", "rtda", count=16), **changes)
     with pytest.raises(BadInputError, match=message):
+        check_comparable([read_run(first), read_run(second)])
+
+
+@pytest.mark.parametrize("column", ["label", "patient_id"])
+def test_samples_of_another_data_set_that_have_the_same_ids_are_refused(tmp_path: Path, column: str) -> None:
+    first, second = (write_run(tmp_path / name, name, count=16) for name in ("erm", "rtda"))
+    table = pd.read_csv(second / "outcomes.csv")
+    at = table["sample_id"] == table["sample_id"].iloc[0]
+    table.loc[at, column] = {"label": 2 - table["label"].iloc[0] // 2, "patient_id": "another"}[column]
+    table.to_csv(second / "outcomes.csv", index=False)
+    with pytest.raises(BadInputError, match=f"1 of the 16 samples that both have by id have another {column}"):
         check_comparable([read_run(first), read_run(second)])
 
 

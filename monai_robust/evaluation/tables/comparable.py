@@ -15,8 +15,9 @@ def check_comparable(runs: Sequence[Run]) -> None:
     """Refuse to compare what cannot be compared.
 
     All runs must have one task, one list of classes, the same perturbations with the same settings, and be measured on
-    the same samples, of which their tables say the same. Replicates may be folds or random splits (other ``split_seed``), each with its own test samples;
-    every name then needs the same ones. Samples of another site must be the same in all runs.
+    the same samples, of which their tables say the same. Replicates may be folds or random splits (other
+    ``split_seed``), each with its own test samples; every name then needs the same ones. Samples of another site must
+    be the same in all runs.
 
     Raises:
         BadInputError: in one sentence, for the first difference.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What docs/results says of image sensitivity and of corruptions by modality: a network trained in the usual way on brain MR
 # slices, searched for the smallest flipping radius of each image and corrupted, one seed.
-#   bash examples/brain_mr_results.sh DATASET_DIR OUTPUT_DIR SEED
-# Then, for all seeds:  python examples/image_sensitivity_table.py OUTPUT_DIR/brain_mr-*
-#                       python examples/corruptions_table.py OUTPUT_DIR/brain_mr-*
-# Another modality:     bash examples/brain_mr_results.sh DATASET_DIR OUTPUT_DIR SEED radiographs radiograph 10 [further options]
+#   bash studies/pilots/brain_mr_results.sh DATASET_DIR OUTPUT_DIR SEED
+# Then, for all seeds:  python studies/pilots/image_sensitivity_table.py OUTPUT_DIR/brain_mr-*
+#                       python studies/pilots/corruptions_table.py OUTPUT_DIR/brain_mr-*
+# Another modality:     bash studies/pilots/brain_mr_results.sh DATASET_DIR OUTPUT_DIR SEED radiographs radiograph 10 [further options]
 set -euo pipefail
 dataset=$1 output=$2 seed=$3 name=${4:-brain_mr} modality=${5:-mr} epochs=${6:-20}
 shift $(($# < 6 ? $# : 6))

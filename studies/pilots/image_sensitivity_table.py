@@ -1,7 +1,7 @@
 """What the smallest flipping radius of an image says of the network's errors, as Markdown and, with --figure, as a
-picture, of the runs of examples/brain_mr_results.sh.
+picture, of the runs of studies/pilots/brain_mr_results.sh.
 
-python examples/image_sensitivity_table.py RUN_FOLDER... [--figure FILE.png]
+python studies/pilots/image_sensitivity_table.py RUN_FOLDER... [--figure FILE.png]
 """
 
 from __future__ import annotations

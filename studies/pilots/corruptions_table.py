@@ -1,6 +1,6 @@
-"""Accuracy under each corruption and level, mean and spread over the runs of examples/brain_mr_results.sh, as Markdown.
+"""Accuracy under each corruption and level, mean and spread over the runs of studies/pilots/brain_mr_results.sh.
 
-python examples/corruptions_table.py RUN_FOLDER...
+python studies/pilots/corruptions_table.py RUN_FOLDER... prints it as Markdown.
 """
 
 from __future__ import annotations
