@@ -103,7 +103,7 @@ def _check_same_truth(pair: str, first: Run, run: Run) -> None:
     """Samples of one id may be others all the same, as where files of two data sets have the same names."""
     ours, theirs = (one.clean.set_index("sample_id") for one in (first, run))
     shared = ours.index.intersection(theirs.index)
-    given = [name for name in ours if name in _GIVEN or name.startswith("label_")]
+    given = [name for name in map(str, ours.columns) if name in _GIVEN or name.startswith("label_")]
     for name in given if first.labelled else _GIVEN[:1]:
         one, two = ours.loc[shared, name], theirs.loc[shared, name]
         other = int(((one != two) & ~(one.isna() & two.isna())).sum())
