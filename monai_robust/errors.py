@@ -21,6 +21,7 @@ __all__ = [
     "BadSampleError",
     "BadSamplesError",
     "NotFiniteError",
+    "close_bars",
     "in_one_line",
     "install_excepthook",
     "naming",
@@ -183,6 +184,13 @@ def _refused_by_the_system(error: OSError) -> str:
     return f"{name} cannot be used: {reason}; name another file or folder"
 
 
+def close_bars() -> None:
+    """Have nothing wait to be printed: a progress bar would write its last line after the sentence that ends a run."""
+    sys.stdout.flush()
+    for bar in [one for one in gc.get_objects() if issubclass(type(one), tqdm)]:
+        bar.close()
+
+
 def install_excepthook(explain: Callable[[BaseException], str | None] | None = None) -> None:
     """End a process that meets a user's error with one line and exit status 2 (130 after Ctrl-C).
 
@@ -205,9 +213,7 @@ def install_excepthook(explain: Callable[[BaseException], str | None] | None = N
         if not interrupted and sentence is None:
             previous(kind, error, traceback)
             return
-        sys.stdout.flush()
-        for bar in [one for one in gc.get_objects() if issubclass(type(one), tqdm)]:
-            bar.close()  # it would write its last line after ours
+        close_bars()
         print("interrupted" if interrupted else f"error: {sentence}", file=_messages())
         sys.exit(130 if interrupted else 2)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from synthetic_runs import write_run
+from tqdm import tqdm
 from typer.testing import CliRunner
 
 from monai_robust import __version__
@@ -361,3 +362,17 @@ def test_an_overlay_is_named_without_loading_torch():
         "assert not {'torch', 'monai'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_sentence_that_ends_a_command_is_its_last_line_also_where_a_bar_was_shown(monkeypatch, capsys):
+    bars = []
+
+    def fails(standalone_mode: bool) -> None:
+        bars.append(tqdm(range(4), desc="reading"))
+        raise BadInputError("the second sample has no label")
+
+    monkeypatch.setattr("monai_robust.commands.app.app", fails)
+    with pytest.raises(SystemExit):
+        main()
+    bars.clear()
+    assert capsys.readouterr().err.endswith("\nerror: the second sample has no label\n")

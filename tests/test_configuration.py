@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import REPOSITORY
+from ignite.engine import Engine
+from ignite.metrics import MeanSquaredError
 from monai.bundle import ConfigParser
+from monai.handlers import CheckpointLoader
+from torch import nn
 
 from monai_robust.configuration import command_line
 from monai_robust.configuration.command_line import check_command_line, shown
@@ -266,6 +271,56 @@ def test_an_argument_that_was_mistyped_is_told_with_the_one_that_was_meant():
     assert configuration_sentence(raised.value) == (
         "the bundle gives APGD the argument epss, which it does not take; did you mean eps?"
     )
+
+
+def test_a_package_that_is_not_there_is_named_with_the_line_that_installs_it():
+    parser = ConfigParser({"network": {"_target_": "timmy.models.Net"}})
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        parser.get_parsed_content("network")
+    assert configuration_sentence(raised.value, packages={"timmy": "0.9"}) == (
+        "the bundle names timmy.models.Net, and there is no package timmy; pip install timmy==0.9, or correct that "
+        "_target_"
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (nn.Sequential(nn.Linear(2, 3)), "2 of 4 weights fit (2 are missing, 0 have another shape, 0 too many)"),
+        (
+            nn.Sequential(nn.Linear(2, 5), nn.Linear(5, 3), nn.Linear(1, 1)),
+            "1 of 4 weights fit (0 are missing, 3 have another shape, 2 too many)",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_told_with_how_many_fit(other, told, tmp_path):
+    torch.save({"model": other.state_dict()}, tmp_path / "model.pt")
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3))
+    engine = Engine(lambda engine, batch: None)
+    CheckpointLoader(str(tmp_path / "model.pt"), {"model": network}).attach(engine)
+    with pytest.raises(RuntimeError) as raised:
+        engine.run([0])
+    sentence = f"the bundle loads a checkpoint of another network into Sequential: {told}, such as '"
+    assert str(configuration_sentence(raised.value)).startswith(sentence)
+    engine = Engine(lambda engine, batch: None)
+    CheckpointLoader(str(tmp_path / "model.pt"), {"net": network, "more": network}).attach(engine)
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        engine.run([0])
+    assert "loads 'net' from a checkpoint that does not hold it" in str(configuration_sentence(raised.value))
+
+
+def test_a_metric_that_fails_is_told_by_its_class():
+    engine = Engine(lambda engine, batch: {"pred": torch.zeros(2), "label": torch.zeros(2)})
+    MeanSquaredError(output_transform=lambda output: (output["pred"], output["gone"])).attach(engine, "error")
+    with pytest.raises(KeyError) as raised:
+        engine.run([0])
+    assert configuration_sentence(raised.value) == (
+        "the bundle cannot compute its metric MeanSquaredError of what the network gives: KeyError: 'gone'; correct it "
+        "or its output_transform, or leave it out"
+    )
+    with pytest.raises(KeyError) as raised:
+        Engine(lambda engine, batch: {}["gone"]).run([0])
+    assert configuration_sentence(raised.value) is None
 
 
 @pytest.mark.parametrize(

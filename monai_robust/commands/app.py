@@ -21,7 +21,7 @@ from monai_robust.commands.phantoms import phantoms
 from monai_robust.commands.report import report
 from monai_robust.commands.step_search import step_search
 from monai_robust.commands.transfer import transfer
-from monai_robust.errors import user_error, user_sentence
+from monai_robust.errors import close_bars, user_error, user_sentence
 from monai_robust.studies.command import study
 
 __all__ = ["app", "main"]
@@ -82,6 +82,7 @@ def main() -> None:
             status = _INTERRUPTED
         else:
             status = 2
+            close_bars()
             print(line, file=sys.stderr)
     if status == _INTERRUPTED:
         print("interrupted", file=sys.stderr)
