@@ -229,6 +229,9 @@ def test_a_stopped_measurement_goes_on(tmp_path):
     assert (cut / "outcomes.csv").read_bytes() == (whole / "outcomes.csv").read_bytes()
 
 
+SHOWN = torch.zeros(1, 4, 4)
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(films())
@@ -240,6 +243,12 @@ class Stream(IterableDataset):
         (DataLoader(Stream(), batch_size=2), "read once only"),
         (Dataset([]), "data set is empty"),
         (Dataset([{"image": torch.zeros(1, 4, 4)}]), "no label"),
+        (
+            Dataset(
+                [{"image": torch.zeros(1, 4, 4), "sample_id": "a", "label": 0}, {"image": SHOWN, "sample_id": "b"}]
+            ),
+            r"no label.* \(sample 'b'\)",
+        ),
         (Dataset([{"image": torch.zeros(1, 4, 4).int(), "label": 0}]), "floating point"),
     ],
 )

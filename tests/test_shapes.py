@@ -109,7 +109,7 @@ def runs(line: str, folder: Path, warm: WarmPython) -> bool:
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     (path,) = folder.glob("*.pt")
     state = torch.load(path, weights_only=True)
-    return state.get("model", state)  # a saver of one object writes it bare
+    return state.get("model") or state.get("net") or state  # a saver of one object writes it bare
 
 
 def check_row(what: str, row: str, write: bool) -> None:

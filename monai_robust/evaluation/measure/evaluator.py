@@ -68,7 +68,7 @@ class EvaluatorSamples(Dataset[Any]):
                 "sample_id": names[place],
                 "patient_id": patients[place],
                 "full_id": known.full[place],
-                **self._about(place),
+                **self._about(place, names[place]),
             }
             for place in places
         ]
@@ -114,8 +114,11 @@ class EvaluatorSamples(Dataset[Any]):
             found[MASK_KEY] = batch.mask[0].cpu()
         return found
 
-    def _about(self, place: int) -> dict[str, Any]:
-        sample = self.sample(place)
+    def _about(self, place: int, name: str) -> dict[str, Any]:
+        try:
+            sample = self.sample(place)
+        except BadInputError as error:
+            raise type(error)(f"{error} (sample {name!r})") from error
         label = plain(sample["label"])
         about: dict[str, Any] = {"size": tuple(sample["image"].shape)}
         if "spacing" in sample:
