@@ -28,7 +28,7 @@ class Outputs:
             ``"dictionary"``, or ``"unknown"``.
         count: channels, classes, labels or numbers; 0 where that has no meaning.
         dense: whether there is an answer for every pixel.
-        heads: outputs that deep supervision gives while the network trains; 1 without it.
+        heads: outputs that the network gives while it trains, as of deep supervision; 1 without such heads.
         shape: of the first tensor, without the batch, while the network trains.
         why: what told it.
         keys: of a dictionary.
@@ -57,7 +57,7 @@ class Outputs:
     def described(self) -> str:
         """What the outputs are, as a phrase."""
         n = self.count
-        heads = f", at {self.heads} resolutions in training" if self.heads > 1 else ""
+        heads = f", from {self.heads} heads in training" if self.heads > 1 else ""
         return {
             "classes": f"logits of {n} classes that exclude each other (softmax)",
             "labels": f"logits of {n} independent labels (sigmoid)",
