@@ -1,6 +1,6 @@
 """Processor time and peak memory of a report on 10,000 samples under 100 perturbations and severities.
 
-The folder is written first, with made-up outcomes of a classifier of three classes at two hospitals. A process of its
+The folders are written first, with made-up outcomes of a classifier of three classes at two hospitals. A process of its
 own then writes the report (reading, checking, summary with bootstrap intervals, figures, page) as `monai-robust report`
 does: its time is that of the processor, all threads together, and its memory the largest it had, imports included.
 """
@@ -24,14 +24,15 @@ import resource, sys, time
 from pathlib import Path
 from monai_robust.evaluation import read_run, write_report
 imported = time.process_time()
-write_report([sys.argv[1]], Path(sys.argv[1]) / "report.html")
+write_report(sys.argv[1:], Path(sys.argv[1]).parent / "report.html")
 print(time.process_time() - imported, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
-def write_folder(folder: Path, samples: int, settings: int, seed: int) -> None:
+def write_folder(folder: Path, samples: int, settings: int, seed: int, name: str = "erm") -> None:
     """A finished run: the clean inputs, an attack and corruptions of up to nine severities each."""
-    generator = np.random.default_rng(seed)
+    run = name
+    generator = np.random.default_rng([seed, *name.encode()])
     plan, perturbations = [("clean", 0.0)], [_perturbation("clean", "clean", [0.0])]
     while len(plan) < settings:
         severities = [0.25 * step for step in range(1, min(9, settings - len(plan)) + 1)]
@@ -48,7 +49,7 @@ def write_folder(folder: Path, samples: int, settings: int, seed: int) -> None:
             )
             writer.commit()
     writer.finish()
-    info = {"name": "erm", "task": "classification", "recipe": "erm", "seed": seed, "classes": CLASSES}
+    info = {"name": run, "task": "classification", "recipe": run, "seed": seed, "classes": CLASSES}
     write_run_info(folder, info | {"perturbations": perturbations, "groups": ["source"]})
 
 
@@ -88,12 +89,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--settings", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=1, help="of other names, compared with the first")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        write_folder(Path(name), given.samples, given.settings, given.seed)
-        done = subprocess.run([sys.executable, "-c", _CHILD, name], capture_output=True, text=True, check=True)
+        folders = [Path(name) / ("erm" if not run else f"other{run}") for run in range(given.runs)]
+        for folder in folders:
+            write_folder(folder, given.samples, given.settings, given.seed, folder.name)
+        command = [sys.executable, "-c", _CHILD, *map(str, folders)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, megabytes = map(float, done.stdout.split()[-2:])
-    print(f"{given.samples} samples x {given.settings} settings, seed {given.seed}; {machine()}")
+    print(f"{given.samples} samples x {given.settings} settings, {given.runs} runs, seed {given.seed}; {machine()}")
     print(f"report: {seconds:.1f} s of processor time (at most 30), peak memory {megabytes:.0f} MiB (at most 1024)")
 
 

@@ -151,7 +151,8 @@ class Contents:
     @cached_property
     def verdict(self) -> Section:
         """The first table."""
-        return with_search_notes([verdict_section(self.runs, self.baseline, self.frames, self.style)], self.runs)[0]
+        section = verdict_section(self.runs, self.baseline, self.frames, self.style)
+        return with_search_notes([section], self.runs, again=False)[0]
 
     @cached_property
     def paired(self) -> list[Section]:

@@ -19,14 +19,17 @@ def is_searched(one: Perturbation) -> bool:
     return one.kind == "attack" and one.settings.get("search") == SEARCHED
 
 
-def search_note(attacks: Sequence[str]) -> str:
+def search_note(attacks: Sequence[str], *, again: bool = False) -> str:
     """What the numbers of these attacks are, "" without any.
 
     Args:
         attacks: labels.
+        again: whether it is only recalled, where the whole note stands at the verdict.
     """
     if not attacks:
         return ""
+    if again:
+        return f"{listed(attacks)}: radii were searched, see the note to the verdict."
     return (
         f"{listed(attacks)}: radii were searched; from its first success on, an image is shown as that success at "
         "every larger radius, which is no attack's worst, so that probabilities look better than they are. --faithful "
@@ -34,15 +37,22 @@ def search_note(attacks: Sequence[str]) -> str:
     )
 
 
-def with_search_notes(sections: Sequence[Section], runs: Sequence[Run]) -> list[Section]:
-    """The sections, with a note at each table and figure that names an attack whose radii were searched."""
+def with_search_notes(sections: Sequence[Section], runs: Sequence[Run], *, again: bool = True) -> list[Section]:
+    """The sections, with a note at each table and figure that names an attack whose radii were searched.
+
+    Args:
+        sections: of a report.
+        runs: that it is about.
+        again: whether the whole note stands elsewhere, at the verdict.
+    """
     labels = [perturbation_label(one.name) for one in runs[0].perturbations if is_searched(one)]
     if not labels:
         return list(sections)
 
     def note(texts: Sequence[str]) -> str:
         words = " ".join(texts)
-        return search_note([label for label in labels if re.search(rf"(?<!\w){re.escape(label)}", words)])
+        named = [label for label in labels if re.search(rf"(?<!\w){re.escape(label)}", words)]
+        return search_note(named, again=again)
 
     def table(one: ReportTable) -> ReportTable:
         cells = [text for stub, values in one.rows for text in (*stub, *values) if isinstance(text, str)]

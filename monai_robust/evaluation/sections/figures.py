@@ -299,7 +299,8 @@ def _show(axes: Axes, clean: NDArray[np.float32], gallery: Gallery, key: str, at
     if key == "perturbation" and attack:
         change = gallery.pictures[attack][row].astype(np.float64) - clean
         factor = amplification(change, high - low)
-        picture, caption = (low + high) / 2 + factor * change, f"the change,\namplified × {factor:g}"
+        picture = (low + high) / 2 + factor * change
+        caption = f"the change,\namplified × {factor:g}" if change.any() else "no change"
     else:
         picture, one = gallery.pictures[key][row], gallery.captions[key][row]
         caption = _caption(one) if gallery.truth is None else _mask_caption(one, key)

@@ -17,7 +17,7 @@ from monai_robust.evaluation.tasks.discrimination.fitted import RULES, Scored
 __all__ = ["operating_point_tables", "or_why", "row_of", "setting_of"]
 
 FEW = 4  # findings whose operating points are shown by every rule
-MOST_ROWS = 60  # of a table about perturbations
+MOST_ROWS = 30  # of a table about perturbations
 RULE_NAMES = {"youden": "Youden's index", "90": "sensitivity 90 %", "95": "sensitivity 95 %"}
 SHARES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 
