@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -173,7 +174,9 @@ def _picture(runs: Sequence[Run], one: Perturbation, images: pd.DataFrame) -> Pi
         for name, block in _by_name(scored)
     ]
     event = _event(runs[0], one)
-    figure = share_over_radius(scored, high, one.norm, label=f"share of images of which\n{event}", percent=percent)
+    figure = share_over_radius(
+        scored, high, one.norm, label=textwrap.fill(f"share of images of which {event}", 38), percent=percent
+    )
     alt = f"Lines: share of images of which {event}, over the radius of the change: {listed(ends)}."
     caption = "The further to the left a line rises, the less it takes. Runs of one name put together."
     return Picture(figure, alt, caption)
@@ -188,7 +191,7 @@ def _event(run: Run, one: Perturbation) -> str:
         return "the prediction is wrong"
     score = (run.info.get("score") or {}).get("name", "score")
     if asks_no_label(one.settings):
-        score += " by what was said of the clean image"
+        score += " with what was said of the clean image"
     return f"the {score} is {'below' if _higher_is_better(run) else 'above'} {number(one.settings['level'])}"
 
 

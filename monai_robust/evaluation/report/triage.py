@@ -37,15 +37,19 @@ COLUMNS = [*_RUN, "sample_id", "patient_id", "perturbation", "radius", "read_fir
 _CHANCES = 20  # orders of images with equal radii, over which a measure of all images is averaged
 _OWN_NOTE = (
     "The fifth of these images with the smallest radii is set aside, of equal radii by chance, as in the table of the "
-    "paper. “By confidence”: as many are set aside, those of which the network is least sure. AUC: the area under the "
+    "paper. “By confidence”: as many are set aside, those of which the network is least sure."
+)
+_AUC_NOTE = (
+    " AUC: the area under the "
     "ROC curve with which a small radius tells wrong predictions from right ones; 1 is perfect, 0.5 is chance, and "
     "below it small radii belong to right predictions. With few wrong images it is uncertain, with none it does not "
     "exist."
 )
 _FITTED_NOTE = (
     "The threshold was fitted on the validation images, so that it sets aside a fifth of those, and applied to these "
-    "as it stands, which is how it would be used. Interval of the change: patients drawn anew, the threshold as it is."
+    "as it stands, which is how it would be used."
 )
+_INTERVAL_NOTE = " Interval of the change: patients drawn anew, the threshold as it is."
 _NO_VALIDATION = (
     "The share is one of these very images. How a threshold fitted on other images would do is not known: there is no "
     "validation run with a search for the smallest radius; it is measured beside the test images where an evaluation "
@@ -172,6 +176,11 @@ class _Score:
         unit = " [%]" if percent else " [mm]" if run.task == "landmarks" else ""
         name = str(info.get("name") or ("accuracy" if percent else "score"))
         return cls(name, 100.0 if percent else 1.0, 1 if percent else 3, unit, bool(info.get("higher_is_better", True)))
+
+    @property
+    def mean(self) -> str:
+        """What its mean over images is called."""
+        return self.name if self.name.startswith(("mean ", "average ")) else f"mean {self.name}"
 
     @property
     def title(self) -> str:
@@ -302,7 +311,8 @@ def _own_table(one: Perturbation, rows: pd.DataFrame, score: _Score, style: Scor
         columns["Wrong images"] = ("wrong", 1.0, 0)
         columns["AUC"] = ("auc", 1.0, 3)
     title = f"Without the images of the smallest radii, {perturbation_label(one.name)}"
-    note = _OWN_NOTE if rows["threshold"].notna().any() else f"{_OWN_NOTE} {_NO_VALIDATION}"
+    note = _OWN_NOTE + (_AUC_NOTE if "auc" in rows else "")
+    note = note if rows["threshold"].notna().any() else f"{note} {_NO_VALIDATION}"
     return _table(f"table_{one.name}_triage", title, columns, rows, note)
 
 
@@ -317,7 +327,7 @@ def _fitted_table(one: Perturbation, rows: pd.DataFrame, score: _Score) -> Repor
     }
     title = f"With a threshold fitted on validation, {perturbation_label(one.name)}"
     lacking = [str(name) for name, block in rows.groupby("name", sort=False) if block["threshold"].isna().any()]
-    note = _FITTED_NOTE
+    note = _FITTED_NOTE + (_INTERVAL_NOTE if rows["change_low"].notna().any() else "")
     if lacking:
         named = listed([f"“{name}”" for name in lacking])
         note += f" None for {named}, of which a run has no validation with a search for the smallest radius."
@@ -347,13 +357,13 @@ def _cell(block: pd.DataFrame, column: str, scale: float) -> Measure | str:
 
 
 def _picture(curves: pd.DataFrame, one: Perturbation, score: _Score, sure: str) -> Picture:
-    figure = score_over_coverage(curves, label=f"mean {score.name}{score.unit}", scale=score.scale)
+    figure = score_over_coverage(curves, label=f"{score.mean}{score.unit}", scale=score.scale)
     parts = []
     for (name, order), block in curves.groupby(["name", "order"], sort=False):
         at = block.groupby("coverage")["score"].mean()
         half, every = at.iloc[len(at) // 2 - 1], at.iloc[-1]
         parts.append(f"{name} by {order} {number(score.scale * half)} at half and {number(score.scale * every)} at all")
-    alt = f"Lines: mean {score.name} of the images that are left to the network over their share: {listed(parts)}."
+    alt = f"Lines: {score.mean} of the images that are left to the network over their share: {listed(parts)}."
     caption = (
         f"{perturbation_label(one.name)}. To the left, more images are read by a person: those with the smallest radii "
         "(solid), or those of which the network is least sure (dashed). A line that gets no better to the left says "
