@@ -129,6 +129,18 @@ def test_contrast_densities_integrate_to_one_around_their_data(runs: list[Run]) 
         assert np.trapezoid(density * places, places) == pytest.approx(0.2 * factor, rel=0.08)
 
 
+def test_severities_of_a_shift_share_a_colour_and_a_place_in_the_legend(runs: list[Run]) -> None:
+    high = runs[0].outcomes[runs[0].outcomes["perturbation"] == "contrast_high"]
+    more = [high.assign(severity=factor, contrast=factor * high["contrast"]) for factor in (2.0, 3.0)]
+    axes = contrast_density(pd.concat([runs[0].outcomes, *more])).axes[0]
+    colour = next(one for one in axes.lines if one.get_label() == "High contrast × 1.5 to 3").get_color()
+    own = [one for one in axes.lines if one.get_color() == colour]
+    assert len(own) == 3
+    assert [one.get_label() for one in axes.lines if not str(one.get_label()).startswith("_")] == [
+        "Clean", "High contrast × 1.5 to 3", "Low contrast × 0.5"
+    ]  # fmt: skip
+
+
 def test_a_density_of_equal_contrasts_can_be_drawn(runs: list[Run]) -> None:
     places, density = line(contrast_density(runs[0].outcomes.assign(contrast=0.2)).axes[0], "Clean")
     assert np.trapezoid(density, places) == pytest.approx(1, abs=0.01)

@@ -338,21 +338,24 @@ def _table(
     name: str, title: str, columns: Mapping[str, tuple[str, float, int]], frame: pd.DataFrame, note: str
 ) -> ReportTable:
     rows = [
-        ([str(run)], [_cell(block, column, scale) for column, scale, _ in columns.values()])
+        ([str(run)], [_cell(block, column, scale, digits) for column, scale, digits in columns.values()])
         for run, block in frame.groupby("name", sort=False)
     ]
     digits = [digits for *_, digits in columns.values()]
     return ReportTable(name, title, ["Run"], list(columns), rows, 1.0, digits, note)
 
 
-def _cell(block: pd.DataFrame, column: str, scale: float) -> Measure | str:
-    """Mean and standard deviation over runs, where all have the number; the interval of a single one."""
+def _cell(block: pd.DataFrame, column: str, scale: float, digits: int) -> Measure | str:
+    """Mean and standard deviation over runs, where all have the number; the interval of a single one; of a number of
+    images that is the same in all runs, that number."""
     values = scale * block[column]
     mean, ends = mean_of_all(values), (f"{column}_low", f"{column}_high")
     if math.isinf(mean):
         return "beyond all"
     if len(block) == 1 and ends[0] in block:
         return Measure(mean, math.nan, *(scale * float(block[end].iloc[0]) for end in ends))
+    if digits == 0 and values.nunique() == 1:
+        return Measure(mean)
     return Measure(mean, float(values.std(ddof=1)))
 
 

@@ -39,7 +39,7 @@ def roc_figure(curves: pd.DataFrame, points: pd.DataFrame) -> Figure:
     findings, names = list(dict.fromkeys(curves["finding"])), list(dict.fromkeys(curves["name"]))
     settings = list(dict.fromkeys(zip(curves["perturbation"], curves["severity"], strict=True)))
     several = curves.groupby("name")["run"].nunique() > 1
-    columns = min(len(findings), ACROSS)
+    columns = 2 if len(findings) == 4 else min(len(findings), ACROSS)
     rows = math.ceil(len(findings) / columns)
     figure = Figure(
         figsize=(max(WIDTH * columns / ACROSS, 4.2), (3.0 if columns > 1 else 3.6) * rows + 0.1), layout="constrained"

@@ -201,7 +201,8 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
 
 @styled
 def contrast_density(outcomes: pd.DataFrame) -> Figure:
-    """Density of the contrast of the inputs in every domain: clean and shifted in contrast.
+    """Density of the contrast of the inputs in every domain: clean and shifted in contrast, a colour for each shift and
+    a line for each of its severities.
 
     The manner of Martinez-Martinez et al. 2025 (RTDA), Fig. 1. Contrast is the standard deviation of an input's
     intensities; the densities are Gaussian kernel estimates with Silverman's bandwidth.
@@ -213,12 +214,16 @@ def contrast_density(outcomes: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     shifts = corruptions_of_kind(outcomes["perturbation"].unique(), "contrast")
     chosen = outcomes[outcomes["perturbation"].isin([CLEAN, *shifts])]
-    for index, ((name, severity), rows) in enumerate(chosen.groupby(["perturbation", "severity"], sort=False)):
-        label = perturbation_label(str(name)) + ("" if name == CLEAN else f" × {severity:g}")
+    for index, (name, block) in enumerate(chosen.groupby("perturbation", sort=False)):
+        severities = list(dict.fromkeys(block["severity"]))
+        factors = " to ".join(f"{one:g}" for one in dict.fromkeys((severities[0], severities[-1])))
+        label = perturbation_label(str(name)) + ("" if name == CLEAN else f" × {factors}")
         colour = SHIFT_COLOURS[index % len(SHIFT_COLOURS)]
-        places, density = _density(rows["contrast"].dropna().to_numpy())
-        axes.plot(places, density, color=colour, label=legend_label(label))
-        axes.fill_between(places, density, color=colour, alpha=0.2, linewidth=0)
+        for severity, rows in block.groupby("severity", sort=False):
+            places, density = _density(rows["contrast"].dropna().to_numpy())
+            again = severity != severities[0]
+            axes.plot(places, density, color=colour, label="_again" if again else legend_label(label))
+            axes.fill_between(places, density, color=colour, alpha=0.2, linewidth=0)
     axes.set_xlabel("contrast of an image (standard deviation of its intensities, units of the network's input)")
     axes.set_ylabel("density")
     axes.set_ylim(bottom=0)

@@ -57,7 +57,9 @@ def validation_note(runs: Sequence[Run], read: Read) -> str:
         assert run.validation is not None
         both = len(set(run.clean["patient_id"]) & set(run.validation.clean["patient_id"]) - {""})
         leak = f", of whom {both} are among the patients measured here, too" if both else ""
-        parts.append(f"“{name}”: {fitted.images} images of {fitted.patients} patients{leak}.")
+        clean = run.validation.clean
+        known = "" if (clean["patient_id"] == clean["sample_id"]).all() else f" of {fitted.patients} patients"
+        parts.append(f"“{name}”: {fitted.images} images{known}{leak}.")
     if lacking:
         parts.append(f"{listed(lacking)} {'is' if len(lacking) == 1 else 'are'} {WITHOUT}")
     if all(run.validation is None for run in runs):
