@@ -52,6 +52,7 @@ bench: install
 docs: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	PYTHONPATH= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -c docs -d docs/_build/doctrees . docs/_build/html
+	PYTHONPATH= $(BIN)/python docs/check_site.py docs/_build/html
 	@echo "site: docs/_build/html/index.html"
 
 install: $(VENV)/.installed

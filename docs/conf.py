@@ -41,6 +41,8 @@ exclude_patterns = ["docs/_build/**", "**/.venv*/**", "**/output/**", "**/phanto
 html_theme = "furo"
 html_title = f"monai-robust {__version__}"
 html_extra_path = ["_extra"]  # the first page, which leads to docs/
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
@@ -52,7 +54,7 @@ suppress_warnings = ["myst.header", "myst-nb.lexer", "misc.highlighting_failure"
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "notebooks")
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1800  # of a cell; a minute on two free cores is what a whole tutorial may take
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
