@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.integrate import trapezoid
 from synthetic_runs import ORGANS, write_segmentation_run
 
 from monai_robust.errors import BadInputError
@@ -90,7 +91,7 @@ def test_auc_robust_is_that_of_each_run_and_averaged_over_replicates(runs: list[
     areas = []
     for run in runs[:2]:
         scores = [adi(run, "clean", 0.0), *(adi(run, "pgd_l2", radius) for radius in RADII)]
-        areas.append(math.sqrt(scores[0] * np.trapezoid(scores, [0.0, *RADII]) / 10))
+        areas.append(math.sqrt(scores[0] * trapezoid(scores, [0.0, *RADII]) / 10))
     found = table(report, "table_auc_robust")
     assert found.loc["std", "PGD (L2) up to 10"] == pytest.approx(np.mean(areas))
     assert found.loc["std", "PGD (L2) up to 10, standard deviation"] == pytest.approx(np.std(areas, ddof=1))

@@ -7,9 +7,9 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
-from monai.utils import path_to_sqlite_uri
 
 from monai_robust.errors import BadInputError, require_choice
 
@@ -42,7 +42,7 @@ def tracking_uri(checkpoint: str | Path | None, output_dir: str | Path) -> str:
         return given
     beside = None if checkpoint is None else Path(checkpoint).parent / "mlruns.db"
     file = beside if beside is not None and beside.is_file() else Path(output_dir) / "mlruns.db"
-    return str(path_to_sqlite_uri(str(file.resolve())))
+    return f"sqlite:///{quote(file.resolve().as_posix(), safe='/:')}"  # as MONAI 1.6.1 writes it
 
 
 def log_summary(report: str | Path, uri: str) -> str:
