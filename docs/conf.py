@@ -57,6 +57,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 1800  # of a cell; a minute on two free cores is what a whole tutorial may take
 nb_execution_show_tb = True  # a failure is a warning, and so ends the build when all have run
 nb_merge_streams = True
+nb_output_stderr = "remove"  # bars of progress
 
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
