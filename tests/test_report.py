@@ -162,6 +162,20 @@ def test_the_page_says_how_it_was_measured_and_what_it_cannot_say(page: Page) ->
     assert "Pilot." not in page.text
 
 
+def test_where_no_patient_is_named_none_is_counted_and_other_versions_are_told(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name, name, count=16) for name in ("erm", "rtda")]
+    for folder, version in zip(folders, ("0.1.0", "0.2.0"), strict=True):
+        table = pd.read_csv(folder / "outcomes.csv")
+        table.assign(patient_id=table["sample_id"]).to_csv(folder / "outcomes.csv", index=False)
+        info = json.loads((folder / "run.json").read_text()) | {"versions": {"monai-robust": version}}
+        (folder / "run.json").write_text(json.dumps(info))
+    contents = Contents.read(folders)
+    assert contents.samples == "16 images"
+    assert any(one.startswith("Every image counts as a patient of its own") for one in contents.caveats)
+    assert any("different versions of monai-robust (0.1.0 and 0.2.0)" in one for one in contents.caveats)
+    assert contents.caveats != Contents.read([write_run(tmp_path / "named", count=16)]).caveats
+
+
 def searching(folder: Path, name: str) -> Path:
     one, *others = PERTURBATIONS[1:]
     told = [PERTURBATIONS[0], one | {"settings": {**one["settings"], "search": "smallest_radius"}}, *others]

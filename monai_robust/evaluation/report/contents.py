@@ -265,14 +265,10 @@ def _task_report(run: Run) -> TaskReport:
 
 def _samples(runs: Sequence[Run]) -> str:
     clean = pd.concat([run.clean for run in runs]).drop_duplicates("sample_id")
-    known = 0 if _own_patients(clean) else clean["patient_id"][clean["patient_id"] != ""].nunique()
+    named = any(run.names_patients for run in runs)
+    known = clean["patient_id"][clean["patient_id"] != ""].nunique() if named else 0
     patients = f" of {known} patient{'s' * (known != 1)}" if known else ""
     return f"{len(clean)} image{'s' * (len(clean) != 1)}{patients}"
-
-
-def _own_patients(clean: pd.DataFrame) -> bool:
-    """Whether patients are called as their images, as data lists do where nothing names patients."""
-    return bool((clean["patient_id"] == clean["sample_id"]).all())
 
 
 def _caveats(runs: Sequence[Run]) -> list[str]:
@@ -310,7 +306,7 @@ def _caveats(runs: Sequence[Run]) -> list[str]:
         )
     if any((run.clean["patient_id"] == "").any() for run in runs):
         found.append("Images without a known patient count as patients of their own; intervals may then be too short.")
-    elif any(_own_patients(run.clean) for run in runs):
+    elif not all(run.names_patients for run in runs):
         found.append(
             "Every image counts as a patient of its own, as where nothing names patients: intervals are too short if "
             "some are of one patient."

@@ -123,7 +123,8 @@ def _tested(runs: Sequence[Run]) -> str:
             parts.append(f"{count} {one if count == 1 else several}{many}")
     tested = ", ".join(parts) if parts else "clean images alone"
     clean = runs[0].clean
-    patients = clean.loc[clean["patient_id"] != "", "patient_id"].nunique()
+    named = any(run.names_patients for run in runs)
+    patients = clean.loc[clean["patient_id"] != "", "patient_id"].nunique() if named else 0
     of = f" of {patients} patients" if patients else ""
     differ = any(set(run.clean["sample_id"]) != set(clean["sample_id"]) for run in runs)
     return f"Tested: {tested}, on {len(clean)} images{of}{' in the first run, others in others' * differ}."

@@ -350,7 +350,7 @@ def _caption(caption: Caption) -> str:
 
 def _mask_caption(caption: Caption, key: str) -> str:
     truth = textwrap.wrap(f"true {caption.label}", CAPTION_WIDTH, max_lines=CAPTION_LINES) if key == CLEAN else []
-    return "\n".join([*truth, _short(caption.prediction)])
+    return "\n".join([*truth, *textwrap.wrap(_short(caption.prediction), CAPTION_WIDTH)])
 
 
 def _rows(summary: pd.DataFrame, perturbation: str) -> pd.DataFrame:

@@ -184,6 +184,11 @@ class Run:
         """The rows of clean inputs."""
         return self.outcomes[self.outcomes["perturbation"] == CLEAN]
 
+    @property
+    def names_patients(self) -> bool:
+        """Whether patients are told from images: data lists call a patient as the image where nothing names any."""
+        return bool((self.clean["patient_id"] != self.clean["sample_id"]).any())
+
     @cached_property
     def places(self) -> Mapping[tuple[str, float], NDArray[np.intp]]:
         """Where the rows of each perturbation and severity are in the table."""

@@ -57,8 +57,7 @@ def validation_note(runs: Sequence[Run], read: Read) -> str:
         assert run.validation is not None
         both = len(set(run.clean["patient_id"]) & set(run.validation.clean["patient_id"]) - {""})
         leak = f", of whom {both} are among the patients measured here, too" if both else ""
-        clean = run.validation.clean
-        known = "" if (clean["patient_id"] == clean["sample_id"]).all() else f" of {fitted.patients} patients"
+        known = f" of {fitted.patients} patients" if run.validation.names_patients else ""
         parts.append(f"“{name}”: {fitted.images} images{known}{leak}.")
     if lacking:
         parts.append(f"{listed(lacking)} {'is' if len(lacking) == 1 else 'are'} {WITHOUT}")
