@@ -105,13 +105,17 @@ def fgsm(library: str, network: nn.Module, inputs: Tensor, labels: Tensor, eps: 
 
 
 def _torchattacks_apgd(
-    network: nn.Module, inputs: Tensor, labels: Tensor, norm: NormName, eps: float, steps: int
+    network: nn.Module, inputs: Tensor, labels: Tensor, norm: NormName, eps: float, steps: int, seed: int = 0
 ) -> Tensor:
     name = {"l2": "L2", "linf": "Linf"}[norm]
-    return torchattacks.APGD(network, norm=name, eps=eps, steps=steps, n_restarts=1, seed=0, loss="ce")(inputs, labels)
+    attack = torchattacks.APGD(network, norm=name, eps=eps, steps=steps, n_restarts=1, seed=seed, loss="ce")
+    return attack(inputs, labels)
 
 
-def _art_apgd(network: nn.Module, inputs: Tensor, labels: Tensor, norm: NormName, eps: float, steps: int) -> Tensor:
+def _art_apgd(
+    network: nn.Module, inputs: Tensor, labels: Tensor, norm: NormName, eps: float, steps: int, seed: int = 0
+) -> Tensor:
+    np.random.seed(seed)
     attack = AutoProjectedGradientDescent(
         art_classifier(network, inputs),
         norm=2 if norm == "l2" else np.inf,

@@ -93,9 +93,7 @@ def test_apgd_breaks_as_many_digits_as_the_librarys(digits, library, norm):
     eps, ours, theirs = RADIUS[norm], [], []
     attack = APGD(norm=norm, eps=eps, bounds=(0, 1), loss="ce", random_start="sphere")
     for seed in range(4):
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        found = libraries.APGD[library](network, inputs, labels, norm, eps, 100)
+        found = libraries.APGD[library](network, inputs, labels, norm, eps, 100, seed)
         theirs.append(accuracy(network, found, labels))
         found = attack(network, inputs, labels, generator=torch.Generator().manual_seed(seed))
         ours.append(accuracy(network, found, labels))
