@@ -97,7 +97,7 @@ def test_the_job_for_a_cluster_runs_on_one_machine(tmp_path: Path, warm_python: 
     write_bundle("chest_xray_classification", tmp_path / "bundle")
     write_radiograph_phantoms(tmp_path / "films", patients=12, size=32)
     script = REPOSITORY / "examples" / "slurm_torchrun.sbatch"
-    words = ["bundle", "films", "sat", "--epochs", "1", "--image_size", "32", "--batch_size", "4", "--limit", "6"]
+    words = ["bundle", "films", "sat", "--epochs", "1", "--image_size", "32", "--batch_size", "4"]
     words += ["--robust#attack#steps", "2", "--radii", "[0.5]"]
     path = f"{warm_python.folder}{os.pathsep}{os.environ['PATH']}"
     env = {**environment(PATH=path, PROCESSES="2", PYTHONWARNINGS="ignore")}
