@@ -208,6 +208,7 @@ def test_a_table_is_that_of_the_runs_own_summaries(output, tmp_path):
     runs = measured(found, found.sets["films"], output)
     cells = table_cells(found.tables[0], runs)
     assert list(cells.labels) == ["clean", "PGD 1", "on average", "AUC_robust", "gap"]
+    assert cells.rows == [["clean"], ["PGD 1"], ["on average"], ["AUC_robust"], ["gap"]]
     rows = runs.runs["rtda", "seed1"].outcomes
     attacked = rows[rows["perturbation"] == "pgd_l2"]
     one = attacked[attacked["severity"] == 1.0]
@@ -229,6 +230,17 @@ def test_a_page_shows_the_papers_numbers_marks_a_pilot_and_what_was_not_run(outp
     assert text.endswith("## What was made of it\n\nNothing broke.\n")
     assert (tmp_path / "images" / "study_small_films_0.png").is_file()
     assert str(tmp_path) not in text
+
+
+def test_a_network_that_says_the_commonest_class_is_no_standard(tmp_path):
+    sets = {"films": {**SMALL["sets"]["films"], "standard": {"arm": "erm", "statistic": "accuracy", "at_least": 0.1}}}
+    found = read_study(small(tmp_path, sets=sets), "cpu")
+    for clean, said in ((0.95, False), (0.15, True)):  # of three classes that are equally common
+        folder = tmp_path / str(clean)
+        write_run(folder / "films" / "erm" / "seed0" / "robustness", clean=clean)
+        (folder / "films" / "erm" / "seed0" / "robustness" / "report.html").touch()
+        text = write_page(found, folder, folder / "page.md", "monai-robust study small").read_text()
+        assert ("to say the commonest class of every sample has 0.333" in text) == said
 
 
 @pytest.mark.parametrize(

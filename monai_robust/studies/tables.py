@@ -72,11 +72,13 @@ class Cells:
         labels: of the columns, in order.
         values: by column and arm, a number for each replicate that was measured.
         higher_is_better: by column.
+        rows: of labels that belong together, such as the radii of an attack, in order.
     """
 
     labels: Sequence[str]
     values: Mapping[tuple[str, str], Mapping[str, float]]
     higher_is_better: Mapping[str, bool]
+    rows: Sequence[Sequence[str]] = ()
 
     def of(self, label: str, arm: str) -> Mapping[str, float]:
         """Numbers of the replicates of an arm; none where it was not run."""
@@ -135,16 +137,20 @@ def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
     labels: list[str] = []
     values: dict[tuple[str, str], dict[str, float]] = {}
     higher: dict[str, bool] = {}
+    rows: list[list[str]] = []
     scale = float(table.get("scale", 1.0))
     for column in table["columns"]:
+        rows.append([])
         for label, better, by_run in _column(table, column, found):
             factor = 1.0 if column.get("measure") == "parameters" else float(column.get("scale", scale))
-            labels += [] if label in labels else [label]
+            if label not in labels:
+                labels.append(label)
+                rows[-1].append(label)
             higher[label] = better
             for key, value in by_run.items():
                 if not math.isnan(value):
                     values.setdefault((label, key[0]), {})[key[1]] = value * factor
-    return Cells(labels, values, higher)
+    return Cells(labels, values, higher, rows)
 
 
 def claims_of(study: Study, dataset: DataSet, cells: Mapping[str, Cells]) -> list[Claim]:
