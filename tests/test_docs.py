@@ -32,7 +32,7 @@ PAGES = sorted(
     ]
 )
 # Set-up that continuous integration has already done by running these tests, and hours of training.
-NOT_HERE = re.compile(r"^\s*(make|pip|git)\b|\bbash (benchmarks|studies)\b", re.MULTILINE)
+NOT_HERE = re.compile(r"^\s*(make|pip|git|monai-robust study)\b|\bbash (benchmarks|studies)\b", re.MULTILINE)
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -17,13 +17,13 @@ from monai_robust.evaluation.tables.comparable import check_comparable
 
 
 def write_split(folder: Path, name: str, split: int, *, fold: int | None = None, shift: int | None = None) -> Path:
-    """A run whose samples and patients are numbered from ``shift`` on."""
+    """A run whose samples and patients are numbered from ``shift`` on; labels follow numbers, in threes."""
     write_run(folder, name, seed=split, count=24, info={"fold": fold})
     info = json.loads((folder / "run.json").read_text())
     info["settings"]["split_seed"] = 0 if fold is not None else split
     (folder / "run.json").write_text(json.dumps(info))
     text = (folder / "outcomes.csv").read_text()
-    first = 8 * split if shift is None else shift
+    first = 9 * split if shift is None else shift
     text = re.sub(r"film-(\d{4})", lambda found: f"film-{int(found[1]) + 2 * first:04d}", text)
     text = re.sub(r"patient-(\d{4})", lambda found: f"patient-{int(found[1]) + first:04d}", text)
     (folder / "outcomes.csv").write_text(text)
@@ -35,14 +35,14 @@ def test_random_splits_are_replicates_that_test_other_patients(tmp_path: Path) -
     folders = [write_split(tmp_path / f"{name}{split}", name, split) for name in ("erm", "rtda") for split in range(3)]
     page = write_report(folders, tmp_path / "report.html")
     text = " ".join(re.sub(r"<[^>]*>", " ", page.read_text()).split())
-    assert "Each of 3 splits or folds tests other patients (56 images in all, 16 of them again)" in text
+    assert "Each of 3 splits or folds tests other patients (60 images in all, 12 of them again)" in text
     table = pd.read_csv(tmp_path / "report_tables" / "table_replicates.csv")
     assert table["Split seed"].tolist() == [0, 1, 2] * 2
     for folder, told in zip(folders, table["Clean"], strict=True):
         assert told == pytest.approx(100 * read_run(folder).clean["score"].mean())
     differences = pd.read_csv(tmp_path / "report_tables" / "paired_differences.csv")
-    assert set(differences["samples"]) == {56}
-    assert set(differences["patients"]) == {28}
+    assert set(differences["samples"]) == {60}
+    assert set(differences["patients"]) == {30}
 
 
 def test_names_need_the_same_splits(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_names_need_the_same_splits(tmp_path: Path) -> None:
 
 
 def test_one_split_seed_with_other_samples_is_refused(tmp_path: Path) -> None:
-    runs = [read_run(write_split(tmp_path / str(shift), "erm", 0, shift=shift)) for shift in (0, 5)]
+    runs = [read_run(write_split(tmp_path / str(shift), "erm", 0, shift=shift)) for shift in (0, 6)]
     info = dict(runs[1].info) | {"checkpoint": {"file": "other.pt", "sha256": "0" * 64}}
     (runs[1].folder / "run.json").write_text(json.dumps({**info, "skipped": []}))
     with pytest.raises(BadInputError, match="different samples"):
