@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
-from monai.transforms import Compose, EnsureTyped, LoadImaged, MapTransform, RandFlipd, RandGaussianNoised
+from monai.transforms import (
+    Compose,
+    EnsureTyped,
+    LoadImaged,
+    MapTransform,
+    RandFlipd,
+    RandGaussianNoised,
+    ScaleIntensityRangePercentilesd,
+)
 from monai.utils import set_determinism
 from PIL import Image
 
@@ -76,6 +84,24 @@ def test_bad_images_can_be_skipped_and_are_recorded(
     assert "1.png" not in caplog.text
     assert "damaged or no image" in dataset.skipped[0]["reason"]
     assert "constant, 7 everywhere" in dataset.skipped[1]["reason"]
+
+
+def test_a_nearly_blank_image_that_was_not_scaled_is_refused(tmp_path: Path) -> None:
+    """Its percentiles coincide, and MONAI's scaling then only shifts it."""
+    items = []
+    for name, blank in (("film", False), ("black", True)):
+        pixels = np.arange(10_000, dtype=np.uint8).reshape(100, 100)
+        if blank:
+            pixels[:] = 0
+            pixels[0, :4] = 4
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        items.append({"image": str(tmp_path / f"{name}.png"), "sample_id": name})
+    scale = ScaleIntensityRangePercentilesd("image", lower=0.5, upper=99.5, b_min=0.0, b_max=1.0, clip=True)
+    reason = r"black\.png: its intensities range from 0 to 4 when scaled, and not within 0 to 1"
+    with pytest.raises(BadSampleError, match=reason):
+        CheckedDataset(items, [load_image(), scale], bounds=(0, 1))
+    dataset = CheckedDataset(items, [load_image(), scale], bounds=(0, 1), on_bad_sample="skip")
+    assert [item["sample_id"] for item in dataset.items] == ["film"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

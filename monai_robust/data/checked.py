@@ -21,10 +21,11 @@ __all__ = ["CheckedDataset"]
 
 _LOG = logging.getLogger(__name__)
 _Transform = Callable[[Any], Any]
+_ROUNDING = 1e-3
 
 
 class CheckedDataset(Dataset[dict[str, Any]]):
-    """Samples whose images have been loaded and looked at once: readable, finite and not constant.
+    """Samples whose images have been loaded and looked at once: readable, finite, not constant, and within ``bounds``.
 
     The check runs the deterministic ``transform`` on every item when the data set is made. With ``cache`` its results
     are kept in memory. ``random`` is applied at each access; :meth:`set_random_state` reaches it, and MONAI's
@@ -41,6 +42,8 @@ class CheckedDataset(Dataset[dict[str, Any]]):
         progress: show a bar with the remaining time.
         name: of the data set, for the bar and for messages.
         left_out: what a data list left out before, to be listed with the rest in :attr:`skipped`.
+        bounds: least and largest intensity after ``transform``. MONAI's scaling leaves a nearly blank image, whose
+            percentiles coincide, as it is.
 
     Attributes:
         skipped: ``{"sample_id", "file", "reason"}`` for each item left out.
@@ -62,12 +65,14 @@ class CheckedDataset(Dataset[dict[str, Any]]):
         progress: bool = False,
         name: str = "train",
         left_out: Sequence[Mapping[str, str]] = (),
+        bounds: tuple[float, float] | None = None,
     ) -> None:
         if on_bad_sample not in ("fail", "skip"):
             raise BadInputError(f"on_bad_sample is {on_bad_sample!r}; it can be 'fail' or 'skip'")
         if num_workers < 0:
             raise BadInputError(f"num_workers is {num_workers}; it can be 0 or more")
         self.name = name
+        self.bounds = bounds
         self.transform = _composed(transform)
         self.random = None if random is None else _composed(random)
         self.skipped: list[dict[str, str]] = [dict(one) for one in left_out]
@@ -155,7 +160,7 @@ class CheckedDataset(Dataset[dict[str, Any]]):
             raise BadSampleError(_named(item, _reason(error, known))) from error
         if "image" not in result:
             raise BadInputError(f"the transform of data set {self.name!r} returns no 'image', only {sorted(result)}")
-        reason = _fault(result["image"])
+        reason = _fault(result["image"], self.bounds)
         if reason:
             raise BadSampleError(_named(item, reason))
         return result
@@ -184,7 +189,7 @@ def _reason(error: BaseException, known: BaseException | None) -> str:
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
-def _fault(image: Any) -> str:
+def _fault(image: Any, bounds: tuple[float, float] | None) -> str:
     """Why no network could learn from this image, or nothing."""
     values = torch.as_tensor(image)
     if values.numel() == 0:
@@ -193,6 +198,12 @@ def _fault(image: Any) -> str:
         return "it has NaN or infinite values"
     if values.min() == values.max():
         return f"it is constant, {float(values.min()):g} everywhere"
+    least, largest = float(values.min()), float(values.max())
+    if bounds is not None and not (bounds[0] - _ROUNDING <= least and largest <= bounds[1] + _ROUNDING):
+        return (
+            f"its intensities range from {least:g} to {largest:g} when scaled, and not within {bounds[0]:g} to "
+            f"{bounds[1]:g}, as those of an image that is nearly blank"
+        )
     return ""
 
 
