@@ -324,7 +324,7 @@ def test_runs_of_two_bundles_have_two_names(tmp_path):
         for bundle in ("spleen", "pancreas")
         for folder in ("models_rtda", "models_erm")
     ]
-    assert names == ["spleen, models_rtda", "spleen, models_erm", "pancreas, models_rtda", "pancreas, models_erm"]
+    assert names == ["spleen (models_rtda)", "spleen (models_erm)", "pancreas (models_rtda)", "pancreas (models_erm)"]
     assert run_name(None, "package.module:make", tmp_path) == "package.module:make"
 
 

@@ -145,7 +145,7 @@ def test_every_recipe_has_an_overlay_and_there_is_one_to_attack():
     assert {"erm", "at", "advl", "sat", "dataaug", "augmix", "robustaugmix", "rtda"} <= set(overlay_names())
     folder = overlay_path("erm").parent
     assert {path.stem for path in folder.glob("*.yaml")} == set(overlay_names())
-    with pytest.raises(BadInputError, match="there is no overlay 'rdta'; there are advl, amat"):
+    with pytest.raises(BadInputError, match=r"there is no overlay 'rdta'; did you mean rtda\? there are advl, amat"):
         overlay_path("rdta")
 
 

@@ -56,7 +56,10 @@ def test_what_scales_all_images_alike_is_said_in_grey_levels_below_each_tick(tmp
     run = read_run(folder)
     assert run.info["units"] == {"file_units_per_input": 250.0, "window": [0.0, 1.0], "by": "ScaleIntensityRange"}
     assert of_the_file([run]) == (250.0, "grey levels")
-    sentence = "In grey levels of the file the radii are 25 and 100: 1 of the network's input is 250."
+    sentence = (
+        "In grey levels of the file the radii are 25 and 100, as the length of the whole change (spread evenly over N "
+        "pixels, each changes by that divided by the root of N): 1 of the network's input is 250."
+    )
     assert in_both_units([run], "pgd_l2") == sentence
     frame = over_replicates(summarise([run], ClassificationReport().statistics))
     axes = score_versus_radius(frame, "pgd_l2", file_units=of_the_file([run])).axes[0]

@@ -302,7 +302,7 @@ def run_name(file: Path | None, model: str | None, bundle: Path) -> str:
     if model is not None:
         return model if file is None else file.stem
     name = bundle.resolve().name
-    return name if file is None or file.parent == bundle.resolve() else f"{name}, {file.parent.name}"
+    return name if file is None or file.parent == bundle.resolve() else f"{name} ({file.parent.name})"
 
 
 def _classes(pipeline: Pipeline) -> list[str] | None:

@@ -6,6 +6,7 @@ written by hand. To name a file asks for neither torch nor MONAI, which take sec
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from monai_robust.errors import BadInputError
@@ -27,5 +28,7 @@ def overlay_path(name: str) -> Path:
         BadInputError: when there is none of that name.
     """
     if name not in overlay_names():
-        raise BadInputError(f"there is no overlay {name!r}; there are {', '.join(overlay_names())}")
+        close = get_close_matches(name, overlay_names(), n=1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise BadInputError(f"there is no overlay {name!r}; {meant}there are {', '.join(overlay_names())}")
     return _FOLDER / f"{name}.yaml"

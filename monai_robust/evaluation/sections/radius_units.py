@@ -44,15 +44,23 @@ def in_both_units(runs: Sequence[Run], attack: str) -> str:
     if known is not None:
         factor, name = known
         there = listed([number(factor * severity) for severity in one.severities])
-        return f"In {name} of the file the radii are {there}: 1 of the network's input is {number(factor)}."
+        radii = f"In {name} of the file the radii are {there}{_whole(one.norm)}"
+        return f"{radii}: 1 of the network's input is {number(factor)}."
     units = [_units(run) for run in runs]
     window = units[0].get("window")
     if any(own != units[0] for own in units) or not isinstance(window, list) or len(window) != 2:
         return ""
     shares = listed([f"{number(100 * severity / (window[1] - window[0]))} %" for severity in one.severities])
     ends = f"{number(window[0])} to {number(window[1])}"
-    whole = ", as the length of the whole change" if one.norm == "l2" else ""
-    return f"Of the window that every image is scaled to by itself ({ends}), the radii are {shares}{whole}."
+    return f"Of the window that every image is scaled to by itself ({ends}), the radii are {shares}{_whole(one.norm)}."
+
+
+def _whole(norm: str) -> str:
+    """What an L2 radius is, which is easily read as the change of a pixel."""
+    if norm != "l2":
+        return ""
+    evenly = "spread evenly over N pixels, each changes by that divided by the root of N"
+    return f", as the length of the whole change ({evenly})"
 
 
 def _in_input_units(runs: Sequence[Run], attack: str, unit: str) -> str:

@@ -198,9 +198,9 @@ def _class_table(clean: pd.DataFrame, index: str, title: str, classes: Sequence[
 
 
 def _counts(run: Run, rows: pd.DataFrame) -> list[NDArray[np.int64]]:
-    """tp, fp and fn, each (N, K)."""
+    """tp, fp and fn, each (N, K), of which a tensor may be made without a copy."""
     places = range(1, len(run.classes) + 1)
-    return [rows[[f"{name}_{index}" for index in places]].to_numpy(dtype=np.int64) for name in COUNTS]
+    return [rows[[f"{name}_{index}" for index in places]].to_numpy(dtype=np.int64, copy=True) for name in COUNTS]
 
 
 def _scores(run: Run, rows: pd.DataFrame) -> NDArray[np.float64]:
