@@ -367,6 +367,18 @@ def test_a_bundle_says_where_its_data_is_missing(bundle: Path) -> None:
         _ = Pipeline.read(changed(bundle, no_data)).found
 
 
+def test_a_list_that_comes_out_empty_is_told_of_with_the_folder_it_is_made_from(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "unlabelled").mkdir()
+
+    def empty(config: dict[str, Any]) -> None:
+        config["dataset_dir"] = str(tmp_path / "unlabelled")
+        config["imports"].append("$import glob")
+        config["items"] = "$[{'image': x} for x in list(sorted(glob.glob(os.path.join(@dataset_dir, 'a', '*.jpg'))))]"
+
+    with pytest.raises(BadInputError, match=r"the list that it makes from dataset_dir, .*unlabelled, is empty"):
+        _ = Pipeline.read(changed(bundle, empty)).found
+
+
 def test_files_that_a_list_names_and_that_are_gone_are_told_of(bundle: Path) -> None:
     def gone(config: dict[str, Any]) -> None:
         config["items"] = "$[{'image': '/data/gone.nii.gz', 'label': 0}] * 4"
@@ -465,6 +477,22 @@ def test_commands_are_for_the_bundles_folder_and_say_so(bundle: Path, warm_pytho
     slip = warm_python.run(*attach, "--set", "dataset_dir", cwd=bundle)
     assert (slip.returncode, slip.stderr.count("\n")) == (2, 1)
     assert "such as dataset_dir=/data" in slip.stderr
+
+
+def test_a_checkpoint_that_is_there_is_measured_first_and_compared_in_the_end(tmp_path: Path) -> None:
+    pipeline = Pipeline.read(write_bundle("segmentation", tmp_path / "bundle"))
+    names = [one.name for one in commands_for(pipeline)]
+    assert not {"evaluate_own", "compare"} & set(names)
+    checkpoints = pipeline.found.checkpoints
+    assert checkpoints is not None
+    file = pipeline.folder.path / checkpoints.folder / checkpoints.file.replace("*", "7")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    commands = commands_for(pipeline)
+    assert [one.name for one in commands] == ["evaluate_own", *names, "compare"]
+    assert f" --checkpoint {checkpoints.folder}/{file.name} --radii " in commands[0].line
+    folders = [one.line.split("--output_dir ")[1].split()[0] for one in commands if one.name.startswith("evaluate")]
+    assert commands[-1].line.startswith(f"monai-robust report {' '.join(folders)} --output ")
 
 
 def test_the_version_of_a_missing_package_is_the_metadatas(bundle: Path) -> None:

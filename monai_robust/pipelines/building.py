@@ -143,6 +143,12 @@ def _sentence(error: BaseException, what: str, config: Mapping[str, Any], packag
     known = configuration_sentence(error, what, packages)
     if known is not None:
         return known
+    if any(_EMPTY.search(str(one)) for one in chain):
+        folder = config.get("dataset_dir")
+        where = f" from dataset_dir, {folder}," if isinstance(folder, str) and not folder.startswith("$") else ""
+        return (
+            f"{what} finds no data: the list that it makes{where} is empty; see that all it lists is there, labels too"
+        )
     if no_data:
         return f"{what} finds no data: {reason}"
     hint = f" ({gone})" if gone else ""

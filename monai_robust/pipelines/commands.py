@@ -62,7 +62,7 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
     Raises:
         BadInputError: for a bundle that cannot be served.
     """
-    found, folder = pipeline.found, pipeline.folder
+    found = pipeline.found
     listed: list[Command] = []
     recipe = "rtda" if found.outputs.agreement is not None else "sat"
     if not found.attackable:
@@ -82,17 +82,40 @@ def commands_for(pipeline: Pipeline, write: Path | None = None) -> list[Command]
             listed.append(attacked)
         name = "as_it_is" if found.checkpoints is None else recipe
         weights = found.trained if found.checkpoints is None else f"--checkpoint {found.checkpoints.path(recipe)}"
+        own = _checkpoint_there(pipeline)
+        if own is not None and found.measurable:
+            line = _measuring(pipeline, f"--checkpoint {own}", "own", radii)
+            listed.insert(0, Command("evaluate_own", "measure the checkpoint that is there", line))
         if weights is not None and found.measurable:
-            line = f"monai-robust evaluate . {weights}"
-            if not folder.measures_itself:
-                line += f" --radii {','.join(f'{radius:g}' for radius in radii)}{_channels(pipeline, 'channels')}"
-            line += f" --output_dir results/{name}{_settings(pipeline, folder.measuring)}"
+            line = _measuring(pipeline, weights, name, radii)
             listed.append(Command("evaluate", "measure it and write a report", line))
             if pipeline.folder.trains_on_several:
                 line = line.replace("monai-robust", f"{_TORCHRUN} -m monai_robust", 1)
                 line = line.replace(f"results/{recipe}", f"results/{recipe}_by_two", 1)
                 listed.append(Command("evaluate_by_several", "measure it in two processes", line))
+            if own is not None:
+                line = f"monai-robust report results/own results/{name} --output results/report.html"
+                listed.append(Command("compare", "compare both in one report", line))
     return listed
+
+
+def _checkpoint_there(pipeline: Pipeline) -> str | None:
+    """The newest checkpoint that the training as it is has left, from the bundle's folder; None without one."""
+    checkpoints = pipeline.found.checkpoints
+    if checkpoints is None:
+        return None
+    files = list((pipeline.folder.path / checkpoints.folder).glob(checkpoints.file))
+    if not files:
+        return None
+    return f"{checkpoints.folder}/{max(files, key=lambda file: file.stat().st_mtime).name}"
+
+
+def _measuring(pipeline: Pipeline, weights: str, name: str, radii: Sequence[float]) -> str:
+    """The line that measures a network into ``results/NAME``."""
+    line = f"monai-robust evaluate . {weights}"
+    if not pipeline.folder.measures_itself:
+        line += f" --radii {','.join(f'{radius:g}' for radius in radii)}{_channels(pipeline, 'channels')}"
+    return f"{line} --output_dir results/{name}{_settings(pipeline, pipeline.folder.measuring)}"
 
 
 def _of_several(pipeline: Pipeline, recipe: str, write: Path | None) -> list[Command]:
