@@ -150,7 +150,7 @@ def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
             for key, value in by_run.items():
                 if not math.isnan(value):
                     values.setdefault((label, key[0]), {})[key[1]] = value * factor
-    return Cells(labels, values, higher, rows)
+    return Cells(labels, values, higher, [row for row in rows if row])
 
 
 def claims_of(study: Study, dataset: DataSet, cells: Mapping[str, Cells]) -> list[Claim]:
