@@ -120,9 +120,24 @@ def test_an_arm_waits_for_the_weights_it_takes_and_data_sets_without_a_folder_ar
     assert warm.command[warm.command.index("--checkpoint") + 1] == str(tmp_path / "films/erm/seed1/model.pt")
 
 
+def screened(arm: str, *seeds: int) -> dict[str, object]:
+    """Changes by which an arm has seeds of its own."""
+    preset = {**SMALL["presets"]["cpu"], "replicates_of_arms": {arm: {"seeds": list(seeds)}}}
+    return {"presets": {"cpu": preset}}
+
+
+def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_theirs(tmp_path):
+    found = read_study(small(tmp_path, **screened("rtda", 1)), "cpu")
+    trained = [job.name for job in jobs_of(found, place(tmp_path, "films")) if job.kind == "train"]
+    assert trained == ["films/erm/seed0", "films/erm/seed1", "films/rtda/seed1"]
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        (screened("rtda", 0, 7), "'rtda' takes the weights of 'erm', which has no replicate seed7"),
+        (screened("erm", 0), "'rtda' takes the weights of 'erm', which has no replicate seed1"),
+        (screened("rdta", 0), "replicates of the arm"),
         ({"sets": {"films": {"phantoms": "radiographs"}}}, "names no bundle"),
         ({"colour": 1}, "'colour', which nothing reads"),
         ({"arms": {"Rtda": {}}}, "name of a folder"),

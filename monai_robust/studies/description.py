@@ -26,8 +26,8 @@ _SET = {
 }  # fmt: skip
 _ARM = {"title", "from", *_LAYER}
 _PRESET = {
-    "summary", "remarks", "sets", "arms", "replicates", "presets", "list", "settings_of_sets", "settings_of_arms",
-    *_LAYER,
+    "summary", "remarks", "sets", "arms", "replicates", "replicates_of_arms", "presets", "list", "settings_of_sets",
+    "settings_of_arms", *_LAYER,
 }  # fmt: skip
 _REPLICATES = {"seeds", "folds", "split_seeds"}
 _PHANTOMS = ("radiographs", "volumes", "cephalograms", "smears")
@@ -128,7 +128,8 @@ class Study:
         remarks: at the end of its page, what was made of the numbers of this preset.
         sets, arms: by name; those that are run.
         all_sets, all_arms: by name; those of the page, on which what is not run is marked.
-        replicates: of every arm on every data set.
+        replicates: of an arm on every data set.
+        own_replicates: of arms that have others, by name, such as one seed of what was only screened.
         tables, claims: what its page shows, see :mod:`monai_robust.studies.tables`.
         adequate: see :mod:`monai_robust.studies.adequate`.
     """
@@ -145,6 +146,7 @@ class Study:
     all_sets: Mapping[str, DataSet]
     all_arms: Mapping[str, Arm]
     replicates: Sequence[Replicate]
+    own_replicates: Mapping[str, Sequence[Replicate]]
     tables: Sequence[Mapping[str, Any]]
     claims: Sequence[Mapping[str, Any]]
     adequate: Mapping[str, Any]
@@ -152,6 +154,10 @@ class Study:
     preset_layer: Layer
     preset_sets: Mapping[str, Layer]
     preset_arms: Mapping[str, Layer]
+
+    def replicates_of(self, arm: Arm) -> Sequence[Replicate]:
+        """Those that an arm is trained in."""
+        return self.own_replicates.get(arm.name, self.replicates)
 
     def training(self, dataset: DataSet, arm: Arm, replicate: Replicate) -> dict[str, Any]:
         """Ids of a training and their values, without paths of data, weights and results."""
@@ -208,6 +214,8 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
     wanted_sets = _chosen("set", sets or chosen.get("sets") or list(found), found, path)
     wanted_arms = _chosen("arm", arms or chosen.get("arms") or list(all_arms), all_arms, path)
     wanted_arms = _with_those_they_need(wanted_arms, all_arms)
+    replicates = _replicates(chosen.get("replicates", content.get("replicates")), f"{path}: replicates")
+    own_replicates = _own_replicates(chosen.get("replicates_of_arms"), replicates, all_arms, path)
     return Study(
         name=path.stem,
         preset=preset,
@@ -220,7 +228,8 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
         arms={name: arm for name, arm in all_arms.items() if name in wanted_arms},
         all_sets=found,
         all_arms=all_arms,
-        replicates=_replicates(chosen.get("replicates", content.get("replicates")), f"{path}: replicates"),
+        replicates=replicates,
+        own_replicates=own_replicates,
         tables=content.get("tables") or [],
         claims=content.get("claims") or [],
         adequate=_mapping(content.get("adequate"), f"{path}: adequate"),
@@ -289,6 +298,25 @@ def _replicates(content: Any, where: str) -> list[Replicate]:
     draws = content.get("split_seeds") or [None]
     folds = content.get("folds") or [None]
     return [Replicate(seed, fold, draw) for seed in content.get("seeds") or [0] for fold in folds for draw in draws]
+
+
+def _own_replicates(
+    content: Any, others: Sequence[Replicate], arms: Mapping[str, Arm], path: Path
+) -> dict[str, list[Replicate]]:
+    """Replicates of single arms, each of which finds the weights that it takes."""
+    found = {}
+    for name, one in _mapping(content, f"{path}: replicates_of_arms").items():
+        require_choice(f"{path}: replicates of the arm", name, list(arms))
+        found[name] = _replicates(one, f"{path}: replicates of the arm {name}")
+    for name, arm in arms.items():
+        for needed in arm.models.values():
+            missing = [one for one in found.get(name, others) if one not in found.get(needed, others)]
+            if missing:
+                raise BadInputError(
+                    f"{path}: the arm {name!r} takes the weights of {needed!r}, which has no replicate {missing[0].name}; "
+                    "give it that one too"
+                )
+    return found
 
 
 def _chosen(what: str, names: Sequence[str], known: Mapping[str, Any], path: Path) -> list[str]:

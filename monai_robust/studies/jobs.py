@@ -71,11 +71,13 @@ def jobs_of(study: Study, place: Place, passes: Mapping[str, int] | None = None)
     for dataset in study.sets.values():
         if not place.phantoms and dataset.name not in place.data:
             continue
-        for replicate in study.replicates:
+        arms = [arm for arm in study.arms.values() if arm.name in dataset.arms]
+        wanted = [one for arm in arms for one in study.replicates_of(arm)]
+        for replicate in [one for one in dict.fromkeys([*study.replicates, *wanted]) if one in wanted]:
             before = _before(dataset, replicate, place)
             jobs += [one for one in before if one.name not in {job.name for job in jobs}]
-            for arm in study.arms.values():
-                if arm.name not in dataset.arms:
+            for arm in arms:
+                if replicate not in study.replicates_of(arm):
                     continue
                 needs = tuple(job.output for job in before)
                 training = _training(study, dataset, arm, replicate, place, needs, passes or {})

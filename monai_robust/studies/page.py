@@ -84,6 +84,7 @@ def _circumstances(study: Study, dataset: DataSet, found: Measured) -> list[str]
     wanted = len(study.replicates)
     text = f"{samples} test samples{whose}; mean ± standard deviation over the replicates; {machine}."
     text += f" Replicates of an arm: {wanted} ({', '.join(one.name for one in study.replicates)})."
+    text += " Arms with fewer were screened only." if study.own_replicates else ""
     lines = [text, ""]
     pilot = _pilot(dataset, found)
     return [*lines, pilot, ""] if pilot else lines

@@ -104,7 +104,7 @@ def measured(study: Study, dataset: DataSet, output: Path) -> Measured | None:
     """Read the finished evaluations of a data set; None where there is none."""
     runs, weights = {}, {}
     for arm in study.all_arms.values():
-        for replicate in study.replicates:
+        for replicate in study.replicates_of(arm):
             folder = output / dataset.name / arm.name / replicate.name
             if arm.name in dataset.arms and (folder / "robustness" / "report.html").is_file():
                 runs[arm.name, replicate.name] = read_run(folder / "robustness")
