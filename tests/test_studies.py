@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import REPOSITORY
 from synthetic_runs import write_run
 
 from monai_robust.configuration import check_ids, read_configuration
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.studies import jobs_of, read_study
 from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.command import study as command
 from monai_robust.studies.job import run_job
 from monai_robust.studies.jobs import Place, finished
+from monai_robust.studies.numbers import Kept
 from monai_robust.studies.page import NOT_RUN, write_page
 from monai_robust.studies.tables import Cells, claims_of, measured, table_cells
 from monai_robust.studies.workflow import costs, find_snakemake
@@ -224,15 +228,82 @@ def test_a_table_is_that_of_the_runs_own_summaries(output, tmp_path):
     cells = table_cells(found.tables[0], runs)
     assert list(cells.labels) == ["clean", "PGD 1", "on average", "AUC_robust", "gap"]
     assert cells.rows == [["clean"], ["PGD 1"], ["on average"], ["AUC_robust"], ["gap"]]
-    rows = runs.runs["rtda", "seed1"].outcomes
+    rows = read_run(output / "films/rtda/seed1/robustness").outcomes
     attacked = rows[rows["perturbation"] == "pgd_l2"]
     one = attacked[attacked["severity"] == 1.0]
     assert cells.of("PGD 1", "rtda")["seed1"] == pytest.approx(100 * one["score"].mean())
     assert cells.of("on average", "rtda")["seed1"] == pytest.approx(100 * attacked["score"].mean())
     assert cells.of("gap", "erm")["seed0"] in [
         pytest.approx(100 * rows["score"].mean())
-        for _, rows in runs.runs["erm", "seed0"].outcomes.query("perturbation == 'pgd_l2'").groupby("severity")
+        for _, rows in read_run(output / "films/erm/seed0/robustness")
+        .outcomes.query("perturbation == 'pgd_l2'")
+        .groupby("severity")
     ]
+
+
+def made_by_its_commands(folder: Path, source: Path) -> Path:
+    """A study's results, as a workflow that ran the commands of today leaves them."""
+    shutil.copytree(source, folder)
+    found = read_study(small(folder), "cpu")
+    for job in jobs_of(found, place(folder, "films")):
+        (folder / job.output).touch()
+        (folder / job.output).with_name("command.json").write_text(json.dumps(list(job.command)))
+    for weights in folder.glob("films/*/*/model.pt"):
+        torch.save({"network": {"weight": torch.zeros(2, 3), "bn.running_mean": torch.zeros(9)}}, weights)
+    return folder
+
+
+def test_a_page_of_kept_numbers_is_that_of_the_runs(output, tmp_path):
+    folder = made_by_its_commands(tmp_path / "out", output)
+    (table,) = SMALL["tables"]
+    path = small(folder, tables=[{**table, "columns": [*table["columns"], {"measure": "parameters"}]}])
+    found = read_study(path, "cpu")
+    jobs = jobs_of(found, place(folder, "films"))
+    kept = Kept(tmp_path / "kept", found)
+    kept.add(jobs, folder)
+    assert [job.kind for job in kept.without(jobs)] == ["train"] * 4
+    ran = write_page(found, folder, tmp_path / "ran.md", "x").read_text()
+    again = write_page(found, tmp_path / "nothing", tmp_path / "again.md", "x", kept).read_text()
+    assert again == ran.replace("(seed0, seed1).", "(seed0, seed1). Of 4 runs, 4 were measured earlier and kept.")
+    assert "| 6.000 ± 0.000 |" in ran
+
+
+def test_numbers_of_other_settings_or_of_another_command_are_not_taken(output, tmp_path):
+    folder = made_by_its_commands(tmp_path / "out", output)
+    found = read_study(small(folder), "cpu")
+    jobs = jobs_of(found, place(folder, "films"))
+    (folder / "films/erm/seed1/command.json").write_text(json.dumps(["another"]))
+    kept = Kept(tmp_path / "kept", found)
+    kept.add(jobs, folder)
+    names = {path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.json")}
+    assert names == {f"small-cpu/films/{one}.json" for one in ("erm-seed0", "rtda-seed0", "rtda-seed1")}
+    films, arm = found.sets["films"], found.arms["rtda"]
+    assert kept.read(films, arm, found.replicates[0]) is not None
+    arms = {**SMALL["arms"], "erm": {"title": "ERM", "training": {"recipe": "erm", "epochs": 3}}}
+    changed = read_study(small(folder, arms=arms), "cpu")  # whose weights rtda takes
+    assert Kept(tmp_path / "kept", changed).read(films, arm, found.replicates[0]) is None
+    (tmp_path / "kept/small-cpu/films/rtda-seed0.json").write_text("{}")
+    with pytest.raises(BadInputError, match="settings"):
+        kept.read(films, arm, found.replicates[0])
+
+
+def test_a_page_of_kept_numbers_alone_is_written_without_data_and_workflow(output, tmp_path, capsys):
+    folder = made_by_its_commands(tmp_path / "out", output)
+    path = small(folder)
+    found = read_study(path, "cpu")
+    Kept(tmp_path / "kept", found).add(jobs_of(found, place(folder, "films")), folder)
+    page = tmp_path / "page.md"
+    command(None, str(path), preset="cpu", output_dir=tmp_path / "new", kept=tmp_path / "kept", page=page)  # type: ignore[arg-type]
+    assert "4 were measured earlier" in page.read_text()
+    assert "--kept studies/kept" in page.read_text()
+    command(
+        *(None, str(path)),
+        preset="cpu",
+        data=[f"films={folder}", f"mammograms={folder}"],
+        kept=tmp_path / "kept",
+        dry_run=True,
+    )  # type: ignore[arg-type]
+    assert "8 jobs, 8 to do" in capsys.readouterr().out
 
 
 def test_a_page_shows_the_papers_numbers_marks_a_pilot_and_what_was_not_run(output, tmp_path):

@@ -39,6 +39,10 @@ def study(
     output_dir: Annotated[
         Path | None, typer.Option("--output_dir", help="Where results go [studies/output/NAME-PRESET]")
     ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="Folder with numbers of earlier runs, which are not run again while settings are the same."),
+    ] = None,
     page: Annotated[Path | None, typer.Option(help="The page to write [page.md among the results]")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="So many jobs at once.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and run nothing.")] = False,
@@ -55,10 +59,14 @@ def study(
     page says so. Before most of it starts, a first job of each data set is timed and the hours are told. Further words
     behind -- are Snakemake's, such as --executor slurm.
 
+    With --kept a study goes on over several computers and days: numbers of runs stay in files there, by their settings.
+
     Example: monai-robust study rtda --preset cpu --data_dir data --dry-run
     """
     from monai_robust.studies.description import read_study
-    from monai_robust.studies.jobs import Place, finished, jobs_of
+    from monai_robust.studies.jobs import Place, finished, jobs_of, needed_for
+    from monai_robust.studies.numbers import Kept
+    from monai_robust.studies.page import write_page
     from monai_robust.studies.workflow import find_snakemake, run_jobs, write_jobs
 
     root = _root()
@@ -70,42 +78,50 @@ def study(
     output = (output_dir or root / "studies" / "output" / f"{found.name}-{preset}").absolute()
     phantoms = preset == "smoke"
     place = Place(output, root / "bundles", {} if phantoms else _folders(found, data_dir, data or []), phantoms)
-    graph = jobs_of(found, place, _passes(found))
+    every = jobs_of(found, place, _passes(found))
+    earlier = None if kept is None else Kept(kept, found)
+    wanted = every if earlier is None else earlier.without(every)
+    graph = needed_for([job.output for job in wanted if job.kind == "evaluate"], every)
     target = page or output / "page.md"
-    command = _command(found, sets, arms)
-    if not dry_run and not page_only:
-        snakemake = find_snakemake(root)
+    command = _command(found, sets, arms, kept)
+
+    def end() -> None:
+        if earlier is not None:
+            earlier.add(every, output)
+        print(f"page: {write_page(found, output, target, command, earlier)}")
+
     done = finished(graph, output)
     if dry_run:
         for job in graph:
             print(f"{'done' if job in done else 'to do'}  {job.kind:9} {job.name}")
         print(f"{len(graph)} jobs, {len(graph) - len(done)} to do; results in {output}")
         return
-    if not page_only:
-        if not graph:
-            raise BadInputError(
-                f"no data set of {found.name} has a folder: {_wanted(found)}; give --data_dir or --data NAME=FOLDER"
-            )
-        threads = (
-            max(1, (os.cpu_count() or 1) // jobs)
-            if "OMP_NUM_THREADS" not in os.environ
-            else int(os.environ["OMP_NUM_THREADS"])
+    if not every and not page_only and earlier is None:
+        raise BadInputError(
+            f"no data set of {found.name} has a folder: {_wanted(found)}; give --data_dir or --data NAME=FOLDER"
         )
-        write_jobs(graph, output, sys.executable, threads)
-        words, snakefile = list(context.args), root / "studies" / "Snakefile"
-        try:
-            if not phantoms:
-                first = _first_of_each_set(graph)
-                run_jobs(snakemake, snakefile, graph, output, processes=jobs, targets=first, words=words)
-                _tell_hours(graph, output, jobs)
-                if estimate:
-                    return
-            run_jobs(snakemake, snakefile, graph, output, processes=jobs, words=words)
-        finally:
-            if any(job.kind == "evaluate" for job in finished(graph, output)):
-                _write(found, output, target, command)
+    if page_only or not graph:
+        end()
         return
-    _write(found, output, target, command)
+    snakemake = find_snakemake(root)
+    threads = (
+        max(1, (os.cpu_count() or 1) // jobs)
+        if "OMP_NUM_THREADS" not in os.environ
+        else int(os.environ["OMP_NUM_THREADS"])
+    )
+    write_jobs(graph, output, sys.executable, threads)
+    words, snakefile = list(context.args), root / "studies" / "Snakefile"
+    try:
+        if not phantoms:
+            first = _first_of_each_set(graph)
+            run_jobs(snakemake, snakefile, graph, output, processes=jobs, targets=first, words=words)
+            _tell_hours(graph, output, jobs)
+            if estimate:
+                return
+        run_jobs(snakemake, snakefile, graph, output, processes=jobs, words=words)
+    finally:
+        if any(job.kind == "evaluate" for job in finished(graph, output)):
+            end()
 
 
 def _root() -> Path:
@@ -171,15 +187,10 @@ def _tell_hours(graph: Sequence[Job], output: Path, processes: int) -> None:
     print(f"{len(left)} jobs are left; by those that were timed they take {hours}", flush=True)
 
 
-def _command(found: Study, sets: str | None, arms: str | None) -> str:
+def _command(found: Study, sets: str | None, arms: str | None, kept: Path | None) -> str:
     words = [f"monai-robust study {found.name} --preset {found.preset}"]
     words += [] if found.preset == "smoke" else ["--data_dir DATA"]
     words += [f"--sets {sets}"] if sets else []
     words += [f"--arms {arms}"] if arms else []
+    words += [] if kept is None else ["--kept studies/kept"]
     return " ".join([*words, f"--page docs/results/{found.name}.md"])
-
-
-def _write(found: Study, output: Path, target: Path, command: str) -> None:
-    from monai_robust.studies.page import write_page
-
-    print(f"page: {write_page(found, output, target, command)}")

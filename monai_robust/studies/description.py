@@ -159,6 +159,17 @@ class Study:
         """Those that an arm is trained in."""
         return self.own_replicates.get(arm.name, self.replicates)
 
+    @property
+    def runs(self) -> list[tuple[DataSet, Arm, Replicate]]:
+        """Every training of the page, each of which is evaluated."""
+        return [
+            (dataset, arm, replicate)
+            for dataset in self.all_sets.values()
+            for arm in self.all_arms.values()
+            if arm.name in dataset.arms
+            for replicate in self.replicates_of(arm)
+        ]
+
     def training(self, dataset: DataSet, arm: Arm, replicate: Replicate) -> dict[str, Any]:
         """Ids of a training and their values, without paths of data, weights and results."""
         return {**self._merged("training", dataset, arm), **replicate.settings}
@@ -313,8 +324,8 @@ def _own_replicates(
             missing = [one for one in found.get(name, others) if one not in found.get(needed, others)]
             if missing:
                 raise BadInputError(
-                    f"{path}: the arm {name!r} takes the weights of {needed!r}, which has no replicate {missing[0].name}; "
-                    "give it that one too"
+                    f"{path}: the arm {name!r} takes the weights of {needed!r}, which has no replicate "
+                    f"{missing[0].name}; give it that one too"
                 )
     return found
 

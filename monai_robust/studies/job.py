@@ -14,9 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["main", "run_job"]
+__all__ = ["COMMAND", "main", "run_job"]
 
-_COMMAND, _LOG = "command.json", "log.txt"
+COMMAND = "command.json"
+"""The file in a result's folder with the words of the command that made it."""
+_LOG = "log.txt"
 _EPOCHS = "checkpoint_epoch=*.pt"
 _LAST_LINES = 12
 
@@ -36,7 +38,7 @@ def run_job(output: Path, kind: str, file: str, command: Sequence[str]) -> int:
     folder = (output / file).parent
     folder.mkdir(parents=True, exist_ok=True)
     words = list(command)
-    record = folder / _COMMAND
+    record = folder / COMMAND
     if kind == "train":
         stored = json.loads(record.read_text()) if record.is_file() else None
         checkpoints = sorted(folder.glob(_EPOCHS))

@@ -10,7 +10,7 @@ from typing import Any
 
 from monai_robust.studies.description import Arm, DataSet, Replicate, Study
 
-__all__ = ["Job", "Place", "finished", "in_words", "jobs_of"]
+__all__ = ["Job", "Place", "finished", "in_words", "jobs_of", "needed_for", "run_name"]
 
 _PHANTOM_PATIENTS = {"radiographs": 24, "volumes": 12, "cephalograms": 12, "smears": 12}
 
@@ -90,6 +90,24 @@ def finished(jobs: Iterable[Job], output: Path) -> list[Job]:
     return [job for job in jobs if (output / job.output).is_file()]
 
 
+def needed_for(targets: Iterable[str], jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that make some files, and those before them, in their order."""
+    by_output: Mapping[str, Job] = {job.output: job for job in jobs}
+    found: set[str] = set()
+    waiting = list(targets)
+    while waiting:
+        one = waiting.pop()
+        if one not in found and one in by_output:
+            found.add(one)
+            waiting += by_output[one].inputs
+    return [job for job in jobs if job.output in found]
+
+
+def run_name(dataset: DataSet, arm: Arm, replicate: Replicate) -> str:
+    """The folder of a run from the study's on, which is its training's name, too."""
+    return f"{dataset.name}/{arm.name}/{replicate.name}"
+
+
 def in_words(value: Any) -> str:
     """A setting as a word of a command line.
 
@@ -144,7 +162,7 @@ def _training(
     needs: Sequence[str],
     passes: Mapping[str, int],
 ) -> Job:
-    folder = f"{dataset.name}/{arm.name}/{replicate.name}"
+    folder = run_name(dataset, arm, replicate)
     settings = study.training(dataset, arm, replicate)
     models = {name: f"{dataset.name}/{other}/{replicate.name}/model.pt" for name, other in arm.models.items()}
     bundle = place.bundles / dataset.bundle
@@ -168,7 +186,7 @@ def _training(
 
 
 def _evaluation(study: Study, dataset: DataSet, arm: Arm, replicate: Replicate, place: Place, training: Job) -> Job:
-    folder = f"{dataset.name}/{arm.name}/{replicate.name}/robustness"
+    folder = f"{run_name(dataset, arm, replicate)}/robustness"
     bundle = place.bundles / dataset.bundle
     words = {**_data_ids(dataset, replicate, place), **study.evaluation(dataset, arm, replicate)}
     presets = [word for path in _presets(dataset, bundle) for word in ("--preset", path)]

@@ -15,6 +15,7 @@ from monai_robust.errors import writing
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.description import DataSet, Study
+from monai_robust.studies.numbers import Kept
 from monai_robust.studies.tables import Cells, Measured, claims_of, measured, table_cells
 
 __all__ = ["write_page"]
@@ -22,7 +23,7 @@ __all__ = ["write_page"]
 NOT_RUN = "*not run*"
 
 
-def write_page(study: Study, output: Path, page: Path, command: str) -> Path:
+def write_page(study: Study, output: Path, page: Path, command: str, kept: Kept | None = None) -> Path:
     """Write a study's page from what has been measured so far; what has not is marked.
 
     Args:
@@ -30,6 +31,7 @@ def write_page(study: Study, output: Path, page: Path, command: str) -> Path:
         output: the folder of its results.
         page: the Markdown file; figures go into a folder ``images`` beside it.
         command: that makes the results, without paths of anybody's machine.
+        kept: numbers of earlier runs, for those that are not among the results.
 
     Returns:
         ``page``.
@@ -46,13 +48,12 @@ def write_page(study: Study, output: Path, page: Path, command: str) -> Path:
     ]
     parts += [study.notes.strip(), ""] if study.notes else []
     for dataset in study.all_sets.values():
-        parts += _of_data_set(study, dataset, output, page)
+        parts += _of_data_set(study, dataset, measured(study, dataset, output, kept), page)
     parts += ["## What was made of it", "", study.remarks.strip()] if study.remarks else []
     return write_whole(page, ("\n".join(parts).rstrip() + "\n").encode())
 
 
-def _of_data_set(study: Study, dataset: DataSet, output: Path, page: Path) -> list[str]:
-    found = measured(study, dataset, output)
+def _of_data_set(study: Study, dataset: DataSet, found: Measured | None, page: Path) -> list[str]:
     lines = [f"## {dataset.title}", ""]
     if found is None:
         return [*lines, NOT_RUN, ""]
@@ -76,15 +77,15 @@ def _of_data_set(study: Study, dataset: DataSet, output: Path, page: Path) -> li
 
 def _circumstances(study: Study, dataset: DataSet, found: Measured) -> list[str]:
     """What stands above the tables of a data set: images, replicates, machine, and whether it is a pilot."""
-    first = next(iter(found.runs.values()))
-    samples = first.clean["sample_id"].nunique()
-    patients = len(np.unique(first.patients[first.outcomes["perturbation"].to_numpy() == CLEAN]))
-    whose = f" of {patients} patients" if first.names_patients else " (patients are not named)"
-    machine = str(first.info.get("machine") or "machine not recorded")
+    runs = list(found.runs.values())
+    first = runs[0]
+    whose = " (patients are not named)" if first.patients is None else f" of {first.patients} patients"
+    machines = ", ".join(dict.fromkeys(one.machine for one in runs))
     wanted = len(study.replicates)
-    text = f"{samples} test samples{whose}; mean ± standard deviation over the replicates; {machine}."
+    text = f"{first.samples} test samples{whose}; mean ± standard deviation over the replicates; {machines}."
     text += f" Replicates of an arm: {wanted} ({', '.join(one.name for one in study.replicates)})."
     text += " Arms with fewer were screened only." if study.own_replicates else ""
+    text += f" Of {len(runs)} runs, {found.kept} were measured earlier and kept." if found.kept else ""
     lines = [text, ""]
     pilot = _pilot(dataset, found)
     return [*lines, pilot, ""] if pilot else lines
@@ -106,16 +107,10 @@ def _pilot(dataset: DataSet, found: Measured) -> str:
     what = f"*Pilot*: the standard network has a clean {rule['statistic']} of {mean:.3g}"
     if not reached:
         return f"{what}, not {wanted:g}."
-    commonest = _commonest(found)
+    commonest = next(iter(found.runs.values())).commonest
     if rule["statistic"] == "accuracy" and mean <= commonest:
         return f"{what}, and to say the commonest class of every sample has {commonest:.3g}."
     return ""
-
-
-def _commonest(found: Measured) -> float:
-    """The accuracy of saying the commonest class, whatever the image; 0 where samples have no class."""
-    clean = next(iter(found.runs.values())).clean
-    return float(clean["label"].value_counts(normalize=True).max()) if "label" in clean else 0.0
 
 
 def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells) -> list[str]:

@@ -26,16 +26,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.report.triage import triage_frames
 from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_error
-from monai_robust.evaluation.statistics.summary import rated_by, summarise
-from monai_robust.evaluation.tables.run_folder import Run, read_run
+from monai_robust.evaluation.statistics.defined import means_of_all
+from monai_robust.evaluation.statistics.summary import rated_by
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.studies.description import DataSet, Study
+from monai_robust.studies.numbers import Kept, RunNumbers, numbers_of
 
 __all__ = ["Cells", "Claim", "Measured", "claims_of", "measured", "table_cells"]
 
@@ -49,19 +48,17 @@ class Measured:
 
     Attributes:
         runs: by arm and replicate.
-        summary: of them, with ``run`` as their place in ``runs``.
+        summary: of them, with ``run`` as their place in ``runs`` and the arm's title as ``name``.
         rated: the same with the task's own measure as ``score``.
         higher_is_better: whether the task's measure is a score, or an error.
-        triage: score without the images that take least to turn, by search and run.
-        weights: the checkpoint of each run.
+        kept: how many of them are numbers of earlier runs.
     """
 
-    runs: Mapping[Key, Run]
+    runs: Mapping[Key, RunNumbers]
     summary: pd.DataFrame
     rated: pd.DataFrame
     higher_is_better: bool
-    triage: Mapping[tuple[str, Key], float]
-    weights: Mapping[Key, Path]
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,32 +97,34 @@ class Claim:
     numbers: str
 
 
-def measured(study: Study, dataset: DataSet, output: Path) -> Measured | None:
-    """Read the finished evaluations of a data set; None where there is none."""
-    runs, weights = {}, {}
+def measured(study: Study, dataset: DataSet, output: Path, kept: Kept | None = None) -> Measured | None:
+    """Read the finished evaluations of a data set; None where there is none.
+
+    Args:
+        study: by a preset.
+        dataset: one of its data sets.
+        output: the folder of its results.
+        kept: numbers of earlier runs, for those that are not there.
+    """
+    runs, names, old = {}, [], 0
     for arm in study.all_arms.values():
-        for replicate in study.replicates_of(arm):
+        for replicate in study.replicates_of(arm) if arm.name in dataset.arms else []:
             folder = output / dataset.name / arm.name / replicate.name
-            if arm.name in dataset.arms and (folder / "robustness" / "report.html").is_file():
-                runs[arm.name, replicate.name] = read_run(folder / "robustness")
-                weights[arm.name, replicate.name] = folder / "model.pt"
+            there = (folder / "robustness" / "report.html").is_file()
+            earlier = None if there or kept is None else kept.read(dataset, arm, replicate)
+            if there or earlier is not None:
+                runs[arm.name, replicate.name] = earlier or numbers_of(folder / "robustness", folder / "model.pt")
+                names.append(arm.title)
+                old += earlier is not None
     if not runs:
         return None
-    every = list(runs.values())
-    report = report_of(every[0].task)
-    summary = summarise(every, report.statistics)
-    summary = summary[summary["group"] == ""]
-    triage = triage_frames(every, report).get("triage", pd.DataFrame(columns=["run", "perturbation", "left"]))
-    keys = list(runs)
-    higher = bool((every[0].info.get("score") or {}).get("higher_is_better", True))
-    return Measured(
-        runs,
-        summary,
-        rated_by(summary, report.searched),
-        higher,
-        {(str(row["perturbation"]), keys[int(row["run"])]): float(row["left"]) for _, row in triage.iterrows()},
-        weights,
-    )
+    parts = [
+        pd.DataFrame(one.summary).assign(run=place, name=name, group="", value="")
+        for place, (one, name) in enumerate(zip(runs.values(), names, strict=True))
+    ]
+    summary = pd.concat(parts, ignore_index=True)
+    first = next(iter(runs.values()))
+    return Measured(runs, summary, rated_by(summary, report_of(first.task).searched), first.higher_is_better, old)
 
 
 def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
@@ -220,8 +219,8 @@ def _column(
             f"table {table['title']!r} asks for {statistic!r}, and runs have {', '.join(map(str, frame.columns))}"
         )
     if over == "mean":
-        means = frame.groupby("run")[statistic].mean()
-        yield str(column.get("label", name)), better, {keys[int(place)]: float(one) for place, one in means.items()}  # type: ignore[call-overload]
+        means = means_of_all(frame.groupby("run")[statistic])
+        yield str(column.get("label", name)), better, {keys[int(place)]: float(one) for place, one in means.items()}
         return
     if over == "largest_gap":
         frame = frame[frame["severity"] == _widest(frame, statistic, keys)]
@@ -236,14 +235,12 @@ def _column(
 def _measure(column: Mapping[str, Any], found: Measured) -> tuple[str, bool, dict[Key, float]]:
     what = column["measure"]
     if what == "triage":
-        own = {key: value for (search, key), value in found.triage.items() if search == column["perturbation"]}
+        search = column["perturbation"]
+        own = {key: left for key, one in found.runs.items() if (left := one.triage.get(search)) is not None}
         return str(column.get("label", "without the most sensitive fifth")), found.higher_is_better, own
     if what == "parameters":
-        return (
-            str(column.get("label", "parameters")),
-            False,
-            {key: _parameters(one) for key, one in found.weights.items()},
-        )
+        sizes = {key: float(one.parameters) for key, one in found.runs.items() if one.parameters is not None}
+        return str(column.get("label", "parameters")), False, sizes
     raise BadInputError(f"a table asks for the measure {what!r}; there are parameters and triage")
 
 
@@ -252,15 +249,6 @@ def _widest(frame: pd.DataFrame, statistic: str, keys: Sequence[Key]) -> float:
     arms = [keys[int(run)][0] for run in frame["run"]]
     means = frame.assign(arm=arms).groupby(["severity", "arm"])[statistic].mean().unstack()
     return float((means.max(axis=1) - means.min(axis=1)).idxmax())  # type: ignore[arg-type]
-
-
-def _parameters(checkpoint: Path) -> float:
-    """The number of a network's parameters, of its checkpoint: running statistics of batches are none."""
-    if not checkpoint.is_file():
-        return math.nan
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["network"]
-    running = ("running_mean", "running_var", "num_batches_tracked")
-    return float(sum(value.numel() for name, value in state.items() if not name.endswith(running)))
 
 
 def _areas(perturbation: str, found: Measured) -> dict[Key, float]:

@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from monai_robust.errors import BadInputError
-from monai_robust.studies.jobs import Job, finished
+from monai_robust.studies.jobs import Job, finished, needed_for
 
 __all__ = ["costs", "find_snakemake", "run_jobs", "seconds_of", "write_jobs"]
 
@@ -74,7 +74,7 @@ def run_jobs(
         *(str(snakemake), "--snakefile", str(snakefile), "--directory", str(output), "--jobs", str(processes)),
         *("--rerun-incomplete", "--keep-going", "--nolock", *words, *targets),
     ]
-    wanted = [job for job in jobs if not targets or job.output in _with_those_before(targets, jobs)]
+    wanted = needed_for(targets, jobs) if targets else list(jobs)
     with (
         (output / _LOG).open("w", encoding="utf-8") as log,
         subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process,
@@ -121,18 +121,6 @@ def costs(jobs: Iterable[Job], output: Path) -> dict[str, float]:
             found[job.name] = known[job.name]
         elif rate:
             found[job.name] = job.passes * sum(rate) / len(rate)
-    return found
-
-
-def _with_those_before(targets: Sequence[str], jobs: Sequence[Job]) -> set[str]:
-    by_output: Mapping[str, Job] = {job.output: job for job in jobs}
-    found: set[str] = set()
-    waiting = list(targets)
-    while waiting:
-        one = waiting.pop()
-        if one not in found and one in by_output:
-            found.add(one)
-            waiting += by_output[one].inputs
     return found
 
 
