@@ -21,7 +21,7 @@ from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.command import study as command
 from monai_robust.studies.job import run_job
 from monai_robust.studies.jobs import Place, finished
-from monai_robust.studies.numbers import Kept
+from monai_robust.studies.numbers import Kept, _is_detail, numbers_of
 from monai_robust.studies.page import NOT_RUN, write_page
 from monai_robust.studies.tables import Cells, claims_of, measured, table_cells
 from monai_robust.studies.workflow import costs, find_snakemake
@@ -266,6 +266,14 @@ def test_a_page_of_kept_numbers_is_that_of_the_runs(output, tmp_path):
     again = write_page(found, tmp_path / "nothing", tmp_path / "again.md", "x", kept).read_text()
     assert again == ran.replace("(seed0, seed1).", "(seed0, seed1). Of 4 runs, 4 were measured earlier and kept.")
     assert "| 6.000 ± 0.000 |" in ran
+
+
+def test_numbers_are_kept_without_intervals_and_single_classes(output):
+    (first, *_) = numbers_of(output / "films/erm/seed0/robustness", output / "none.pt").summary
+    assert {"score", "accuracy", "auroc"} <= set(first)
+    assert not [name for name in first if name.endswith(("_low", "_high", "_0", "_1"))]
+    assert _is_detail("adi_1", ["adi", "adi_1"])
+    assert not _is_detail("map_50", ["map", "map_50"])
 
 
 def test_numbers_of_other_settings_or_of_another_command_are_not_taken(output, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from monai_robust.studies.jobs import Job, run_name
 __all__ = ["Kept", "RunNumbers", "numbers_of"]
 
 _PLACE = ["run", "name", "group", "value"]
+_INTERVAL = re.compile(r".*_(low|high)")  # which tells of samples, and not of trainings
+_OF_A_CLASS = re.compile(r"(.*)_\d+")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class RunNumbers:
         higher_is_better: whether the task's measure is a score, or an error.
         triage: by search, the score without the images that take least to turn; None where it has none.
         summary: the rows of :func:`~monai_robust.evaluation.statistics.summary.summarise` over all samples, without
-            what has no value.
+            intervals, numbers of single classes, and what has no value.
     """
 
     task: Name
@@ -167,6 +170,7 @@ def numbers_of(folder: str | Path, weights: str | Path) -> RunNumbers:
     task = report_of(run.task)
     summary = summarise([run], task.statistics)
     rows = summary[summary["group"] == ""].drop(columns=_PLACE)
+    rows = rows[[name for name in rows if not _is_detail(str(name), rows.columns)]]
     triage = triage_frames([run], task).get("triage", pd.DataFrame(columns=["perturbation", "left"]))
     clean = run.clean
     named = run.patients[run.outcomes["perturbation"].to_numpy() == CLEAN]
@@ -188,6 +192,13 @@ def _made(job: Job, output: Path) -> bool:
     command = output / Path(job.output).parent / COMMAND
     made = (output / job.output).is_file() and command.is_file()
     return made and json.loads(command.read_text(encoding="utf-8")) == list(job.command)
+
+
+def _is_detail(column: str, columns: Collection[str]) -> bool:
+    """Whether a column is an interval, or of a single class: ``adi_1`` beside ``adi`` (and not ``map_50``)."""
+    stem = _OF_A_CLASS.fullmatch(column)
+    of_a_class = stem is not None and {stem[1], f"{stem[1]}_1"} <= set(columns)
+    return of_a_class or _INTERVAL.fullmatch(column) is not None
 
 
 def _without_nothing(row: Mapping[Any, Any]) -> dict[str, Any]:
