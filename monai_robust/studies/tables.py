@@ -30,7 +30,6 @@ import pandas as pd
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_error
 from monai_robust.evaluation.statistics.defined import means_of_all
-from monai_robust.evaluation.statistics.summary import rated_by
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.studies.description import DataSet, Study
@@ -124,7 +123,8 @@ def measured(study: Study, dataset: DataSet, output: Path, kept: Kept | None = N
     ]
     summary = pd.concat(parts, ignore_index=True)
     first = next(iter(runs.values()))
-    return Measured(runs, summary, rated_by(summary, report_of(first.task).searched), first.higher_is_better, old)
+    rated = summary.assign(score=summary[report_of(first.task).searched])
+    return Measured(runs, summary, rated, first.higher_is_better, old)
 
 
 def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
