@@ -26,7 +26,7 @@ _SET = {
 }  # fmt: skip
 _ARM = {"title", "from", *_LAYER}
 _PRESET = {
-    "summary", "remarks", "sets", "arms", "replicates", "replicates_of_arms", "presets", "list", "settings_of_sets",
+    "summary", "remarks", "sets", "arms", "replicates", "replicates_of_arms", "presets", "settings_of_sets",
     "settings_of_arms", *_LAYER,
 }  # fmt: skip
 _REPLICATES = {"seeds", "folds", "split_seeds"}
