@@ -187,6 +187,20 @@ def test_only_the_terms_that_are_judged_need_a_threshold():
         margins.observe(seen(cross_entropy=9.0))
 
 
+def test_a_sample_that_has_none_of_the_judged_terms_keeps_its_margin():
+    """A slice without foreground has no Dice: its margin would grow at every visit, whatever the network says."""
+    terms = {"dice": torch.tensor([0.0, 0.0]), "cross_entropy": torch.tensor([0.1, 0.1])}
+    path = {name: torch.zeros(1, 2) for name in terms}
+    has = {"dice": torch.tensor([True, False]), "cross_entropy": torch.tensor([True, True])}
+    trace = AttackTrace(["full", "empty"], torch.ones(2), torch.ones(2), torch.zeros(1, 2), path, terms, None, has)
+    for judged, margin in (["dice"], 1.0), (["cross_entropy"], 1.5), (None, 1.5):
+        thresholds = {name: 0.2 for name in judged or terms}
+        margins = AdaptiveMargins(0.5, thresholds, judged=judged, initial=1.0)
+        margins.observe(trace)
+        assert margins.margin("full") == 1.5
+        assert margins.margin("empty") == margin
+
+
 def test_a_term_exactly_at_its_threshold_is_not_below_it():
     trace = hand(["a"], [2.0], final={"loss": [0.0]})
     assert observed(make_margins(initial=2.0), trace) == {"a": pytest.approx(2.0)}

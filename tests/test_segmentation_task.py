@@ -86,15 +86,6 @@ def test_levels_are_dice_of_labels_and_no_attack_raises_them():
     assert torch.equal(with_levels, without)
 
 
-@pytest.mark.parametrize(("found", "mean", "best"), [([0, 0], 0.0, 0.0), ([1, 0], 0.5, 0.0), ([1, 2], 1.0, 1.0)])
-def test_foreground_that_is_found_where_there_is_none_is_harm(found, mean, best):
-    """Or a margin of a slice without foreground would grow at every visit, whatever the network says of it."""
-    outputs = torch.full((1, 3, 1, 2), -5.0).scatter(1, torch.tensor(found).view(1, 1, 1, 2), 5.0)
-    terms = Segmentation(levels=True).terms(outputs, torch.zeros(1, 1, 1, 2, dtype=torch.long))
-    assert terms["mean_class"].tolist() == [mean]
-    assert terms["best_class"].tolist() == [best]
-
-
 def test_where_every_class_is_present_dice_is_monais():
     outputs, labels = case()
     labels[0, 0, 0, 0], labels[-1, 0, 0, :2] = 2, torch.tensor([1, 2])

@@ -314,6 +314,22 @@ def test_a_page_of_kept_numbers_alone_is_written_without_data_and_workflow(outpu
     assert "8 jobs, 8 to do" in capsys.readouterr().out
 
 
+KEPT = sorted(path.name for path in (REPOSITORY / "studies" / "kept").glob("*-*"))
+
+
+@pytest.mark.parametrize("folder", KEPT)
+def test_a_page_of_the_documentation_is_what_its_command_writes(folder, tmp_path):
+    """From the numbers that are kept, all of which are of today's settings."""
+    name, _, preset = folder.rpartition("-")
+    found = read_study(REPOSITORY / "studies" / f"{name}.yaml", preset)
+    kept = Kept(REPOSITORY / "studies" / "kept", found)
+    taken = {kept.path(*run) for run in found.runs if kept.read(*run) is not None}
+    assert taken == set(kept.folder.rglob("*.json"))
+    shown = (REPOSITORY / "docs" / "results" / f"{name}.md").read_text()
+    command = shown.split("```bash\n")[1].split("\n```")[0]
+    assert write_page(found, tmp_path / "nothing", tmp_path / "page.md", command, kept).read_text() == shown
+
+
 def test_a_page_shows_the_papers_numbers_marks_a_pilot_and_what_was_not_run(output, tmp_path):
     found = read_study(small(tmp_path), "paper")
     text = write_page(found, output, tmp_path / "page.md", "monai-robust study small").read_text()

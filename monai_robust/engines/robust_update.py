@@ -301,7 +301,7 @@ class RobustUpdate:
         sizes = torch.stack(watched.sizes) if watched.sizes else output["eps"].new_empty(0, len(clean))
         ids = self.margins.ids(batchdata, len(clean))
         path = stacked(watched.terms_seen) or {name: sizes for name in final}
-        defined = _any_defined(watched.task, output, final)
+        defined = _defined(watched.task, output, final)
         self.margins.observe(AttackTrace(ids, output["eps"], output["adv_norm"], sizes, path, final, terms_at, defined))
 
     def _inputs(self, batchdata: Any, batch: Batch, adversarial: Tensor | None) -> dict[str, Tensor]:
@@ -431,12 +431,11 @@ def _moves(view: Any) -> bool:
     return any(isinstance(one, AugMixOperation) and one.geometric for one in operations)
 
 
-def _any_defined(task: Task, output: Mapping[str, Any], terms: Mapping[str, Tensor]) -> Tensor:
-    """Whether each sample has any of the loss terms, (B,)."""
+def _defined(task: Task, output: Mapping[str, Any], terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """For each loss term whether a sample has it, (B,)."""
     listed = task.defined(map_tensors(plain, output["adv_pred"]), output[Keys.LABEL])
     everywhere = next(iter(terms.values())).new_ones((), dtype=torch.bool)
-    columns = [plain(listed.get(name, everywhere)).to(value.device).expand(len(value)) for name, value in terms.items()]
-    return torch.stack(columns).any(dim=0)
+    return {name: plain(listed.get(name, everywhere)).to(one.device).expand(len(one)) for name, one in terms.items()}
 
 
 def _accumulation(engine: Any) -> tuple[bool, bool, int]:

@@ -86,7 +86,8 @@ class AdaptiveMargins(SampleRadii):
         fit_on: what thresholds are fitted on from a checkpoint: ``"samples"``, every training sample once, without
             random augmentation and whatever the sampler (the paper's section 2.2; see ``EverySample``); ``"epoch"``, an
             epoch of batches as the trainer's loader gives them, augmented and oversampled; or a loader of your own.
-        judged: names of the loss terms that decide, each of which needs a threshold; all of them by default.
+        judged: names of the loss terms that decide, each of which needs a threshold; all of them by default. A sample
+            that has none of them, such as a slice without foreground of ``dice``, keeps the margin it began with.
 
     Raises:
         BadInputError: for an argument that cannot work, or (when training starts) thresholds that do not fit.
@@ -209,8 +210,9 @@ class AdaptiveMargins(SampleRadii):
             raise BadInputError(f"margins are judged by {absent!r}, and the task has the loss terms {names}")
         self.thresholds.check_terms(self.judged or trace.final)
         changed = self.rule(trace)
-        # a sample without any loss term, such as a picture without landmarks, tells nothing of its margin
-        told = [True] * len(trace.ids) if trace.defined is None else trace.defined.tolist()
+        # A sample without any of them, such as a picture without landmarks, tells nothing of its margin, which stays.
+        known = [] if trace.defined is None else [trace.defined[name] for name in self.judged or trace.final]
+        told = torch.stack(known).any(dim=0).tolist() if known else [True] * len(trace.ids)
         self.store.visit(trace.ids, changed.margins.tolist(), changed.crossed.tolist(), told)
 
     # The course of a training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class AttackTrace:
         path_sizes: (K, B) the norms of the iterates at which it looked at the loss, in order.
         path_terms: for each loss term, (K, B), its values there.
         final: for each loss term, (B,), its value at what the attack returned.
-        defined: (B,) whether a sample has any loss term at all; without one an attack shows nothing.
+        defined: for each loss term, (B,), whether a sample has it; None where all have all.
         at: ``(share, rows) -> terms`` at ``clean + share * (adversarial - clean)`` for the chosen rows of the batch;
             each call is a forward pass.
     """
@@ -40,7 +40,7 @@ class AttackTrace:
     path_terms: Terms
     final: Terms
     at: Callable[[Tensor, Tensor], Terms]
-    defined: Tensor | None = None
+    defined: Mapping[str, Tensor] | None = None
 
 
 class SampleRadii:

@@ -40,8 +40,7 @@ class Segmentation(Task):
         single_term: one term, ``loss``, the sum of the two: with it AMAT has one threshold, as in the paper's nnU-Net.
         levels: two more terms, which attacks do not raise and margins can be judged by: 1 less the Dice of the
             predicted labels, as ``mean_class`` over the foreground classes that the sample holds, and as ``best_class``
-            of the best of them (what AMAT's authors' program looks at). In a sample without foreground, a class that is
-            found all the same has a Dice of 0, one that is not has 1: else no attack on it would ever do harm.
+            of the best of them (what AMAT's authors' program looks at).
     """
 
     name = "segmentation"
@@ -109,13 +108,13 @@ class Segmentation(Task):
         return {"dice": missing, "cross_entropy": cross_entropy, **levels}
 
     def _levels(self, outputs: Any, targets: Any, present: Tensor) -> dict[str, Tensor]:
-        """1 less the Dice of predicted labels, of the mean and of the best class, (B,)."""
+        """1 less the Dice of predicted labels, of the mean and of the best class, (B,); 0 without foreground."""
         with torch.no_grad():
             true, false, missed = self.counts(outputs, targets)
-            counted = present | ~present.any(dim=1, keepdim=True)  # all classes of a sample without foreground
-            dice = torch.where(present, 2 * true / (2 * true + false + missed).clamp(min=1), (false == 0).float())
-            mean = (dice * counted).sum(dim=1) / counted.sum(dim=1)
-            return {"mean_class": 1 - mean, "best_class": 1 - (dice * counted).amax(dim=1)}
+            dice = 2 * true / (2 * true + false + missed).clamp(min=1) * present
+            mean = dice.sum(dim=1) / present.sum(dim=1).clamp(min=1)
+            known = present.any(dim=1)
+            return {"mean_class": (1 - mean) * known, "best_class": (1 - dice.amax(dim=1)) * known}
 
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         names = [] if self.loss is not None or self.single_term else ["dice"]
