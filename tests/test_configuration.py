@@ -176,6 +176,20 @@ def test_a_new_id_is_known_if_another_value_refers_to_it() -> None:
     assert has_id(configured("chest_xray_classification", "train", "robustness"), "attack_steps")
 
 
+@pytest.mark.parametrize("other", ["robust#margins", "robust#margins#_target_"])
+def test_ids_of_a_component_that_is_replaced_are_those_of_the_new_one(other) -> None:
+    configuration = configured("chest_xray_classification", "train")
+    kind = "monai_robust.handlers.RecordedMargins"
+    value = kind if other.endswith("_target_") else f"{{'_target_': '{kind}'}}"
+    words = {other: value, "robust#margins#path": "margins_by_sample.csv"}
+    check_ids(configuration, words)
+    assert read_words(configuration, words)["robust#margins#path"] == "margins_by_sample.csv"
+    with pytest.raises(BadInputError, match="robust#margins#pth is no id"):
+        check_ids(configuration, {other: value, "robust#margins#pth": "margins_by_sample.csv"})
+    with pytest.raises(BadInputError, match="robust#margins#path is no id"):
+        check_ids(configuration, {"robust#margins#path": "margins_by_sample.csv"})
+
+
 def test_a_value_that_was_written_as_a_word_is_read_as_it_was() -> None:
     configuration = configured("chest_xray_classification", "train", "robustness")
     values = {

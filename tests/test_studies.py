@@ -90,7 +90,9 @@ def test_every_setting_of_a_study_is_an_id_of_its_bundle(path):
             train = read_configuration([str(one) for one in files])
             robustness = read_configuration([str(files[0]), str(configs / "robustness.yaml"), *map(str, files[1:])])
             for arm in (arm for arm in found.arms.values() if arm.name in dataset.arms):
-                check_ids(train, {**found.training(dataset, arm, found.replicates[0]), **arm.models})
+                check_ids(
+                    train, {**found.training(dataset, arm, found.replicates[0]), **dict.fromkeys(arm.files, "file")}
+                )
                 check_ids(robustness, found.evaluation(dataset, arm, found.replicates[0]))
 
 
@@ -122,6 +124,17 @@ def test_an_arm_waits_for_the_weights_it_takes_and_data_sets_without_a_folder_ar
     warm = jobs["films/rtda/seed1"]
     assert warm.inputs == ("films/erm/seed1/model.pt",)
     assert warm.command[warm.command.index("--checkpoint") + 1] == str(tmp_path / "films/erm/seed1/model.pt")
+
+
+def test_an_arm_may_take_another_file_of_a_training_than_its_weights(tmp_path):
+    arms = {**SMALL["arms"], "control": {"from": {"checkpoint": "erm/margins.csv", "resume": "erm"}, "training": {}}}
+    found = read_study(small(tmp_path, arms=arms), "cpu", arms=["control"])
+    assert list(found.arms) == ["erm", "control"]
+    job = next(one for one in jobs_of(found, place(tmp_path, "films")) if one.name == "films/control/seed1")
+    assert job.inputs == ("films/erm/seed1/model.pt",)
+    words = dict(zip(job.command, job.command[1:], strict=False))
+    assert words["--checkpoint"] == str(tmp_path / "films/erm/seed1/margins.csv")
+    assert words["--resume"] == str(tmp_path / "films/erm/seed1/model.pt")
 
 
 def screened(arm: str, *seeds: int) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import re
@@ -53,7 +54,8 @@ def check_ids(configuration: Mapping[str, Any], values: Mapping[str, Any]) -> No
     """Refuse an id that nothing reads: MONAI would take a misspelt one without a word.
 
     An id is known if the configuration holds it, if it is an argument of its component's class, or if it lies in a
-    mapping that is read whole. A new one at the top is known if another value refers to it.
+    mapping that is read whole. A new one at the top is known if another value refers to it. Where values replace a
+    component, or its class, ids within it are those of the new one.
 
     Args:
         configuration: from :func:`read_configuration`.
@@ -64,7 +66,7 @@ def check_ids(configuration: Mapping[str, Any], values: Mapping[str, Any]) -> No
     """
     referred = set(_references(configuration)) | set(_references(dict(values)))
     for name in values:
-        _find(configuration, name, referred)
+        _find(_with_those_above(configuration, name, values), name, referred)
 
 
 def has_id(configuration: Mapping[str, Any], name: str) -> bool:
@@ -89,11 +91,38 @@ def read_words(configuration: Mapping[str, Any], words: Mapping[str, str]) -> di
     referred = set(_references(configuration)) | set(_references(dict(words)))
     values = {}
     for name, text in words.items():
-        found = _find(configuration, name, referred)
+        found = _find(_with_those_above(configuration, name, words), name, referred)
         part = _parts(name)[-1]
         values[name] = read_word(name, text, _kind(part, found), default=found.default)
         check_value(name, part, values[name])
     return values
+
+
+def _with_those_above(configuration: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration with what is set above an id, or is set as the class of a component that holds it."""
+    parts = _parts(name)
+    for other, value in values.items():
+        above = _parts(other)
+        holder = above[:-1] if above[-1] == "_target_" else above
+        if above != parts and len(holder) < len(parts) and parts[: len(holder)] == holder:
+            configuration = _replaced(configuration, above, _literal(value))
+    return configuration
+
+
+def _replaced(node: Any, parts: Sequence[str], value: Any) -> Any:
+    if not parts:
+        return value
+    if not isinstance(node, Mapping):
+        return node
+    return {**node, parts[0]: _replaced(node.get(parts[0], {}), parts[1:], value)}
+
+
+def _literal(value: Any) -> Any:
+    """What Fire makes of a word that is written as Python writes a value."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
 
 
 def _parts(name: str) -> list[str]:

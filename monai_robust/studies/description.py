@@ -16,7 +16,10 @@ import yaml
 
 from monai_robust.errors import BadInputError, require_choice
 
-__all__ = ["Arm", "DataSet", "Replicate", "Study", "read_study"]
+__all__ = ["WEIGHTS", "Arm", "DataSet", "Replicate", "Study", "read_study"]
+
+WEIGHTS = "model.pt"
+"""The file of a training's weights."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _LAYER = ("common", "training", "evaluation")
@@ -85,13 +88,14 @@ class Arm:
     Attributes:
         name: in folders.
         title: in tables.
-        models: ids that take the trained weights of another arm of the same data set and replicate, by its name.
+        files: ids that take a file of another arm's training on the same data set and in the same replicate, as arm and
+            name of the file; its weights are ``model.pt``.
         layer: its settings.
     """
 
     name: str
     title: str
-    models: Mapping[str, str]
+    files: Mapping[str, tuple[str, str]]
     layer: Layer
 
 
@@ -224,7 +228,7 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
     found = {name: _data_set(name, one, chosen, all_arms, f"{path}: set {name}") for name, one in named.items()}
     wanted_sets = _chosen("set", sets or chosen.get("sets") or list(found), found, path)
     wanted_arms = _chosen("arm", arms or chosen.get("arms") or list(all_arms), all_arms, path)
-    wanted_arms = _with_those_they_need(wanted_arms, all_arms)
+    wanted_arms = _with_those_they_need([name for name in all_arms if name in wanted_arms], all_arms)
     replicates = _replicates(chosen.get("replicates", content.get("replicates")), f"{path}: replicates")
     own_replicates = _own_replicates(chosen.get("replicates_of_arms"), replicates, all_arms, path)
     return Study(
@@ -236,7 +240,7 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
         notes=str(content.get("notes", "")),
         remarks=str(chosen.get("remarks", "")),
         sets={name: found[name] for name in wanted_sets},
-        arms={name: arm for name, arm in all_arms.items() if name in wanted_arms},
+        arms={name: all_arms[name] for name in wanted_arms},
         all_sets=found,
         all_arms=all_arms,
         replicates=replicates,
@@ -278,7 +282,14 @@ def _data_set(name: str, content: Any, preset: Mapping[str, Any], arms: Mapping[
 
 def _arm(name: str, content: Any, where: str) -> Arm:
     content = _with_keys(content or {}, _ARM, where)
-    return Arm(name, str(content.get("title", name)), _mapping(content.get("from"), where), Layer.of(content, where))
+    files = {id_: _file(str(source)) for id_, source in _mapping(content.get("from"), where).items()}
+    return Arm(name, str(content.get("title", name)), files, Layer.of(content, where))
+
+
+def _file(source: str) -> tuple[str, str]:
+    """Arm and file: ``erm`` means its weights, ``erm/margins.csv`` another file of its training."""
+    arm, _, file = source.partition("/")
+    return arm, file or WEIGHTS
 
 
 def _layers(content: Any, names: Sequence[str], what: str, where: object) -> dict[str, Layer]:
@@ -293,7 +304,7 @@ def _with_those_they_need(names: Sequence[str], arms: Mapping[str, Arm]) -> list
     """The arms, and before them those whose weights they take."""
     found: list[str] = []
     for name in names:
-        for needed in arms[name].models.values():
+        for needed, _ in arms[name].files.values():
             if needed not in arms:
                 raise BadInputError(f"the arm {name!r} takes the weights of {needed!r}, which there is none of")
             found += [] if needed in found else _with_those_they_need([needed], arms)
@@ -320,7 +331,7 @@ def _own_replicates(
         require_choice(f"{path}: replicates of the arm", name, list(arms))
         found[name] = _replicates(one, f"{path}: replicates of the arm {name}")
     for name, arm in arms.items():
-        for needed in arm.models.values():
+        for needed, _ in arm.files.values():
             missing = [one for one in found.get(name, others) if one not in found.get(needed, others)]
             if missing:
                 raise BadInputError(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_robust.studies.description import Arm, DataSet, Replicate, Study
+from monai_robust.studies.description import WEIGHTS, Arm, DataSet, Replicate, Study
 
 __all__ = ["Job", "Place", "finished", "in_words", "jobs_of", "needed_for", "run_name"]
 
@@ -164,7 +164,7 @@ def _training(
 ) -> Job:
     folder = run_name(dataset, arm, replicate)
     settings = study.training(dataset, arm, replicate)
-    models = {name: f"{dataset.name}/{other}/{replicate.name}/model.pt" for name, other in arm.models.items()}
+    others = {name: (f"{dataset.name}/{other}/{replicate.name}", file) for name, (other, file) in arm.files.items()}
     bundle = place.bundles / dataset.bundle
     configs = [str(bundle / "configs" / "train.yaml"), *_presets(dataset, bundle)]
     words = {
@@ -172,14 +172,14 @@ def _training(
         "bundle_root": bundle,
         **_data_ids(dataset, replicate, place),
         **settings,
-        **{name: place.output / file for name, file in models.items()},
+        **{name: place.output / other / file for name, (other, file) in others.items()},
         "output_dir": place.output / folder,
     }
     return Job(
         name=folder,
         kind="train",
-        inputs=(*needs, *models.values()),
-        output=f"{folder}/model.pt",
+        inputs=(*needs, *dict.fromkeys(f"{other}/{WEIGHTS}" for other, _ in others.values())),
+        output=f"{folder}/{WEIGHTS}",
         command=(place.python, "-m", "monai.bundle", "run", *_options(words)),
         passes=float(passes.get(str(settings.get("recipe")), 1)),
     )

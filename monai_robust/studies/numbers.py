@@ -22,7 +22,7 @@ from monai_robust.evaluation.statistics.summary import summarise
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of
-from monai_robust.studies.description import Arm, DataSet, Replicate, Study
+from monai_robust.studies.description import WEIGHTS, Arm, DataSet, Replicate, Study
 from monai_robust.studies.job import COMMAND
 from monai_robust.studies.jobs import Job, run_name
 
@@ -133,7 +133,7 @@ class Kept:
                 and _made(evaluation, output)
             ):
                 folder = output / run_name(*run)
-                self.write(*run, numbers_of(folder / "robustness", folder / "model.pt"))
+                self.write(*run, numbers_of(folder / "robustness", folder / WEIGHTS))
 
     def _settings(self, dataset: DataSet, arm: Arm, replicate: Replicate) -> dict[str, Any]:
         """What a run was made with, as JSON has it; the weights that it took by what they were made with."""
@@ -145,7 +145,8 @@ class Kept:
     def _of_training(self, dataset: DataSet, arm: Arm, replicate: Replicate) -> dict[str, Any]:
         weights = {
             name: self._of_training(dataset, self.study.all_arms[other], replicate)
-            for name, other in arm.models.items()
+            | ({} if file == WEIGHTS else {"file": file})
+            for name, (other, file) in arm.files.items()
         }
         return {
             "bundle": dataset.bundle,

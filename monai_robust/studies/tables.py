@@ -32,7 +32,7 @@ from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_err
 from monai_robust.evaluation.statistics.defined import means_of_all
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of
-from monai_robust.studies.description import DataSet, Study
+from monai_robust.studies.description import WEIGHTS, DataSet, Study
 from monai_robust.studies.numbers import Kept, RunNumbers, numbers_of
 
 __all__ = ["Cells", "Claim", "Measured", "claims_of", "measured", "table_cells"]
@@ -112,7 +112,7 @@ def measured(study: Study, dataset: DataSet, output: Path, kept: Kept | None = N
             there = (folder / "robustness" / "report.html").is_file()
             earlier = None if there or kept is None else kept.read(dataset, arm, replicate)
             if there or earlier is not None:
-                runs[arm.name, replicate.name] = earlier or numbers_of(folder / "robustness", folder / "model.pt")
+                runs[arm.name, replicate.name] = earlier or numbers_of(folder / "robustness", folder / WEIGHTS)
                 names.append(arm.title)
                 old += earlier is not None
     if not runs:
