@@ -23,7 +23,7 @@ from monai_robust.studies.job import run_job
 from monai_robust.studies.jobs import Place, finished
 from monai_robust.studies.numbers import Kept, _is_detail, numbers_of
 from monai_robust.studies.page import NOT_RUN, write_page
-from monai_robust.studies.tables import Cells, claims_of, measured, table_cells
+from monai_robust.studies.tables import Cells, _higher, claims_of, measured, table_cells
 from monai_robust.studies.workflow import costs, find_snakemake
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
@@ -364,6 +364,12 @@ def test_a_network_that_says_the_commonest_class_is_no_standard(tmp_path):
         (folder / "films" / "erm" / "seed0" / "robustness" / "report.html").touch()
         text = write_page(found, folder, folder / "page.md", "monai-robust study small").read_text()
         assert ("to say the commonest class of every sample has 0.333" in text) == said
+
+
+def test_errors_are_told_from_scores_by_whole_words():
+    errors = ["mre", "sd_mm", "hd95_1", "brier_multiclass", "expected_calibration_error", "mean_surface_distance"]
+    scores = ["accuracy", "adi", "nsd", "sdr_2", "map_50", "average_iou"]
+    assert [name for name in errors + scores if _higher(name, None)] == scores
 
 
 @pytest.mark.parametrize(

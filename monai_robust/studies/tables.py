@@ -262,10 +262,10 @@ def _areas(perturbation: str, found: Measured) -> dict[Key, float]:
     return areas
 
 
-_ERRORS = ("brier", "calibration", "ece", "entropy", "mre", "sd", "hd95", "surface_distance")
+_ERRORS = {"brier", "calibration", "ece", "entropy", "mre", "sd", "hd95", "distance"}
 
 
 def _higher(statistic: str, found: Measured) -> bool:
     if statistic == "score":
         return found.higher_is_better
-    return not any(part in statistic for part in _ERRORS) or statistic.startswith("sdr")
+    return not _ERRORS & set(statistic.split("_"))  # whole words: a detection rate (sdr) and nsd are none
