@@ -380,6 +380,13 @@ def test_labels_that_are_no_class_are_refused(wrong):
         Segmentation().terms(torch.randn(1, 3, 4, 4), labels)
 
 
+def test_a_single_term_is_of_samples_with_foreground():
+    """Without it there is no Dice in the sum, which lies below any threshold of the others' losses."""
+    labels = torch.tensor([[[[1, 0]]], [[[0, 0]]]])
+    known = Segmentation(single_term=True).defined(torch.zeros(2, 3, 1, 2), labels)
+    assert {name: one.tolist() for name, one in known.items()} == {"loss": [True, False]}
+
+
 def test_a_single_term_is_the_sum_of_the_two():
     outputs, labels = torch.randn(4, 3, 8, 8), torch.randint(0, 3, (4, 1, 8, 8))
     two = Segmentation().terms(outputs, labels)

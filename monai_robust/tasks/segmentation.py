@@ -37,7 +37,8 @@ class Segmentation(Task):
     Args:
         loss: in place of the two terms, any loss ``(outputs, targets)``, such as ``monai.losses.DiceCELoss``; it is
             evaluated sample by sample on the first head, and named ``loss`` unless it returns names.
-        single_term: one term, ``loss``, the sum of the two: with it AMAT has one threshold, as in the paper's nnU-Net.
+        single_term: one term, ``loss``, the sum of the two: with it AMAT has one threshold, as in the paper's nnU-Net. A
+            sample without foreground has only the second of them, no loss that compares with that of others.
         levels: two more terms, which attacks do not raise and margins can be judged by: 1 less the Dice of the
             predicted labels, as ``mean_class`` over the foreground classes that the sample holds, and as ``best_class``
             of the best of them (what AMAT's authors' program looks at).
@@ -117,10 +118,9 @@ class Segmentation(Task):
             return {"mean_class": (1 - mean) * known, "best_class": (1 - dice.amax(dim=1)) * known}
 
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        names = [] if self.loss is not None or self.single_term else ["dice"]
-        names += ["mean_class", "best_class"] if self.levels else []
-        if not names:
+        if self.loss is not None:
             return {}
+        names = ["loss" if self.single_term else "dice", *(["mean_class", "best_class"] if self.levels else [])]
         logits = self.logits(outputs, targets)
         return dict.fromkeys(names, (pixel_indices(targets, logits.shape[1]) > 0).flatten(1).any(dim=1))
 
