@@ -37,8 +37,8 @@ class Segmentation(Task):
     Args:
         loss: in place of the two terms, any loss ``(outputs, targets)``, such as ``monai.losses.DiceCELoss``; it is
             evaluated sample by sample on the first head, and named ``loss`` unless it returns names.
-        single_term: one term, ``loss``, the sum of the two: with it AMAT has one threshold, as in the paper's nnU-Net. A
-            sample without foreground has only the second of them, no loss that compares with that of others.
+        single_term: one term, ``loss``, the sum of the two: with it AMAT has one threshold, as in the paper's nnU-Net.
+            A sample without foreground has only the second of them, no loss that compares with that of others.
         levels: two more terms, which attacks do not raise and margins can be judged by: 1 less the Dice of the
             predicted labels, as ``mean_class`` over the foreground classes that the sample holds, and as ``best_class``
             of the best of them (what AMAT's authors' program looks at).
