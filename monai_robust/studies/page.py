@@ -155,11 +155,14 @@ def _draw(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     arms = [arm for arm in study.all_arms.values() if any(cells.of(label, arm.name) for label in cells.labels)]
     places = np.arange(len(cells.labels))
+    front: list[tuple[float, float]] = []
     for number, arm in enumerate(arms):
         means = [float(np.mean(list(cells.of(label, arm.name).values()) or [math.nan])) for label in cells.labels]
         spreads = [_spread(list(cells.of(label, arm.name).values())) for label in cells.labels]
         if table["figure"] == "front":
             axes.errorbar(means[0], means[-1], xerr=spreads[0], yerr=spreads[-1], marker="o", label=arm.title)
+            if arm.name in table.get("joined", ()):
+                front.append((means[0], means[-1]))
         elif table["figure"] == "bars":
             width = 0.8 / len(arms)
             axes.bar(places + (number - (len(arms) - 1) / 2) * width, means, width, yerr=spreads, label=arm.title)
@@ -171,12 +174,14 @@ def _draw(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells
                     *(places[own], means[own]), spreads[own], marker="o", capsize=2, color=f"C{number}", label=title
                 )
                 first += len(row)
+    if front:
+        axes.plot(*zip(*front, strict=True), color="grey", linestyle="--", zorder=0)
     if table["figure"] == "front":
         axes.set_xlabel(cells.labels[0])
         axes.set_ylabel(cells.labels[-1])
     else:
         axes.set_xticks(places, cells.labels, rotation=30, ha="right")
-        axes.set_ylabel(str(table["statistic"]).replace("_", " "))
+        axes.set_ylabel(str(table["statistic"]).replace("_", " ") + (" (%)" if table.get("scale") == 100 else ""))
     axes.legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path):
