@@ -137,6 +137,10 @@ def test_an_arm_may_take_another_file_of_a_training_than_its_weights(tmp_path):
     assert words["--resume"] == str(tmp_path / "films/erm/seed1/model.pt")
 
 
+def with_table(**changes: object) -> dict[str, object]:
+    return {"tables": [{**SMALL["tables"][0], **changes}]}
+
+
 def screened(arm: str, *seeds: int) -> dict[str, object]:
     """Changes by which an arm has seeds of its own."""
     preset = {**SMALL["presets"]["cpu"], "replicates_of_arms": {arm: {"seeds": list(seeds)}}}
@@ -155,6 +159,13 @@ def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_t
         (screened("rtda", 0, 7), "'rtda' takes the weights of 'erm', which has no replicate seed7"),
         (screened("erm", 0), "'rtda' takes the weights of 'erm', which has no replicate seed1"),
         (screened("rdta", 0), "replicates of the arm"),
+        (with_table(colums=[]), "'colums', which nothing reads"),
+        (with_table(columns=[{"perturbation": "clean", "over": "median"}]), "over is 'median'"),
+        (with_table(sets=["film"]), "set 'film', which there is none of"),
+        (with_table(joined=["sat"]), "arm 'sat', which there is none of"),
+        (with_table(figure="pie"), "figure is 'pie'"),
+        ({"claims": [{**SMALL["claims"][0], "than": ["standard"]}]}, "arm 'standard', which there is none of"),
+        ({"claims": [{**SMALL["claims"][0], "table": 1}]}, "table is 1"),
         ({"sets": {"films": {"phantoms": "radiographs"}}}, "names no bundle"),
         ({"colour": 1}, "'colour', which nothing reads"),
         ({"arms": {"Rtda": {}}}, "name of a folder"),

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.studies.keys import check_claim, check_table, mapping, require_known, with_keys
 
 __all__ = ["WEIGHTS", "Arm", "DataSet", "Replicate", "Study", "read_study"]
 
@@ -46,7 +47,7 @@ class Layer:
     @classmethod
     def of(cls, content: Mapping[str, Any], where: str) -> Layer:
         """The layer that a part of a study's file has."""
-        parts = {name: _mapping(content.get(name), f"{where}: {name}") for name in _LAYER}
+        parts = {name: mapping(content.get(name), f"{where}: {name}") for name in _LAYER}
         return cls({**parts["common"], **parts["training"]}, {**parts["common"], **parts["evaluation"]})
 
 
@@ -214,13 +215,13 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInputError(f"the study {path} cannot be read: {error}") from error
-    content = _with_keys(content, _STUDY, str(path))
+    content = with_keys(content, _STUDY, str(path))
     for name in ("title", "sets", "arms", "presets"):
         if not content.get(name):
             raise BadInputError(f"the study {path} has no {name}; write them down")
-    presets = _mapping(content["presets"], f"{path}: presets")
+    presets = mapping(content["presets"], f"{path}: presets")
     require_choice("--preset", preset, list(presets))
-    chosen = _with_keys(presets[preset], _PRESET, f"{path}: preset {preset}")
+    chosen = with_keys(presets[preset], _PRESET, f"{path}: preset {preset}")
     all_arms = {
         name: _arm(name, one, f"{path}: arm {name}") for name, one in _named(content["arms"], f"{path}: arms").items()
     }
@@ -231,6 +232,11 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
     wanted_arms = _with_those_they_need([name for name in all_arms if name in wanted_arms], all_arms)
     replicates = _replicates(chosen.get("replicates", content.get("replicates")), f"{path}: replicates")
     own_replicates = _own_replicates(chosen.get("replicates_of_arms"), replicates, all_arms, path)
+    for place, table in enumerate(content.get("tables") or []):
+        check_table(table, found, all_arms, f"{path}: table {place}")
+    for claim in content.get("claims") or []:
+        where = f"{path}: claim {claim.get('text', claim) if isinstance(claim, Mapping) else claim!r}"
+        check_claim(claim, found, all_arms, len(content.get("tables") or []), where)
     return Study(
         name=path.stem,
         preset=preset,
@@ -247,7 +253,7 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
         own_replicates=own_replicates,
         tables=content.get("tables") or [],
         claims=content.get("claims") or [],
-        adequate=_mapping(content.get("adequate"), f"{path}: adequate"),
+        adequate=mapping(content.get("adequate"), f"{path}: adequate"),
         layer=Layer.of(content, str(path)),
         preset_layer=Layer.of(chosen, f"{path}: preset {preset}"),
         preset_sets=_layers(chosen.get("settings_of_sets"), list(found), "set", path),
@@ -256,14 +262,12 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
 
 
 def _data_set(name: str, content: Any, preset: Mapping[str, Any], arms: Mapping[str, Arm], where: str) -> DataSet:
-    content = _with_keys(content, _SET, where)
+    content = with_keys(content, _SET, where)
     if "bundle" not in content:
         raise BadInputError(f"{where} names no bundle")
     require_choice(f"{where}: phantoms", content.get("phantoms"), _PHANTOMS)
     own = list(content.get("arms") or arms)
-    unknown = next((one for one in own if one not in arms), None)
-    if unknown is not None:
-        raise BadInputError(f"{where} names the arm {unknown!r}, which there is none of; there are {', '.join(arms)}")
+    require_known(where, "arm", own, arms)
     files = preset.get("presets", content.get("presets")) or []
     return DataSet(
         name,
@@ -281,8 +285,8 @@ def _data_set(name: str, content: Any, preset: Mapping[str, Any], arms: Mapping[
 
 
 def _arm(name: str, content: Any, where: str) -> Arm:
-    content = _with_keys(content or {}, _ARM, where)
-    files = {id_: _file(str(source)) for id_, source in _mapping(content.get("from"), where).items()}
+    content = with_keys(content or {}, _ARM, where)
+    files = {id_: _file(str(source)) for id_, source in mapping(content.get("from"), where).items()}
     return Arm(name, str(content.get("title", name)), files, Layer.of(content, where))
 
 
@@ -294,9 +298,9 @@ def _file(source: str) -> tuple[str, str]:
 
 def _layers(content: Any, names: Sequence[str], what: str, where: object) -> dict[str, Layer]:
     found = {}
-    for name, one in _mapping(content, f"{where}: settings_of_{what}s").items():
+    for name, one in mapping(content, f"{where}: settings_of_{what}s").items():
         require_choice(f"{where}: settings of the {what}", name, names)
-        found[name] = Layer.of(_with_keys(one, set(_LAYER), f"{where}: {what} {name}"), f"{where}: {what} {name}")
+        found[name] = Layer.of(with_keys(one, set(_LAYER), f"{where}: {what} {name}"), f"{where}: {what} {name}")
     return found
 
 
@@ -313,7 +317,7 @@ def _with_those_they_need(names: Sequence[str], arms: Mapping[str, Arm]) -> list
 
 
 def _replicates(content: Any, where: str) -> list[Replicate]:
-    content = _with_keys({} if content is None else content, _REPLICATES, where)
+    content = with_keys({} if content is None else content, _REPLICATES, where)
     for name, values in content.items():
         if not isinstance(values, list) or not values or not all(type(one) is int for one in values):
             raise BadInputError(f"{where}: {name} is {values!r}; it takes a list of whole numbers")
@@ -327,7 +331,7 @@ def _own_replicates(
 ) -> dict[str, list[Replicate]]:
     """Replicates of single arms, each of which finds the weights that it takes."""
     found = {}
-    for name, one in _mapping(content, f"{path}: replicates_of_arms").items():
+    for name, one in mapping(content, f"{path}: replicates_of_arms").items():
         require_choice(f"{path}: replicates of the arm", name, list(arms))
         found[name] = _replicates(one, f"{path}: replicates of the arm {name}")
     for name, arm in arms.items():
@@ -349,24 +353,8 @@ def _chosen(what: str, names: Sequence[str], known: Mapping[str, Any], path: Pat
 
 
 def _named(content: Any, where: str) -> dict[str, Any]:
-    found = _mapping(content, where)
+    found = mapping(content, where)
     odd = next((name for name in found if not _NAME.fullmatch(name)), None)
     if odd is not None:
         raise BadInputError(f"{where}: {odd!r} is to be the name of a folder; use small letters, digits, - and _")
-    return found
-
-
-def _mapping(content: Any, where: str) -> dict[str, Any]:
-    if content is None:
-        return {}
-    if not isinstance(content, Mapping):
-        raise BadInputError(f"{where} is {content!r:.80}; it must be names with values")
-    return {str(name): value for name, value in content.items()}
-
-
-def _with_keys(content: Any, known: set[str], where: str) -> dict[str, Any]:
-    found = _mapping(content, where)
-    odd = next((name for name in found if name not in known), None)
-    if odd is not None:
-        raise BadInputError(f"{where} has {odd!r}, which nothing reads; there are {', '.join(sorted(known))}")
     return found

@@ -1,0 +1,89 @@
+"""What the parts of a study's file may say: their keys, and the names they use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from monai_robust.errors import BadInputError, require_choice
+
+__all__ = ["check_claim", "check_table", "mapping", "require_known", "with_keys"]
+
+_TABLE = {"title", "statistic", "columns", "sets", "scale", "digits", "figure", "joined", "paper"}
+_COLUMN = {"perturbation", "measure", "statistic", "over", "severities", "label", "scale"}
+_CLAIM = {"text", "table", "column", "better", "than", "within", "sets"}
+_FIGURES = ("lines", "bars", "front")
+_OVER = ("mean", "auc_robust", "largest_gap")
+
+
+def check_table(table: Any, sets: Collection[str], arms: Collection[str], where: str) -> None:
+    """Refuse a table of a page that nothing could draw, or that names a set or an arm there is none of.
+
+    Args:
+        table: as the file has it, see :mod:`monai_robust.studies.tables`.
+        sets, arms: names of those there are.
+        where: the file and the table, for the sentence.
+
+    Raises:
+        BadInputError: says what is wrong with it.
+    """
+    table = with_keys(table, _TABLE, where)
+    for name in ("title", "statistic", "columns"):
+        if not table.get(name):
+            raise BadInputError(f"{where} has no {name}; write it down")
+    if "figure" in table:
+        require_choice(f"{where}: figure", table["figure"], _FIGURES)
+    for column in table["columns"]:
+        column = with_keys(column, _COLUMN, f"{where}: a column")
+        if "over" in column:
+            require_choice(f"{where}: over", column["over"], _OVER)
+    paper = mapping(table.get("paper"), f"{where}: paper")
+    require_known(where, "set", [*table.get("sets", []), *paper], sets)
+    rows = [arm for own in paper.values() for arm in mapping(own, f"{where}: paper")]
+    require_known(where, "arm", [*table.get("joined", []), *rows], arms)
+
+
+def check_claim(claim: Any, sets: Collection[str], arms: Collection[str], tables: int, where: str) -> None:
+    """Refuse a claim of which nothing could be said.
+
+    Args:
+        claim: as the file has it, see :mod:`monai_robust.studies.tables`.
+        sets, arms: names of those there are.
+        tables: how many there are.
+        where: the file and the claim, for the sentence.
+
+    Raises:
+        BadInputError: says what is wrong with it.
+    """
+    claim = with_keys(claim, _CLAIM, where)
+    for name in ("text", "column", "better", "than"):
+        if not claim.get(name):
+            raise BadInputError(f"{where} has no {name}; write it down")
+    require_known(where, "set", claim.get("sets", []), sets)
+    require_known(where, "arm", [claim["better"], *claim["than"]], arms)
+    require_choice(f"{where}: table", claim.get("table", 0), range(tables))
+
+
+def require_known(where: str, what: str, names: Iterable[Any], known: Collection[str]) -> None:
+    """Refuse the first of some names that is not known, with those that are."""
+    odd = next((name for name in names if name not in known), None)
+    if odd is not None:
+        raise BadInputError(f"{where} names the {what} {odd!r}, which there is none of; there are {', '.join(known)}")
+
+
+def mapping(content: Any, where: str) -> dict[str, Any]:
+    """Names with values, none where nothing is said; anything else is refused."""
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise BadInputError(f"{where} is {content!r:.80}; it must be names with values")
+    return {str(name): value for name, value in content.items()}
+
+
+def with_keys(content: Any, known: set[str], where: str) -> dict[str, Any]:
+    """Names with values, each of which something reads."""
+    found = mapping(content, where)
+    odd = next((name for name in found if name not in known), None)
+    if odd is not None:
+        raise BadInputError(f"{where} has {odd!r}, which nothing reads; there are {', '.join(sorted(known))}")
+    return found
