@@ -296,7 +296,8 @@ def test_numbers_are_kept_without_intervals_and_single_classes(output):
     (first, *_) = numbers_of(output / "films/erm/seed0/robustness", output / "none.pt").summary
     assert {"score", "accuracy", "auroc"} <= set(first)
     assert not [name for name in first if name.endswith(("_low", "_high", "_0", "_1"))]
-    assert _is_detail("adi_1", ["adi", "adi_1"])
+    assert _is_detail("ppv_youden_0", ["ppv_youden_0", "ppv_youden_1"])
+    assert not _is_detail("sdr_2", ["sdr_1", "sdr_2"])
     assert not _is_detail("map_50", ["map", "map_50"])
 
 
