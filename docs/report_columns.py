@@ -70,7 +70,7 @@ STATISTICS = {
     "mre": "mean radial error, in mm",
     "sd": "standard deviation of the radial error, in mm",
     "sdr_2": "share of landmarks within 2 mm; `sdr_2_<l>` that of landmark l",
-    "sdr_2_5": "within 2.5 mm",
+    "sdr_2.5": "within 2.5 mm",
     "sdr_3": "within 3 mm",
     "sdr_4": "within 4 mm",
     "map": "mean average precision, IoU 0.5 to 0.95",

@@ -72,7 +72,7 @@ def test_the_page_of_a_reports_tables_has_them_all(pages: ModuleType, tmp_path: 
 
 
 def test_a_column_that_is_told_nowhere_is_found() -> None:
-    assert untold("summary", ["name", "auroc_12_low", "sensitivity_youden_3_std", "sdr_2_5"]) == []
+    assert untold("summary", ["name", "auroc_12_low", "sensitivity_youden_3_std", "sdr_2.5", "sdr_2_5"]) == []
     assert untold("auc_robust_foreground_dice", ["auc_robust_std", "largest_radius"]) == []
     assert untold("summary", ["name", "sharpness"]) == ["summary.csv: sharpness"]
     assert untold("worklist", ["score"]) == ["worklist.csv: score"]

@@ -297,7 +297,8 @@ def test_numbers_are_kept_without_intervals_and_single_classes(output):
     assert {"score", "accuracy", "auroc"} <= set(first)
     assert not [name for name in first if name.endswith(("_low", "_high", "_0", "_1"))]
     assert _is_detail("ppv_youden_0", ["ppv_youden_0", "ppv_youden_1"])
-    assert not _is_detail("sdr_2", ["sdr_1", "sdr_2"])
+    assert _is_detail("sdr_2_5", ["sdr_2.5", "sdr_2_1", "sdr_2_5"])
+    assert not _is_detail("sdr_2.5", ["sdr_2", "sdr_2.5", "sdr_2_1", "sdr_2_5"])
     assert not _is_detail("map_50", ["map", "map_50"])
 
 

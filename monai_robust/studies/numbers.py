@@ -196,9 +196,9 @@ def _made(job: Job, output: Path) -> bool:
 
 
 def _is_detail(column: str, columns: Collection[str]) -> bool:
-    """Whether a column is an interval, or of a single class: ``adi_2`` beside ``adi_1``, but not ``map_50`` or ``sdr_2``."""
+    """Whether a column is an interval, or of a single class: ``adi_2`` beside ``adi_1``, but not ``map_50``."""
     stem = _OF_A_CLASS.fullmatch(column)
-    of_a_class = stem is not None and stem[1] != "sdr" and f"{stem[1]}_1" in columns
+    of_a_class = stem is not None and f"{stem[1]}_1" in columns
     return of_a_class or _INTERVAL.fullmatch(column) is not None
 
 

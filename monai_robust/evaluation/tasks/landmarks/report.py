@@ -51,8 +51,8 @@ MRE = ScoreStyle(
 )
 PILOT_MRE = 4.0
 SCORE_TOLERANCE = 1e-4
-# the challenge's distances in mm, and the columns of their rates
-DISTANCES = {2.0: "sdr_2", 2.5: "sdr_2_5", 3.0: "sdr_3", 4.0: "sdr_4"}
+# The challenge's distances in mm, and the columns of their rates: sdr_2_5 is the rate within 2 mm of landmark 5.
+DISTANCES = {2.0: "sdr_2", 2.5: "sdr_2.5", 3.0: "sdr_3", 4.0: "sdr_4"}
 RATES = {f"Within {number(distance)} mm": column for distance, column in DISTANCES.items()}
 GLOSSARY = {
     "MRE": "the mean radial error: how far, on average, a predicted landmark lies from the true one, in mm; 0 is "
@@ -123,7 +123,7 @@ class LandmarkReport:
         """Numbers about some rows of a table.
 
         Returns:
-            ``mre`` and ``sd`` in mm, pooled over all landmarks; ``sdr_2, sdr_2_5, sdr_3, sdr_4``, shares within that
+            ``mre`` and ``sd`` in mm, pooled over all landmarks; ``sdr_2, sdr_2.5, sdr_3, sdr_4``, shares within that
             many mm; of landmark l (from 1) ``mre_<l>`` and ``sdr_2_<l>``.
         """
         errors = _errors(run, rows)
