@@ -368,6 +368,15 @@ def test_a_page_shows_the_papers_numbers_marks_a_pilot_and_what_was_not_run(outp
     assert str(tmp_path) not in text
 
 
+def test_an_arm_that_a_preset_calls_otherwise_stands_above_the_papers_of_its_name(output, tmp_path):
+    found = read_study(small(tmp_path, presets={"cpu": {"titles": {"erm": "ERM, short"}}}), "cpu")
+    text = write_page(found, output, tmp_path / "page.md", "monai-robust study small").read_text()
+    assert "| ERM, short | 1 |" in text
+    assert "| *the paper's ERM* | | 95.8" in text
+    with pytest.raises(BadInputError, match="title of the arm is 'emr'"):
+        read_study(small(tmp_path, presets={"cpu": {"titles": {"emr": "ERM"}}}), "cpu")
+
+
 def test_a_network_that_says_the_commonest_class_is_no_standard(tmp_path):
     sets = {"films": {**SMALL["sets"]["films"], "standard": {"arm": "erm", "statistic": "accuracy", "at_least": 0.1}}}
     found = read_study(small(tmp_path, sets=sets), "cpu")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ _SET = {
 }  # fmt: skip
 _ARM = {"title", "from", *_LAYER}
 _PRESET = {
-    "summary", "remarks", "sets", "arms", "replicates", "replicates_of_arms", "presets", "settings_of_sets",
+    "summary", "remarks", "sets", "arms", "replicates", "replicates_of_arms", "titles", "presets", "settings_of_sets",
     "settings_of_arms", *_LAYER,
 }  # fmt: skip
 _REPLICATES = {"seeds", "folds", "split_seeds"}
@@ -89,6 +89,7 @@ class Arm:
     Attributes:
         name: in folders.
         title: in tables.
+        printed: its title where a preset of other radii, say, calls it otherwise: that of the paper's own row.
         files: ids that take a file of another arm's training on the same data set and in the same replicate, as arm and
             name of the file; its weights are ``model.pt``.
         layer: its settings.
@@ -98,6 +99,7 @@ class Arm:
     title: str
     files: Mapping[str, tuple[str, str]]
     layer: Layer
+    printed: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -225,6 +227,9 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
     all_arms = {
         name: _arm(name, one, f"{path}: arm {name}") for name, one in _named(content["arms"], f"{path}: arms").items()
     }
+    for name, title in mapping(chosen.get("titles"), f"{path}: titles").items():
+        require_choice(f"{path}: title of the arm", name, list(all_arms))
+        all_arms[name] = replace(all_arms[name], title=str(title), printed=all_arms[name].title)
     named = _named(content["sets"], f"{path}: sets")
     found = {name: _data_set(name, one, chosen, all_arms, f"{path}: set {name}") for name, one in named.items()}
     wanted_sets = _chosen("set", sets or chosen.get("sets") or list(found), found, path)

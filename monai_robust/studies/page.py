@@ -129,7 +129,8 @@ def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cell
         lines.append(f"| {arm.title} | {max(counts)} | {' | '.join(numbers)} |")
         if arm.name in paper:
             printed = [str(paper[arm.name].get(label, "")) for label in cells.labels]
-            lines.append(f"| *the paper's* | | {' | '.join(printed)} |")
+            whose = f"*the paper's {arm.printed}*" if arm.printed else "*the paper's*"
+            lines.append(f"| {whose} | | {' | '.join(printed)} |")
     if not cells.labels:
         return [NOT_RUN]
     return lines
