@@ -33,7 +33,7 @@ PARTS: dict[str, list[str]] = {
     "augmix_published": [],
     "best_weights": [],
     "complexity": [],
-    "complexity_attacks": ["clean", "fgsm_linf", "pgd_linf"],
+    "complexity_attacks": ["clean", "pgd_linf", "fgsm_linf"],
     "oncology": [],
     "oncology_attacks": ["clean", "fgsm_linf", "pgd_linf", "bim_linf", "nearest_pgd_linf", "nearest_direct_linf"],
     "ten_severities": ["clean", "pgd_l2", "gaussian", "speckle", "salt_and_pepper"],
