@@ -187,6 +187,7 @@ def _judged(study: Study, claim: Mapping[str, Any], label: str, other: str, cell
     sign = 1.0 if cells.higher_is_better[label] else -1.0
     gaps = np.array([sign * (mine[name] - rest[name]) for name in both]) + float(claim.get("within", 0.0))
     mean, spread = float(gaps.mean()), float(gaps.std(ddof=1)) if len(gaps) > 1 else math.nan
+    mean = round(mean, 9)  # a sum to nothing leaves 1e-15
     numbers = f"{np.mean([mine[one] for one in both]):.4g} against {np.mean([rest[one] for one in both]):.4g}"
     if len(gaps) == 1:
         return Claim(text, "not told apart", f"{numbers}, one replicate")
