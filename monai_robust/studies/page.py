@@ -179,6 +179,8 @@ def _draw(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells
         axes.plot(*zip(*front, strict=True), color="grey", linestyle="--", zorder=0)
     if table["figure"] == "front":
         axes.set_xlabel(cells.labels[0])
+        if table["columns"][0].get("measure") == "parameters":
+            axes.set_xscale("log")
         axes.set_ylabel(cells.labels[-1])
     else:
         axes.set_xticks(places, cells.labels, rotation=30, ha="right")
