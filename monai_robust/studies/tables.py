@@ -33,6 +33,7 @@ from monai_robust.evaluation.statistics.defined import means_of_all
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.studies.description import WEIGHTS, DataSet, Study
+from monai_robust.studies.jobs import run_name
 from monai_robust.studies.numbers import Kept, RunNumbers, numbers_of
 
 __all__ = ["Cells", "Claim", "Measured", "claims_of", "measured", "table_cells"]
@@ -108,7 +109,7 @@ def measured(study: Study, dataset: DataSet, output: Path, kept: Kept | None = N
     runs, names, old = {}, [], 0
     for arm in study.all_arms.values():
         for replicate in study.replicates_of(arm) if arm.name in dataset.arms else []:
-            folder = output / dataset.name / arm.name / replicate.name
+            folder = output / run_name(dataset, arm, replicate)
             there = (folder / "robustness" / "report.html").is_file()
             earlier = None if there or kept is None else kept.read(dataset, arm, replicate)
             if there or earlier is not None:
