@@ -18,12 +18,14 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.studies import jobs_of, read_study
 from monai_robust.studies.adequate import adequate_sentence
+from monai_robust.studies.claims import claims_of
 from monai_robust.studies.command import study as command
 from monai_robust.studies.job import run_job
 from monai_robust.studies.jobs import Place, finished
-from monai_robust.studies.numbers import Kept, _is_detail, numbers_of
+from monai_robust.studies.kept import Kept
+from monai_robust.studies.numbers import _is_detail, numbers_of
 from monai_robust.studies.page import NOT_RUN, write_page
-from monai_robust.studies.tables import Cells, _higher, claims_of, measured, table_cells
+from monai_robust.studies.tables import Cells, _higher, measured, table_cells
 from monai_robust.studies.workflow import costs, find_snakemake
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
@@ -47,8 +49,8 @@ SMALL = {
         "erm": {"title": "ERM", "training": {"recipe": "erm"}},
         "rtda": {"title": "RTDA", "from": {"checkpoint": "erm"}, "training": {"recipe": "rtda", "epochs": 3}},
     },
-    "tables": [
-        {
+    "tables": {
+        "accuracy": {
             "title": "Accuracy",
             "statistic": "accuracy",
             "scale": 100,
@@ -62,10 +64,12 @@ SMALL = {
             ],
             "paper": {"films": {"erm": {"clean": 95.8}}},
         }
-    ],
+    },
     "claims": [{"text": "more robust", "column": "PGD 1", "better": "rtda", "than": ["erm"]}],
     "presets": {"cpu": {"replicates": {"seeds": [0, 1]}, "training": {"limit": 9}}, "paper": PAPER},
 }
+
+ACCURACY = SMALL["tables"]["accuracy"]
 
 
 def small(folder: Path, **changes: object) -> Path:
@@ -138,7 +142,7 @@ def test_an_arm_may_take_another_file_of_a_training_than_its_weights(tmp_path):
 
 
 def with_table(**changes: object) -> dict[str, object]:
-    return {"tables": [{**SMALL["tables"][0], **changes}]}
+    return {"tables": {"accuracy": {**ACCURACY, **changes}}}
 
 
 def screened(arm: str, *seeds: int) -> dict[str, object]:
@@ -165,7 +169,11 @@ def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_t
         (with_table(joined=["sat"]), "arm 'sat', which there is none of"),
         (with_table(figure="pie"), "figure is 'pie'"),
         ({"claims": [{**SMALL["claims"][0], "than": ["standard"]}]}, "arm 'standard', which there is none of"),
-        ({"claims": [{**SMALL["claims"][0], "table": 1}]}, "table is 1"),
+        ({"claims": [{**SMALL["claims"][0], "table": "brier"}]}, "table 'brier', which there is none of"),
+        ({"claims": [{**SMALL["claims"][0], "than_columns": ["clean"]}]}, "needs one of than .* and than_columns"),
+        ({"claims": [{"text": "more robust", "column": "PGD 1", "better": "rtda"}]}, "needs one of than"),
+        ({"adequate": {"table": "accuracy", "clean": "clean"}}, "adequate has no arms"),
+        ({"tables": [ACCURACY]}, "must be names with values"),
         ({"sets": {"films": {"phantoms": "radiographs"}}}, "names no bundle"),
         ({"colour": 1}, "'colour', which nothing reads"),
         ({"arms": {"Rtda": {}}}, "name of a folder"),
@@ -249,7 +257,7 @@ def output(tmp_path_factory):
 def test_a_table_is_that_of_the_runs_own_summaries(output, tmp_path):
     found = read_study(small(tmp_path), "cpu")
     runs = measured(found, found.sets["films"], output)
-    cells = table_cells(found.tables[0], runs)
+    cells = table_cells(found.tables["accuracy"], runs)
     assert list(cells.labels) == ["clean", "PGD 1", "on average", "AUC_robust", "gap"]
     assert cells.rows == [["clean"], ["PGD 1"], ["on average"], ["AUC_robust"], ["gap"]]
     rows = read_run(output / "films/rtda/seed1/robustness").outcomes
@@ -263,6 +271,39 @@ def test_a_table_is_that_of_the_runs_own_summaries(output, tmp_path):
         .outcomes.query("perturbation == 'pgd_l2'")
         .groupby("severity")
     ]
+
+
+def test_a_column_may_be_what_a_run_has_more_than_in_a_column_before_it(output, tmp_path):
+    change = {"perturbation": "pgd_l2", "severities": [1.0], "label": "change", "minus": "clean"}
+    found = read_study(
+        small(tmp_path, tables={"accuracy": {**ACCURACY, "columns": [*ACCURACY["columns"], change]}}), "cpu"
+    )
+    runs = measured(found, found.sets["films"], output)
+    cells = table_cells(found.tables["accuracy"], runs)
+    for arm in ("erm", "rtda"):
+        for seed in ("seed0", "seed1"):
+            clean, attacked = (cells.of(label, arm)[seed] for label in ("clean", "PGD 1"))
+            assert attacked < clean
+            assert cells.of("change", arm)[seed] == pytest.approx(attacked - clean)
+    with pytest.raises(BadInputError, match="takes 'clean' from a column, and has before it"):
+        table_cells({**ACCURACY, "columns": [change, *ACCURACY["columns"]]}, runs)
+
+
+def test_seconds_of_an_epoch_are_the_median_of_a_runs_own(output, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(output, folder)
+    for seed, seconds in ((0, [9.0, 4.0, 4.5]), (1, [6.0])):
+        rows = "".join(f"{epoch},{one}\n" for epoch, one in enumerate(seconds, 1))
+        (folder / f"films/erm/seed{seed}/robustness/epoch_times.csv").write_text(f"epoch,seconds\n{rows}")
+    table = {"title": "Time", "statistic": "accuracy", "scale": 100, "columns": [{"measure": "seconds_per_epoch"}]}
+    found = read_study(small(tmp_path, tables={"time": table}), "cpu")
+    cells = table_cells(table, measured(found, found.sets["films"], folder))
+    assert cells.of("seconds per epoch", "erm") == {"seed0": 4.5, "seed1": 6.0}
+    assert cells.of("seconds per epoch", "rtda") == {}
+    text = write_page(found, folder, tmp_path / "page.md", "x").read_text()
+    assert "| ERM | 2 | 5.250 ± 1.061 |" in text
+    assert "| RTDA | 0 | – |" in text
+    assert not cells.higher_is_better["seconds per epoch"]
 
 
 def made_by_its_commands(folder: Path, source: Path) -> Path:
@@ -279,15 +320,18 @@ def made_by_its_commands(folder: Path, source: Path) -> Path:
 
 def test_a_page_of_kept_numbers_is_that_of_the_runs(output, tmp_path):
     folder = made_by_its_commands(tmp_path / "out", output)
-    (table,) = SMALL["tables"]
-    path = small(folder, tables=[{**table, "columns": [*table["columns"], {"measure": "parameters"}]}])
+    path = small(
+        folder, tables={"accuracy": {**ACCURACY, "columns": [*ACCURACY["columns"], {"measure": "parameters"}]}}
+    )
     found = read_study(path, "cpu")
     jobs = jobs_of(found, place(folder, "films"))
     kept = Kept(tmp_path / "kept", found)
     kept.add(jobs, folder)
     assert [job.kind for job in kept.without(jobs)] == ["train"] * 4
     ran = write_page(found, folder, tmp_path / "ran.md", "x").read_text()
+    both = write_page(found, folder, tmp_path / "both.md", "x", kept).read_text()
     again = write_page(found, tmp_path / "nothing", tmp_path / "again.md", "x", kept).read_text()
+    assert both == ran
     assert again == ran.replace("(seed0, seed1).", "(seed0, seed1). Of 4 runs, 4 were measured earlier and kept.")
     assert "| 6.000 ± 0.000 |" in ran
 
@@ -364,7 +408,7 @@ def test_a_page_shows_the_papers_numbers_marks_a_pilot_and_what_was_not_run(outp
     assert text.count("| ERM | ") == text.count("| RTDA | ") == 1
     assert f"## mammograms\n\n{NOT_RUN}" in text
     assert text.endswith("## What was made of it\n\nNothing broke.\n")
-    assert (tmp_path / "images" / "study_small_films_0.png").is_file()
+    assert (tmp_path / "images" / "study_small_films_accuracy.png").is_file()
     assert str(tmp_path) not in text
 
 
@@ -407,8 +451,19 @@ def test_errors_are_told_from_scores_by_whole_words():
 def test_a_claim_holds_where_the_difference_is_larger_than_its_spread(tmp_path, theirs, verdict):
     found = read_study(small(tmp_path), "cpu")
     values = {("PGD 1", "rtda"): {"seed0": 60.0, "seed1": 64.0}, ("PGD 1", "erm"): theirs}
-    (claim,) = claims_of(found, found.sets["films"], {"Accuracy": Cells(["PGD 1"], values, {"PGD 1": True})})
+    (claim,) = claims_of(found, found.sets["films"], {"accuracy": Cells(["PGD 1"], values, {"PGD 1": True})})
     assert claim.verdict == verdict
+
+
+def test_a_claim_may_compare_two_columns_of_one_arm(tmp_path):
+    claim = {"text": "PGD hurts more than FGSM", "column": "FGSM", "better": "erm", "than_columns": ["PGD"]}
+    found = read_study(small(tmp_path, claims=[claim]), "cpu")
+    values = {("FGSM", "erm"): {"seed0": 60.0, "seed1": 64.0}, ("PGD", "erm"): {"seed0": 40.0, "seed1": 42.0}}
+    cells = {"accuracy": Cells(["FGSM", "PGD"], values, {"FGSM": True, "PGD": True})}
+    (judged,) = claims_of(found, found.sets["films"], cells)
+    assert judged.text == "PGD hurts more than FGSM (ERM: FGSM against PGD)"
+    assert judged.verdict == "held"
+    assert judged.numbers == "62 against 41; difference +21 ± 1.4, 2 replicates"
 
 
 @pytest.mark.parametrize(
@@ -420,10 +475,17 @@ def test_a_claim_holds_where_the_difference_is_larger_than_its_spread(tmp_path, 
     ],
 )
 def test_the_smallest_adequate_network_is_the_most_robust_one_or_is_not(tmp_path, attacked, sentence):
-    rule = {"table": 0, "clean": "clean", "attacked": "PGD", "size": "size", "within": 2.0, "arms": ["erm", "rtda"]}
+    rule = {
+        "table": "accuracy",
+        "clean": "clean",
+        "attacked": "PGD",
+        "size": "size",
+        "within": 2.0,
+        "arms": ["erm", "rtda"],
+    }
     found = read_study(small(tmp_path, adequate=rule), "cpu")
     numbers = {"clean": {"erm": 89.0, "rtda": 90.0}, "size": {"erm": 10.0, "rtda": 20.0}, "PGD": attacked}
     values = {(label, arm): {"seed0": one} for label, own in numbers.items() for arm, one in own.items()}
-    told = adequate_sentence(found, found.sets["films"], {"Accuracy": Cells(list(numbers), values, {})})
+    told = adequate_sentence(found, found.sets["films"], {"accuracy": Cells(list(numbers), values, {})})
     assert sentence in told
     assert bool(sentence) == bool(told)

@@ -20,10 +20,10 @@ def adequate_sentence(study: Study, dataset: DataSet, cells: Mapping[str, Cells]
     best.
 
     Args:
-        study: with ``adequate``: ``table`` (its place), ``clean``, ``attacked`` and ``size`` (labels of its columns),
+        study: with ``adequate``: ``table`` (its name), ``clean``, ``attacked`` and ``size`` (labels of its columns),
             ``within`` (in its numbers) and ``arms``.
         dataset: on which.
-        cells: by the title of each table.
+        cells: by the name of each table.
 
     Returns:
         One sentence; empty where the study asks for none, or fewer than two arms were run.
@@ -31,7 +31,7 @@ def adequate_sentence(study: Study, dataset: DataSet, cells: Mapping[str, Cells]
     rule: Mapping[str, Any] = study.adequate
     if not rule:
         return ""
-    table = cells.get(str(study.tables[int(rule["table"])]["title"]))
+    table = cells.get(rule["table"])
     if table is None:
         return ""
 

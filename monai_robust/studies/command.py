@@ -65,7 +65,7 @@ def study(
     """
     from monai_robust.studies.description import read_study
     from monai_robust.studies.jobs import Place, finished, jobs_of, needed_for
-    from monai_robust.studies.numbers import Kept
+    from monai_robust.studies.kept import Kept
     from monai_robust.studies.page import write_page
     from monai_robust.studies.workflow import find_snakemake, run_jobs, write_jobs
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from monai_robust.errors import BadInputError, require_choice
-from monai_robust.studies.keys import check_claim, check_table, mapping, require_known, with_keys
+from monai_robust.studies.keys import check_adequate, check_claim, check_table, mapping, require_known, with_keys
 
 __all__ = ["WEIGHTS", "Arm", "DataSet", "Replicate", "Study", "read_study"]
 
@@ -137,7 +137,8 @@ class Study:
         all_sets, all_arms: by name; those of the page, on which what is not run is marked.
         replicates: of an arm on every data set.
         own_replicates: of arms that have others, by name, such as one seed of what was only screened.
-        tables, claims: what its page shows, see :mod:`monai_robust.studies.tables`.
+        tables: by name, what its page shows, see :mod:`monai_robust.studies.tables`.
+        claims: see :mod:`monai_robust.studies.claims`; each names its table.
         adequate: see :mod:`monai_robust.studies.adequate`.
     """
 
@@ -154,7 +155,7 @@ class Study:
     all_arms: Mapping[str, Arm]
     replicates: Sequence[Replicate]
     own_replicates: Mapping[str, Sequence[Replicate]]
-    tables: Sequence[Mapping[str, Any]]
+    tables: Mapping[str, Mapping[str, Any]]
     claims: Sequence[Mapping[str, Any]]
     adequate: Mapping[str, Any]
     layer: Layer
@@ -237,11 +238,12 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
     wanted_arms = _with_those_they_need([name for name in all_arms if name in wanted_arms], all_arms)
     replicates = _replicates(chosen.get("replicates", content.get("replicates")), f"{path}: replicates")
     own_replicates = _own_replicates(chosen.get("replicates_of_arms"), replicates, all_arms, path)
-    for place, table in enumerate(content.get("tables") or []):
-        check_table(table, found, all_arms, f"{path}: table {place}")
-    for claim in content.get("claims") or []:
-        where = f"{path}: claim {claim.get('text', claim) if isinstance(claim, Mapping) else claim!r}"
-        check_claim(claim, found, all_arms, len(content.get("tables") or []), where)
+    tables = {
+        name: check_table(table, found, all_arms, f"{path}: table {name}")
+        for name, table in _named(content.get("tables"), f"{path}: tables").items()
+    }
+    claims = [check_claim(claim, found, all_arms, tables, str(path)) for claim in content.get("claims") or []]
+    adequate = check_adequate(content.get("adequate"), all_arms, tables, f"{path}: adequate")
     return Study(
         name=path.stem,
         preset=preset,
@@ -256,9 +258,9 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
         all_arms=all_arms,
         replicates=replicates,
         own_replicates=own_replicates,
-        tables=content.get("tables") or [],
-        claims=content.get("claims") or [],
-        adequate=mapping(content.get("adequate"), f"{path}: adequate"),
+        tables=tables,
+        claims=claims,
+        adequate=adequate,
         layer=Layer.of(content, str(path)),
         preset_layer=Layer.of(chosen, f"{path}: preset {preset}"),
         preset_sets=_layers(chosen.get("settings_of_sets"), list(found), "set", path),

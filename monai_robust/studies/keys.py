@@ -7,17 +7,19 @@ from typing import Any
 
 from monai_robust.errors import BadInputError, require_choice
 
-__all__ = ["check_claim", "check_table", "mapping", "require_known", "with_keys"]
+__all__ = ["FIGURES", "check_adequate", "check_claim", "check_table", "mapping", "require_known", "with_keys"]
 
 _TABLE = {"title", "statistic", "columns", "sets", "scale", "digits", "figure", "joined", "paper"}
-_COLUMN = {"perturbation", "measure", "statistic", "over", "severities", "label", "scale"}
-_CLAIM = {"text", "table", "column", "better", "than", "within", "sets"}
-_FIGURES = ("lines", "bars", "front")
+_COLUMN = {"perturbation", "measure", "statistic", "over", "severities", "label", "scale", "minus"}
+_CLAIM = {"text", "table", "column", "better", "than", "than_columns", "within", "sets"}
+_ADEQUATE = {"table", "clean", "attacked", "size", "within", "arms"}
+FIGURES = ("lines", "bars", "front")
+"""Kinds of figures, see :mod:`monai_robust.studies.figures`."""
 _OVER = ("mean", "auc_robust", "largest_gap")
 
 
-def check_table(table: Any, sets: Collection[str], arms: Collection[str], where: str) -> None:
-    """Refuse a table of a page that nothing could draw, or that names a set or an arm there is none of.
+def check_table(table: Any, sets: Collection[str], arms: Collection[str], where: str) -> dict[str, Any]:
+    """A table of a page, none that nothing could draw, or that names a set or an arm there is none of.
 
     Args:
         table: as the file has it, see :mod:`monai_robust.studies.tables`.
@@ -32,7 +34,7 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
         if not table.get(name):
             raise BadInputError(f"{where} has no {name}; write it down")
     if "figure" in table:
-        require_choice(f"{where}: figure", table["figure"], _FIGURES)
+        require_choice(f"{where}: figure", table["figure"], FIGURES)
     for column in table["columns"]:
         column = with_keys(column, _COLUMN, f"{where}: a column")
         if "over" in column:
@@ -41,27 +43,54 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
     require_known(where, "set", [*table.get("sets", []), *paper], sets)
     rows = [arm for own in paper.values() for arm in mapping(own, f"{where}: paper")]
     require_known(where, "arm", [*table.get("joined", []), *rows], arms)
+    return table
 
 
-def check_claim(claim: Any, sets: Collection[str], arms: Collection[str], tables: int, where: str) -> None:
-    """Refuse a claim of which nothing could be said.
+def check_claim(
+    claim: Any, sets: Collection[str], arms: Collection[str], tables: Collection[str], path: str
+) -> dict[str, Any]:
+    """A claim with the name of its table, none of which nothing could be said.
 
     Args:
-        claim: as the file has it, see :mod:`monai_robust.studies.tables`.
-        sets, arms: names of those there are.
-        tables: how many there are.
-        where: the file and the claim, for the sentence.
+        claim: as the file has it, see :mod:`monai_robust.studies.claims`.
+        sets, arms, tables: names of those there are.
+        path: of the file, for the sentence.
 
     Raises:
         BadInputError: says what is wrong with it.
     """
-    claim = with_keys(claim, _CLAIM, where)
-    for name in ("text", "column", "better", "than"):
+    where = f"{path}: claim {claim.get('text', claim) if isinstance(claim, Mapping) else claim!r}"
+    claim = {"table": next(iter(tables), None), **with_keys(claim, _CLAIM, where)}
+    for name in ("text", "column", "better"):
         if not claim.get(name):
             raise BadInputError(f"{where} has no {name}; write it down")
+    if bool(claim.get("than")) == bool(claim.get("than_columns")):
+        raise BadInputError(f"{where} needs one of than (arms) and than_columns (labels of its table)")
     require_known(where, "set", claim.get("sets", []), sets)
-    require_known(where, "arm", [claim["better"], *claim["than"]], arms)
-    require_choice(f"{where}: table", claim.get("table", 0), range(tables))
+    require_known(where, "arm", [claim["better"], *claim.get("than", ())], arms)
+    require_known(where, "table", [claim["table"]], tables)
+    return claim
+
+
+def check_adequate(rule: Any, arms: Collection[str], tables: Collection[str], where: str) -> dict[str, Any]:
+    """The rule of the smallest adequate network, empty where a study asks for none.
+
+    Args:
+        rule: as the file has it, see :mod:`monai_robust.studies.adequate`.
+        arms, tables: names of those there are.
+        where: the file, for the sentence.
+
+    Raises:
+        BadInputError: says what is wrong with it.
+    """
+    rule = with_keys(rule, _ADEQUATE, where)
+    if rule:
+        missing = sorted(_ADEQUATE - set(rule))
+        if missing:
+            raise BadInputError(f"{where} has no {missing[0]}; write it down")
+        require_known(where, "arm", rule["arms"], arms)
+        require_known(where, "table", [rule["table"]], tables)
+    return rule
 
 
 def require_known(where: str, what: str, names: Iterable[Any], known: Collection[str]) -> None:

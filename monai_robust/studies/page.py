@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from monai_robust.data.files.whole import write_whole
-from monai_robust.errors import writing
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.studies.adequate import adequate_sentence
+from monai_robust.studies.claims import claims_of
 from monai_robust.studies.description import DataSet, Study
-from monai_robust.studies.numbers import Kept
-from monai_robust.studies.tables import Cells, Measured, claims_of, measured, table_cells
+from monai_robust.studies.figures import draw_figure, spread_of
+from monai_robust.studies.kept import Kept
+from monai_robust.studies.tables import Cells, Measured, measured, table_cells
 
 __all__ = ["write_page"]
 
 NOT_RUN = "*not run*"
+NO_VALUE = "–"
+"""Of a run that was measured, but for this."""
 
 
 def write_page(study: Study, output: Path, page: Path, command: str, kept: Kept | None = None) -> Path:
@@ -57,15 +58,15 @@ def _of_data_set(study: Study, dataset: DataSet, found: Measured | None, page: P
     lines = [f"## {dataset.title}", ""]
     if found is None:
         return [*lines, NOT_RUN, ""]
-    tables = [one for one in study.tables if dataset.name in one.get("sets", [dataset.name])]
-    cells = {one["title"]: table_cells(one, found) for one in tables}
+    tables = {name: one for name, one in study.tables.items() if dataset.name in one.get("sets", [dataset.name])}
+    cells = {name: table_cells(one, found) for name, one in tables.items()}
     lines += _circumstances(study, dataset, found)
-    for place, one in enumerate(tables):
-        lines += [f"### {one['title']}", "", *_table(study, dataset, one, cells[one["title"]]), ""]
+    for name, one in tables.items():
+        lines += [f"### {one['title']}", "", *_table(study, dataset, one, cells[name], found), ""]
         if one.get("figure"):
-            name = f"study_{study.name}_{dataset.name}_{place}.png"
-            _draw(study, dataset, one, cells[one["title"]], page.parent / "images" / name)
-            lines += [f"![{one['title']}](images/{name})", ""]
+            file = f"study_{study.name}_{dataset.name}_{name}.png"
+            draw_figure(study, one, cells[name], page.parent / "images" / file)
+            lines += [f"![{one['title']}](images/{file})", ""]
     judged = claims_of(study, dataset, cells)
     if judged:
         lines += ["### The paper's claims", "", "| claim | here | numbers |", "| --- | --- | --- |"]
@@ -113,7 +114,7 @@ def _pilot(dataset: DataSet, found: Measured) -> str:
     return ""
 
 
-def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells) -> list[str]:
+def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells, found: Measured) -> list[str]:
     """One row an arm; where the paper has numbers, a second row of them."""
     digits = int(table.get("digits", 3))
     paper = (table.get("paper") or {}).get(dataset.name) or {}
@@ -125,7 +126,8 @@ def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cell
         if arm.name not in dataset.arms:
             continue
         counts = {len(cells.of(label, arm.name)) for label in cells.labels} or {0}
-        numbers = [_number(list(cells.of(label, arm.name).values()), digits) for label in cells.labels]
+        missing = NO_VALUE if any(name == arm.name for name, _ in found.runs) else NOT_RUN
+        numbers = [_number(list(cells.of(label, arm.name).values()), digits) or missing for label in cells.labels]
         lines.append(f"| {arm.title} | {max(counts)} | {' | '.join(numbers)} |")
         if arm.name in paper:
             printed = [str(paper[arm.name].get(label, "")) for label in cells.labels]
@@ -138,55 +140,9 @@ def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cell
 
 def _number(values: Sequence[float], digits: int) -> str:
     if not values:
-        return NOT_RUN
+        return ""
     mean = float(np.mean(values))
     if abs(mean) >= 10_000:
         return f"{mean:,.0f}"
-    spread = f" ± {_spread(values):.{digits}f}" if len(values) > 1 else ""
+    spread = f" ± {spread_of(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{spread}"
-
-
-def _spread(values: Sequence[float]) -> float:
-    """Standard deviation over replicates; zero of one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _draw(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cells, path: Path) -> None:
-    """A figure of a table: lines over its columns, bars, or its last column over its first."""
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    arms = [arm for arm in study.all_arms.values() if any(cells.of(label, arm.name) for label in cells.labels)]
-    places = np.arange(len(cells.labels))
-    front: list[tuple[float, float]] = []
-    for number, arm in enumerate(arms):
-        means = [float(np.mean(list(cells.of(label, arm.name).values()) or [math.nan])) for label in cells.labels]
-        spreads = [_spread(list(cells.of(label, arm.name).values())) for label in cells.labels]
-        if table["figure"] == "front":
-            axes.errorbar(means[0], means[-1], xerr=spreads[0], yerr=spreads[-1], marker="o", label=arm.title)
-            if arm.name in table.get("joined", ()):
-                front.append((means[0], means[-1]))
-        elif table["figure"] == "bars":
-            width = 0.8 / len(arms)
-            axes.bar(places + (number - (len(arms) - 1) / 2) * width, means, width, yerr=spreads, label=arm.title)
-        else:
-            first = 0
-            for row in cells.rows:  # radii of an attack are joined, and not its last with the first of the next
-                own, title = slice(first, first + len(row)), None if first else arm.title
-                axes.errorbar(
-                    *(places[own], means[own]), spreads[own], marker="o", capsize=2, color=f"C{number}", label=title
-                )
-                first += len(row)
-    if front:
-        axes.plot(*zip(*front, strict=True), color="grey", linestyle="--", zorder=0)
-    if table["figure"] == "front":
-        axes.set_xlabel(cells.labels[0])
-        if table["columns"][0].get("measure") == "parameters":
-            axes.set_xscale("log")
-        axes.set_ylabel(cells.labels[-1])
-    else:
-        axes.set_xticks(places, cells.labels, rotation=30, ha="right")
-        axes.set_ylabel(str(table["statistic"]).replace("_", " ") + (" (%)" if table.get("scale") == 100 else ""))
-    axes.legend(frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path):
-        figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -1,4 +1,4 @@
-"""The tables of a study's page: the paper's columns, its numbers beside ours, and whether its claims are seen again.
+"""The tables of a study's page: the paper's columns, and in them the numbers of our runs.
 
 A table of a study's file has ``title``, ``statistic`` (a column of the summary of a run, such as ``accuracy``),
 ``columns`` and, where wanted, ``sets`` (else all), ``scale`` (what numbers are multiplied by, 100 for percent),
@@ -8,12 +8,10 @@ line through the arms that are ``joined``) and ``paper``: data set -> arm -> col
 - ``perturbation``, at each of its severities, or at those listed in ``severities``; or with ``over: mean`` their mean,
   or with ``over: auc_robust`` the area of AMAT's equation 4, or with ``over: largest_gap`` the one at which the best
   and the worst arm are furthest apart (model-complexity, Table 1);
-- or ``measure``: ``parameters`` of the network, or ``triage`` (the score without the fifth of the images with the
-  smallest radii that the search ``perturbation`` found);
-- and where wanted ``statistic``, and ``label`` with ``{severity}``.
-
-A claim has ``text``, ``table`` (its place from 0), ``column`` (its label, or one for each data set), ``better`` (an
-arm), ``than`` (arms) and, where the paper says no more than that little is lost, ``within`` (in the table's numbers).
+- or ``measure``: ``parameters`` of the network, ``seconds_per_epoch`` of its training, or ``triage`` (the score without
+  the fifth of the images with the smallest radii that the search ``perturbation`` found);
+- and where wanted ``statistic``, ``label`` with ``{severity}``, and ``minus``: the label of a column before it, whose
+  number of the same run is taken from its own.
 """
 
 from __future__ import annotations
@@ -24,19 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_error
 from monai_robust.evaluation.statistics.defined import means_of_all
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.studies.description import WEIGHTS, DataSet, Study
 from monai_robust.studies.jobs import run_name
-from monai_robust.studies.numbers import Kept, RunNumbers, numbers_of
+from monai_robust.studies.kept import Kept
+from monai_robust.studies.numbers import RunNumbers, numbers_of
 
-__all__ = ["Cells", "Claim", "Measured", "claims_of", "measured", "table_cells"]
+__all__ = ["Cells", "Measured", "measured", "table_cells"]
 
 Key = tuple[str, str]
 """Names of an arm and of a replicate."""
@@ -82,21 +80,6 @@ class Cells:
         return self.values.get((label, arm), {})
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What the numbers say of a claim on one data set.
-
-    Attributes:
-        text: the claim.
-        verdict: ``held``, ``did not hold``, ``not told apart`` or ``not run``.
-        numbers: that it rests on, in words.
-    """
-
-    text: str
-    verdict: str
-    numbers: str
-
-
 def measured(study: Study, dataset: DataSet, output: Path, kept: Kept | None = None) -> Measured | None:
     """Read the finished evaluations of a data set; None where there is none.
 
@@ -104,18 +87,20 @@ def measured(study: Study, dataset: DataSet, output: Path, kept: Kept | None = N
         study: by a preset.
         dataset: one of its data sets.
         output: the folder of its results.
-        kept: numbers of earlier runs, for those that are not there.
+        kept: numbers of runs, which are taken where they are of today's settings.
     """
     runs, names, old = {}, [], 0
     for arm in study.all_arms.values():
         for replicate in study.replicates_of(arm) if arm.name in dataset.arms else []:
             folder = output / run_name(dataset, arm, replicate)
             there = (folder / "robustness" / "report.html").is_file()
-            earlier = None if there or kept is None else kept.read(dataset, arm, replicate)
-            if there or earlier is not None:
-                runs[arm.name, replicate.name] = earlier or numbers_of(folder / "robustness", folder / WEIGHTS)
+            numbers = None if kept is None else kept.read(dataset, arm, replicate)
+            if numbers is None and there:
+                numbers = numbers_of(folder / "robustness", folder / WEIGHTS)
+            if numbers is not None:
+                runs[arm.name, replicate.name] = numbers
                 names.append(arm.title)
-                old += earlier is not None
+                old += not there
     if not runs:
         return None
     parts = [
@@ -141,62 +126,23 @@ def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
     scale = float(table.get("scale", 1.0))
     for column in table["columns"]:
         rows.append([])
+        minus = column.get("minus")
+        if minus is not None and minus not in labels:
+            raise BadInputError(
+                f"table {table['title']!r} takes {minus!r} from a column, and has before it: {', '.join(labels)}"
+            )
         for label, better, by_run in _column(table, column, found):
-            factor = 1.0 if column.get("measure") == "parameters" else float(column.get("scale", scale))
+            factor = 1.0 if column.get("measure") in _WITHOUT_SCALE else float(column.get("scale", scale))
             if label not in labels:
                 labels.append(label)
                 rows[-1].append(label)
             higher[label] = better
-            for key, value in by_run.items():
-                if not math.isnan(value):
-                    values.setdefault((label, key[0]), {})[key[1]] = value * factor
+            for (arm, replicate), value in by_run.items():
+                taken = 0.0 if minus is None else values.get((minus, arm), {}).get(replicate, math.nan)
+                number = value * factor - taken
+                if not math.isnan(number):
+                    values.setdefault((label, arm), {})[replicate] = number
     return Cells(labels, values, higher, [row for row in rows if row])
-
-
-def claims_of(study: Study, dataset: DataSet, cells: Mapping[str, Cells]) -> list[Claim]:
-    """What is to be said of the study's claims on a data set.
-
-    Two arms are compared replicate by replicate. A claim held where the mean difference is on its side by more than its
-    standard deviation over the replicates, did not hold where it is on the other side by more; of a single replicate
-    nothing can be told apart.
-
-    Args:
-        study: with claims.
-        dataset: on which.
-        cells: by the title of each table.
-    """
-    found = []
-    for claim in study.claims:
-        if dataset.name not in claim.get("sets", [dataset.name]):
-            continue
-        table = study.tables[int(claim.get("table", 0))]
-        label = claim["column"][dataset.name] if isinstance(claim["column"], Mapping) else claim["column"]
-        for other in claim["than"]:
-            if claim["better"] in dataset.arms and other in dataset.arms:
-                found.append(_judged(study, claim, label, other, cells.get(table["title"])))
-    return found
-
-
-def _judged(study: Study, claim: Mapping[str, Any], label: str, other: str, cells: Cells | None) -> Claim:
-    ours, theirs = study.all_arms[claim["better"]].title, study.all_arms[other].title
-    text = f"{claim['text']} ({ours} against {theirs}, {label})"
-    mine = {} if cells is None else cells.of(label, claim["better"])
-    rest = {} if cells is None else cells.of(label, other)
-    both = [name for name in mine if name in rest]
-    if cells is None or not both:
-        return Claim(text, "not run", "")
-    sign = 1.0 if cells.higher_is_better[label] else -1.0
-    gaps = np.array([sign * (mine[name] - rest[name]) for name in both]) + float(claim.get("within", 0.0))
-    mean, spread = float(gaps.mean()), float(gaps.std(ddof=1)) if len(gaps) > 1 else math.nan
-    mean = round(mean, 9)  # a sum to nothing leaves 1e-15
-    numbers = f"{np.mean([mine[one] for one in both]):.4g} against {np.mean([rest[one] for one in both]):.4g}"
-    if len(gaps) == 1:
-        return Claim(text, "not told apart", f"{numbers}, one replicate")
-    numbers += (
-        f"; difference {sign * (mean - float(claim.get('within', 0.0))):+.3g} ± {spread:.2g}, {len(gaps)} replicates"
-    )
-    verdict = "held" if mean > spread else "did not hold" if mean < -spread else "not told apart"
-    return Claim(text, verdict, numbers)
 
 
 def _column(
@@ -238,12 +184,16 @@ def _measure(column: Mapping[str, Any], found: Measured) -> tuple[str, bool, dic
     what = column["measure"]
     if what == "triage":
         search = column["perturbation"]
-        own = {key: left for key, one in found.runs.items() if (left := one.triage.get(search)) is not None}
-        return str(column.get("label", "without the most sensitive fifth")), found.higher_is_better, own
-    if what == "parameters":
-        sizes = {key: float(one.parameters) for key, one in found.runs.items() if one.parameters is not None}
-        return str(column.get("label", "parameters")), False, sizes
-    raise BadInputError(f"a table asks for the measure {what!r}; there are parameters and triage")
+        left = {key: one.triage.get(search) for key, one in found.runs.items()}
+        known = {key: score for key, score in left.items() if score is not None}
+        return str(column.get("label", "without the most sensitive fifth")), found.higher_is_better, known
+    require_choice("measure of a table", what, [*_WITHOUT_SCALE, "triage"])
+    own = {key: float(value) for key, one in found.runs.items() if (value := getattr(one, what)) is not None}
+    return str(column.get("label", what.replace("_", " "))), False, own
+
+
+_WITHOUT_SCALE = ("parameters", "seconds_per_epoch")
+"""Measures that are numbers of :class:`RunNumbers`, and in no way scores."""
 
 
 def _widest(frame: pd.DataFrame, statistic: str, keys: Sequence[Key]) -> float:
