@@ -268,7 +268,14 @@ TABLES: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "a sample that could not be used; names files",
         {"run": "the run's name", "file": "which", "reason": "why"},
     ),
-    "epoch_times": ("a run and epoch", {"epoch": "from 1", "seconds": "it took"}),
+    "epoch_times": (
+        "a run and epoch",
+        {
+            "epoch": "from 1",
+            "seconds": "it took, on the wall",
+            "processor_seconds": "of this process; files of earlier versions lack it",
+        },
+    ),
     "margins": (
         "a run and epoch",
         {

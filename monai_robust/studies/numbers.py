@@ -44,6 +44,7 @@ class RunNumbers:
         summary: the rows of :func:`~monai_robust.evaluation.statistics.summary.summarise` over all samples, without
             intervals, numbers of single classes, and what has no value.
         seconds_per_epoch: the median over the epochs of its training; None where it left no times.
+        processor_seconds_per_epoch: likewise, of the processor, which other programs of the machine disturb less.
     """
 
     task: Name
@@ -56,6 +57,7 @@ class RunNumbers:
     triage: dict[str, float | None]
     summary: list[dict[str, Any]]
     seconds_per_epoch: float | None = None
+    processor_seconds_per_epoch: float | None = None
 
 
 def numbers_of(folder: str | Path, weights: str | Path) -> RunNumbers:
@@ -74,7 +76,7 @@ def numbers_of(folder: str | Path, weights: str | Path) -> RunNumbers:
     rows = summary[summary["group"] == ""].drop(columns=_PLACE)
     rows = rows[[name for name in rows if not _is_detail(str(name), rows.columns)]]
     triage = triage_frames([run], task).get("triage", pd.DataFrame(columns=["perturbation", "left"]))
-    times = training_frames([run]).get("epoch_times")
+    times = training_frames([run]).get("epoch_times", pd.DataFrame()).median(numeric_only=True)
     clean = run.clean
     named = run.patients[run.outcomes["perturbation"].to_numpy() == CLEAN]
     return RunNumbers(
@@ -87,7 +89,8 @@ def numbers_of(folder: str | Path, weights: str | Path) -> RunNumbers:
         higher_is_better=bool((run.info.get("score") or {}).get("higher_is_better", True)),
         triage={str(row["perturbation"]): _known(row["left"]) for _, row in triage.iterrows()},
         summary=[_without_nothing(row) for row in rows.to_dict("records")],
-        seconds_per_epoch=None if times is None else float(times["seconds"].median()),
+        seconds_per_epoch=_known(times.get("seconds", math.nan)),
+        processor_seconds_per_epoch=_known(times.get("processor_seconds", math.nan)),
     )
 
 

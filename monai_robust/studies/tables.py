@@ -8,8 +8,9 @@ line through the arms that are ``joined``) and ``paper``: data set -> arm -> col
 - ``perturbation``, at each of its severities, or at those listed in ``severities``; or with ``over: mean`` their mean,
   or with ``over: auc_robust`` the area of AMAT's equation 4, or with ``over: largest_gap`` the one at which the best
   and the worst arm are furthest apart (model-complexity, Table 1);
-- or ``measure``: ``parameters`` of the network, ``seconds_per_epoch`` of its training, or ``triage`` (the score without
-  the fifth of the images with the smallest radii that the search ``perturbation`` found);
+- or ``measure``: ``parameters`` of the network, of its training ``seconds_per_epoch`` or
+  ``processor_seconds_per_epoch``, or ``triage`` (the score without the fifth of the images with the smallest radii that
+  the search ``perturbation`` found);
 - and where wanted ``statistic``, ``label`` with ``{severity}``, and ``minus``: the label of a column before it, whose
   number of the same run is taken from its own.
 """
@@ -192,7 +193,7 @@ def _measure(column: Mapping[str, Any], found: Measured) -> tuple[str, bool, dic
     return str(column.get("label", what.replace("_", " "))), False, own
 
 
-_WITHOUT_SCALE = ("parameters", "seconds_per_epoch")
+_WITHOUT_SCALE = ("parameters", "seconds_per_epoch", "processor_seconds_per_epoch")
 """Measures that are numbers of :class:`RunNumbers`, and in no way scores."""
 
 

@@ -23,6 +23,8 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     EPOCH_TIMES: ("epoch", "seconds"),
     MARGINS: ("epoch", "samples", "mean", "minimum", "p10", "p50", "p90", "maximum", "ever_shrunk"),
 }
+OPTIONAL: Mapping[str, Sequence[str]] = {EPOCH_TIMES: ("processor_seconds",)}
+"""Columns that files of earlier versions lack."""
 # header of the table, column of margins.csv, factor
 LAST_EPOCH = {
     "Mean": ("mean", 1.0),
@@ -35,7 +37,7 @@ LAST_EPOCH = {
 
 
 def read_training_table(path: str | Path) -> pd.DataFrame:
-    """Read ``epoch_times.csv`` (``epoch, seconds``) or ``margins.csv`` (a row of statistics for each epoch).
+    """Read ``epoch_times.csv`` (``epoch, seconds``, mostly ``processor_seconds``) or ``margins.csv`` (statistics).
 
     Args:
         path: the file; its name tells which of them it is.
@@ -50,7 +52,8 @@ def read_training_table(path: str | Path) -> pd.DataFrame:
     texts = read_table(path, "table of the training")
     if texts.empty:
         raise BadInputError(f"the table of the training {path} holds no rows")
-    table = pd.DataFrame({name: numbers(texts, name, path) for name in COLUMNS[path.name]})
+    there = [name for name in OPTIONAL.get(path.name, ()) if name in texts]
+    table = pd.DataFrame({name: numbers(texts, name, path) for name in (*COLUMNS[path.name], *there)})
     wrong = (table["epoch"] < 0) | (table["epoch"] % 1 != 0) | (table < 0).any(axis=1)
     if wrong.any():
         line = texts.index[np.flatnonzero(wrong)[0]]
