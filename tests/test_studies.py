@@ -166,7 +166,7 @@ def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_t
         (with_table(colums=[]), "'colums', which nothing reads"),
         (with_table(columns=[{"perturbation": "clean", "over": "median"}]), "over is 'median'"),
         (with_table(sets=["film"]), "set 'film', which there is none of"),
-        (with_table(joined=["sat"]), "arm 'sat', which there is none of"),
+        (with_table(joined=[["erm", "sat"]]), "arm 'sat', which there is none of"),
         (with_table(figure="pie"), "figure is 'pie'"),
         ({"claims": [{**SMALL["claims"][0], "than": ["standard"]}]}, "arm 'standard', which there is none of"),
         ({"claims": [{**SMALL["claims"][0], "table": "brier"}]}, "table 'brier', which there is none of"),

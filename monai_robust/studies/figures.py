@@ -95,14 +95,15 @@ def _columns_below(axes: Axes, table: Mapping[str, Any], cells: Cells) -> None:
 
 
 def _front(axes: Axes, table: Mapping[str, Any], cells: Cells, arms: Sequence[_Arm]) -> None:
-    """The last column over the first, with a line through the arms that are ``joined``."""
+    """The last column over the first, with a line through each group of ``joined`` arms."""
     for arm in arms:
         axes.errorbar(
             *(arm.means[0], arm.means[-1]), xerr=arm.spreads[0], yerr=arm.spreads[-1], marker="o", label=arm.title
         )
-    joined = [(arm.means[0], arm.means[-1]) for arm in arms if arm.name in table.get("joined", ())]
-    if joined:
-        axes.plot(*zip(*joined, strict=True), color="grey", linestyle="--", zorder=0)
+    for names in table.get("joined", ()):
+        line = [(arm.means[0], arm.means[-1]) for arm in arms if arm.name in names]
+        if line:
+            axes.plot(*zip(*line, strict=True), color="grey", linestyle="--", zorder=0)
     axes.set_xlabel(cells.labels[0])
     if table["columns"][0].get("measure") == "parameters":
         axes.set_xscale("log")

@@ -42,7 +42,7 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
     paper = mapping(table.get("paper"), f"{where}: paper")
     require_known(where, "set", [*table.get("sets", []), *paper], sets)
     rows = [arm for own in paper.values() for arm in mapping(own, f"{where}: paper")]
-    require_known(where, "arm", [*table.get("joined", []), *rows], arms)
+    require_known(where, "arm", [*(arm for line in table.get("joined", []) for arm in line), *rows], arms)
     return table
 
 

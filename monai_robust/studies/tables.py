@@ -3,7 +3,7 @@
 A table of a study's file has ``title``, ``statistic`` (a column of the summary of a run, such as ``accuracy``),
 ``columns`` and, where wanted, ``sets`` (else all), ``scale`` (what numbers are multiplied by, 100 for percent),
 ``digits``, ``figure`` (``lines`` over the severities, ``bars``, or ``front``: its last column over its first, with a
-line through the arms that are ``joined``) and ``paper``: data set -> arm -> column -> number. A column has
+line through each list of arms in ``joined``) and ``paper``: data set -> arm -> column -> number. A column has
 
 - ``perturbation``, at each of its severities, or at those listed in ``severities``; or with ``over: mean`` their mean,
   or with ``over: auc_robust`` the area of AMAT's equation 4, or with ``over: largest_gap`` the one at which the best
