@@ -10,6 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser, run
 
 from monai_robust.configuration import check_ids, read_configuration, read_words
+from monai_robust.configuration.values import check_signs
 from monai_robust.data import read_record
 from monai_robust.data.files.schemas import as_data
 from monai_robust.errors import BadInputError
@@ -67,6 +68,7 @@ def run_bundle(
     """
     files = [*bundle_configs(bundle, *configs), *map(str, check_presets(presets))]
     check_ids(read_configuration(files), settings)
+    check_signs("bundle_root", bundle)
     values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     run(config_file=files, bundle_root=str(bundle), **values)
 

@@ -16,7 +16,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigComponent
 
-from monai_robust.configuration.values import Kind, check_value, read_word
+from monai_robust.configuration.values import Kind, check_signs, check_value, read_word
 from monai_robust.errors import BadInputError
 
 __all__ = ["check_ids", "has_id", "read_configuration", "read_words"]
@@ -62,11 +62,12 @@ def check_ids(configuration: Mapping[str, Any], values: Mapping[str, Any]) -> No
         values: what is going to be set, by id.
 
     Raises:
-        BadInputError: with the id that was probably meant.
+        BadInputError: with the id that was probably meant; for text that MONAI would change.
     """
     referred = set(_references(configuration)) | set(_references(dict(values)))
-    for name in values:
+    for name, value in values.items():
         _find(_with_those_above(configuration, name, values), name, referred)
+        check_signs(name, value)
 
 
 def has_id(configuration: Mapping[str, Any], name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import yaml
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["Kind", "check_value", "read_word"]
+__all__ = ["Kind", "check_signs", "check_value", "read_word"]
 
 
 class Kind(Enum):
@@ -86,6 +87,25 @@ def read_word(name: str, text: str, kind: Kind, *, default: Any = None) -> Any:
     if kind in (Kind.LIST, Kind.NAMES):
         return _list(name, value, default)
     return _separated(value)
+
+
+def check_signs(name: str, value: Any) -> None:
+    """Refuse text with ``#``, which MONAI would read as ``::``: results would go to a folder of another name.
+
+    Args:
+        name: the id, for messages.
+        value: what it is set to; references, expressions and macros may have the sign.
+
+    Raises:
+        BadInputError: with what would do.
+    """
+    for one in value if isinstance(value, list) else [value]:
+        text = str(one) if isinstance(one, (str, Path)) else ""
+        if "#" in text and not text.startswith(_PYTHON_OR_MONAI):
+            raise BadInputError(
+                f"--{name} is {text!r}, of which MONAI's configurations would make {text.replace('#', '::')!r}; use a "
+                "name or folder without #, such as a link to it"
+            )
 
 
 def check_value(name: str, part: str, value: Any) -> None:

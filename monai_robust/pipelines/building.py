@@ -17,6 +17,7 @@ from monai.transforms import SaveClassificationd, SaveImage, SaveImaged
 from monai_robust.configuration.components import Component, components, referred
 from monai_robust.configuration.explaining import chain_of, configuration_sentence
 from monai_robust.configuration.macros import expanded
+from monai_robust.configuration.values import check_signs
 from monai_robust.errors import BadInputError, in_one_line, user_error
 
 __all__ = ["build", "for_one_batch", "parser_of", "sentences", "single_process", "without_handlers"]
@@ -46,6 +47,7 @@ def parser_of(
     if metadata:
         parser["_meta_"] = dict(metadata)
     if "bundle_root" in parser.get():
+        check_signs("bundle_root", folder)
         parser["bundle_root"] = str(folder)
     for name, value in (overrides or {}).items():
         try:
