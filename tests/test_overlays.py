@@ -530,7 +530,8 @@ def test_a_script_that_plugs_an_overlay_in_nowhere_ends_too(tmp_path):
         ("--robust#wieght 2", "robust#weight"),
         ("--robust::attack::epss=2", "robust#attack#eps"),
         ("--robust#weight 2 --epochss 1", None),  # what is the bundle's own is left to MONAI
-        ("--robust#attack#_target_ monai_robust.attacks.APGD --robust#attack#rho 0.7", None),
+        ("--robust#attack#_target_ monai_robust.attacks.APGD --robust#attack#restarts 2", None),
+        ("--robust#attack#_target_ monai_robust.attacks.APGD --robust#attack#restart 2", "robust#attack#restarts"),
     ],
 )
 def test_an_id_of_an_overlay_that_is_mistyped_is_refused(foreign, monkeypatch, typed, meant):

@@ -73,8 +73,7 @@ def check_ids_within(*tops: str) -> None:
     settings = _settings(sys.argv[2:])[1]
     configuration, stored = _configuration(settings)
     given = {name.replace("::", "#"): value for name, value in {**stored, **settings}.items()}
-    replaced = tuple(name.removesuffix("_target_") for name in given if name.endswith("#_target_"))  # have other ids
-    own = {name: value for name, value in given.items() if name.split("#")[0] in tops and not name.startswith(replaced)}
+    own = {name: value for name, value in given.items() if name.split("#")[0] in tops}
     if configuration is not None:
         check_ids(configuration, own)
 

@@ -232,7 +232,7 @@ def _unknown(configuration: Mapping[str, Any], name: str, here: str, known: Sequ
     part = _parts(name)[len(_parts(here)) if here else 0]
     lead = f"--{name} is no id of the bundle's configuration"
     before = f"{here}#" if here else ""
-    known = [one for one in known if one != "_meta_" and one not in ConfigComponent.non_arg_keys]
+    known = [one for one in dict.fromkeys(known) if one != "_meta_" and one not in ConfigComponent.non_arg_keys]
     deeper = [one for one in _nested(configuration) if _parts(one)[-1] == part]
     if deeper and not here:
         return f"{lead}; did you mean --{min(deeper, key=len)}?"
