@@ -21,7 +21,7 @@ from monai.transforms import (
     ScaleIntensityRanged,
 )
 from torch import nn
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from monai_robust.attacks import PGD
 from monai_robust.engines import UnderAttack
@@ -296,3 +296,41 @@ def test_several_labels_without_a_loss_are_refused_with_what_would_do(tmp_path):
     attacked = evaluator_of(evaluator.network, Dataset(data), iteration_update=UnderAttack(PGD(eps=0.5)))
     with pytest.raises(BadInputError, match=r"not one-hot.*several labels.*--robust_eval#loss @loss"):
         attacked.run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ({"sampler": SubsetRandomSampler([7, 2, 4])}, [2, 4, 7]),
+        ({"sampler": range(3)}, [0, 1, 2]),
+        ({"batch_sampler": [[8, 0], [3]]}, [0, 3, 8]),
+        ({"shuffle": True}, list(range(9))),
+        ({"sampler": RandomSampler(range(9))}, list(range(9))),
+        ({"batch_size": None}, list(range(9))),
+    ],
+)
+def test_samples_that_the_loaders_sampler_leaves_out_are_not_measured(changes, places, recwarn):
+    data = films()
+    before = torch.get_rng_state()
+    samples = EvaluatorSamples(evaluator_of(Brightness(), DataLoader(Dataset(data), **changes)), progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(samples) == len(places)
+    for item, place in zip(samples, places, strict=True):
+        assert torch.equal(item["image"], data[place]["image"])
+    assert not [one for one in recwarn if "own run tells" in str(one.message)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "told"),
+    [
+        ({"sampler": WeightedRandomSampler([1.0] * 3 + [0.0] * 6, 12)}, {}, "draws 12 times from 9 samples"),
+        ({"sampler": RandomSampler(range(9), replacement=True, num_samples=9)}, {}, "draws 9 times from 9 samples"),
+        ({"batch_size": 4, "drop_last": True}, {}, "drop_last"),
+        ({"batch_size": 4}, {"epoch_length": 1}, "epoch_length is 1 of 3 batches"),
+    ],
+)
+def test_where_the_evaluators_own_run_tells_of_other_samples_a_warning_says_so(changes, more, told):
+    evaluator = evaluator_of(Brightness(), DataLoader(Dataset(films()), **changes), **more)
+    with pytest.warns(UserWarning, match=told):
+        samples = EvaluatorSamples(evaluator, progress=False)
+    assert len(samples) == 9

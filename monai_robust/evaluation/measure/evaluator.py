@@ -23,6 +23,7 @@ from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY, Batch, with_metadata
 from monai_robust.engines.detectors import DetectorEngine, as_supervised
 from monai_robust.errors import BadInputError
+from monai_robust.evaluation.measure.loader_samples import samples_of_loader, warn_of_short_epochs
 from monai_robust.tasks.detectors import true_boxes
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
@@ -33,7 +34,8 @@ class EvaluatorSamples(Dataset[Any]):
     """The samples of an evaluator's data, as its own transforms, collation and ``prepare_batch`` make them.
 
     Args:
-        evaluator: a ``SupervisedEvaluator`` whose loader has a data set that can be indexed.
+        evaluator: a ``SupervisedEvaluator`` whose loader has a data set that can be indexed; of those that its sampler
+            leaves out, as for a part held out, none is taken.
         progress: show a bar while all samples are read once, to know their sizes and labels.
 
     Attributes:
@@ -55,6 +57,8 @@ class EvaluatorSamples(Dataset[Any]):
             )
         if not len(dataset):
             raise BadInputError("the evaluator's data set is empty")
+        dataset = samples_of_loader(loader, dataset)
+        warn_of_short_epochs(evaluator)
         self.evaluator = evaluator
         self.dataset = dataset
         self.collate = getattr(loader, "collate_fn", None) or torch.utils.data.default_collate
