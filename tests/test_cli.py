@@ -184,6 +184,16 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
         main()
 
 
+@pytest.mark.parametrize("words", [["--output_dir=~/films"], ["--output_dir", "~/films"]])
+def test_a_path_may_begin_at_home(command, monkeypatch, tmp_path, words):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    status, _, _ = command("phantoms", *words, "--patients", 12, "--size", 32)
+    assert status == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert (tmp_path / "home/films/index.csv").is_file()
+
+
 def test_phantoms_are_written_with_an_index(phantoms):
     index = pd.read_csv(phantoms / "index.csv")
     assert index["patient_id"].nunique() == 12

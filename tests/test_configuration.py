@@ -47,6 +47,14 @@ def test_every_path_of_every_bundle_keeps_the_text_that_was_typed(files: list[Pa
         assert read_words(configuration, dict.fromkeys(ids, repr(text))) == dict.fromkeys(ids, text)
 
 
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves the sign as it is behind ``--output_dir=``."""
+    monkeypatch.setenv("HOME", "/home/someone")
+    words = {"output_dir": "~/out", "dataset_dir": "a~/b", "checkpoint": "~"}
+    read = read_words(configured("chest_xray_classification", "train"), words)
+    assert read == {"output_dir": "/home/someone/out", "dataset_dir": "a~/b", "checkpoint": None}
+
+
 @pytest.mark.parametrize("files", RUNS)
 def test_every_switch_of_every_bundle_is_off_however_it_is_written(files: list[Path]) -> None:
     configuration = read_configuration(files)

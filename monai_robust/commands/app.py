@@ -21,6 +21,7 @@ from monai_robust.commands.phantoms import phantoms
 from monai_robust.commands.report import report
 from monai_robust.commands.step_search import step_search
 from monai_robust.commands.transfer import transfer
+from monai_robust.configuration.values import with_home
 from monai_robust.errors import close_bars, user_error, user_sentence
 from monai_robust.studies.command import study
 
@@ -70,6 +71,7 @@ app.command(context_settings={"allow_extra_args": True})(study)
 
 def main() -> None:
     """Run the command line; what a user can mend ends in one line and exit status 2."""
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     try:
         status = app(standalone_mode=False)
     except typer.Abort:
@@ -87,6 +89,11 @@ def main() -> None:
     if status == _INTERRUPTED:
         print("interrupted", file=sys.stderr)
     sys.exit(status)
+
+
+def _with_home(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return f"{name}={with_home(value)}" if equals and name.startswith("--") else with_home(word)
 
 
 def _sentence(error: Exception) -> str | None:

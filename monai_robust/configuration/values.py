@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import Enum
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["Kind", "check_signs", "check_value", "read_word"]
+__all__ = ["Kind", "check_signs", "check_value", "read_word", "with_home"]
 
 
 class Kind(Enum):
@@ -89,6 +90,11 @@ def read_word(name: str, text: str, kind: Kind, *, default: Any = None) -> Any:
     return _separated(value)
 
 
+def with_home(path: str) -> str:
+    """A path with the home folder for ``~/``, which a shell leaves as it is behind ``--output_dir=``."""
+    return os.path.expanduser(path) if path.startswith("~/") else path
+
+
 def check_signs(name: str, value: Any) -> None:
     """Refuse text with ``#``, which MONAI would read as ``::``: results would go to a folder of another name.
 
@@ -154,7 +160,7 @@ def _text(name: str, text: str, kind: Kind, default: Any) -> Any:
         return _yaml(name, text, _Loader)
     if not text:
         raise BadInputError(f"--{name} is empty; it takes {kind.value}")
-    return _unquoted(text)
+    return with_home(_unquoted(text)) if kind is Kind.PATH else _unquoted(text)
 
 
 def _switch(name: str, text: str) -> bool:
