@@ -440,3 +440,27 @@ def test_a_start_is_refused_in_another_shape_and_by_an_attack_that_chooses_its_o
         PGD(eps=0.2)(network, inputs, labels, start=torch.zeros(1))
     with pytest.raises(BadInputError, match="begins where it chooses"):
         APGD(eps=0.2)(network, inputs, labels, start=torch.zeros_like(inputs))
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [
+        ("classification", "the task is 'classification'; give a task"),
+        (Classification, r"the class Classification; make one: Classification\(\)"),
+        (torch.nn.CrossEntropyLoss(), r"the task is a CrossEntropyLoss; .* LossTask\(loss\)"),
+    ],
+)
+def test_what_is_no_task_is_refused(network, batch, task, sentence):
+    inputs, targets = batch
+    with pytest.raises(BadInputError, match=sentence):
+        PGD(eps=0.1, steps=1, task=task)(network, inputs, targets)
+    with pytest.raises(BadInputError, match=sentence):
+        PGD(eps=0.1, steps=1)(network, inputs, targets, task=task)
+
+
+@pytest.mark.parametrize("generator", [5, [0, 1, 2, 3]])
+@pytest.mark.parametrize("random_start", [False, "ball"])
+def test_what_is_no_generator_is_refused(network, batch, generator, random_start):
+    inputs, targets = batch
+    with pytest.raises(BadInputError, match=r"generator is \d; give a torch.Generator"):
+        PGD(eps=0.1, steps=1, random_start=random_start)(network, inputs, targets, generator=generator)

@@ -653,3 +653,66 @@ def test_tables_of_the_training_are_copied_where_they_exist(tmp_path):
 def test_a_batch_of_nothing_is_refused(tmp_path, size):
     with pytest.raises(BadInputError, match="batch_size must be at least 1"):
         measurement(tmp_path, batch_size=size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"task": "classification"}, "the task is 'classification'; give a task"),
+        ({"perturbations": []}, r"no CleanSweep among the perturbations \(there are none\)"),
+        ({"perturbations": sweeps()[1:]}, "no CleanSweep among the perturbations"),
+        ({"perturbations": [CleanSweep(), PGD()]}, "a PGD is among the perturbations; they are sweeps"),
+        ({"perturbations": PGD()}, "a PGD is among the perturbations; they are sweeps"),
+        ({"classes": ["covid", "normal", "covid"]}, "two classes are called 'covid'"),
+        ({"classes": ["covid", "normal"]}, "outputs for 3 classes, and 2 are named"),
+        ({"classes": [*CLASSES, "tuberculosis"]}, "outputs for 3 classes, and 4 are named"),
+        ({"output_dir": None}, "output_dir is None; it takes a folder's path"),
+        ({"output_dir": __file__}, "is a file; name another folder"),
+        ({"output_dir": f"{__file__}/below"}, "is a file; name another folder"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_before_anything_is_measured(tmp_path, changes, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        measurement(tmp_path / "run", **changes).run()
+    assert not (tmp_path / "run" / "outcomes.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        (float("nan"), "the label of sample 'film3' is nan: a label is nan"),
+        (None, "the label of sample 'film3' is None: "),
+        ("covid", "the label of sample 'film3' is 'covid': "),
+        (0.5, "the label of sample 'film3' is 0.5: a label is 0.5"),
+        (-1, "the label of sample 'film3' is -1, and 3 classes are named"),
+    ],
+)
+def test_a_label_that_is_no_class_is_refused_with_its_sample(tmp_path, label, sentence):
+    films = Films()
+    films.items[3]["label"] = label
+    with pytest.raises(BadInputError, match=sentence):
+        measurement(tmp_path, dataset=films).run()
+
+
+def test_samples_may_be_called_by_numbers_and_have_labels_of_one_row_of_classes(tmp_path):
+    films = [
+        {"image": image, "label": torch.eye(3)[index % 3], "sample_id": index, "patient_id": index // 2}
+        for index, image in enumerate(Films().images)
+    ]
+    folder = measurement(tmp_path, dataset=films, perturbations=[CleanSweep()], groups=[]).run()
+    found = read_outcomes(folder)
+    assert found["sample_id"].tolist() == [str(index) for index in range(COUNT)]
+    assert found["label"].tolist() == [index % 3 for index in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    ("attack", "radii", "sentence"),
+    [
+        (PGD(), 0.3, r"radii of a sweep are 0.3; give a list, such as \[0.3\]"),
+        (PGD(), "0.3", "radii of a sweep are '0.3'"),
+        (lambda network, inputs, targets: inputs, [0.3], "the attack of a sweep is a function"),
+    ],
+)
+def test_a_sweep_without_an_attack_or_a_list_of_radii_is_refused(attack, radii, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        AttackSweep(attack, radii)

@@ -31,8 +31,17 @@ def expected_cross_entropy() -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "targets",
-    [LABELS, LABELS[:, None], LABELS.float(), F.one_hot(LABELS, 3), F.one_hot(LABELS, 3).float(), MetaTensor(LABELS)],
-    ids=["(B,)", "(B,1)", "float", "one-hot", "float one-hot", "MetaTensor"],
+    [
+        LABELS,
+        LABELS[:, None],
+        LABELS.float(),
+        LABELS.to(torch.uint16),
+        LABELS.tolist(),
+        F.one_hot(LABELS, 3),
+        F.one_hot(LABELS, 3).float(),
+        MetaTensor(LABELS),
+    ],
+    ids=["(B,)", "(B,1)", "float", "uint16", "list", "one-hot", "float one-hot", "MetaTensor"],
 )
 def test_classification_takes_labels_in_every_usual_form(targets):
     terms = Classification().terms(LOGITS, targets)
@@ -171,7 +180,28 @@ def test_outputs_in_lists_and_dictionaries_are_taken_apart_sample_by_sample():
     assert torch.allclose(terms, expected)
 
 
+@pytest.mark.parametrize("targets", [LABELS[:3], torch.cat([LABELS, LABELS])])
+@pytest.mark.parametrize("task", [Classification(), LossTask(nn.CrossEntropyLoss()), LossTask(F.cross_entropy)])
+def test_another_number_of_labels_than_samples_is_refused(task, targets):
+    with pytest.raises(BadInputError, match=f"there are {len(targets)} labels for 4 samples"):
+        task.terms(LOGITS, targets)
+
+
+@pytest.mark.parametrize("targets", [None, ["a", "b", "c", "d"]])
+def test_labels_that_are_no_numbers_are_refused(targets):
+    with pytest.raises(BadInputError, match="classification takes numbers"):
+        Classification().score(LOGITS, targets)
+
+
+@pytest.mark.parametrize("value", [0.5, (torch.tensor(0.5), 1)])
+def test_a_loss_that_returns_no_tensor_is_refused(value):
+    with pytest.raises(BadInputError, match=f"the loss returns a {type(value).__name__} as 'loss'; it"):
+        LossTask(lambda outputs, targets: value).terms(LOGITS, LABELS)
+
+
 def test_a_loss_that_cannot_be_called_is_refused():
+    with pytest.raises(BadInputError, match=r"the class CrossEntropyLoss; make one: CrossEntropyLoss\(\)"):
+        LossTask(nn.CrossEntropyLoss)
     with pytest.raises(BadInputError, match="the loss is 'dice'"):
         LossTask("dice")
 

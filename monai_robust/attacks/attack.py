@@ -20,7 +20,7 @@ from monai_robust.data.intensity import checked_radius
 from monai_robust.errors import BadInputError, BadSamplesError, NotFiniteError
 from monai_robust.networks.fast_form import gradients_of
 from monai_robust.tasks import Classification, Task
-from monai_robust.tasks.base import Goal, total
+from monai_robust.tasks.base import Goal, checked_task, total
 from monai_robust.tasks.tensors import outside_inference
 
 __all__ = ["Attack", "Limits", "Precision", "RandomStart", "clipped", "usable"]
@@ -147,7 +147,7 @@ class Attack(ABC):
             inside = self.region(clean, mask)
             self.bounds.check(clean, inside)
             samples = Samples.of(clean, targets, radius, generator, inside, _detached(start, clean))
-            chosen = task or self.task or Classification()
+            chosen = checked_task(task or self.task or Classification())
             with untouched(bare(network), self.mode) as network:
                 # The perturbation is searched in single precision at least, and the network sees half precision
                 run = network if clean.dtype == inputs.dtype else lambda x: network(x.to(inputs.dtype))

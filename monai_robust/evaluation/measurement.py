@@ -27,6 +27,7 @@ from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.afterwards import Afterwards
 from monai_robust.evaluation.explanation import Explanation, check_explanation
+from monai_robust.evaluation.measure.arguments import checked_classes, checked_folder, checked_perturbations
 from monai_robust.evaluation.measure.cases import CaseKeeper
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
 from monai_robust.evaluation.measure.failures import Failures, first_whole
@@ -52,6 +53,7 @@ from monai_robust.evaluation.tables.writer import OutcomesWriter
 from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks.fast_form import forms_kept
 from monai_robust.tasks import Inferred, Task
+from monai_robust.tasks.base import checked_task
 
 __all__ = ["Measurement"]
 
@@ -146,22 +148,20 @@ class Measurement:
         device: str | torch.device = "cpu",
         progress: bool = True,
     ) -> None:
-        names = [sweep.name for sweep in perturbations]
-        if len(set(names)) != len(names):
-            raise BadInputError(f"two perturbations have the same name among {', '.join(names)}; give one another name")
+        self.perturbations = checked_perturbations(perturbations)
         if batch_size < 1:
             raise BadInputError(f"batch_size must be at least 1, got {batch_size}")
         if sanity_samples < 0:
             raise BadInputError(f"sanity_samples is {sanity_samples}; it must be 0 (no sanity checks) or more")
+        task = checked_task(task)
         self.device = local_device(device)
         self.network = network.to(self.device)
         self.dataset = dataset
         self.task = task if inferer is None else Inferred(task, inferer)
         self.outcomes = outcomes_of(task, measures)
-        self.perturbations = list(perturbations)
-        self.folder = Path(output_dir)
+        self.folder = checked_folder(output_dir)
         self.name = name
-        self.classes = list(classes)
+        self.classes = checked_classes(classes)
         self.groups = list(groups)
         self.checkpoint = checkpoint
         self.record = dict(record or {})
@@ -169,7 +169,7 @@ class Measurement:
         self.num_workers = num_workers
         self.validation = validation
         self.shifts = dict(shifts or {})
-        check_shift_names(self.shifts, names)
+        check_shift_names(self.shifts, [sweep.name for sweep in self.perturbations])
         self.labelled = bool(labelled)
         if validation is not None and not labelled:
             raise BadInputError("without labels nothing can be fitted on a validation set; leave it out")
@@ -349,8 +349,12 @@ class Measurement:
             return
         with torch.random.fork_rng():
             first = first_whole(self._evaluated(range(min(len(self.items), _PROBED))))
-            for sweep in self.perturbations if first is not None else ():
-                sweep.check(first)
+            if first is not None:
+                with torch.no_grad():
+                    outputs = first.task.forward(first.network, first.inputs, first.targets)
+                self.outcomes.check(outputs, first.targets, self.classes)
+                for sweep in self.perturbations:
+                    sweep.check(first)
         if not any(sweep.follows_gradients for sweep in self.perturbations):
             return
         if self._why_no_gradient is not None:

@@ -120,3 +120,19 @@ class Task(ABC):
 def total(terms: Mapping[str, Tensor]) -> Tensor:
     """The sum of a sample's loss terms, shape (B,)."""
     return torch.stack(tuple(terms.values())).sum(dim=0) if len(terms) > 1 else next(iter(terms.values()))
+
+
+def checked_task(task: Any) -> Task:
+    """A task, and neither its name, its class nor a loss.
+
+    Raises:
+        BadInputError: for anything else, with what would do.
+    """
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, type) and issubclass(task, Task):
+        raise BadInputError(f"the task is the class {task.__name__}; make one: {task.__name__}()")
+    what = repr(task) if isinstance(task, str) else f"a {getattr(task, '__name__', type(task).__name__)}"
+    raise BadInputError(
+        f"the task is {what}; give a task, such as Classification(), Segmentation() or, for a loss, LossTask(loss)"
+    )

@@ -21,7 +21,14 @@ def class_indices(targets: Any, classes: int) -> Tensor:
     Raises:
         BadInputError: for another shape, or an index that is not a class.
     """
-    targets = torch.as_tensor(plain(targets))
+    try:
+        targets = torch.as_tensor(plain(targets))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BadInputError(
+            f"labels are a {type(targets).__name__}, and classification takes numbers, of shape (B,), (B, 1) or "
+            f"one-hot (B, {classes})"
+        ) from error
+    targets = targets if targets.is_floating_point() else targets.long()  # of unsigned ones little is implemented
     if targets.ndim == 2 and targets.shape[1] == classes and classes > 1:
         if not bool(((targets == 0) | (targets == 1)).all() and (targets.sum(dim=1) == 1).all()):
             raise BadInputError(
@@ -76,15 +83,17 @@ class Classification(Task):
     def logits_and_labels(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
         """Logits (B, C), C at least 2, in single precision, and class indices (B,)."""
         logits = self.logits(outputs).float()
-        return logits, class_indices(targets, logits.shape[1]).to(logits.device)
+        labels = class_indices(targets, logits.shape[1]).to(logits.device)
+        if len(labels) != len(logits):
+            raise BadInputError(f"there are {len(labels)} labels for {len(logits)} samples; give one for each")
+        return logits, labels
 
     def agreeing(self, outputs: Any, targets: Any) -> Tensor:
         return self.logits(outputs)
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        logits = self.logits(outputs)
-        indices = class_indices(targets, logits.shape[1])
-        return {"cross_entropy": F.cross_entropy(logits.float(), indices, reduction="none")}
+        logits, labels = self.logits_and_labels(outputs, targets)
+        return {"cross_entropy": F.cross_entropy(logits, labels, reduction="none")}
 
     def wrong(self, outputs: Any, targets: Any) -> Tensor:
         """Whether the predicted class is not the label, (B,) bool."""
@@ -93,8 +102,8 @@ class Classification(Task):
 
     def score(self, outputs: Any, targets: Any) -> Tensor:
         """1 where the prediction is the label, else 0."""
-        logits = self.logits(outputs)
-        return (logits.argmax(dim=1) == class_indices(targets, logits.shape[1])).double()
+        logits, labels = self.logits_and_labels(outputs, targets)
+        return (logits.argmax(dim=1) == labels).double()
 
     def predicted_targets(self, outputs: Any, targets: Any) -> Tensor:
         """Class indices (B,)."""

@@ -61,8 +61,13 @@ class LossTask(Task):
     output_kinds = ("classes", "labels", "pixels")
 
     def __init__(self, loss: Callable[..., Any]) -> None:
-        if not callable(loss):
-            raise BadInputError(f"the loss is {loss!r}; it must be a callable (outputs, targets) -> loss")
+        if not callable(loss) or isinstance(loss, type):
+            what = (
+                f"the class {loss.__name__}; make one: {loss.__name__}()"
+                if isinstance(loss, type)
+                else (f"{loss!r}; it must be a callable (outputs, targets) -> loss")
+            )
+            raise BadInputError(f"the loss is {what}")
         self.loss = loss
         self.agreement = agreement_of(loss)
         self.spatial_targets = getattr(loss, "spatial_targets", False)  # type: ignore[misc]
@@ -74,6 +79,8 @@ class LossTask(Task):
         if not size:
             raise BadInputError("there are no samples in the batch, of which a loss could be taken")
         targets = as_tensors(map_tensors(plain, targets), _device(outputs))
+        if isinstance(targets, Tensor) and targets.ndim and len(targets) != size:
+            raise BadInputError(f"there are {len(targets)} labels for {size} samples; give one for each")
         loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:
             return {"loss": loss(outputs, targets)}
@@ -200,6 +207,10 @@ def _without_reduction(loss: Callable[..., Any], outputs: Any, targets: Any) -> 
 
 
 def _named(loss: Any) -> dict[str, Tensor]:
-    if isinstance(loss, Mapping):
-        return {str(name): value.mean() for name, value in loss.items()}
-    return {"loss": loss.mean()}
+    found = {str(name): value for name, value in loss.items()} if isinstance(loss, Mapping) else {"loss": loss}
+    for name, value in found.items():
+        if not isinstance(value, Tensor):
+            raise BadInputError(
+                f"the loss returns a {type(value).__name__} as {name!r}; it must be a tensor, or a dictionary of them"
+            )
+    return {name: value.mean() for name, value in found.items()}

@@ -50,6 +50,13 @@ class Samples:
         start: Tensor | None = None,
     ) -> Samples:
         """All samples of a batch."""
+        many = generator if isinstance(generator, Sequence) else [] if generator is None else [generator]
+        odd = [one for one in many if not isinstance(one, torch.Generator)]
+        if odd:
+            raise BadInputError(
+                f"generator is {odd[0]!r}; give a torch.Generator such as torch.Generator().manual_seed(0), or one for "
+                "each sample"
+            )
         if isinstance(generator, Sequence) and len(generator) != len(clean):
             raise BadInputError(f"there are {len(generator)} generators for {len(clean)} samples; give one for each")
         return cls(torch.arange(len(clean), device=clean.device), clean, targets, eps, generator, inside, start)

@@ -208,6 +208,10 @@ class AttackSweep(Sweep):
         *,
         faithful: bool = False,
     ) -> None:
+        if not isinstance(attack, (Attack, WindowAttack)):
+            raise BadInputError(f"the attack of a sweep is a {type(attack).__name__}; give one such as PGD()")
+        if isinstance(radii, (str, float, int)):
+            raise BadInputError(f"the radii of a sweep are {radii!r}; give a list, such as [{radii}]")
         norm = attack.norm.name
         numbers, self.unit = in_one_unit(radii)
         own = f"{attack_name(attack)}_{norm}"

@@ -205,7 +205,7 @@ class Samples:
 
 def texts(values: Sequence[Any]) -> list[str]:
     """Ids and groups of a batch as text."""
-    return [str(plain(value)) for value in values]
+    return [str(value.item() if isinstance(value, Tensor) and value.numel() == 1 else plain(value)) for value in values]
 
 
 def _sample(dataset: Dataset[Any], place: int) -> Mapping[str, Any]:

@@ -52,6 +52,13 @@ class TaskOutcomes(ABC):
         """Names of the columns for a network with these classes, in the order of :meth:`values`, and what each holds:
         ``int``, ``float`` or ``str``."""
 
+    def check(self, outputs: Any, targets: Any, classes: Sequence[str]) -> None:  # noqa: B027 (most take any)
+        """Refuse outputs that the classes are no names of, before anything is measured.
+
+        Raises:
+            BadInputError: with how many there are of each.
+        """
+
     @abstractmethod
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The columns of a batch, each of shape (B,); ``score`` is the task's score."""

@@ -52,7 +52,7 @@ class Setting:
 
 
 def write_report(
-    folders: Sequence[str | Path],
+    folders: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     baseline: str | None = None,
@@ -90,7 +90,7 @@ def write_report(
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"the report is one HTML file, so its name must end in .html, not {output.name!r}")
     found = Contents.read(
-        folders,
+        [folders] if isinstance(folders, (str, Path)) else folders,
         baseline=baseline,
         prevalence=prevalence,
         patient_rule=patient_rule,

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
+from monai_robust.evaluation.tasks.classification.outcomes import check_class_names
 from monai_robust.tasks import MultiLabel
 
 __all__ = ["MultiLabelOutcomes"]
@@ -23,6 +24,9 @@ class MultiLabelOutcomes(TaskOutcomes):
     def columns(self, classes: Sequence[str]) -> dict[str, type]:
         labels = {f"label_{index}": int for index in range(len(classes))}
         return {**labels, **{f"probability_{index}": float for index in range(len(classes))}, "score": float}
+
+    def check(self, outputs: Any, targets: Any, classes: Sequence[str]) -> None:
+        check_class_names(self.task.logits(outputs).shape[1], classes)
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         probabilities = self.task.logits(outputs).double().sigmoid()
