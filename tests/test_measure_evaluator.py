@@ -334,3 +334,18 @@ def test_where_the_evaluators_own_run_tells_of_other_samples_a_warning_says_so(c
     with pytest.warns(UserWarning, match=told):
         samples = EvaluatorSamples(evaluator, progress=False)
     assert len(samples) == 9
+
+
+@pytest.mark.parametrize(("classes", "loss"), [(1, nn.BCEWithLogitsLoss()), (2, None)])
+def test_labels_may_be_true_and_false(tmp_path, classes, loss):
+    data = [{**film, "label": film["label"] == 2} for film in films()]
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+    found = Measurement.of(evaluator_of(network, data), [CleanSweep()], tmp_path, loss=loss, sanity_samples=0)
+    assert read_run(found.run()).outcomes["label"].tolist() == [0, 0, 1] * 3
+
+
+def test_labels_that_are_words_are_refused_as_such(tmp_path):
+    data = [{**film, "label": "normal"} for film in films()]
+    with pytest.raises(BadInputError, match=r"have labels that are no tensors \(str\)"):
+        Measurement.of(evaluator_of(Brightness(), data), [CleanSweep()], tmp_path)

@@ -17,7 +17,7 @@ from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
 from monai_robust.pipelines import Outputs, detector_outputs, outputs_of
 from monai_robust.tasks import Classification, KeyMetric, MultiLabel, Segmentation, Task
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import plain, whole_numbers
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def _told_task(told: Outputs, targets: Tensor) -> str:
         states = labels.nan_to_num(nan=-1.0) if labels.is_floating_point() else labels
         if bool(((states == 0) | (states == 1) | (states == -1)).all()):
             return "multi_label"
-    whole = bool((labels == labels.round()).all())
+    whole = bool(whole_numbers(labels).all())
     single = labels.ndim == 1 or labels.shape[1] == 1 or bool((labels.sum(dim=1) == 1).all())
     if told.kind == "classes" and whole and single:
         return "segmentation" if told.dense else "classification"

@@ -61,7 +61,7 @@ def _correct(given: Tensor, labels: Tensor | ArrayLike) -> Tensor:
     if given.ndim not in (1, 2):
         raise BadInputError(f"accuracy: predictions must be (N,) class indices or (N, C) scores, got {given.shape}.")
     predictions = given.reshape(-1)
-    if (predictions != predictions.round()).any():
+    if predictions.is_floating_point() and (predictions != predictions.round()).any():
         raise BadInputError(
             "accuracy: one value for each sample must be a predicted class index; threshold a sigmoid output first."
         )

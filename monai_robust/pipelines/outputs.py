@@ -11,7 +11,7 @@ from monai.transforms import Activations, Activationsd, AsDiscrete, AsDiscreted,
 from torch import Tensor, nn
 
 from monai_robust.tasks.agreement import agreement_of
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import plain, whole_numbers
 
 __all__ = ["Outputs", "detector_outputs", "flat_transforms", "outputs_of"]
 
@@ -197,7 +197,7 @@ def _told_by_labels(targets: Any, count: int) -> tuple[Kind, str] | None:
     labels = plain(targets)
     if not isinstance(labels, Tensor) or not labels.numel():
         return None
-    whole = bool((labels == labels.round()).all())
+    whole = bool(whole_numbers(labels).all())
     if not whole:
         return "numbers", "the labels are no whole numbers"
     one_channel = labels.ndim == 1 or labels.shape[1] == 1

@@ -15,7 +15,7 @@ from monai_robust.losses import DeepSupervised
 from monai_robust.tasks.agreement import agreement_of
 from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.classification import Classification
-from monai_robust.tasks.tensors import as_tensors, is_by_sample, map_tensors, plain, select_rows
+from monai_robust.tasks.tensors import as_tensors, is_by_sample, map_tensors, plain, select_rows, whole_numbers
 
 __all__ = ["LossTask", "batch_length", "sample_slice"]
 
@@ -143,7 +143,7 @@ def _in_other_forms(targets: Any, outputs: Any) -> Iterator[Tensor]:
             yield targets.argmax(dim=1)
         return
     whole = targets[:, 0] if targets.ndim == outputs.ndim and targets.shape[1] == 1 else targets
-    if whole.shape != (len(outputs), *size) or bool((whole != whole.round()).any()):
+    if whole.shape != (len(outputs), *size) or not bool(whole_numbers(whole).all()):
         return
     if float(whole.min()) >= 0 and float(whole.max()) < classes:
         yield torch.nn.functional.one_hot(whole.long(), classes).movedim(-1, 1).to(outputs.dtype)

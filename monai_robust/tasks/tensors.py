@@ -10,12 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensors", "holds_nan", "is_by_sample", "map_tensors", "outside_inference", "plain", "select_rows"]
+__all__ = [
+    "as_tensors",
+    "holds_nan",
+    "is_by_sample",
+    "map_tensors",
+    "outside_inference",
+    "plain",
+    "select_rows",
+    "whole_numbers",
+]
 
 
 def plain(value: Any) -> Any:
     """A MetaTensor's tensor; metadata of a batch does not survive concatenation and chunking."""
     return value.as_tensor() if hasattr(value, "as_tensor") else value
+
+
+def whole_numbers(value: Tensor) -> Tensor:
+    """Whether each element is a whole number, of its shape, bool; truth values are."""
+    if value.is_floating_point():
+        return value == value.round()
+    return torch.ones_like(value, dtype=torch.bool)
 
 
 def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:

@@ -101,7 +101,9 @@ class EvaluatorSamples(Dataset[Any]):
             )
         batch = Batch.prepare(self.evaluator, self.collate([row]))
         if batch.targets is None:
-            raise BadInputError("the evaluator's batches have no label, without which nothing can be measured")
+            given = row.get(Keys.LABEL) if isinstance(row, Mapping) else None
+            what = "have no label" if given is None else f"have labels that are no tensors ({type(given).__name__})"
+            raise BadInputError(f"the evaluator's batches {what}, without which nothing can be measured")
         if not isinstance(batch.inputs, Tensor) or not batch.inputs.is_floating_point() or len(batch.inputs) != 1:
             raise BadInputError("the evaluator's prepare_batch gives no images in floating point, one for each sample")
         if batch.has_arguments:
