@@ -58,7 +58,7 @@ class Films(torch.utils.data.Dataset[Any]):
 def measurement(folder: Path, network: nn.Module, attack: Any = None, **more: Any) -> Measurement:
     attack = attack or PGD(norm="l2", steps=2, bounds=(0, 1))
     sweeps = [CleanSweep(), AttackSweep(attack, [0.1, 0.4], name="attack"), CorruptionSweep("gaussian", [0.1])]
-    arguments: dict[str, Any] = {"dataset": Films(), "sanity_samples": 0, **more}
+    arguments: dict[str, Any] = {"dataset": Films(), "sanity_samples": 0, "batch_size": 3, **more}
     return Measurement(
         network,
         task=Classification(),
@@ -66,7 +66,6 @@ def measurement(folder: Path, network: nn.Module, attack: Any = None, **more: An
         output_dir=folder,
         name="left_on",
         classes=["a", "b", "c"],
-        batch_size=3,
         progress=False,
         **arguments,
     )
@@ -102,6 +101,39 @@ def test_it_is_named_before_anything_is_measured(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error")
 def test_others_are_not(tmp_path: Path) -> None:
     measurement(tmp_path, network(probability=0.0)).run()
+
+
+class AmongOthers(LeftOn):
+    """Normalises by the statistics of the batch, also in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__(probability=0.0)
+        self.norm = nn.BatchNorm2d(1, track_running_stats=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(self.norm(inputs))
+
+
+class AddedUp(LeftOn):
+    """Ends in half precision, where the order of sums shows."""
+
+    def __init__(self) -> None:
+        super().__init__(probability=0.0)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs).bfloat16().float() * (1 + 1e-3 * len(inputs))
+
+
+def test_one_that_answers_by_the_batch_is_named_before_anything_is_measured(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    with pytest.warns(UserWarning, match="depends on the other images of its batch .* batches of 3"):
+        measurement(tmp_path, AmongOthers()).run()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_rounding_is_no_answer_by_the_batch(tmp_path: Path, batch_size: int) -> None:
+    measurement(tmp_path, AddedUp(), batch_size=batch_size).run()
 
 
 def test_answers_are_compared_wherever_their_tensors_are() -> None:

@@ -38,7 +38,7 @@ from monai_robust.evaluation.measure.own_metrics import KeptOutputs
 from monai_robust.evaluation.measure.perturbations import CleanSweep, EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import GalleryKeeper, Predictions
 from monai_robust.evaluation.measure.processes import Processes, local_device
-from monai_robust.evaluation.measure.randomness import warn_of_random_answers
+from monai_robust.evaluation.measure.randomness import warn_of_answers_by_batch, warn_of_random_answers
 from monai_robust.evaluation.measure.samples import Samples, check_apart, check_elsewhere, items_of
 from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
@@ -263,7 +263,7 @@ class Measurement:
             self._check()
             self._refuse()
             if processes.first:
-                self._name_random_answers()
+                self._name_odd_answers()
             self._measure(processes)
         processes.wait()
         if self.validation is not None:
@@ -349,12 +349,11 @@ class Measurement:
             return
         with torch.random.fork_rng():
             first = first_whole(self._evaluated(range(min(len(self.items), _PROBED))))
-            if first is not None:
-                with torch.no_grad():
-                    outputs = first.task.forward(first.network, first.inputs, first.targets)
-                self.outcomes.check(outputs, first.targets, self.classes)
-                for sweep in self.perturbations:
-                    sweep.check(first)
+            for sweep in self.perturbations if first is not None else ():
+                sweep.check(first)
+            answer = first_whole(map(_answer, self._evaluated(range(min(len(self.items), _PROBED)))))
+            if answer is not None:
+                self.outcomes.check(answer, self.classes)
         if not any(sweep.follows_gradients for sweep in self.perturbations):
             return
         if self._why_no_gradient is not None:
@@ -366,12 +365,16 @@ class Measurement:
         with torch.random.fork_rng():  # a network that answers at random draws later as if it had not been asked
             return why_no_gradient(self._evaluated(few))
 
-    def _name_random_answers(self) -> None:
-        """Warn of a network that answers at random, before anything is measured."""
+    def _name_odd_answers(self) -> None:
+        """Warn of a network that answers at random or by the batch, before anything is measured."""
         if (self.folder / "run.json").exists():  # it was named when that was written
             return
+        few = range(min(len(self.items), _PROBED))
         with torch.random.fork_rng():
-            warn_of_random_answers(self.perturbations, self._evaluated(range(min(len(self.items), _PROBED))))
+            at_random = warn_of_random_answers(self.perturbations, self._evaluated(few))
+            if not at_random:
+                batches = self.samples.loader(self.samples.batches()[:_PROBED])
+                warn_of_answers_by_batch(map(self.samples.evaluated, batches), self.batch_size)
 
     def _evaluated(self, places: Iterable[int]) -> Iterator[EvaluatedBatch]:
         """Samples, each as a batch of its own."""
@@ -524,3 +527,8 @@ class Measurement:
         listed = sorted(failed_in_all(self.folder), key=order)
         write_run_info(self.folder, {**about, "failed": listed})
         return Failures(listed, len(self.items), lambda listed: None)
+
+
+@torch.no_grad()
+def _answer(evaluated: EvaluatedBatch) -> Any:
+    return evaluated.task.forward(evaluated.network, evaluated.inputs, evaluated.targets)

@@ -52,7 +52,7 @@ class TaskOutcomes(ABC):
         """Names of the columns for a network with these classes, in the order of :meth:`values`, and what each holds:
         ``int``, ``float`` or ``str``."""
 
-    def check(self, outputs: Any, targets: Any, classes: Sequence[str]) -> None:  # noqa: B027 (most take any)
+    def check(self, outputs: Any, classes: Sequence[str]) -> None:  # noqa: B027 (most take any)
         """Refuse outputs that the classes are no names of, before anything is measured.
 
         Raises:

@@ -26,7 +26,7 @@ class ClassificationOutcomes(TaskOutcomes):
         probabilities = {f"probability_{index}": float for index in range(len(classes))}
         return {"label": int, "prediction": int, **probabilities, "score": float}
 
-    def check(self, outputs: Any, targets: Any, classes: Sequence[str]) -> None:
+    def check(self, outputs: Any, classes: Sequence[str]) -> None:
         check_class_names(self.task.logits(outputs).shape[1], classes)
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ class MultiLabelOutcomes(TaskOutcomes):
         labels = {f"label_{index}": int for index in range(len(classes))}
         return {**labels, **{f"probability_{index}": float for index in range(len(classes))}, "score": float}
 
-    def check(self, outputs: Any, targets: Any, classes: Sequence[str]) -> None:
+    def check(self, outputs: Any, classes: Sequence[str]) -> None:
         check_class_names(self.task.logits(outputs).shape[1], classes)
 
     def values(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
