@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,15 +30,15 @@ from monai_robust.evaluation.explanation import Explanation, check_explanation
 from monai_robust.evaluation.measure.arguments import checked_classes, checked_folder, checked_perturbations
 from monai_robust.evaluation.measure.cases import CaseKeeper
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
-from monai_robust.evaluation.measure.failures import Failures, first_whole
+from monai_robust.evaluation.measure.failures import Failures
 from monai_robust.evaluation.measure.file_units import in_input_units
-from monai_robust.evaluation.measure.gradient import refuse_without_gradient, why_no_gradient
+from monai_robust.evaluation.measure.gradient import refuse_without_gradient
 from monai_robust.evaluation.measure.measuring import Measuring
 from monai_robust.evaluation.measure.own_metrics import KeptOutputs
 from monai_robust.evaluation.measure.perturbations import CleanSweep, EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import GalleryKeeper, Predictions
+from monai_robust.evaluation.measure.probe import Probe
 from monai_robust.evaluation.measure.processes import Processes, local_device
-from monai_robust.evaluation.measure.randomness import warn_of_answers_by_batch, warn_of_random_answers
 from monai_robust.evaluation.measure.samples import Samples, check_apart, check_elsewhere, items_of
 from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
@@ -56,8 +56,6 @@ from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.base import checked_task
 
 __all__ = ["Measurement"]
-
-_PROBED = 16  # samples that may fail before the probe of the network is left out
 
 
 class Measurement:
@@ -262,8 +260,8 @@ class Measurement:
         with self._guarded():
             self._check()
             self._refuse()
-            if processes.first:
-                self._name_odd_answers()
+            if processes.first and not (self.folder / "run.json").exists():  # it was asked when that was written
+                self._probe.warn()
             self._measure(processes)
         processes.wait()
         if self.validation is not None:
@@ -347,38 +345,19 @@ class Measurement:
                 raise BadInputError(f"explanation follows gradients, and there are none: {self._why_no_gradient}")
         if (self.folder / "run.json").exists():  # asked when that was written
             return
-        with torch.random.fork_rng():
-            first = first_whole(self._evaluated(range(min(len(self.items), _PROBED))))
-            for sweep in self.perturbations if first is not None else ():
-                sweep.check(first)
-            answer = first_whole(map(_answer, self._evaluated(range(min(len(self.items), _PROBED)))))
-            if answer is not None:
-                self.outcomes.check(answer, self.classes)
+        self._probe.check(self.outcomes, self.classes)
         if not any(sweep.follows_gradients for sweep in self.perturbations):
             return
         if self._why_no_gradient is not None:
             refuse_without_gradient(self.perturbations, self._why_no_gradient)
 
+    @property
+    def _probe(self) -> Probe:
+        return Probe(self.samples, self.perturbations)
+
     @cached_property
     def _why_no_gradient(self) -> str | None:
-        few = range(min(len(self.items), _PROBED))
-        with torch.random.fork_rng():  # a network that answers at random draws later as if it had not been asked
-            return why_no_gradient(self._evaluated(few))
-
-    def _name_odd_answers(self) -> None:
-        """Warn of a network that answers at random or by the batch, before anything is measured."""
-        if (self.folder / "run.json").exists():  # it was named when that was written
-            return
-        few = range(min(len(self.items), _PROBED))
-        with torch.random.fork_rng():
-            at_random = warn_of_random_answers(self.perturbations, self._evaluated(few))
-            if not at_random:
-                batches = self.samples.loader(self.samples.batches()[:_PROBED])
-                warn_of_answers_by_batch(map(self.samples.evaluated, batches), self.batch_size)
-
-    def _evaluated(self, places: Iterable[int]) -> Iterator[EvaluatedBatch]:
-        """Samples, each as a batch of its own."""
-        return map(self.samples.evaluated, self.samples.loader([[place] for place in places]))
+        return self._probe.why_no_gradient()
 
     def _measure(self, processes: Processes) -> None:
         about = self._recorded().about()
@@ -527,8 +506,3 @@ class Measurement:
         listed = sorted(failed_in_all(self.folder), key=order)
         write_run_info(self.folder, {**about, "failed": listed})
         return Failures(listed, len(self.items), lambda listed: None)
-
-
-@torch.no_grad()
-def _answer(evaluated: EvaluatedBatch) -> Any:
-    return evaluated.task.forward(evaluated.network, evaluated.inputs, evaluated.targets)
