@@ -52,7 +52,10 @@ def test_random_starts_fill_the_ball_uniformly(name):
     assert torch.allclose(as_norm(name).size(surface), eps, atol=1e-5)
 
 
-@pytest.mark.parametrize("eps", [0.0, -1.0, float("nan"), float("inf"), True, "2", None, torch.tensor([1.0, 0.0, 1.0])])
+@pytest.mark.parametrize(
+    "eps",
+    [0.0, -1.0, float("nan"), float("inf"), True, "2", None, torch.tensor([1.0, 0.0, 1.0]), torch.ones(3) > 0],
+)
 def test_a_radius_that_is_no_positive_number_is_refused(eps):
     with pytest.raises(BadInputError, match="radius eps"):
         as_radius(eps, 3, "cpu")

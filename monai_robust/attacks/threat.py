@@ -146,7 +146,7 @@ def as_radius(eps: float | Tensor, batch_size: int, device: torch.device | str) 
     Raises:
         BadInputError: for a radius that is not a positive finite number, or a tensor of another length.
     """
-    if isinstance(eps, bool) or not isinstance(eps, (Real, Tensor)):
+    if isinstance(eps, bool) or not isinstance(eps, (Real, Tensor)) or getattr(eps, "dtype", None) is torch.bool:
         raise BadInputError(f"the attack's radius eps is {eps!r}; it must be a positive number or a (B,) tensor")
     if isinstance(eps, Tensor):
         radius = eps.detach().to(device=device, dtype=torch.float32)
