@@ -1,0 +1,115 @@
+"""Lengths are millimetres, whatever unit a file has them in; what tells no length, or two, is warned of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from dicom_files import dicom, element
+
+from monai_robust.data import SimpleITKReader
+from monai_robust.data.reading import file_header
+from monai_robust.errors import BadSampleError
+
+VOLUME = (np.arange(6 * 5 * 4, dtype=np.int16) * 7 % 101).reshape(6, 5, 4)
+SIZES = (0.5, 0.25, 2.0)
+AFFINE = np.diag([*SIZES, 1.0])
+US = "1.2.840.10008.5.1.4.1.1.6.1"
+
+
+def spacing(path: Path) -> list[float]:
+    reader = SimpleITKReader()
+    affine = reader.get_data(reader.read(path))[1]["affine"]
+    return [float(size) for size in np.linalg.norm(affine[:3, :3], axis=0)]
+
+
+def nifti(path: Path, **header: Any) -> Path:
+    """A file whose qform and sform are one, in millimetres, unless ``header`` says otherwise."""
+    image = nib.Nifti1Image(VOLUME, AFFINE)
+    image.set_qform(header.get("qform", AFFINE), header.get("qform_code", 1))
+    image.set_sform(header.get("sform", AFFINE), header.get("sform_code", 1))
+    image.header.set_xyzt_units(header.get("units", "mm"))
+    nib.save(image, path)
+    return path
+
+
+def changed(path: Path, old: bytes, new: bytes) -> Path:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    return path
+
+
+def itk(path: Path) -> Path:
+    image = sitk.GetImageFromArray(VOLUME.T)
+    image.SetSpacing(SIZES)
+    image.SetOrigin((1.0, 2.0, 3.0))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def bare_nrrd(path: Path, line: bytes = b"") -> Path:
+    """A file without space directions, and with ``line`` in their place."""
+    head, gap, voxels = itk(path).read_bytes().partition(b"\n\n")
+    lines = [one for one in head.split(b"\n") if not one.startswith((b"space", b"kinds"))]
+    path.write_bytes(b"\n".join([*lines, line] if line else lines) + gap + voxels)
+    return path
+
+
+# ------------------------------------------------------------------------------------------------------- units
+
+
+@pytest.mark.parametrize(("units", "factor"), [("meter", 1e3), ("mm", 1.0), ("micron", 1e-3), ("unknown", 1.0)])
+def test_nifti_is_in_millimetres_whatever_its_units(tmp_path: Path, units: str, factor: float) -> None:
+    path = nifti(tmp_path / "a.nii.gz", units=units)
+    np.testing.assert_allclose(spacing(path), np.array(SIZES) * factor, rtol=1e-6)
+    np.testing.assert_allclose(file_header(path).spacing, np.array(SIZES[:2]) * factor, rtol=1e-6)
+
+
+def test_a_nifti_origin_has_the_units_of_its_voxels(tmp_path: Path) -> None:
+    affine = AFFINE.copy()
+    affine[:3, 3] = [10, 20, 30]
+    reader = SimpleITKReader()
+    path = nifti(tmp_path / "a.nii", units="micron", qform=affine, sform=affine)
+    np.testing.assert_allclose(reader.get_data(reader.read(path))[1]["affine"][:3, 3], [0.01, 0.02, 0.03], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("units", "factor"), [("um", 1e-3), ("mm", 1.0), ("cm", 10.0)])
+def test_metaimage_is_in_millimetres_whatever_its_units(tmp_path: Path, units: str, factor: float) -> None:
+    path = changed(itk(tmp_path / "a.mha"), b"ElementSpacing", f"DistanceUnits = {units}\nElementSpacing".encode())
+    np.testing.assert_allclose(spacing(path), np.array(SIZES) * factor)
+    np.testing.assert_allclose(file_header(path).spacing, np.array(SIZES[:2]) * factor)
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [('"um" "um" "um"', 1e-3), ('"µm" "µm" "µm"', 1e-3), ('"mm" "mm" "mm"', 1.0), ('"m" "m" "m"', 1e3)],
+)
+def test_nrrd_is_in_millimetres_whatever_its_units(tmp_path: Path, units: str, factor: float) -> None:
+    path = changed(itk(tmp_path / "a.nrrd"), b"encoding:", f"space units: {units}\nencoding:".encode())
+    np.testing.assert_allclose(spacing(path), np.array(SIZES) * factor)
+    np.testing.assert_allclose(file_header(path).spacing, np.array(SIZES[:2]) * factor)
+
+
+def test_units_of_the_axes_of_a_nrrd_count_where_its_space_has_none(tmp_path: Path) -> None:
+    path = bare_nrrd(tmp_path / "a.nrrd", b'spacings: 500 250 2000\nunits: "um" "um" "um"')
+    np.testing.assert_allclose(spacing(path), SIZES)
+
+
+def test_units_that_are_none_are_taken_for_millimetres_and_told(tmp_path: Path) -> None:
+    path = changed(itk(tmp_path / "a.nrrd"), b"encoding:", b'space units: "px" "px" "px"\nencoding:')
+    with pytest.warns(UserWarning, match="image has lengths in 'px', which is no unit known here: they are taken for"):
+        assert spacing(path) == list(SIZES)
+    path = changed(itk(tmp_path / "a.mha"), b"ElementSpacing", b"DistanceUnits = inch\nElementSpacing")
+    with pytest.warns(UserWarning, match="lengths in 'inch'"):
+        assert spacing(path) == list(SIZES)
+
+
+def test_different_units_of_the_axes_of_a_nrrd_are_refused(tmp_path: Path) -> None:
+    path = changed(itk(tmp_path / "a.nrrd"), b"encoding:", b'space units: "um" "um" "mm"\nencoding:')
+    with pytest.raises(BadSampleError, match=r"a\.nrrd cannot be read: its axes have different units, mm and um"):
+        spacing(path)
