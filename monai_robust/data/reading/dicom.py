@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_robust.data.reading.dicom_geometry import pixel_spacing, stack_of_frames
+from monai_robust.data.reading.dicom_frames import stack_of_frames
+from monai_robust.data.reading.dicom_geometry import pixel_spacing
 from monai_robust.data.reading.dicom_header import parse_dicom, whole_number
 from monai_robust.data.reading.dicom_pixels import modality_pixels
 from monai_robust.data.reading.image import FileHeader, LoadedImage, lps_affine

@@ -1,0 +1,94 @@
+"""Frames and pages of one file: slices of one volume, in their place, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_files import dicom, element, slices
+from monai.transforms import Compose, LoadImaged, Resized
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+from monai_robust.data import CheckedDataset, SimpleITKReader, load_volume
+from monai_robust.errors import BadInputError, BadSampleError
+
+FRAMES = np.stack([np.full((4, 3), 10 * number, np.uint16) for number in range(6)])
+FRAMES[:, 0, 0] += 1
+NM, US, US_VOLUME = (f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("20", "3.1", "6.2"))
+SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
+
+def load(path: Path, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    reader = SimpleITKReader(**options)
+    array, meta = reader.get_data(reader.read(path))
+    return array, meta["affine"]
+
+
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(BadSampleError, match=message) as caught:
+        load(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def sizes(affine: NDArray[Any]) -> list[float]:
+    return [float(size) for size in np.linalg.norm(affine[:3, :3], axis=0)]
+
+
+# ------------------------------------------------------------------------------------- frames without a place
+
+
+@pytest.mark.parametrize(
+    ("elements", "distance"),
+    [
+        ({"SpacingBetweenSlices": 4.0, "SliceThickness": 3.0}, 4.0),
+        ({"SpacingBetweenSlices": 0.0, "SliceThickness": 3.0}, 3.0),
+        ({"SliceThickness": 3.0}, 3.0),
+        ({}, 1.0),
+    ],
+)
+def test_frames_without_a_place_are_as_far_apart_as_their_header_says(
+    tmp_path: Path, elements: dict[str, float], distance: float
+) -> None:
+    path = dicom(tmp_path / "a.dcm", FRAMES, PixelSpacing=[0.5, 0.4], **elements)
+    with pytest.warns(UserWarning, match=f"frames of an image have no position.*taken as {distance:g} mm apart"):
+        array, affine = load(path)
+    np.testing.assert_array_equal(array[1, 1], [0, 10, 20, 30, 40, 50])
+    np.testing.assert_allclose(sizes(affine), [0.4, 0.5, distance])
+
+
+def test_pixel_measures_tell_the_distance_of_frames_without_a_place(tmp_path: Path) -> None:
+    shared = element(PixelMeasuresSequence=[element(PixelSpacing=[0.004, 0.011], SliceThickness=0.24)])
+    path = dicom(tmp_path / "a.dcm", FRAMES, SharedFunctionalGroupsSequence=[shared])
+    with pytest.warns(UserWarning, match="taken as 0.24 mm apart"):
+        np.testing.assert_allclose(sizes(load(path)[1]), [0.011, 0.004, 0.24])
+
+
+def nuclear(path: Path, **elements: Any) -> Path:
+    pointed = {"FrameIncrementPointer": [0x00540080], "SliceVector": list(range(1, 7))}
+    return dicom(path, FRAMES, sop=NM, **{"Modality": "NM", "PixelSpacing": [4.8, 4.8], **pointed, **elements})
+
+
+def test_slices_of_nuclear_medicine_that_go_down_are_reversed(tmp_path: Path) -> None:
+    detector = element(ImagePositionPatient=[10, 20, 30], ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+    for distance in (4.0, -4.0):
+        path = nuclear(tmp_path / "a.dcm", SpacingBetweenSlices=distance, DetectorInformationSequence=[detector])
+        array, affine = load(path)
+        up = distance > 0
+        np.testing.assert_array_equal(array[1, 1], [0, 10, 20, 30, 40, 50] if up else [50, 40, 30, 20, 10, 0])
+        # rows point to the left, columns down: the normal is that of both, (0, 1, 0), which in RAS is (0, -1, 0)
+        np.testing.assert_allclose(affine[:3, 2], [0, -4, 0], atol=1e-12)
+        first = affine @ [0, 0, 0 if up else 5, 1]
+        np.testing.assert_allclose(first, [-10, -20, 30, 1])
+
+
+def test_slices_of_nuclear_medicine_without_a_place_are_told(tmp_path: Path) -> None:
+    path = nuclear(tmp_path / "a.dcm", SpacingBetweenSlices=-4.0)
+    with pytest.warns(UserWarning, match="frames of an image have no position.*4 mm apart"):
+        array, affine = load(path)
+    np.testing.assert_array_equal(array[1, 1], [50, 40, 30, 20, 10, 0])
+    np.testing.assert_allclose(sizes(affine), [4.8, 4.8, 4])
