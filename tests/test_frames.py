@@ -92,3 +92,92 @@ def test_slices_of_nuclear_medicine_without_a_place_are_told(tmp_path: Path) -> 
         array, affine = load(path)
     np.testing.assert_array_equal(array[1, 1], [50, 40, 30, 20, 10, 0])
     np.testing.assert_allclose(sizes(affine), [4.8, 4.8, 4])
+
+
+# --------------------------------------------------------------------- frames that are no slices of one volume
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ({"EnergyWindowVector": [1, 1, 1, 2, 2, 2]}, "energy windows"),
+        ({"DetectorVector": [1, 2, 3, 1, 2, 3]}, "detectors"),
+        ({"TimeSlotVector": [1, 1, 1, 2, 2, 2], "SliceVector": [1, 2, 3, 1, 2, 3]}, "time slots"),
+        ({"PhaseVector": [1, 2, 3, 4, 5, 6]}, "phases"),
+        ({"RotationVector": [1, 1, 1, 2, 2, 2]}, "rotations"),
+        ({"AngularViewVector": [1, 2, 3, 4, 5, 6]}, "angular views"),
+    ],
+)
+def test_frames_of_nuclear_medicine_that_differ_in_more_than_their_place_are_refused(
+    tmp_path: Path, elements: dict[str, Any], message: str
+) -> None:
+    refused(nuclear(tmp_path / "a.dcm", **elements), f"its 6 frames are of several {message}.*no volume")
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"FrameTime": 33.0, "FrameIncrementPointer": [0x00181063]},
+        {"FrameTimeVector": [0.0, 33, 33, 33, 33, 33], "FrameIncrementPointer": [0x00181065]},
+        {"FrameTime": 33.0},
+    ],
+)
+def test_moments_of_a_film_are_no_volume(tmp_path: Path, elements: dict[str, Any]) -> None:
+    refused(dicom(tmp_path / "a.dcm", FRAMES, sop=US, **elements), "its 6 frames are moments of a film.*no volume")
+    one = dicom(tmp_path / "one.dcm", FRAMES[0], sop=US, **{**elements, "NumberOfFrames": 1})
+    assert load(one)[0].shape == (3, 4)
+
+
+def test_tiles_of_a_slide_are_no_volume(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", FRAMES, sop=SLIDE, TotalPixelMatrixColumns=9, TotalPixelMatrixRows=8)
+    refused(path, "its 6 frames are tiles of a picture of 9 x 8 pixels.*no volume")
+
+
+def described(path: Path, text: str, pages: int = 6) -> Path:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[270] = text
+    first, *rest = [Image.fromarray(frame.astype(np.uint8)) for frame in FRAMES[:pages]]
+    first.save(path, save_all=True, append_images=rest, tiffinfo=tags)
+    return path
+
+
+OME = (
+    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+    "<Image><Pixels {}/></Image></OME>"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ImageJ=1.53\nimages=6\nchannels=2\nslices=3\nhyperstack=true\n", "its pages are 2 channels of 3 slices"),
+        ("ImageJ=1.53\nimages=6\nframes=6\n", "its pages are 6 moments"),
+        ("ImageJ=1.53\nimages=50\nslices=50\n", "it declares 50 images but has 6 pages"),
+        (OME.format('SizeC="3" SizeZ="2" SizeT="1"'), "its pages are 3 channels of 2 slices"),
+        (OME.format('SizeC="1" SizeZ="2" SizeT="3"'), "its pages are 3 moments of 2 slices"),
+        (OME.format('SizeC="1" SizeZ="60" SizeT="1"'), "it declares 60 images but has 6 pages"),
+    ],
+)
+def test_a_tiff_whose_pages_are_no_slices_of_one_volume_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    refused(described(tmp_path / "a.tif", text), message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ImageJ=1.53\nimages=6\nslices=6\nspacing=2.0\n",
+        OME.format('SizeC="1" SizeZ="6" SizeT="1"'),
+        "a note = of somebody",
+        "<OME no XML",
+    ],
+)
+def test_a_tiff_whose_pages_are_slices_is_read(tmp_path: Path, text: str) -> None:
+    np.testing.assert_array_equal(
+        load(described(tmp_path / "a.tif", text))[0], np.moveaxis(FRAMES, 0, 2).swapaxes(0, 1)
+    )
+
+
+def test_one_page_that_stands_for_many_is_refused(tmp_path: Path) -> None:
+    path = described(tmp_path / "a.tif", "ImageJ=1.53\nimages=50\nslices=50\n", pages=1)
+    refused(path, "it declares 50 images but has 1 page")
+    assert load(described(tmp_path / "b.tif", "ImageJ=1.53\n", pages=1))[0].shape == (3, 4)

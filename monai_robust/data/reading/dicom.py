@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_robust.data.reading.dicom_frames import stack_of_frames
+from monai_robust.data.reading.dicom_frames import check_one_volume, stack_of_frames
 from monai_robust.data.reading.dicom_geometry import pixel_spacing
 from monai_robust.data.reading.dicom_header import parse_dicom, whole_number
 from monai_robust.data.reading.dicom_pixels import modality_pixels
@@ -35,6 +35,7 @@ def dicom_header(path: Path, limit: int, *, preamble: bool = True) -> FileHeader
     """Size and spacing of a DICOM file, whose pixels are not read."""
     header = parse_dicom(path, limit, pixels=False, preamble=preamble)
     frames = whole_number(path, header, "NumberOfFrames", 1)
+    check_one_volume(path, header, frames)
     size = (whole_number(path, header, "Columns"), whole_number(path, header, "Rows"), frames)
     spacing = pixel_spacing(path, header)
     return FileHeader(size, None if spacing is None else (float(spacing[0]), float(spacing[1])))

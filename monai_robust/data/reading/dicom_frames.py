@@ -13,10 +13,25 @@ from pydicom.dataset import Dataset as Header
 from monai_robust.data.reading.dicom_geometry import UNEVEN_SHARE, frame_axes, spatial_order
 from monai_robust.data.reading.dicom_header import numbers
 from monai_robust.data.reading.files import unreadable, warn_of
+from monai_robust.errors import BadSampleError
 
-__all__ = ["Stack", "stack_of_frames"]
+__all__ = ["Stack", "check_one_volume", "stack_of_frames"]
 
 _SAME_DIRECTION = 1e-3
+_TIMES = {0x00181063, 0x00181065, 0x00200100}  # FrameTime, FrameTimeVector, TemporalPositionIdentifier
+_VECTORS = {
+    "EnergyWindowVector": "energy windows",
+    "DetectorVector": "detectors",
+    "PhaseVector": "phases",
+    "RotationVector": "rotations",
+    "RRIntervalVector": "R-R intervals",
+    "TimeSlotVector": "time slots",
+    "TimeSliceVector": "time slices",
+    "AngularViewVector": "angular views",
+    "PageNumberVector": "pages",
+    "FramePrimaryAngleVector": "angles",
+}
+"""Elements that number each frame; of nuclear medicine (PS3.3 C.8.4.8), and of multi-frame secondary captures."""
 
 
 class _Plane(NamedTuple):
@@ -28,8 +43,8 @@ class _Plane(NamedTuple):
     orientation: str
 
 
-_IN_PATIENT = _Plane(
-    "PlanePositionSequence", "ImagePositionPatient", "PlaneOrientationSequence", "ImageOrientationPatient"
+_PLANES = (
+    _Plane("PlanePositionSequence", "ImagePositionPatient", "PlaneOrientationSequence", "ImageOrientationPatient"),
 )
 
 
@@ -48,6 +63,42 @@ class Stack:
     origin: NDArray[np.float64]
 
 
+def check_one_volume(path: Path, header: Header, frames: int) -> None:
+    """Refuse frames that are not the slices of one volume, as far as the header tells without their places.
+
+    Raises:
+        BadSampleError: they are of several energy windows, detectors, moments or angles, or tiles of a slide.
+    """
+    if frames == 1:
+        return
+    matrix = [int(header.get(f"TotalPixelMatrix{name}") or 0) for name in ("Columns", "Rows")]
+    if matrix[0] > int(header.Columns) or matrix[1] > int(header.Rows):
+        raise _no_volume(path, frames, f"tiles of a picture of {matrix[0]} x {matrix[1]} pixels")
+    for keyword, name in _VECTORS.items():
+        found = np.unique(header.get(keyword) or [])
+        if len(found) > 1:
+            raise _no_volume(path, frames, f"of several {name} ({keyword})")
+    if _is_film(header):
+        raise _no_volume(path, frames, "moments of a film")
+
+
+def _no_volume(path: Path, frames: int, what: str) -> BadSampleError:
+    return unreadable(
+        path, f"its {frames} frames are {what}, which make no volume; save what is wanted as a file of its own"
+    )
+
+
+def _is_film(header: Header) -> bool:
+    """Whether frames without places follow each other in time."""
+    groups = header.get("PerFrameFunctionalGroupsSequence") or []
+    if any(plane.position_sequence in groups[0] for plane in _PLANES if len(groups)):
+        return False
+    pointed = {int(tag) for tag in np.atleast_1d(header.get("FrameIncrementPointer") or [])}
+    if pointed:
+        return bool(_TIMES & pointed)
+    return any(np.any(header.get(keyword) or 0) for keyword in ("FrameTime", "FrameTimeVector"))
+
+
 def stack_of_frames(path: Path, header: Header, frames: int) -> Stack:
     """Order and place of the frames of one file.
 
@@ -56,13 +107,15 @@ def stack_of_frames(path: Path, header: Header, frames: int) -> Stack:
     is what the header has of one, or 1 mm, and that they have no place is warned of.
 
     Raises:
-        BadSampleError: some frames lack a position, several are at one place, or they lie in different directions.
+        BadSampleError: the frames are no slices of one volume, some lack a position, several are at one place, or they
+            lie in different directions.
     """
+    check_one_volume(path, header, frames)
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = (header.get("SharedFunctionalGroupsSequence") or [Header()])[0]
     if groups and len(groups) != frames:
         raise unreadable(path, f"its NumberOfFrames is {frames}, but its header describes {len(groups)} frames")
-    plane = _IN_PATIENT
+    plane = _PLANES[0]
     positions = [_of_group(path, one, Header(), plane.position_sequence, plane.position, 3) for one in groups]
     known = [position for position in positions if position is not None]
     if not known:
