@@ -181,3 +181,35 @@ def test_one_page_that_stands_for_many_is_refused(tmp_path: Path) -> None:
     path = described(tmp_path / "a.tif", "ImageJ=1.53\nimages=50\nslices=50\n", pages=1)
     refused(path, "it declares 50 images but has 1 page")
     assert load(described(tmp_path / "b.tif", "ImageJ=1.53\n", pages=1))[0].shape == (3, 4)
+
+
+# ----------------------------------------------------------------------------------------- ultrasound volumes
+
+
+def ultrasound(path: Path, heights: list[float], orientation: bool = True) -> Path:
+    groups = [element(PlanePositionVolumeSequence=[element(ImagePositionVolume=[0, 0, height])]) for height in heights]
+    shared = element(PixelMeasuresSequence=[element(PixelSpacing=[0.3, 0.2])])
+    if orientation:
+        shared.PlaneOrientationVolumeSequence = [element(ImageOrientationVolume=[1, 0, 0, 0, 1, 0])]
+    frames = np.stack([np.full((4, 3), 10 * height, np.uint16) for height in heights])
+    return dicom(
+        path,
+        frames,
+        sop=US_VOLUME,
+        Modality="US",
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=groups,
+    )
+
+
+def test_frames_of_an_ultrasound_volume_are_sorted_by_their_place_in_it(tmp_path: Path) -> None:
+    path = ultrasound(tmp_path / "a.dcm", [0, 3.5, 0.7, 2.8, 1.4, 2.1])
+    with pytest.warns(UserWarning, match="lies in a frame of its own, not the patient's"):
+        array, affine = load(path)
+    np.testing.assert_array_equal(array[1, 1], [0, 7, 14, 21, 28, 35])
+    np.testing.assert_allclose(sizes(affine), [0.2, 0.3, 0.7])
+
+
+def test_an_ultrasound_volume_that_does_not_tell_its_planes_is_refused(tmp_path: Path) -> None:
+    refused(ultrasound(tmp_path / "a.dcm", [0, 0.7, 1.4], orientation=False), "no ImageOrientationVolume")
+    refused(ultrasound(tmp_path / "b.dcm", [0, 0.7, 0, 0.7]), "same position")

@@ -45,6 +45,12 @@ class _Plane(NamedTuple):
 
 _PLANES = (
     _Plane("PlanePositionSequence", "ImagePositionPatient", "PlaneOrientationSequence", "ImageOrientationPatient"),
+    _Plane(  # of ultrasound, in the frame of the transducer's volume
+        "PlanePositionVolumeSequence",
+        "ImagePositionVolume",
+        "PlaneOrientationVolumeSequence",
+        "ImageOrientationVolume",
+    ),
 )
 
 
@@ -102,9 +108,10 @@ def _is_film(header: Header) -> bool:
 def stack_of_frames(path: Path, header: Header, frames: int) -> Stack:
     """Order and place of the frames of one file.
 
-    Frames with positions are sorted along the normal unless they are in order already, from whichever end. Others
-    keep their order, but those of nuclear medicine that are stacked against the normal are reversed; their distance
-    is what the header has of one, or 1 mm, and that they have no place is warned of.
+    Frames with positions, in the patient or in an ultrasound volume, are sorted along the normal unless they are in
+    order already, from whichever end. Others keep their order, but those of nuclear medicine that are stacked against
+    the normal are reversed; their distance is what the header has of one, or 1 mm, and that they have no place is
+    warned of.
 
     Raises:
         BadSampleError: the frames are no slices of one volume, some lack a position, several are at one place, or they
@@ -115,7 +122,7 @@ def stack_of_frames(path: Path, header: Header, frames: int) -> Stack:
     shared = (header.get("SharedFunctionalGroupsSequence") or [Header()])[0]
     if groups and len(groups) != frames:
         raise unreadable(path, f"its NumberOfFrames is {frames}, but its header describes {len(groups)} frames")
-    plane = _PLANES[0]
+    plane = next((one for one in _PLANES if any(one.position_sequence in group for group in groups)), _PLANES[0])
     positions = [_of_group(path, one, Header(), plane.position_sequence, plane.position, 3) for one in groups]
     known = [position for position in positions if position is not None]
     if not known:
@@ -125,6 +132,10 @@ def stack_of_frames(path: Path, header: Header, frames: int) -> Stack:
         raise unreadable(path, f"its frame {missing} has no {plane.position}, but others have one")
     axes = frame_axes(path, header, _common_orientation(path, groups, shared, plane))
     places = np.array(known)
+    if plane is not _PLANES[0]:
+        warn_of(
+            f"image {path}", "lies in a frame of its own, not the patient's: its affine does not tell which way is up"
+        )
     if frames == 1:
         return Stack(None, axes, places[0])
     order, step = spatial_order(places, axes[:, 2], f"frames of {path}")
