@@ -113,3 +113,37 @@ def test_different_units_of_the_axes_of_a_nrrd_are_refused(tmp_path: Path) -> No
     path = changed(itk(tmp_path / "a.nrrd"), b"encoding:", b'space units: "um" "um" "mm"\nencoding:')
     with pytest.raises(BadSampleError, match=r"a\.nrrd cannot be read: its axes have different units, mm and um"):
         spacing(path)
+
+
+# -------------------------------------------------------------------------------------------------- ultrasound
+
+
+def region(**changes: Any) -> Any:
+    sizes = {"PhysicalDeltaX": 0.02, "PhysicalDeltaY": 0.03, "PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3}
+    place = {"RegionLocationMinX0": 0, "RegionLocationMinY0": 0, "RegionLocationMaxX1": 7, "RegionLocationMaxY1": 5}
+    return element(**{**sizes, **place, "RegionSpatialFormat": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        ([region()], (0.2, 0.3)),
+        ([region(), region(RegionLocationMinX0=2)], (0.2, 0.3)),
+        ([region(PhysicalDeltaX=-0.02)], (0.2, 0.3)),
+        ([region(), region(PhysicalDeltaX=0.05)], None),
+        ([region(), region(PhysicalUnitsXDirection=4, RegionSpatialFormat=3)], None),
+        ([region(PhysicalDeltaX=0.0)], None),
+    ],
+)
+def test_the_regions_of_an_ultrasound_picture_tell_its_spacing_where_they_agree(
+    tmp_path: Path, regions: list[Any], expected: tuple[float, float] | None
+) -> None:
+    path = dicom(tmp_path / "a.dcm", VOLUME[0], sop=US, Modality="US", SequenceOfUltrasoundRegions=regions)
+    assert file_header(path).spacing == (None if expected is None else pytest.approx(expected))
+    assert spacing(path)[:2] == pytest.approx(expected or (1.0, 1.0))
+
+
+def test_pixels_that_are_not_square_are_told_where_no_spacing_is_known(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", VOLUME[0], PixelAspectRatio=[2, 1])
+    with pytest.warns(UserWarning, match=r"image has pixels that are not square \(PixelAspectRatio 2:1\)"):
+        assert spacing(path)[:2] == [1, 1]

@@ -12,12 +12,14 @@ from monai_robust.data.reading.dicom_header import numbers
 from monai_robust.data.reading.files import unreadable, warn_of
 from monai_robust.errors import BadSampleError
 
-__all__ = ["UNEVEN_SHARE", "checked_orientation", "frame_axes", "pixel_spacing", "spatial_order"]
+__all__ = ["UNEVEN_SHARE", "checked_orientation", "frame_axes", "pixel_spacing", "spatial_order", "warn_of_aspect"]
 
 UNEVEN_SHARE = 0.05
 """By how much of their median distances between slices may differ."""
 
 _SAME_PLACE_MM = 1e-3
+_SAME_LENGTH = 1e-3
+_CENTIMETRES = 3  # code of PhysicalUnitsXDirection
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -25,7 +27,8 @@ def pixel_spacing(path: Path, header: Header) -> NDArray[np.float64] | None:
     """Millimetres from column to column (x) and from row to row (y), or None where the header gives none.
 
     ``PixelSpacing`` wins: where a projection radiograph has ``ImagerPixelSpacing`` beside it, that is the detector's,
-    and ``PixelSpacing`` is calibrated to the patient (DICOM PS3.3 10.7.1.3).
+    and ``PixelSpacing`` is calibrated to the patient (DICOM PS3.3 10.7.1.3). Of an ultrasound picture without one, its
+    regions tell, if they agree.
 
     Raises:
         BadSampleError: it is not two numbers above 0.
@@ -45,7 +48,31 @@ def pixel_spacing(path: Path, header: Header) -> NDArray[np.float64] | None:
             if not (value > 0).all():
                 raise unreadable(path, f"its {keyword} is {value[0]:g} x {value[1]:g} mm; it must be above 0")
             return value[::-1]
-    return None
+    return _spacing_of_regions(path, header)
+
+
+def _spacing_of_regions(path: Path, header: Header) -> NDArray[np.float64] | None:
+    """What the regions of an ultrasound picture (PS3.3 C.8.5.5) say, if all are in centimetres and agree."""
+    found = []
+    for region in header.get("SequenceOfUltrasoundRegions") or []:
+        units = [region.get(f"PhysicalUnits{axis}Direction") for axis in "XY"]
+        lengths = [numbers(path, region, f"PhysicalDelta{axis}", 1) for axis in "XY"]
+        if units != [_CENTIMETRES] * 2 or any(length is None or not length[0] for length in lengths):
+            return None
+        found.append(10 * np.abs(np.concatenate(lengths)))  # below 0 where the axis of the region points the other way
+    return found[0] if found and np.allclose(found, found[0], rtol=_SAME_LENGTH) else None
+
+
+def warn_of_aspect(path: Path, header: Header) -> None:
+    """Say that pixels are taken for square which are not, where the header has their aspect and no length."""
+    if pixel_spacing(path, header) is not None:
+        return
+    aspect = numbers(path, header, "PixelAspectRatio", 2)  # height to width
+    if aspect is not None and aspect[0] != aspect[1]:
+        shown = f"{aspect[0]:g}:{aspect[1]:g}"
+        warn_of(
+            f"image {path}", f"has pixels that are not square (PixelAspectRatio {shown}), which are taken as 1 x 1 mm"
+        )
 
 
 def checked_orientation(path: Path, header: Header) -> NDArray[np.float64] | None:
