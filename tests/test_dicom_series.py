@@ -75,3 +75,17 @@ def test_what_a_slice_does_not_say_contradicts_nothing(tmp_path: Path) -> None:
     changed(files[2], PatientID=None, FrameOfReferenceUID=None)
     changed(files[3], EchoTime=10.0004)
     assert load(tmp_path).shape == (3, 4, 5)
+
+
+def test_slices_without_place_and_number_are_in_the_natural_order_of_their_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "monai_robust")
+    for number in range(1, 13):
+        pixels = np.full((4, 3), number, np.uint16)
+        pixels[0, 0] = 0
+        dicom(tmp_path / f"IM{number}.dcm", pixels)
+    with pytest.warns(UserWarning, match="slices of an image have no position: they are in the order of their names"):
+        array = load(tmp_path)
+    np.testing.assert_array_equal(array[1, 1], range(1, 13))
+    assert str(tmp_path) in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections import defaultdict
 from dataclasses import dataclass
@@ -50,9 +51,9 @@ class DicomSeries:
 def series_in_order(folder: Path, series_uid: str | None = None, max_bytes: int | None = None) -> DicomSeries:
     """Find the series in a folder and sort its slices by their position projected on the slice normal.
 
-    Slices none of which has a position are sorted by InstanceNumber, then by name. Notes and pictures beside the
-    slices, hidden files and DICOM objects that are no images do not count; what may be a slice and cannot be read is
-    refused, not left out.
+    Slices none of which has a position are sorted by InstanceNumber, then by name, IM2 before IM10. Notes and pictures
+    beside the slices, hidden files and DICOM objects that are no images do not count; what may be a slice and cannot be
+    read is refused, not left out.
 
     Args:
         folder: where to look; sub-folders are not searched.
@@ -158,12 +159,12 @@ def _in_order(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
 
 
 def _by_number(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
-    """Order by InstanceNumber, then by name, with the distance that the header has of slices."""
+    """Order by InstanceNumber, then by name (IM2 before IM10), with the distance that the header has of slices."""
     if len(slices) == 1:
         return DicomSeries([slices[0][0]], [slices[0][1]], np.array([0.0, 0.0, 1.0]))
     given = [numbers(path, header, "InstanceNumber", 1) for path, header in slices]
     instances = [0.0 if number is None else float(number[0]) for number in given]
-    order = sorted(range(len(slices)), key=lambda i: (instances[i], slices[i][0].name))
+    order = sorted(range(len(slices)), key=lambda i: (instances[i], _natural(slices[i][0].name)))
     path, header = slices[0]
     distances = [numbers(path, header, keyword, 1) for keyword in ("SpacingBetweenSlices", "SliceThickness")]
     distance = next((float(one[0]) for one in distances if one is not None and one[0] > 0), 1.0)
@@ -174,3 +175,9 @@ def _by_number(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
         f"{distance:g} mm apart",
     )
     return DicomSeries([slices[i][0] for i in order], [slices[i][1] for i in order], np.array([0.0, 0.0, distance]))
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """A key that puts numbers within names in their order; text and numbers take turns."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
