@@ -147,3 +147,61 @@ def test_pixels_that_are_not_square_are_told_where_no_spacing_is_known(tmp_path:
     path = dicom(tmp_path / "a.dcm", VOLUME[0], PixelAspectRatio=[2, 1])
     with pytest.warns(UserWarning, match=r"image has pixels that are not square \(PixelAspectRatio 2:1\)"):
         assert spacing(path)[:2] == [1, 1]
+
+
+# ------------------------------------------------------------------------------------- two lengths, or none
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"qform": np.diag([1.0, 1, 3, 1])}, "its qform has voxels of 1 x 1 x 3 mm.*sform.*0.5 x 0.25 x 2 mm"),
+        ({"qform": np.diag([-0.5, 0.25, 2, 1])}, "its qform and its sform have axes in other directions"),
+        ({"qform_code": 0, "sform": np.diag([1.0, 1, 2, 1])}, "its pixdim.*0.5 x 0.25 x 2 mm.*sform.*1 x 1 x 2 mm"),
+        ({"qform_code": 0, "sform_code": 0}, "neither its qform nor its sform.*0.5 x 0.25 x 2 mm"),
+    ],
+)
+def test_what_a_nifti_header_says_twice_or_not_at_all_is_told(
+    tmp_path: Path, header: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "monai_robust")
+    with pytest.warns(UserWarning, match=message):
+        found = spacing(nifti(tmp_path / "a.nii.gz", **header))
+    taken = header.get("sform", AFFINE)
+    np.testing.assert_allclose(found, np.diag(taken)[:3], rtol=1e-6)
+    assert "a.nii.gz" in caplog.text
+
+
+@pytest.mark.filterwarnings("error::UserWarning:monai_robust")
+def test_rounding_is_no_contradiction_in_a_nifti_header(tmp_path: Path) -> None:
+    turn = np.deg2rad(20)
+    affine = AFFINE.copy()
+    affine[:2, :2] = [[0.5 * np.cos(turn), -0.25 * np.sin(turn)], [0.5 * np.sin(turn), 0.25 * np.cos(turn)]]
+    rounded = affine.round(4)
+    spacing(nifti(tmp_path / "a.nii", qform=affine, sform=rounded))
+    spacing(nifti(tmp_path / "b.nii"))
+    spacing(nifti(tmp_path / "c.nii", sform_code=0))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"spacings: 0.5 0.25 nan", b"space dimension: 3\nspace directions: none (0,0.25,0) (0,0,2)"],
+)
+def test_a_nrrd_axis_without_a_length_is_taken_as_a_millimetre_and_told(tmp_path: Path, line: bytes) -> None:
+    with pytest.warns(UserWarning, match="image tells no spacing of some axis: it is taken as 1 mm"):
+        assert 1.0 in spacing(bare_nrrd(tmp_path / "a.nrrd", line))
+
+
+def test_a_metaimage_without_spacing_is_told(tmp_path: Path) -> None:
+    path = changed(itk(tmp_path / "a.mha"), b"ElementSpacing = 0.5 0.25 2\n", b"")
+    with pytest.warns(UserWarning, match="image tells no spacing of some axis: it is taken as 1 mm"):
+        assert spacing(path) == [1, 1, 1]
+
+
+@pytest.mark.filterwarnings("error::UserWarning:monai_robust")
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+def test_channels_need_no_length(tmp_path: Path, name: str) -> None:
+    image = sitk.GetImageFromArray(np.stack([VOLUME.T] * 3, axis=-1), isVector=True)
+    image.SetSpacing(SIZES)
+    sitk.WriteImage(image, str(tmp_path / name))
+    np.testing.assert_allclose(spacing(tmp_path / name), SIZES)

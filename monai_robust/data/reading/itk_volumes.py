@@ -17,9 +17,9 @@ import numpy as np
 
 from monai_robust.data.reading.files import check_decoded_size, check_regular, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible, lps_affine
-from monai_robust.data.reading.lengths import in_millimetres, millimetres_of
-from monai_robust.data.reading.meta_header import check_as_read, check_meta_header
-from monai_robust.data.reading.nrrd_header import millimetres_of_nrrd
+from monai_robust.data.reading.lengths import in_millimetres, millimetres_of, warn_of_missing_spacing
+from monai_robust.data.reading.meta_header import SPACINGS, check_as_read, check_meta_header
+from monai_robust.data.reading.nrrd_header import millimetres_of_nrrd, warn_of_axes_without_length
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
@@ -97,7 +97,10 @@ def _checked(path: Path, kind: str, limit: int) -> tuple[sitk.ImageFileReader, f
 
 def _millimetres(path: Path, kind: str, fields: dict[str, str]) -> float:
     if kind == "NRRD":
+        warn_of_axes_without_length(path, fields)
         return millimetres_of_nrrd(path, fields)
+    if not any(name in fields for name in SPACINGS):
+        warn_of_missing_spacing(path)
     return millimetres_of(path, fields.get("distanceunits", ""))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible
-from monai_robust.data.reading.lengths import in_millimetres, millimetres_of
+from monai_robust.data.reading.nifti_geometry import nifti_affine
 
 __all__ = ["nifti_header", "read_nifti"]
 
@@ -46,7 +46,7 @@ def read_nifti(path: Path, limit: int) -> LoadedImage:
         values: Any = np.asanyarray(image.dataobj)
     except Exception as error:
         raise unreadable(path, f"its header is damaged ({reason_of(error)})") from error
-    return _image(path, values, _affine(path, image.header))
+    return _image(path, values, nifti_affine(path, image.header))
 
 
 def nifti_header(path: Path) -> FileHeader:
@@ -55,7 +55,7 @@ def nifti_header(path: Path) -> FileHeader:
         with _opened(path) as stream:
             header, _ = _header(path, stream)
             _check_kind(path, header)
-            spacing = np.linalg.norm(_affine(path, header)[:3, :2], axis=0)
+            spacing = np.linalg.norm(nifti_affine(path, header)[:3, :2], axis=0)
             return FileHeader(tuple(header.get_data_shape()), (float(spacing[0]), float(spacing[1])))
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(path, f"it is damaged ({reason_of(error)})") from error
@@ -108,19 +108,6 @@ def _check_kind(path: Path, header: Any) -> None:
         raise unreadable(path, "its affine is not finite or cannot be inverted")
     if not np.isfinite(float(header["vox_offset"])) or int(header["vox_offset"]) < int(header["sizeof_hdr"]):
         raise unreadable(path, f"it is damaged: its voxels begin at {header['vox_offset']}, within its header")
-
-
-def _affine(path: Path, header: Any) -> NDArray[np.float64]:
-    """In millimetres, whatever the file's unit of length; that of the sform, else of the qform, else of pixdim."""
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    return in_millimetres(affine, millimetres_of(path, _unit(header)))
-
-
-def _unit(header: Any) -> str:
-    try:
-        return str(header.get_xyzt_units()[0])
-    except KeyError:  # a code that the format does not have
-        return f"unit {int(header['xyzt_units']) & 7}"
 
 
 def _pixel_bytes(header: Any) -> int:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from monai_robust.data.reading.files import unreadable
-from monai_robust.data.reading.lengths import millimetres_of
+from monai_robust.data.reading.lengths import millimetres_of, warn_of_missing_spacing
 
-__all__ = ["millimetres_of_nrrd"]
+__all__ = ["millimetres_of_nrrd", "warn_of_axes_without_length"]
 
 _QUOTED = re.compile(r'"([^"]*)"')
-_SPATIAL = ("domain", "space", "time", "???", "none")  # kinds of axes that ITK keeps as axes of the image
+_VECTOR = re.compile(r"\([^)]*\)|\S+")
+_SPATIAL = ("domain", "space", "???", "none")  # kinds of axes that may be those of space
 
 
 def millimetres_of_nrrd(path: Path, fields: Mapping[str, str]) -> float:
@@ -34,6 +35,15 @@ def millimetres_of_nrrd(path: Path, fields: Mapping[str, str]) -> float:
     if len(factors) > 1:
         raise unreadable(path, f"its axes have different units, {' and '.join(named)}; it needs one")
     return factors.pop() if factors else 1.0
+
+
+def warn_of_axes_without_length(path: Path, fields: Mapping[str, str]) -> None:
+    """Warn of an axis in space whose length ITK takes for 1, since it is ``none``, NaN or nowhere."""
+    lengths = _VECTOR.findall(fields.get("space directions", "")) or fields.get("spacings", "").split()
+    are_spatial = _are_spatial(fields, len(lengths))
+    unknown = [length.lower() == "none" or "nan" in length.lower() for length in lengths]
+    if not lengths or any(spatial and missing for spatial, missing in zip(are_spatial, unknown, strict=True)):
+        warn_of_missing_spacing(path)
 
 
 def _units_of_axes(fields: Mapping[str, str]) -> list[str]:
