@@ -74,3 +74,9 @@ def test_padding_that_is_dark_already_and_padding_of_all_pixels_stay(tmp_path: P
     blank = np.full_like(stored, 7)
     path = dicom(tmp_path / "b.dcm", blank, PixelPaddingValue=7, **inverted)
     np.testing.assert_array_equal(load(path), 4095 - blank.T)
+
+
+def test_one_sample_that_calls_itself_a_colour_is_told(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", PIXELS, PhotometricInterpretation="RGB")
+    with pytest.warns(UserWarning, match="image is said to be RGB, but has 1 sample a pixel: it is read as grey"):
+        np.testing.assert_array_equal(load(path), PIXELS.T)

@@ -205,3 +205,13 @@ def test_channels_need_no_length(tmp_path: Path, name: str) -> None:
     image.SetSpacing(SIZES)
     sitk.WriteImage(image, str(tmp_path / name))
     np.testing.assert_allclose(spacing(tmp_path / name), SIZES)
+
+
+def test_axes_of_length_one_beyond_the_third_are_none(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "a.nii")
+    content = bytearray(path.read_bytes())
+    content[40:56] = np.array([7, 6, 5, 4, 1, 1, 1, 1], "<i2").tobytes()
+    path.write_bytes(content)
+    reader = SimpleITKReader()
+    np.testing.assert_array_equal(reader.get_data(reader.read(path))[0], VOLUME)
+    assert file_header(path).size == (6, 5, 4)

@@ -23,7 +23,7 @@ from pydicom.pixels import apply_color_lut, get_decoder
 from monai_robust.data.reading.codestreams import DamagedStreamError, Stream, jpeg2000_stream, jpeg_stream
 from monai_robust.data.reading.dicom_header import PIXEL_KEYWORDS, numbers, whole_number
 from monai_robust.data.reading.dicom_values import in_modality_units, within_stored_bits
-from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable
+from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable, warn_of
 
 __all__ = ["modality_pixels"]
 
@@ -31,6 +31,7 @@ _JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEG
 _JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 _LOSSY = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000}
+_COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
 _MOST_FRAMES = 10**6
 _FEW_BITS = 8
 _PIXEL_MODULE = (
@@ -66,6 +67,8 @@ def modality_pixels(path: Path, header: Header, limit: int) -> tuple[NDArray[Any
     shown = str(header.get("PhotometricInterpretation") or "")
     if samples > 1 and shown.startswith("MONOCHROME"):
         raise unreadable(path, f"it is said to be {shown}, with {samples} samples a pixel")
+    if samples == 1 and shown in _COLORS:
+        warn_of(f"image {path}", f"is said to be {shown}, but has 1 sample a pixel: it is read as grey")
     allocated = _allocated(path, header)
     check_decoded_size(path, prod(shape) * samples * max(allocated // 8, 1), limit)
     if frames > _MOST_FRAMES:
