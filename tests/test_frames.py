@@ -213,3 +213,34 @@ def test_frames_of_an_ultrasound_volume_are_sorted_by_their_place_in_it(tmp_path
 def test_an_ultrasound_volume_that_does_not_tell_its_planes_is_refused(tmp_path: Path) -> None:
     refused(ultrasound(tmp_path / "a.dcm", [0, 0.7, 1.4], orientation=False), "no ImageOrientationVolume")
     refused(ultrasound(tmp_path / "b.dcm", [0, 0.7, 0, 0.7]), "same position")
+
+
+# ------------------------------------------------------------------------- a volume where a picture is wanted
+
+
+def pictures(path: Path) -> CheckedDataset:
+    reader = SimpleITKReader(spatial_dims=2)
+    loaded = LoadImaged("image", reader=reader, ensure_channel_first=True, image_only=True)
+    return CheckedDataset([{"image": str(path)}], Compose([loaded, Resized("image", (8, 8))]))
+
+
+def test_a_volume_in_place_of_a_picture_is_refused_with_its_shape(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.moveaxis(FRAMES, 0, 2).astype(np.int16), np.eye(4)), tmp_path / "v.nii.gz")
+    slices(tmp_path / "series")
+    described(tmp_path / "pages.tif", "")
+    frames = dicom(tmp_path / "frames.dcm", FRAMES, SliceThickness=1)
+    shapes = {"v.nii.gz": "4 x 3 x 6", "series": "3 x 4 x 5", "pages.tif": "3 x 4 x 6", "frames.dcm": "3 x 4 x 6"}
+    for name, shape in shapes.items():
+        with pytest.raises(BadSampleError, match=f"{name} is a volume of {shape} voxels; a 2-D image is wanted here"):
+            pictures(tmp_path / name)
+    assert frames.exists()
+    picture = dicom(tmp_path / "picture.dcm", FRAMES[1])
+    assert pictures(picture)[0]["image"].shape == (1, 8, 8)
+
+
+def test_a_picture_in_place_of_a_volume_is_refused_too(tmp_path: Path) -> None:
+    path = dicom(tmp_path / "a.dcm", FRAMES[1])
+    with pytest.raises(BadSampleError, match=r"a\.dcm is a 2-D image of 3 x 4 pixels; a volume is wanted here"):
+        load(path, spatial_dims=3)
+    with pytest.raises(BadInputError, match="spatial_dims is 4; it can be 2, 3 or None"):
+        SimpleITKReader(spatial_dims=4)
