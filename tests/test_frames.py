@@ -244,3 +244,30 @@ def test_a_picture_in_place_of_a_volume_is_refused_too(tmp_path: Path) -> None:
         load(path, spatial_dims=3)
     with pytest.raises(BadInputError, match="spatial_dims is 4; it can be 2, 3 or None"):
         SimpleITKReader(spatial_dims=4)
+
+
+# ------------------------------------------------------------------------------------------------- label maps
+
+
+def test_a_label_map_whose_planes_are_stored_from_the_other_end_lies_on_its_series(tmp_path: Path) -> None:
+    slices(tmp_path / "series")
+    found = {}
+    for name, heights in (("up", [0, 2, 4, 6, 8]), ("down", [8, 6, 4, 2, 0])):
+        marks = np.zeros((5, 4, 3), np.uint8)
+        for place, height in enumerate(heights):
+            marks[place, 1, : 1 + height // 4] = 1
+        groups = [element(PlanePositionSequence=[element(ImagePositionPatient=[0, 0, one])]) for one in heights]
+        shared = element(
+            PixelMeasuresSequence=[element(PixelSpacing=[0.5, 0.4], SliceThickness=2)],
+            PlaneOrientationSequence=[element(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+        )
+        path = dicom(
+            tmp_path / f"{name}.dcm",
+            marks,
+            sop="1.2.840.10008.5.1.4.1.1.66.4",
+            SharedFunctionalGroupsSequence=[shared],
+            PerFrameFunctionalGroupsSequence=groups,
+        )
+        found[name] = load_volume({"image": str(tmp_path / "series"), "label": str(path)}, classes=1)
+        np.testing.assert_array_equal(found[name]["label"][0].sum((0, 1)), [1, 1, 2, 2, 3])
+    np.testing.assert_allclose(found["down"]["label"].affine, found["up"]["label"].affine)
