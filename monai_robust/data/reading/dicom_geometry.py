@@ -53,14 +53,20 @@ def pixel_spacing(path: Path, header: Header) -> NDArray[np.float64] | None:
 
 def _spacing_of_regions(path: Path, header: Header) -> NDArray[np.float64] | None:
     """What the regions of an ultrasound picture (PS3.3 C.8.5.5) say, if all are in centimetres and agree."""
-    found = []
-    for region in header.get("SequenceOfUltrasoundRegions") or []:
-        units = [region.get(f"PhysicalUnits{axis}Direction") for axis in "XY"]
-        lengths = [numbers(path, region, f"PhysicalDelta{axis}", 1) for axis in "XY"]
-        if units != [_CENTIMETRES] * 2 or any(length is None or not length[0] for length in lengths):
-            return None
-        found.append(10 * np.abs(np.concatenate(lengths)))  # below 0 where the axis of the region points the other way
-    return found[0] if found and np.allclose(found, found[0], rtol=_SAME_LENGTH) else None
+    found = [_of_region(path, region) for region in header.get("SequenceOfUltrasoundRegions") or []]
+    known = [spacing for spacing in found if spacing is not None]
+    agree = 0 < len(known) == len(found) and np.allclose(known, known[0], rtol=_SAME_LENGTH)
+    return known[0] if agree else None
+
+
+def _of_region(path: Path, region: Header) -> NDArray[np.float64] | None:
+    """Millimetres in x and y; None for a region that is no picture of lengths, such as one of Doppler."""
+    if any(region.get(f"PhysicalUnits{axis}Direction") != _CENTIMETRES for axis in "XY"):
+        return None
+    x, y = (numbers(path, region, f"PhysicalDelta{axis}", 1) for axis in "XY")
+    if x is None or y is None or not x[0] or not y[0]:
+        return None
+    return 10 * np.abs(np.array([x[0], y[0]]))  # below 0 where the region counts the other way
 
 
 def warn_of_aspect(path: Path, header: Header) -> None:
