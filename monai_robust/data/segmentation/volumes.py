@@ -104,7 +104,8 @@ def _from_same_end(image: MetaTensor, label: MetaTensor) -> MetaTensor:
     as_stored, from_other_end = (_distance(_affine(image), one, image.shape[1:]) for one in (_affine(label), affine))
     if as_stored <= near or from_other_end > near:
         return label
-    return MetaTensor(label.as_tensor().flip(3), affine=torch.as_tensor(affine), meta=dict(label.meta))
+    meta = {**label.meta, "affine": torch.as_tensor(affine)}
+    return MetaTensor(label.as_tensor().flip(3), meta=meta)
 
 
 def _is_nifti(file: Path) -> bool:

@@ -17,9 +17,9 @@ import numpy as np
 
 from monai_robust.data.reading.files import check_decoded_size, check_regular, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible, lps_affine
-from monai_robust.data.reading.lengths import in_millimetres, millimetres_of, warn_of_missing_spacing
-from monai_robust.data.reading.meta_header import SPACINGS, check_as_read, check_meta_header
-from monai_robust.data.reading.nrrd_header import millimetres_of_nrrd, warn_of_axes_without_length
+from monai_robust.data.reading.volumes.lengths import in_millimetres, millimetres_of, warn_of_missing_spacing
+from monai_robust.data.reading.volumes.meta_header import SPACINGS, check_as_read, check_meta_header
+from monai_robust.data.reading.volumes.nrrd_header import millimetres_of_nrrd, warn_of_axes_without_length
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_robust.data.reading.files import warn_of
-from monai_robust.data.reading.lengths import in_millimetres, millimetres_of
+from monai_robust.data.reading.volumes.lengths import in_millimetres, millimetres_of
 
 __all__ = ["nifti_affine"]
 

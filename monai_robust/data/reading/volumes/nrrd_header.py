@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from monai_robust.data.reading.files import unreadable
-from monai_robust.data.reading.lengths import millimetres_of, warn_of_missing_spacing
+from monai_robust.data.reading.volumes.lengths import millimetres_of, warn_of_missing_spacing
 
 __all__ = ["millimetres_of_nrrd", "warn_of_axes_without_length"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible
-from monai_robust.data.reading.nifti_geometry import nifti_affine
+from monai_robust.data.reading.volumes.nifti_geometry import nifti_affine
 
 __all__ = ["nifti_header", "read_nifti"]
 
