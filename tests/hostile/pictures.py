@@ -20,6 +20,7 @@ from hostile.text_fields import damage_header_lines
 __all__ = ["KINDS"]
 
 _REC601 = np.array([0.299, 0.587, 0.114])
+_MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}  # codes of NIfTI for metre, millimetre and micrometre
 
 # Everyday pictures
 
@@ -83,7 +84,8 @@ def _nifti_reference(name: str) -> Callable[[Path], Any]:
         content = (folder / name).read_bytes()
         image = nibabel.Nifti1Image.from_bytes(_unpacked(content) if name.endswith("gz") else content)
         values = np.asanyarray(image.dataobj)
-        edges = np.linalg.norm(image.affine[:3, :3], axis=0)
+        unit = _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
+        edges = np.linalg.norm(image.affine[:3, :3], axis=0) * unit
         if (
             not np.isfinite(image.affine).all()
             or not (edges > 0).all()

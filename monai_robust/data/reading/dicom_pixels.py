@@ -1,4 +1,4 @@
-"""Pixels of a DICOM file in the units of its modality, after the file was found to hold all that its header promises.
+"""Pixels of a DICOM file, after the file was found to hold all that its header promises.
 
 Stored values are decoded by pydicom; those of the JPEG processes that need more than pydicom and Pillow, by the GDCM
 within SimpleITK.
@@ -18,17 +18,20 @@ from pydicom import uid
 from pydicom.dataset import Dataset as Header
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
+from pydicom.pixels import apply_color_lut, get_decoder
 
 from monai_robust.data.reading.codestreams import DamagedStreamError, Stream, jpeg2000_stream, jpeg_stream
 from monai_robust.data.reading.dicom_header import PIXEL_KEYWORDS, numbers, whole_number
-from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable
+from monai_robust.data.reading.dicom_values import in_modality_units, within_stored_bits
+from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable, warn_of
 
 __all__ = ["modality_pixels"]
 
 _JPEG = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1}
 _JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
+_LOSSY = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000}
+_COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
 _MOST_FRAMES = 10**6
 _FEW_BITS = 8
 _PIXEL_MODULE = (
@@ -64,6 +67,8 @@ def modality_pixels(path: Path, header: Header, limit: int) -> tuple[NDArray[Any
     shown = str(header.get("PhotometricInterpretation") or "")
     if samples > 1 and shown.startswith("MONOCHROME"):
         raise unreadable(path, f"it is said to be {shown}, with {samples} samples a pixel")
+    if samples == 1 and shown in _COLORS:
+        warn_of(f"image {path}", f"is said to be {shown}, but has 1 sample a pixel: it is read as grey")
     allocated = _allocated(path, header)
     check_decoded_size(path, prod(shape) * samples * max(allocated // 8, 1), limit)
     if frames > _MOST_FRAMES:
@@ -75,7 +80,7 @@ def modality_pixels(path: Path, header: Header, limit: int) -> tuple[NDArray[Any
         return stored, True
     if header.get("PhotometricInterpretation") == "PALETTE COLOR":
         return _palette(path, header, stored), True
-    return _in_modality_units(path, header, stored), False
+    return in_modality_units(path, header, stored), False
 
 
 def _allocated(path: Path, header: Header) -> int:
@@ -103,14 +108,16 @@ def _stored(path: Path, header: Header, shape: tuple[int, int, int], samples: in
     elif syntax in _JPEG | _JPEG_LS | _JPEG_2000:
         streams = _codestreams(path, header, syntax, shape, samples)
         if not _pydicom_decodes(syntax, header, streams, samples):
-            return np.stack([_by_gdcm(path, header, syntax, data) for data, _ in streams])
+            frames = np.stack([_by_gdcm(path, header, syntax, data) for data, _ in streams])
+            return within_stored_bits(path, header, frames, lossy=syntax in _LOSSY)
     try:
         array = _decoded(header, syntax)
     except NotImplementedError as error:
         raise unreadable(path, f"its transfer syntax {syntax.name} cannot be decoded here ({error})") from error
     except Exception as error:
         raise unreadable(path, f"its pixel data do not fit its header or are damaged ({reason_of(error)})") from error
-    return array[None] if shape[0] == 1 and array.ndim == 2 + (samples > 1) else array
+    array = array[None] if shape[0] == 1 and array.ndim == 2 + (samples > 1) else array
+    return within_stored_bits(path, header, array, lossy=syntax in _LOSSY) if syntax.is_encapsulated else array
 
 
 def _syntax(path: Path, header: Header) -> uid.UID:
@@ -227,77 +234,3 @@ def _palette(path: Path, header: Header, stored: NDArray[Any]) -> NDArray[Any]:
     if colors.dtype == np.uint16 and int(header.BitsStored) <= _FEW_BITS:
         return (colors >> 8).astype(np.uint8)
     return np.asarray(colors)
-
-
-def _in_modality_units(path: Path, header: Header, stored: NDArray[Any]) -> NDArray[Any]:
-    inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
-    if "ModalityLUTSequence" in header and len(header.ModalityLUTSequence):
-        return _looked_up(path, header, stored, inverted)
-    if inverted and stored.dtype.kind in "iu":
-        stored = stored.dtype.type(_stored_low_plus_high(header)) - stored
-    lines = [_rescale(path, part) for part in _value_groups(path, header, len(stored))]
-    return rescaled(stored, lines, header)
-
-
-def _looked_up(path: Path, header: Header, stored: NDArray[Any], inverted: bool) -> NDArray[Any]:
-    try:
-        values = np.asarray(apply_modality_lut(stored, header))
-        if not inverted:
-            return values
-        entries, first, _ = header.ModalityLUTSequence[0].LUTDescriptor
-        table = apply_modality_lut(np.arange(first, first + (entries or 2**16)), header)
-    except Exception as error:
-        raise unreadable(path, f"its modality lookup table is damaged ({error})") from error
-    return np.asarray(int(table.min()) + int(table.max()) - values.astype(np.int64))
-
-
-def _value_groups(path: Path, header: Header, frames: int) -> list[Header]:
-    """What holds the rescale of each frame: the frame's own group, the group of all, or the header itself."""
-    per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
-    shared = (header.get("SharedFunctionalGroupsSequence") or [Header()])[0]
-    with_own = sum("PixelValueTransformationSequence" in own for own in per_frame)
-    if 0 < with_own < frames:
-        raise unreadable(path, f"{with_own} of its {frames} frames have a rescale of their own, the others none")
-    groups: list[Header] = []
-    for frame in range(frames):
-        own = per_frame[frame] if frame < len(per_frame) else Header()
-        found = own.get("PixelValueTransformationSequence") or shared.get("PixelValueTransformationSequence")
-        groups.append(found[0] if found else header)
-    return groups
-
-
-def _rescale(path: Path, group: Header) -> tuple[float, float]:
-    if group.get("SOPClassUID") == uid.RTDoseStorage:
-        scaling = numbers(path, group, "DoseGridScaling", 1)
-        return 1.0 if scaling is None else float(scaling[0]), 0.0
-    slope, intercept = numbers(path, group, "RescaleSlope", 1), numbers(path, group, "RescaleIntercept", 1)
-    if slope is not None and slope[0] == 0:
-        raise unreadable(path, "its RescaleSlope is 0, which makes all pixels alike")
-    return 1.0 if slope is None else float(slope[0]), 0.0 if intercept is None else float(intercept[0])
-
-
-def rescaled(stored: NDArray[Any], lines: Sequence[tuple[float, float]], header: Header) -> NDArray[Any]:
-    """``slope * stored + intercept`` for each frame, in whole numbers where all of them are whole."""
-    if all(line == (1.0, 0.0) for line in lines):
-        return stored
-    slope, intercept = (np.array(part).reshape(-1, 1, 1) for part in zip(*lines, strict=True))
-    whole = stored.dtype.kind in "iu" and (slope % 1 == 0).all() and (intercept % 1 == 0).all()
-    if not whole:
-        return np.asarray(stored * slope + intercept)
-    reached = [float(end * a + b) for end in _stored_ends(header) for a, b in lines]
-    kinds = (np.iinfo(one) for one in (np.int16, np.int32, np.int64))
-    kind = next((one.dtype for one in kinds if one.min <= min(reached) and max(reached) <= one.max), None)
-    if kind is None:
-        return np.asarray(stored * slope + intercept)
-    return np.asarray(stored.astype(kind) * slope.astype(kind) + intercept.astype(kind))
-
-
-def _stored_ends(header: Header) -> tuple[int, int]:
-    """The least and the greatest value that the stored bits can express."""
-    bits = int(header.get("BitsStored") or header.BitsAllocated)
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.get("PixelRepresentation") == 1 else (0, 2**bits - 1)
-
-
-def _stored_low_plus_high(header: Header) -> int:
-    """The sum of the least and the greatest stored value: a value and its inverse add up to it."""
-    return sum(_stored_ends(header))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset as Header
 
 from monai_robust.data.lists.listed import is_hidden
-from monai_robust.data.reading.dicom_geometry import checked_orientation, pixel_spacing, spatial_order
+from monai_robust.data.reading.dicom_consistency import check_same_kind, check_same_spacing
+from monai_robust.data.reading.dicom_geometry import checked_orientation, spatial_order
 from monai_robust.data.reading.dicom_header import numbers, parse_dicom
 from monai_robust.data.reading.files import check_regular, first_bytes, format_of, size_limit, unreadable, warn_of
 from monai_robust.errors import BadInputError, BadSampleError
@@ -23,7 +25,6 @@ __all__ = ["DicomSeries", "series_in_order"]
 _SLICE_SUFFIXES = (".dcm", ".dicom", ".ima")
 _NO_SLICES = ("DICOMDIR", "SHA256SUMS", "MD5SUMS")
 _SAME_DIRECTION = 1e-3
-_SAME_SPACING = 1e-3
 _IMAGES_BY_OTHER_NAMES = {
     uid.SegmentationStorage,
     uid.RTDoseStorage,
@@ -50,9 +51,9 @@ class DicomSeries:
 def series_in_order(folder: Path, series_uid: str | None = None, max_bytes: int | None = None) -> DicomSeries:
     """Find the series in a folder and sort its slices by their position projected on the slice normal.
 
-    Slices none of which has a position are sorted by InstanceNumber, then by name. Notes and pictures beside the
-    slices, hidden files and DICOM objects that are no images do not count; what may be a slice and cannot be read is
-    refused, not left out.
+    Slices none of which has a position are sorted by InstanceNumber, then by name, IM2 before IM10. Notes and pictures
+    beside the slices, hidden files and DICOM objects that are no images do not count; what may be a slice and cannot be
+    read is refused, not left out.
 
     Args:
         folder: where to look; sub-folders are not searched.
@@ -62,7 +63,7 @@ def series_in_order(folder: Path, series_uid: str | None = None, max_bytes: int 
     Raises:
         BadInputError: there are several series and none is chosen, or the chosen one is not there.
         BadSampleError: there is no DICOM image; a file that may be a slice cannot be read; slices lie in different
-            directions, two at one place, or some without a place.
+            directions, two at one place, some without a place, or do not belong together.
     """
     found = _series_by_uid(folder, size_limit(max_bytes))
     if not found:
@@ -135,12 +136,13 @@ def _check_doubtful(folder: Path, doubtful: list[Path], slices: list[Path]) -> N
 
 
 def _in_order(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
+    check_same_kind(slices)
     files, headers = [path for path, _ in slices], [header for _, header in slices]
     places = [numbers(path, header, "ImagePositionPatient", 3) for path, header in slices]
     axes = [checked_orientation(path, header) for path, header in slices]
     missing = [place is None or axis is None for place, axis in zip(places, axes, strict=True)]
     if all(missing):
-        _check_spacing(slices)
+        check_same_spacing(slices)
         return _by_number(folder, slices)
     if any(missing):
         first = files[missing.index(True)]
@@ -148,7 +150,7 @@ def _in_order(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
     directions = np.array(axes)
     if np.abs(directions - directions[0]).max() > _SAME_DIRECTION:
         raise BadSampleError(f"folder {folder} holds slices of one series in different directions; they make no volume")
-    _check_spacing(slices)
+    check_same_spacing(slices)
     normal = np.cross(directions[0, 0], directions[0, 1])
     if len(files) == 1:
         return DicomSeries(files, headers, normal)
@@ -157,12 +159,12 @@ def _in_order(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
 
 
 def _by_number(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
-    """Order by InstanceNumber, then by name, with the distance that the header has of slices."""
+    """Order by InstanceNumber, then by name (IM2 before IM10), with the distance that the header has of slices."""
     if len(slices) == 1:
         return DicomSeries([slices[0][0]], [slices[0][1]], np.array([0.0, 0.0, 1.0]))
     given = [numbers(path, header, "InstanceNumber", 1) for path, header in slices]
     instances = [0.0 if number is None else float(number[0]) for number in given]
-    order = sorted(range(len(slices)), key=lambda i: (instances[i], slices[i][0].name))
+    order = sorted(range(len(slices)), key=lambda i: (instances[i], _natural(slices[i][0].name)))
     path, header = slices[0]
     distances = [numbers(path, header, keyword, 1) for keyword in ("SpacingBetweenSlices", "SliceThickness")]
     distance = next((float(one[0]) for one in distances if one is not None and one[0] > 0), 1.0)
@@ -175,19 +177,7 @@ def _by_number(folder: Path, slices: list[tuple[Path, Header]]) -> DicomSeries:
     return DicomSeries([slices[i][0] for i in order], [slices[i][1] for i in order], np.array([0.0, 0.0, distance]))
 
 
-def _check_spacing(slices: list[tuple[Path, Header]]) -> None:
-    first_path, first_header = slices[0]
-    expected = pixel_spacing(first_path, first_header)
-    for path, header in slices[1:]:
-        found = pixel_spacing(path, header)
-        same = (
-            found is expected if found is None or expected is None else np.allclose(found, expected, rtol=_SAME_SPACING)
-        )
-        if not same:
-            raise unreadable(
-                path, f"its pixel spacing is {_shown(found)} mm, but that of {first_path.name} {_shown(expected)}"
-            )
-
-
-def _shown(spacing: NDArray[np.float64] | None) -> str:
-    return "unknown" if spacing is None else f"{spacing[0]:g} x {spacing[1]:g}"
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """A key that puts numbers within names in their order; text and numbers take turns."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

@@ -7,9 +7,8 @@ from pathlib import Path
 from monai_robust.data.reading.dicom import dicom_header, read_dicom
 from monai_robust.data.reading.files import check_regular, first_bytes, format_of, reason_of, size_limit, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage
-from monai_robust.data.reading.itk_volumes import itk_header, read_itk_volume
-from monai_robust.data.reading.nifti import nifti_header, read_nifti
 from monai_robust.data.reading.pictures import PICTURES, picture_header, read_picture
+from monai_robust.data.reading.volumes import itk_header, nifti_header, read_itk_volume, read_nifti
 from monai_robust.errors import BadInputError
 
 __all__ = ["file_header", "read_file"]

@@ -22,6 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from monai_robust.data.reading.codestreams import DamagedStreamError, check_png, jpeg_stream
 from monai_robust.data.reading.files import check_decoded_size, first_bytes, reason_of, telling, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, lps_affine
+from monai_robust.data.reading.tiff_pages import check_pages
 from monai_robust.errors import BadSampleError
 
 __all__ = ["PICTURES", "picture_header", "read_picture"]
@@ -64,7 +65,7 @@ def read_picture(path: Path, kind: str, limit: int) -> LoadedImage:
     """
     with path.open("rb") as stream:
         picture = _opened(path, kind, stream)
-        pages = int(getattr(picture, "n_frames", 1)) if kind == "TIFF" else 1
+        pages = _pages(path, kind, picture)
         deep = _has_deep_color(path, kind, picture)
         bands = _BYTES.get(picture.mode, 2 if picture.mode.startswith("I;16") else 4)
         check_decoded_size(path, prod(picture.size) * bands * pages * (2 if deep else 1), limit)
@@ -85,8 +86,16 @@ def picture_header(path: Path, kind: str) -> FileHeader:
         size = picture.size
         if kind != "TIFF" and _orientation(path, picture) >= 5:  # of a TIFF, Pillow turns the size, too
             size = size[::-1]
-        pages = int(getattr(picture, "n_frames", 1)) if kind == "TIFF" else 1
+        pages = _pages(path, kind, picture)
     return FileHeader(size if pages == 1 else (*size, pages), None)
+
+
+def _pages(path: Path, kind: str, picture: Any) -> int:
+    """How many slices a picture has."""
+    if kind != "TIFF":
+        return 1
+    check_pages(path, picture.tag_v2, picture.n_frames)
+    return int(picture.n_frames)
 
 
 def _opened(path: Path, kind: str, stream: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monai_robust.data.reading import LoadedImage, is_folder, read_file, size_limit
 from monai_robust.data.reading.dicom_series import series_in_order
-from monai_robust.errors import BadSampleError, require_choice
+from monai_robust.errors import BadInputError, BadSampleError, require_choice
 
 __all__ = ["SimpleITKReader"]
 
@@ -46,11 +46,13 @@ class SimpleITKReader(ImageReader):
             composited on black; ``"keep"`` leaves the channels on the last axis.
         eight_bit: refuse what has other than 8 bits per channel, for networks whose input is scaled from 0 to 255: a
             picture of 12 or 16 bits would be white, one of floating numbers black.
+        spatial_dims: 2 or 3 to refuse by name and shape what has another number of axes, channels not counted, which
+            transforms would end in words of their own.
         max_bytes: what the decoded image of one file may take; without it, the environment variable
             ``MONAI_ROBUST_MAX_IMAGE_BYTES`` or 2 GiB. Reading takes up to four times that.
 
     Raises:
-        BadInputError: for an unknown ``color``, or a limit that is no whole number above 0.
+        BadInputError: for an unknown ``color`` or number of axes, or a limit that is no whole number above 0.
     """
 
     def __init__(
@@ -59,14 +61,18 @@ class SimpleITKReader(ImageReader):
         color: str = "luminance",
         eight_bit: bool = False,
         max_bytes: int | None = None,
+        spatial_dims: int | None = None,
     ) -> None:
         super().__init__()
         require_choice("color", color, ("luminance", "rgb", "keep"))
+        if spatial_dims not in (None, 2, 3):
+            raise BadInputError(f"spatial_dims is {spatial_dims!r}; it can be 2, 3 or None")
         size_limit(max_bytes)
         self.series_uid = series_uid
         self.color = color
         self.eight_bit = eight_bit
         self.max_bytes = max_bytes
+        self.spatial_dims = spatial_dims
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """Whether every name is a folder, has the suffix of a format read here, or has no suffix (as DICOM often)."""
@@ -94,7 +100,8 @@ class SimpleITKReader(ImageReader):
             stacked; and its metadata.
 
         Raises:
-            BadSampleError: a file is missing, damaged or no image; images to be stacked differ in shape.
+            BadSampleError: a file is missing, damaged, no image, or of another number of axes than asked for; images to
+                be stacked differ in shape.
             BadInputError: a folder holds several series and none is chosen.
         """
         paths = ensure_tuple(img)
@@ -111,7 +118,10 @@ class SimpleITKReader(ImageReader):
         whole = (
             self._load_series(path) if is_folder(path) else self._in_color_mode(path, read_file(path, self.max_bytes))
         )
-        return whole.without_single_slice_axis()
+        image = whole.without_single_slice_axis()
+        if self.spatial_dims is not None:
+            _check_axes(path, image, self.spatial_dims)
+        return image
 
     def _in_color_mode(self, path: Path, image: LoadedImage) -> LoadedImage:
         array, channels = image.array, image.channels
@@ -171,6 +181,15 @@ def _on_black(array: NDArray[Any]) -> NDArray[np.float64]:
     if array.shape[-1] in (1, 3):
         return values
     return np.asarray(values[..., :-1] * (values[..., -1:] / np.iinfo(array.dtype).max))
+
+
+def _check_axes(path: Path, image: LoadedImage, wanted: int) -> None:
+    axes = len(image.affine) - 1
+    if axes == wanted:
+        return
+    shape = " x ".join(map(str, image.array.shape[:axes]))
+    found = f"a 2-D image of {shape} pixels" if axes == 2 else f"a volume of {shape} voxels"
+    raise BadSampleError(f"image {path} is {found}; {'a 2-D image' if wanted == 2 else 'a volume'} is wanted here")
 
 
 def _check_same_shape(paths: Sequence[PathLike], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,14 +38,15 @@ def load_volume(
 
     Returns:
         The item with ``image`` (C, x, y, z), a float32 ``MetaTensor`` whose affine is in RAS millimetres, ``label``
-        (1, x, y, z) of uint8 likewise, and ``spacing``, (x, y, z) in millimetres.
+        (1, x, y, z) of uint8 likewise, its planes in the order of those of the volume, and ``spacing``, (x, y, z) in
+        millimetres.
 
     Raises:
         BadSampleError: a file cannot be read, or the check finds it unusable.
     """
     name = str(item["image"])
     image = _load(item["image"], series_uid)
-    label = None if item.get("label") is None else _load(item["label"], None)
+    label = None if item.get("label") is None else _from_same_end(image, _load(item["label"], None))
     check_volume(image, label, classes, f"image {name}", channels=int(item.get("channels", 1)))
     loaded = {**item, "image": image, "spacing": tuple(float(edge) for edge in image.pixdim)}
     return loaded if label is None else {**loaded, "label": label.to(torch.uint8)}
@@ -89,6 +90,24 @@ def _load(path: Any, series_uid: str | None) -> MetaTensor:
     return cast(MetaTensor, EnsureChannelFirst()(loaded))
 
 
+def _from_same_end(image: MetaTensor, label: MetaTensor) -> MetaTensor:
+    """A label map with its planes in the order of those of its volume, if they are the same ones from the other end.
+
+    Of a DICOM segmentation the order of planes is free; that of a series is by position.
+    """
+    if label.ndim != 4 or label.shape[1:] != image.shape[1:]:
+        return label
+    turned = np.eye(4)
+    turned[2, 2:] = -1, label.shape[3] - 1
+    affine = _affine(label) @ turned
+    near = _SAME_PLACE * float(image.pixdim.min())
+    as_stored, from_other_end = (_distance(_affine(image), one, image.shape[1:]) for one in (_affine(label), affine))
+    if as_stored <= near or from_other_end > near:
+        return label
+    meta = {**label.meta, "affine": torch.as_tensor(affine)}
+    return MetaTensor(label.as_tensor().flip(3), meta=meta)
+
+
 def _is_nifti(file: Path) -> bool:
     return file.name.lower().endswith((".nii", ".nii.gz"))
 
@@ -119,7 +138,7 @@ def _label_fault(image: MetaTensor, label: MetaTensor, classes: int) -> str:
     values = label.as_tensor()
     if values.shape != (1, *image.shape[1:]):
         return f"its shape is {tuple(image.shape[1:])}, but that of its label map {_shape(values)}"
-    apart = _distance(image, label)
+    apart = _distance(_affine(image), _affine(label), image.shape[1:])
     if apart > _SAME_PLACE * float(image.pixdim.min()):
         return f"its label map lies elsewhere: their affines put a corner {apart:.3g} mm apart"
     return _value_fault(values, classes)
@@ -139,11 +158,11 @@ def _shape(values: Tensor) -> tuple[int, ...]:
     return tuple(values.shape[1:] if len(values) == 1 else (*values.shape[1:], len(values)))
 
 
-def _distance(image: MetaTensor, label: MetaTensor) -> float:
-    """How far apart, at most, the two affines put a corner of the volume, in millimetres."""
-    ends = [(0, size - 1) for size in image.shape[1:]]
+def _distance(one: NDArray[np.float64], other: NDArray[np.float64], shape: Sequence[int]) -> float:
+    """How far apart, at most, two affines put a corner of a volume of a shape, in millimetres."""
+    ends = [(0, size - 1) for size in shape]
     corners = np.stack([*np.meshgrid(*ends), np.ones((2, 2, 2))]).reshape(4, -1)
-    return float(np.linalg.norm((_affine(image) - _affine(label))[:3] @ corners, axis=0).max())
+    return float(np.linalg.norm((one - other)[:3] @ corners, axis=0).max())
 
 
 def _affine(image: MetaTensor) -> NDArray[np.float64]:

@@ -17,7 +17,9 @@ import numpy as np
 
 from monai_robust.data.reading.files import check_decoded_size, check_regular, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible, lps_affine
-from monai_robust.data.reading.meta_header import check_as_read, check_meta_header
+from monai_robust.data.reading.volumes.lengths import in_millimetres, millimetres_of, warn_of_missing_spacing
+from monai_robust.data.reading.volumes.meta_header import SPACINGS, check_as_read, check_meta_header
+from monai_robust.data.reading.volumes.nrrd_header import millimetres_of_nrrd, warn_of_axes_without_length
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
@@ -42,7 +44,7 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
     """
     import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
 
-    reader = _checked(path, kind, limit)
+    reader, factor = _checked(path, kind, limit)
     try:
         image = reader.Execute()
     except RuntimeError as error:
@@ -52,7 +54,7 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
     array = np.moveaxis(array.T, 0, -1) if channels else array.T
     if array.dtype.kind == "c":
         raise unreadable(path, "it holds complex numbers, which are not supported; store magnitude or parts")
-    affine = _affine(image)
+    affine = in_millimetres(_affine(image), factor)
     if not is_invertible(affine):
         raise unreadable(path, "its affine is not finite or cannot be inverted")
     color = channels and array.dtype in (np.uint8, np.uint16) and array.shape[-1] <= 4
@@ -61,12 +63,13 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
 
 def itk_header(path: Path, kind: str, limit: int) -> FileHeader:
     """Size and spacing of a MetaImage or NRRD file."""
-    reader = _checked(path, kind, limit)
-    spacing = reader.GetSpacing()
-    return FileHeader(tuple(int(size) for size in reader.GetSize()), (float(spacing[0]), float(spacing[1])))
+    reader, factor = _checked(path, kind, limit)
+    spacing = [float(length) * factor for length in reader.GetSpacing()]
+    return FileHeader(tuple(int(size) for size in reader.GetSize()), (spacing[0], spacing[1]))
 
 
-def _checked(path: Path, kind: str, limit: int) -> sitk.ImageFileReader:
+def _checked(path: Path, kind: str, limit: int) -> tuple[sitk.ImageFileReader, float]:
+    """A reader of a file that can be trusted, and how many millimetres its lengths are."""
     import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
 
     fields, end = _fields(path, kind)
@@ -89,7 +92,16 @@ def _checked(path: Path, kind: str, limit: int) -> sitk.ImageFileReader:
     decoded = prod(size) * voxel * reader.GetNumberOfComponents()
     check_decoded_size(path, decoded, limit)
     _check_length(path, kind, fields, end, decoded)
-    return reader
+    return reader, _millimetres(path, kind, fields)
+
+
+def _millimetres(path: Path, kind: str, fields: dict[str, str]) -> float:
+    if kind == "NRRD":
+        warn_of_axes_without_length(path, fields)
+        return millimetres_of_nrrd(path, fields)
+    if not any(name in fields for name in SPACINGS):
+        warn_of_missing_spacing(path)
+    return millimetres_of(path, fields.get("distanceunits", ""))
 
 
 def _fields(path: Path, kind: str) -> tuple[dict[str, str], int]:

@@ -19,12 +19,12 @@ from monai_robust.data.reading.files import unreadable
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
 
-__all__ = ["check_as_read", "check_meta_header"]
+__all__ = ["SPACINGS", "check_as_read", "check_meta_header"]
 
 _MOST_AXES = 10  # of MetaIO
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.| \[\]()-]*")  # ITK writes dim[0] of NIfTI and 0010|0020 of DICOM
 _PLACES = ("offset", "origin", "position")
-_SPACINGS = ("elementspacing", "elementsize")
+SPACINGS = ("elementspacing", "elementsize")  # the fields that tell it, in small letters
 _MATRICES = ("transformmatrix", "rotation", "orientation")
 _SWITCHES = ("binarydata", "binarydatabyteordermsb", "elementbyteordermsb", "compresseddata")
 _ROUNDED = 1e-2  # of direction cosines that a program wrote with few digits
@@ -53,7 +53,7 @@ def check_meta_header(path: Path, fields: Mapping[str, str], packed_bytes: int) 
     sizes = _numbers(path, fields, "dimsize", axes)
     if sizes is None or not all(size >= 1 and size == round(size) for size in sizes):
         raise unreadable(path, f"its header is damaged: DimSize needs {axes} whole numbers of 1 or more")
-    for name in _SPACINGS:
+    for name in SPACINGS:
         spacing = _numbers(path, fields, name, axes)
         if spacing is not None and min(spacing) <= 0:
             raise unreadable(path, f"its header says a spacing of {fields[name]!r}, which must be above 0")
@@ -72,7 +72,7 @@ def check_as_read(path: Path, fields: Mapping[str, str], reader: sitk.ImageFileR
     Raises:
         BadSampleError: names the file and the field.
     """
-    spacing = next((name for name in _SPACINGS if name in fields), None)
+    spacing = next((name for name in SPACINGS if name in fields), None)
     for name, found in (("dimsize", reader.GetSize()), (spacing, reader.GetSpacing())):
         if name is not None and not np.allclose(found, [float(one) for one in fields[name].split()], rtol=1e-6):
             raise unreadable(path, f"its header is damaged: {name} {fields[name][:80]!r} was read as {found}")

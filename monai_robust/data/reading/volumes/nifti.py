@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from monai_robust.data.reading.files import check_decoded_size, reason_of, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible
+from monai_robust.data.reading.volumes.nifti_geometry import nifti_affine
 
 __all__ = ["nifti_header", "read_nifti"]
 
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _IMAGES = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 _MOST_PER_BYTE = 1032  # what gzip makes of one byte at most
+_SPATIAL_AXES, _MOST_AXES = 3, 5  # the fourth is time or nothing, the fifth channels
 _COLORS = {128: 3, 2304: 4}
 
 
@@ -42,10 +44,10 @@ def read_nifti(path: Path, limit: int) -> LoadedImage:
         raise unreadable(path, error.strerror or reason_of(error)) from error
     try:
         image = _IMAGES[int(header["sizeof_hdr"])].from_bytes(cast(bytes, content))
-        values: Any = np.asanyarray(image.dataobj)
+        values: Any = np.asanyarray(image.dataobj).reshape(_shape(image.header))
     except Exception as error:
         raise unreadable(path, f"its header is damaged ({reason_of(error)})") from error
-    return _image(path, values, np.asarray(image.affine, dtype=np.float64))
+    return _image(path, values, nifti_affine(path, image.header))
 
 
 def nifti_header(path: Path) -> FileHeader:
@@ -54,8 +56,8 @@ def nifti_header(path: Path) -> FileHeader:
         with _opened(path) as stream:
             header, _ = _header(path, stream)
             _check_kind(path, header)
-            spacing = np.linalg.norm(header.get_best_affine()[:3, :2], axis=0)
-            return FileHeader(tuple(header.get_data_shape()), (float(spacing[0]), float(spacing[1])))
+            spacing = np.linalg.norm(nifti_affine(path, header)[:3, :2], axis=0)
+            return FileHeader(_shape(header), (float(spacing[0]), float(spacing[1])))
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(path, f"it is damaged ({reason_of(error)})") from error
 
@@ -87,14 +89,24 @@ def _header(path: Path, stream: BinaryIO) -> tuple[Any, bytes]:
     return header, start
 
 
+def _shape(header: Any) -> tuple[int, ...]:
+    """Its size along each axis; some programs declare seven, the last ones of length 1, which are none."""
+    shape = tuple(int(size) for size in header.get_data_shape())
+    if len(shape) <= _MOST_AXES:
+        return shape
+    while len(shape) > _SPATIAL_AXES and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
 def _check_kind(path: Path, header: Any) -> None:
     try:
-        shape, kind = header.get_data_shape(), header.get_data_dtype()
+        shape, kind = _shape(header), header.get_data_dtype()
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     except Exception as error:
         raise unreadable(path, f"its header is damaged ({reason_of(error)})") from error
-    if not 2 <= len(shape) <= 5 or min(shape) < 1:
-        raise unreadable(path, f"its header tells of an image of shape {tuple(int(size) for size in shape)}")
+    if not 2 <= len(shape) <= _MOST_AXES or min(shape) < 1:
+        raise unreadable(path, f"its header tells of an image of shape {shape}")
     if kind.kind == "c":
         raise unreadable(path, "it holds complex numbers, which are not supported; store magnitude or parts")
     if kind.kind not in "iuf" and int(header["datatype"]) not in _COLORS:
