@@ -54,14 +54,22 @@ def is_hidden(name: str) -> bool:
 def visible_files(folder: Path) -> Iterator[Path]:
     """What is no folder below a folder, sorted by path, without what is hidden or in hidden folders.
 
-    Pipes and links to nothing are among them: reading refuses those by name, and leaving them out would not.
+    Pipes and links to nothing are among them: reading refuses those by name, and leaving them out would not. Links to
+    folders are followed, but no folder is entered twice, so that a link to one above ends.
 
     Raises:
         BadInputError: for a folder that may not be read.
     """
     found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    entered: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        links = {name: os.path.islink(os.path.join(place, name)) for name in folders}
+        folders[:] = sorted((name for name in folders if not is_hidden(name)), key=lambda name: (links[name], name))
         found += [Path(place, name) for name in names if not is_hidden(name)]
     yield from sorted(found)
 
