@@ -20,7 +20,9 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
-from monai_robust.data.lists.listed import finite_number, refuse_spellings
+from monai_robust.data.lists.listed import finite_number
+from monai_robust.data.lists.same_files import refuse_same_files
+from monai_robust.data.lists.spellings import refuse_nothing, refuse_spellings
 from monai_robust.errors import BadInputError
 
 __all__ = ["ClassificationDatalist", "check_samples", "classification_datalist"]
@@ -104,7 +106,7 @@ def classification_datalist(
 
 
 def check_samples(table: pd.DataFrame, root: Path) -> None:
-    """Refuse a list with missing files, or with ids that occur twice.
+    """Refuse a list with missing files, with ids that occur twice, or with one image under two names.
 
     Raises:
         BadInputError: with the first.
@@ -118,6 +120,7 @@ def check_samples(table: pd.DataFrame, root: Path) -> None:
             f"{len(repeated)} sample ids occur twice with different entries in the data list of {root}; "
             f"first {repeated.iloc[0]}"
         )
+    refuse_same_files(table["image"], f"the data list of {root}", "image")
 
 
 def _class_indices(
@@ -158,9 +161,10 @@ def _is_whole(label: str) -> bool:
 def _check_labels(found: set[str], root: Path) -> None:
     """Refuse labels that hardly name a class."""
     refuse_spellings(sorted(found), f"the data list of {root}")
+    refuse_nothing(sorted(found), f"the data list of {root}")
     for label in sorted(found):
         number = finite_number(label)
-        if label.casefold() in ("nan", "null", "n/a", "#n/a") or (number is not None and number < 0):
+        if number is not None and number < 0:
             raise BadInputError(
                 f"the data list of {root} has the label {label!r}, which often stands for none; name the classes, that "
                 "one among them if it is one, or leave its samples out"

@@ -11,6 +11,7 @@ import pandas as pd
 from monai_robust.data.classification.class_folders import folder_rows
 from monai_robust.data.files.side_files import read_json
 from monai_robust.data.lists.listed import data_list_file, list_table, listed_file
+from monai_robust.data.lists.patients import patient_text, patients_of, places_of, with_patient_id
 from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists
 from monai_robust.errors import BadInputError
 
@@ -79,8 +80,8 @@ def _finished(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
     table = table.assign(image=[str(file) for file in files])
     own = table["sample_id"] if "sample_id" in table else pd.Series("", index=table.index)
     table["sample_id"] = own.where(own != "", [_relative(file, root) for file in files])
-    patients = table["patient_id"] if "patient_id" in table else pd.Series("", index=table.index)
-    table["patient_id"] = patients.where(patients != "", table["sample_id"])
+    patients = table.get("patient_id")
+    table["patient_id"] = patients_of(patients, list(table["sample_id"]), f"data list {name}", places_of(table))
     table = table if "split" in table else table.assign(split="")
     known = in_known_splits(table, list(table["sample_id"]), f"data list {name}", "samples")
     return _without_repeats(known, name).reset_index(drop=True)
@@ -122,12 +123,17 @@ def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:
         raise BadInputError(
             f'an entry of {split!r} in data list {path} is not {{"image": ..., "label": ...}}: {entry!r}'
         )
+    entry = with_patient_id(entry, f"an entry of {split!r} in data list {path}")
     label = entry["label"]
     if not isinstance(label, (str, int, float)) and label is not None:
         raise BadInputError(f"data list {path} has the label {label!r}; an image has one, a name or a whole number")
-    odd = next((name for name in ("patient_id", "sample_id") if isinstance(entry.get(name), (bool, list, dict))), None)
-    if odd is not None:
-        raise BadInputError(f"data list {path} has the {odd} {entry[odd]!r}; it takes a name or a number")
+    if isinstance(entry.get("sample_id"), (bool, list, dict)):
+        raise BadInputError(f"data list {path} has the sample_id {entry['sample_id']!r}; it takes a name or a number")
+    if patient_text(entry.get("patient_id")) is None:
+        raise BadInputError(
+            f"an entry of {split!r} in data list {path} has a {type(entry['patient_id']).__name__} as patient_id; it "
+            "takes a name or a number"
+        )
     image = str(listed_file(Path(), entry["image"], f"an image of {split!r} in data list {path}"))
     row = {str(key): "" if value is None else str(value).strip() for key, value in entry.items()}
     return {**row, "image": image, "split": split}

@@ -41,7 +41,7 @@ class AnnotatedImage:
         image: absolute path of the picture.
         annotation: file that its objects stand in.
         sample_id: that names it in the data set.
-        patient_id: whose it is.
+        patient_id: whose it is, as its file has it, or None where that does not say.
         split: "train", "val", "test" or "trainval", or "" where the data set does not say.
         objects: in the file's order.
         size: pixels (in x, in y) that the file claims, if it does.
@@ -54,7 +54,7 @@ class AnnotatedImage:
     image: Path
     annotation: Path
     sample_id: str
-    patient_id: str
+    patient_id: Any
     split: str
     objects: tuple[AnnotatedObject, ...] = ()
     size: tuple[int, int] | None = None

@@ -18,6 +18,7 @@ from monai_robust.data.detection.annotations import (
 from monai_robust.data.files.schemas import shown
 from monai_robust.data.files.side_files import read_json
 from monai_robust.data.lists.listed import finite_number, is_hidden, listed_file
+from monai_robust.data.lists.patients import with_patient_id
 from monai_robust.data.lists.split_names import split_of, split_of_file
 from monai_robust.errors import BadInputError
 
@@ -145,7 +146,8 @@ def _image(entry: dict[str, Any], folders: list[Path], root: Path, path: Path, s
     image = next((place for place in places if os.path.isfile(place)), places[-2])
     sample_id = shown_path(image, root)
     size = claimed_size(entry.get("width"), entry.get("height"))
-    patient_id = str(entry.get("patient_id") or sample_id)
+    entry = with_patient_id(entry, f"{path}: the image {sample_id}")
+    patient_id = entry.get("patient_id")
     own_split = split or split_of(str(entry.get("split") or ""))
     columns = {str(key): str(value) for key, value in entry.items() if isinstance(value, (str, int, float))}
     return AnnotatedImage(image, path, sample_id, patient_id, own_split, size=size, may_be_empty=True, columns=columns)

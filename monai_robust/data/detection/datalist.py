@@ -23,7 +23,10 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
-from monai_robust.data.lists.listed import data_list_file, refuse_spellings
+from monai_robust.data.lists.listed import data_list_file
+from monai_robust.data.lists.patients import patients_of
+from monai_robust.data.lists.same_files import refuse_same_files
+from monai_robust.data.lists.spellings import refuse_nothing, refuse_spellings
 from monai_robust.data.lists.split_names import without_trainval
 from monai_robust.errors import BadInputError, require_choice
 
@@ -118,7 +121,7 @@ def detection_datalist(
     require_choice("empty", empty, ("bad", "keep"))
     division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided, split_counts)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
-    images = _divided(images)
+    images = _with_patients(_divided(images), root)
     names = _class_names(images, classes, root)
     if undivided:
         _refuse_others(images, names, root)
@@ -170,6 +173,7 @@ def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, ro
         refuse_spellings(found, root)
         declared = dict.fromkeys(one.categories for one in images)
         order = list(dict.fromkeys(name for names in declared for name in names))
+        refuse_nothing((name for name in found if name not in order), root)
         return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
     names = tuple(str(name) for name in classes)
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -195,6 +199,15 @@ def _divided(images: list[AnnotatedImage]) -> list[AnnotatedImage]:
     return [replace(one, split=split) for one, split in zip(images, splits, strict=True) if split is not None]
 
 
+def _with_patients(images: list[AnnotatedImage], root: Path) -> list[AnnotatedImage]:
+    """Each picture with its patient, who may be told of in several files."""
+    own = [one.sample_id for one in images]
+    given = [one.patient_id for one in images]
+    places = [f"picture {place} of {one.annotation.name}" for place, one in enumerate(images, start=1)]
+    patients = patients_of(None if given.count(None) == len(given) else given, own, root, places, "pictures")
+    return [replace(one, patient_id=patient) for one, patient in zip(images, patients, strict=True)]
+
+
 def _listed(images: list[AnnotatedImage], root: Path) -> pd.DataFrame:
     """Every picture, good or bad, with its patient and the split that the data set gives it."""
     table = pd.DataFrame(
@@ -203,6 +216,7 @@ def _listed(images: list[AnnotatedImage], root: Path) -> pd.DataFrame:
     repeated = table["sample_id"][table["sample_id"].duplicated()]
     if len(repeated):
         raise BadInputError(f"{len(repeated)} pictures of {root} are listed twice; first {repeated.iloc[0]}")
+    refuse_same_files((one.image for one in images), f"the data list of {root}")
     return table.assign(label=0)  # pictures hold several classes, so there is none to stratify by
 
 

@@ -78,7 +78,7 @@ def read_index(root: Path, path: Path) -> list[AnnotatedImage]:
                 one,
                 split=row["split"],
                 sample_id=sample_id,
-                patient_id=str(row.get("patient_id") or sample_id),
+                patient_id=row.get("patient_id"),
                 columns={str(name): str(cell) for name, cell in row.items() if name not in ("image", "annotation")},
             )
         )
@@ -144,7 +144,7 @@ def _read(path: Path, pictures: Sequence[Path], root: Path) -> AnnotatedImage:
     """One XML file, with boxes as in the file; of several pictures of its name, the one that it names itself."""
     guess = pictures[0] if pictures else root / "JPEGImages" / path.stem
     sample_id = shown_path(guess, root)
-    unread = AnnotatedImage(guess, path, sample_id, sample_id, split="")
+    unread = AnnotatedImage(guess, path, sample_id, None, split="")
     try:
         tree = read_xml(path)
     except BadInputError as error:
@@ -155,7 +155,7 @@ def _read(path: Path, pictures: Sequence[Path], root: Path) -> AnnotatedImage:
     sample_id = shown_path(named, root)
     objects = tuple(_object(f"object {place}", one) for place, one in enumerate(tree.iterfind("object"), start=1))
     size = claimed_size(tree.findtext("size/width"), tree.findtext("size/height"))
-    return replace(unread, image=named, sample_id=sample_id, patient_id=sample_id, objects=objects, size=size)
+    return replace(unread, image=named, sample_id=sample_id, objects=objects, size=size)
 
 
 def _named_picture(tree: Element, path: Path, pictures: Sequence[Path], root: Path) -> Path | None:

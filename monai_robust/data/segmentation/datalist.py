@@ -24,7 +24,10 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
-from monai_robust.data.lists.listed import NAMES_AT_DEBUG, list_table, listed_file, refuse_spellings
+from monai_robust.data.lists.listed import NAMES_AT_DEBUG, list_table, listed_file
+from monai_robust.data.lists.patients import patients_of, with_patient_id
+from monai_robust.data.lists.same_files import refuse_same_files
+from monai_robust.data.lists.spellings import refuse_spellings
 from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists, without_trainval
 from monai_robust.data.segmentation.folders import without_suffix
 from monai_robust.errors import BadInputError
@@ -73,7 +76,8 @@ def segmentation_datalist(
     under ``training`` the pairs ``{"image": ..., "label": ...}``, relative to the folder. Pairs under ``validation``
     and ``test`` are that split's; images under ``test`` without a label, as the Decathlon has them, are not used. An
     ``index.csv`` beside it may give, by ``case_id`` (the image's file name without suffix), a ``split`` (train, val,
-    test) instead, and a ``patient_id``. Without patient ids every case is its own patient.
+    test) instead, and a ``patient_id``, which may also be a key of the pairs. Without patient ids every case is its
+    own patient.
 
     Without ``fold``, a split that neither of them defines is drawn from the training cases, with patients kept
     whole. With ``fold``, training and validation cases are divided as nnU-Net divides them, by
@@ -103,7 +107,7 @@ def segmentation_datalist(
     )
     content = _read_description(root)
     modalities, classes = _modalities(content, root), _classes(content, root)
-    table = _with_index(_cases(content, root), root)
+    table = _with_patients(_with_index(_cases(content, root), root), root)
     groups = group_columns(groups, set(table.columns) - _OWN, root, undivided)
     parts = parts_of(division.divided(table)) if fold is None else _fold(table, fold, folds)
     if not undivided:
@@ -176,21 +180,23 @@ def _cases(content: dict[str, Any], root: Path) -> pd.DataFrame:
             continue  # an image for the Decathlon's own contest
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
             raise BadInputError(f'{path}: {shown(entry)} under {name} is not {{"image": ..., "label": ...}}')
+        entry = with_patient_id(entry, f"{path}: an entry under {name}")
         files = [str(listed_file(root, entry[key], f"{path}: {key!r} under {name}")) for key in ("image", "label")]
-        rows.append((*files, split))
+        rows.append((*files, split, entry.get("patient_id")))
     missing = [file for row in rows for file in row[:2] if not os.path.exists(file)]
     if missing:
         raise BadInputError(
             f"{len(missing)} of {2 * len(rows)} files that dataset.json lists are missing in {root}; first {missing[0]}"
         )
-    table = pd.DataFrame(rows, columns=["image", "mask", "split"])
+    table = pd.DataFrame(rows, columns=["image", "mask", "split", "patient_id"], dtype=object)
     table["case_id"] = [without_suffix(Path(file).name) for file in table["image"]]
     table["split"] = without_trainval(list(table["image"]), list(table["split"]))
     table = table[table["split"].notna()]
     repeated = table["case_id"][table["case_id"].duplicated()]
     if len(repeated):
         raise BadInputError(f"{path} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
-    return table.assign(patient_id=table["case_id"], label=0).sort_values("case_id", ignore_index=True)
+    refuse_same_files(table["image"], path, "image")
+    return table.assign(label=0).sort_values("case_id", ignore_index=True)
 
 
 def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -213,11 +219,19 @@ def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     rows = index.loc[table["case_id"]].reset_index(drop=True)
     table = table.assign(**{str(name): rows[name] for name in rows if name not in _OWN})
     if "patient_id" in rows:
-        table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["case_id"])
+        table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["patient_id"])
     if "split" not in rows or (rows["split"] == "").all():
         return table
     table["split"] = rows["split"]
     return in_known_splits(table, list(table["case_id"]), path, "cases").reset_index(drop=True)
+
+
+def _with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The patient of each case, as dataset.json or index.csv have it."""
+    own = list(table["case_id"])
+    given = None if table["patient_id"].isna().all() else list(table["patient_id"])
+    places = [f"case {place}" for place in range(1, len(own) + 1)]
+    return table.assign(patient_id=patients_of(given, own, f"the data list of {root}", places, "cases"))
 
 
 def _read_index(path: Path) -> pd.DataFrame:
