@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ from monai_robust.data.lists.division import (
 )
 from monai_robust.data.lists.listed import NAMES_AT_DEBUG, list_table, listed_file
 from monai_robust.data.lists.patients import patients_of, with_patient_id
-from monai_robust.data.lists.same_files import refuse_same_files
 from monai_robust.data.lists.spellings import refuse_spellings
 from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists, without_trainval
+from monai_robust.data.segmentation.files import check_files, warn_of_other_images
 from monai_robust.data.segmentation.folders import without_suffix
 from monai_robust.errors import BadInputError
 
@@ -139,6 +138,7 @@ def _read_description(root: Path) -> dict[str, Any]:
     if absent:
         raise BadInputError(f"{path} has no {absent[0]!r}; it needs modality, labels and training")
     warn_of_other_lists(content, path)
+    warn_of_other_images(content, path)
     return dict(content)
 
 
@@ -150,6 +150,12 @@ def _classes(content: dict[str, Any], root: Path) -> tuple[str, ...]:
     names = _numbered(content["labels"], root, "labels")
     if len(names) < 2:
         raise BadInputError(f"{root / 'dataset.json'} declares only the label 0 ({names[0]}), so nothing to segment")
+    ground = next((name for name in names[1:] if name.casefold() in ("background", "bg")), None)
+    if ground is not None:
+        raise BadInputError(
+            f"{root / 'dataset.json'} calls the label 0 {names[0]!r} and another one {ground!r}; the background is "
+            "0, so number the labels of the maps anew"
+        )
     if len(set(names)) < len(names):
         raise BadInputError(f"{root / 'dataset.json'} gives two labels one name: {', '.join(names)}")
     refuse_spellings(names, root / "dataset.json")
@@ -183,11 +189,6 @@ def _cases(content: dict[str, Any], root: Path) -> pd.DataFrame:
         entry = with_patient_id(entry, f"{path}: an entry under {name}")
         files = [str(listed_file(root, entry[key], f"{path}: {key!r} under {name}")) for key in ("image", "label")]
         rows.append((*files, split, entry.get("patient_id")))
-    missing = [file for row in rows for file in row[:2] if not os.path.exists(file)]
-    if missing:
-        raise BadInputError(
-            f"{len(missing)} of {2 * len(rows)} files that dataset.json lists are missing in {root}; first {missing[0]}"
-        )
     table = pd.DataFrame(rows, columns=["image", "mask", "split", "patient_id"], dtype=object)
     table["case_id"] = [without_suffix(Path(file).name) for file in table["image"]]
     table["split"] = without_trainval(list(table["image"]), list(table["split"]))
@@ -195,7 +196,7 @@ def _cases(content: dict[str, Any], root: Path) -> pd.DataFrame:
     repeated = table["case_id"][table["case_id"].duplicated()]
     if len(repeated):
         raise BadInputError(f"{path} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
-    refuse_same_files(table["image"], path, "image")
+    check_files(table, path)
     return table.assign(label=0).sort_values("case_id", ignore_index=True)
 
 
