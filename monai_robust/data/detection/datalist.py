@@ -14,6 +14,7 @@ import pandas as pd
 from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
 from monai_robust.data.detection.coco import find_coco_files, read_coco
+from monai_robust.data.detection.doubts import check_boxes, warn_of_unlisted
 from monai_robust.data.detection.voc import read_index, read_voc_folder
 from monai_robust.data.lists.division import (
     Division,
@@ -28,6 +29,7 @@ from monai_robust.data.lists.patients import patients_of
 from monai_robust.data.lists.same_files import refuse_same_files
 from monai_robust.data.lists.spellings import refuse_nothing, refuse_spellings
 from monai_robust.data.lists.split_names import without_trainval
+from monai_robust.data.lists.turned import warn_of_turned
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["DetectionDatalist", "detection_datalist"]
@@ -90,7 +92,9 @@ def detection_datalist(
     Bad are: a missing or damaged picture or annotation, one for a picture of another size, one without any object,
     and boxes that are inverted, without area, outside the picture or of an unknown class. A COCO file that lists a
     picture without annotations says that there is nothing to find in it: that is no fault. A crowd (``iscrowd``)
-    marks no single object: it is left out and listed, and a picture that has nothing else is bad.
+    marks no single object: it is left out and listed, as is what is to be ignored (``ignore``), and a picture that has
+    nothing else is bad. Bad, too, are boxes that a COCO file has turned (``attributes.rotation``). Where all boxes lie
+    within one pixel, they are shares of the picture's size, and the data set is refused.
 
     Args:
         dataset_dir: the data set's folder.
@@ -122,12 +126,14 @@ def detection_datalist(
     division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided, split_counts)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
     images = _with_patients(_divided(images), root)
+    check_boxes(images, root)
     names = _class_names(images, classes, root)
     if undivided:
         _refuse_others(images, names, root)
     groups = group_columns(groups, {name for one in images for name in one.columns}, root, undivided)
     checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
     checked.check(images)
+    warn_of_turned(checked.turned, "boxes")
     # Drawn over all that is listed: a picture must not change sides with the faults of others.
     listed = division.divided(_listed(images, root))
     table = _table(checked, len(images), root).merge(listed.drop(columns="patient_id"), how="left", on="sample_id")
@@ -149,7 +155,11 @@ def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
     if datalist is not None:
         path = data_list_file(root, datalist)
         require_choice(f"the suffix of data list {path}", path.suffix.lower(), (".json", ".csv"))
-        return read_coco(root, path, split="") if path.suffix.lower() == ".json" else read_index(root, path)
+        if path.suffix.lower() == ".csv":
+            return read_index(root, path)
+        images = read_coco(root, path, split="")
+        warn_of_unlisted(images, root)
+        return images
     if (root / "index.csv").exists():
         return read_index(root, root / "index.csv")
     if (root / "Annotations").is_dir():
@@ -161,7 +171,9 @@ def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
             "annotations/instances_train*.json or train/_annotations.coco.json (COCO); a COCO file can be given by "
             "datalist="
         )
-    return [image for path, split in files for image in read_coco(root, path, split)]
+    images = [image for path, split in files for image in read_coco(root, path, split)]
+    warn_of_unlisted(images, root)
+    return images
 
 
 def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, root: Path) -> tuple[str, ...]:
