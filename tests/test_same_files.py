@@ -77,7 +77,7 @@ def test_a_volume_under_another_path_is_refused(tmp_path: Path) -> None:
 def test_unlabelled_images_under_two_sample_ids_are_refused(tmp_path: Path) -> None:
     picture(tmp_path / "0.png")
     (tmp_path / "index.csv").write_text("file,sample_id\n0.png,a\n./0.png,b\n")
-    with pytest.raises(BadInputError, match=r"lists one image twice: .*0\.png, under two names; keep one"):
+    with pytest.raises(BadInputError, match=r"lists one image twice: .*0\.png, for two samples; keep one"):
         unlabelled_datalist("classification", tmp_path, ["a", "b"])
 
 

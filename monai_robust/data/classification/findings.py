@@ -57,7 +57,7 @@ def findings_datalist(
         dataset_dir: the data set's folder, with ``index.csv``.
         datalist: another CSV file that lists the samples.
         findings: columns in the order of the network's outputs; by default all that hold nothing but such cells and are
-            no keys or groups.
+            no keys or groups, which the log names. A column that holds some other cell among many such is refused.
         groups: further columns to hand on with every sample.
         limit: use at most so many samples of each split, with patients kept whole.
         seed: of every draw.

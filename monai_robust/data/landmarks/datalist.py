@@ -199,7 +199,8 @@ def _checked(
     bad: BadSamples,
 ) -> pd.DataFrame:
     """The usable samples, all of one class 0 as far as stratifying is concerned."""
-    rows, turned = [], 0
+    rows: list[dict[str, Any]] = []
+    turned = 0
     _refuse_shares(found)
     for one in found:
         try:

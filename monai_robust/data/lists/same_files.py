@@ -39,5 +39,5 @@ def refuse_same_files(files: Iterable[str | Path], source: Path | str, what: str
     for file, real in zip(listed, real_paths(listed), strict=True):
         other = first.setdefault(real, file)
         if other is not file:
-            both = f"{other} and {file}" if other != file else f"{file}, under two names"
+            both = f"{other} and {file}" if other != file else f"{file}, for two samples"
             raise BadInputError(f"{source} lists one {what} twice: {both}; keep one entry of it")
