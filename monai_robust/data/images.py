@@ -19,7 +19,7 @@ def images_below(folder: str | PathLike[str]) -> list[dict[str, Any]]:
     """Items (``image``, ``sample_id``) for the files below a folder that may be images, sorted by path.
 
     DICOM files often have no suffix, so every file counts whose suffix is not that of a text or weights file; hidden
-    files and those in hidden folders do not.
+    files and those in hidden folders do not. Links to folders are followed.
 
     Raises:
         BadInputError: when there is no such folder, or no such file in it.

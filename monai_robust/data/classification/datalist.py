@@ -64,10 +64,13 @@ def classification_datalist(
     of class folders; class folders. A CSV file has columns ``file`` (or ``image``) and ``label``, and may have
     ``patient_id``, ``sample_id``, ``split`` and others; a JSON file follows MONAI: ``{"training": [{"image": ...,
     "label": ...}], "validation": [...], "test": [...]}``. Paths in them start from ``dataset_dir``. Rows of other
-    splits than train, val and test, and exact repeats of a row, are left out and counted in the log.
+    splits than train, val and test, and exact repeats of a row, are left out and counted in the log; so are
+    files in class folders that are no images, and links to folders are followed.
 
     A split that the data set does not define is drawn from the training samples, stratified by class and with all
-    samples of a patient on one side. Without patient ids every sample is its own patient.
+    samples of a patient on one side. ``patient_id`` may also be called ``PatientID``, ``subject`` and alike. Without
+    patient ids, and where one is empty, ``unknown`` or the like, every sample is its own patient. An image that is
+    listed twice, and ids that differ in case or zeros in front alone, are refused.
 
     Args:
         dataset_dir: the data set's folder.

@@ -83,11 +83,12 @@ def detection_datalist(
 
     VOC counts pixels from 1 and includes the last, so that its box becomes [xmin - 1, ymin - 1, xmax, ymax]. Many
     tools write XML with pixels counted from 0 instead: a data set in which some xmin or ymin is below 1 is taken as it
-    stands. COCO's [x, y, width, height] is continuous. A box that sticks out of its picture by at most one pixel is
-    clipped without a word, as rounding does that. Objects that VOC marks as difficult count like all others.
+    stands, and the log says so. COCO's [x, y, width, height] is continuous. A box that sticks out of its picture by at
+    most one pixel is clipped without a word, as rounding does that. Objects that VOC marks as difficult count like all
+    others.
 
     A split that the data set does not define is drawn from the training samples, with all pictures of a patient on
-    one side. Without patient ids every picture is its own patient.
+    one side. Without patient ids, and where one is empty, ``unknown`` or the like, every picture is its own patient.
 
     Bad are: a missing or damaged picture or annotation, one for a picture of another size, one without any object,
     and boxes that are inverted, without area, outside the picture or of an unknown class. A COCO file that lists a

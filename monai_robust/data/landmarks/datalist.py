@@ -83,11 +83,11 @@ def landmark_datalist(
       ``split_clean`` goes before ``split``;
     - ``index.csv`` with everything.
 
-    A missing landmark is an empty cell, ``nan`` or ``NA``, or has -1 for both coordinates. A file ``landmarks.json``
-    may give ``{"names": [...], "swaps": [[left, right], ...]}``. A split that the data set does not define is drawn
-    from the training pictures, with patients kept whole; without patient ids every picture is its own patient. Of the
-    challenge's two test sets the first is tested on, unless ``test_split`` says otherwise. Pictures of other splits are
-    left out and counted in the log.
+    A missing landmark is an empty cell, ``nan`` or ``NA``, has -1 for both coordinates, or 0 in ``<name>_v``.
+    A file ``landmarks.json`` may give ``{"names": [...], "swaps": [[left, right], ...]}``. A split that the data set
+    does not define is drawn from the training pictures, with patients kept whole; without patient ids every picture is
+    its own patient. Of the challenge's two test sets the first is tested on, unless ``test_split`` says otherwise.
+    Pictures of other splits are left out and counted in the log.
 
     Args:
         dataset_dir: the data set's folder.

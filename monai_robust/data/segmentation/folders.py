@@ -20,7 +20,8 @@ def volumes_below(path: str | PathLike[str]) -> list[dict[str, Any]]:
     """Items (``image``, ``case_id``) for a volume file, a folder with a DICOM series, or all of either below a folder.
 
     Of a data set in the Decathlon's layout only the images are listed, not the labels. A folder counts as a DICOM
-    series if it holds files, and none of another volume format. Hidden files and folders are left out.
+    series if it holds files, and none of another volume format. Hidden files and folders are left out, links to
+    folders are followed.
 
     Args:
         path: a file or a folder.
