@@ -131,8 +131,8 @@ def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:
         raise BadInputError(f"data list {path} has the sample_id {entry['sample_id']!r}; it takes a name or a number")
     if patient_text(entry.get("patient_id")) is None:
         raise BadInputError(
-            f"an entry of {split!r} in data list {path} has a {type(entry['patient_id']).__name__} as patient_id; it "
-            "takes a name or a number"
+            f"data list {path} has the patient_id of an entry of {split!r} as a {type(entry['patient_id']).__name__}; "
+            "it takes a name or a number"
         )
     image = str(listed_file(Path(), entry["image"], f"an image of {split!r} in data list {path}"))
     row = {str(key): "" if value is None else str(value).strip() for key, value in entry.items()}
