@@ -462,3 +462,24 @@ def test_classes_are_put_together_left_out_and_limited_in_the_test_split() -> No
             read_classes(words)
     with pytest.raises(BadInputError, match="names 'cyst'"):
         with_classes(found, read_classes("cyst,normal"))
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "?", "unknown", "nan", "n/a", "NULL"])
+def test_a_label_that_stands_for_none_is_refused_unless_it_is_declared(tmp_path: Path, word: str) -> None:
+    for index in range(24):
+        (tmp_path / f"{index}.png").touch()
+    rows = "".join(f"{index}.png,{word if index % 2 else 'b'}\n" for index in range(24))
+    (tmp_path / "index.csv").write_text(f"file,label\n{rows}")
+    with pytest.raises(BadInputError, match="which often stands for none; name the classes"):
+        classification_datalist(tmp_path)
+    assert classification_datalist(tmp_path, classes=["b", word]).classes == ("b", word)
+
+
+def test_a_label_in_quotation_marks_beside_itself_is_refused(tmp_path: Path) -> None:
+    for index in range(24):
+        (tmp_path / f"{index}.png").touch()
+    labels = ("'normal'", "normal", "b")
+    rows = "".join(f"{index}.png,{labels[index % 3]}\n" for index in range(24))
+    (tmp_path / "index.csv").write_text(f"file,label\n{rows}")
+    with pytest.raises(BadInputError, match="objects of class"):
+        classification_datalist(tmp_path)

@@ -94,3 +94,43 @@ def test_phantoms_show_findings_independently_and_leave_some_open(tmp_path: Path
     shares = (labels == 1).sum(axis=0) / (labels >= 0).sum(axis=0)
     assert ((shares > 0.3) & (shares < 0.7)).all()
     assert len({tuple(row) for row in labels[(labels >= 0).all(axis=1)].tolist()}) == 8
+
+
+@pytest.mark.parametrize("odd", ["2", "0.5", "yes", "present"])
+def test_a_slip_in_a_column_of_a_finding_is_refused_and_does_not_take_the_finding_away(
+    tmp_path: Path, odd: str
+) -> None:
+    table = listed()
+    table.loc[3, "nodule"] = odd
+    folder = written(tmp_path / "data", table)
+    with pytest.raises(BadInputError, match=rf"has '{odd}' in the row of 3\.png, in the column 'nodule', where nearly"):
+        findings_datalist(folder)
+    with pytest.raises(BadInputError, match=rf"has '{odd}' in the row of 3\.png, in the column 'nodule'; a finding is"):
+        findings_datalist(folder, findings=["nodule"])
+    assert findings_datalist(folder, findings=["effusion"]).classes == ("effusion",)
+    assert findings_datalist(folder, groups=["nodule"]).classes == ("effusion",)
+
+
+@pytest.mark.parametrize(("cell", "state"), [("?", -1), ("NA", -1), ("u", -1), ("None", -1), ("TRUE", 1), ("False", 0)])
+def test_words_for_a_state_of_a_finding_are_read(tmp_path: Path, cell: str, state: int) -> None:
+    table = listed()
+    table.loc[3, "nodule"] = cell
+    found = findings_datalist(written(tmp_path / "data", table))
+    assert found.classes == ("effusion", "nodule")
+    (item,) = [one for part in found.items.values() for one in part if Path(one["image"]).name == "3.png"]
+    assert item["label"][1] == state
+
+
+def test_one_finding_in_two_spellings_is_refused(tmp_path: Path) -> None:
+    table = listed().assign(Effusion=listed()["nodule"])
+    with pytest.raises(BadInputError, match="has the column 'effusion' and the column 'Effusion'; give the names"):
+        findings_datalist(written(tmp_path / "data", table))
+
+
+def test_columns_that_are_hardly_findings_are_asked_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = written(tmp_path / "data", listed().assign(Sex=listed()["nodule"], fold=listed()["nodule"]))
+    assert findings_datalist(folder).classes == ("effusion", "nodule", "Sex", "fold")
+    assert any("are effusion, nodule, Sex, fold: is Sex, fold one?" in said for said in caplog.messages)
+    caplog.clear()
+    findings_datalist(folder, findings=["nodule", "Sex"])
+    assert not caplog.messages

@@ -14,6 +14,8 @@ import pandas as pd
 from monai_robust.data.images import images_below
 from monai_robust.data.lists.division import data_set_folder, group_columns
 from monai_robust.data.lists.listed import data_list_file, list_table, listed_file
+from monai_robust.data.lists.patients import patients_of, places_of
+from monai_robust.data.lists.same_files import refuse_same_files
 from monai_robust.data.reading import file_header
 from monai_robust.data.segmentation.folders import volumes_below, without_suffix
 from monai_robust.errors import BadInputError, require_choice
@@ -92,7 +94,9 @@ def _listed(path: Path, root: Path, groups: Sequence[str]) -> list[dict[str, Any
     ids = table["sample_id"].where(table["sample_id"] != "", names) if "sample_id" in table else names
     if ids.duplicated().any():
         raise BadInputError(f"{int(ids.duplicated().sum())} images of data list {path} are listed twice")
-    patients = table["patient_id"].where(table["patient_id"] != "", ids) if "patient_id" in table else ids
+    refuse_same_files(files, f"data list {path}", "image")
+    given = table.get("patient_id")
+    patients = patients_of(given, list(ids), f"data list {path}", places_of(table), "images")
     kept = {group: list(table[group]) for group in groups}
     rows = zip(files, ids, patients, strict=True)
     return [

@@ -25,6 +25,7 @@ __all__ = [
     "all_there",
     "csv_rows",
     "json_content",
+    "patient_named",
     "read_list",
     "read_text",
     "split_named",
@@ -81,8 +82,24 @@ def csv_rows(path: Path, spreadsheet: bool = False) -> list[dict[str, str]]:
     return [row for row in rows if any(row.values())]
 
 
+_PATIENT = ("patient", "patientid", "subject", "subjectid")
+_NOBODY = "- -- ? nan <na> na n/a #n/a #na n.a. none null unknown undefined anonymous anonymized anonymised anon unk"
+
+
+def patient_named(entry: Mapping[str, Any], otherwise: str) -> str:
+    """Whose an entry is, under whatever documented name of its key; a word for nobody is nobody."""
+    keys = [key for key in entry if _column(str(key)) == "patient_id"]
+    if len(keys) > 1 or any(isinstance(entry[key], (dict, list, bool)) for key in keys):
+        raise ValueError("no patient, or two")
+    text = str(entry[keys[0]]).strip() if keys and entry[keys[0]] is not None else ""
+    text = text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
+    return otherwise if text.casefold() in ("", *_NOBODY.split()) else text
+
+
 def _column(name: str) -> str:
     plain = name.strip()
+    if "".join(plain.casefold().replace("_", " ").replace("-", " ").split()) in _PATIENT:
+        return "patient_id"
     usual = plain.casefold().replace(" ", "_")
     return usual if usual in ("file", "image", "label", "split", "patient_id", "sample_id", "case_id") else plain
 

@@ -16,6 +16,7 @@ from hostile.list_reading import (
     all_there,
     csv_rows,
     json_content,
+    patient_named,
     read_list,
     split_named,
     write_pictures,
@@ -67,7 +68,7 @@ def _class_csv_reference(folder: Path) -> Any:
     entries: dict[str, Any] = {}
     for row in csv_rows(folder / "index.csv", spreadsheet=True):
         file = Path((row.get("file") or row["image"]).strip()).name
-        value = [split_named(row.get("split", "")), [row["label"].strip(), row.get("patient_id", "").strip() or file]]
+        value = [split_named(row.get("split", "")), [row["label"].strip(), patient_named(row, file)]]
         if value not in entries.setdefault(file, []):
             entries[file].append(value)
     return entries
@@ -81,10 +82,7 @@ def _class_json_reference(folder: Path) -> Any:
             if not isinstance(label, (str, int)) or isinstance(label, bool) or not isinstance(entry["image"], str):
                 raise ValueError("no label, or no name")
             file = Path(entry["image"].strip()).name
-            patient = entry.get("patient_id")
-            if isinstance(patient, (dict, list, bool)):
-                raise ValueError("no patient")
-            value = [split_named(key), [str(label).strip(), file if patient in (None, "") else str(patient).strip()]]
+            value = [split_named(key), [str(label).strip(), patient_named(entry, file)]]
             if value not in entries.setdefault(file, []):
                 entries[file].append(value)
     return entries
@@ -132,7 +130,7 @@ def _decathlon_reference(folder: Path) -> Any:
             row = about[file.removesuffix(".nii")]
             value = {
                 "label": Path(entry["label"]).name,
-                "patient": row.get("patient_id", "").strip() or file.removesuffix(".nii"),
+                "patient": patient_named(row, patient_named(entry, file.removesuffix(".nii"))),
                 "classes": names["labels"][1:],
                 "modalities": names["modality"],
             }

@@ -20,7 +20,9 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
-from monai_robust.data.lists.listed import finite_number, refuse_spellings
+from monai_robust.data.lists.listed import finite_number
+from monai_robust.data.lists.same_files import refuse_same_files
+from monai_robust.data.lists.spellings import refuse_nothing, refuse_spellings
 from monai_robust.errors import BadInputError
 
 __all__ = ["ClassificationDatalist", "check_samples", "classification_datalist"]
@@ -62,10 +64,13 @@ def classification_datalist(
     of class folders; class folders. A CSV file has columns ``file`` (or ``image``) and ``label``, and may have
     ``patient_id``, ``sample_id``, ``split`` and others; a JSON file follows MONAI: ``{"training": [{"image": ...,
     "label": ...}], "validation": [...], "test": [...]}``. Paths in them start from ``dataset_dir``. Rows of other
-    splits than train, val and test, and exact repeats of a row, are left out and counted in the log.
+    splits than train, val and test, and exact repeats of a row, are left out and counted in the log; so are
+    files in class folders that are no images, and links to folders are followed.
 
     A split that the data set does not define is drawn from the training samples, stratified by class and with all
-    samples of a patient on one side. Without patient ids every sample is its own patient.
+    samples of a patient on one side. ``patient_id`` may also be called ``PatientID``, ``subject`` and alike. Without
+    patient ids, and where one is empty, ``unknown`` or the like, every sample is its own patient. An image that is
+    listed twice, and ids that differ in case or zeros in front alone, are refused.
 
     Args:
         dataset_dir: the data set's folder.
@@ -104,7 +109,7 @@ def classification_datalist(
 
 
 def check_samples(table: pd.DataFrame, root: Path) -> None:
-    """Refuse a list with missing files, or with ids that occur twice.
+    """Refuse a list with missing files, with ids that occur twice, or with one image under two names.
 
     Raises:
         BadInputError: with the first.
@@ -118,6 +123,7 @@ def check_samples(table: pd.DataFrame, root: Path) -> None:
             f"{len(repeated)} sample ids occur twice with different entries in the data list of {root}; "
             f"first {repeated.iloc[0]}"
         )
+    refuse_same_files(table["image"], f"the data list of {root}", "image")
 
 
 def _class_indices(
@@ -158,9 +164,10 @@ def _is_whole(label: str) -> bool:
 def _check_labels(found: set[str], root: Path) -> None:
     """Refuse labels that hardly name a class."""
     refuse_spellings(sorted(found), f"the data list of {root}")
+    refuse_nothing(sorted(found), f"the data list of {root}")
     for label in sorted(found):
         number = finite_number(label)
-        if label.casefold() in ("nan", "null", "n/a", "#n/a") or (number is not None and number < 0):
+        if number is not None and number < 0:
             raise BadInputError(
                 f"the data list of {root} has the label {label!r}, which often stands for none; name the classes, that "
                 "one among them if it is one, or leave its samples out"

@@ -20,13 +20,17 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
+from monai_robust.data.lists.spellings import NOTHING, refuse_spellings
 from monai_robust.errors import BadInputError
 
 __all__ = ["findings_datalist"]
 
 _LOG = logging.getLogger(__name__)
 _OTHERS = frozenset(("image", "file", "label", "patient_id", "sample_id", "split", "annotation", "case_id"))
-_STATES = {"": -1.0, "-1": -1.0, "-1.0": -1.0, "nan": -1.0, "0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0}
+_STATED = {"-1": -1.0, "-1.0": -1.0, "0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0, "false": 0.0}
+_STATES = dict.fromkeys((*NOTHING, "u", "uncertain"), -1.0) | _STATED
+_MOSTLY = 0.75  # of a column's cells that say something: it is one of findings, and the others are slips
+_HARDLY = ("sex", "gender", "male", "female", "fold", "age", "view", "lateral", "frontal", "portable", "split", "train")
 _RARE = 30  # samples of a finding below which it does not lead a draw of splits
 
 
@@ -53,7 +57,7 @@ def findings_datalist(
         dataset_dir: the data set's folder, with ``index.csv``.
         datalist: another CSV file that lists the samples.
         findings: columns in the order of the network's outputs; by default all that hold nothing but such cells and are
-            no keys or groups.
+            no keys or groups, which the log names. A column that holds some other cell among many such is refused.
         groups: further columns to hand on with every sample.
         limit: use at most so many samples of each split, with patients kept whole.
         seed: of every draw.
@@ -104,33 +108,58 @@ def _findings(table: pd.DataFrame, given: Sequence[str], groups: Sequence[str], 
         raise BadInputError(f"the data list of {root} has no column {absent!r} for a finding; it has {has}")
     if given:
         return [str(name) for name in given]
-    names = [
-        str(name)
-        for name in table.columns
-        if name not in _OTHERS and name not in groups and _holds_states(table[name]) and (table[name] != "").any()
-    ]
+    free = [str(name) for name in table.columns if name not in _OTHERS and name not in groups]
+    names = [name for name in free if _holds_states(table, name, root)]
     if not names:
         raise BadInputError(
             f"the data list of {root} has no column of 0, 1 and -1 or empty cells, one for each finding, as several "
             "findings in an image need; one class an image is --task classification"
         )
+    refuse_spellings(names, f"the data list of {root}", ("the column", "the column", "findings"))
     _LOG.info("findings of %s: %s", root, ", ".join(names))
+    hardly = [name for name in names if name.casefold() in _HARDLY]
+    if hardly:
+        _LOG.warning(
+            "the findings of %s are %s: is %s one? Name those that are by findings",
+            *(root, ", ".join(names), ", ".join(hardly)),
+        )
     return names
 
 
-def _holds_states(cells: pd.Series[str]) -> bool:
-    return set(cells.str.lower()) <= set(_STATES)
+def _holds_states(table: pd.DataFrame, name: str, root: Path) -> bool:
+    """Whether a column is one of a finding.
+
+    Raises:
+        BadInputError: it is, but for a few cells.
+    """
+    cells = table[name].str.lower()
+    told = ~cells.isin(set(_STATES) - set(_STATED))
+    stated = int(cells.isin(list(_STATED)).sum())
+    if stated and told.sum() > stated >= _MOSTLY * told.sum():
+        odd = _odd_cell(table, name)
+        raise BadInputError(
+            f"the data list of {root} has {odd}, where nearly all others say 0 or 1; a finding is 1 (present), 0 "
+            "(absent), and -1 or empty where it is not known; mend it, or name the columns of findings by findings"
+        )
+    return stated > 0 and stated == int(told.sum())
 
 
 def _states(table: pd.DataFrame, name: str, root: Path) -> np.ndarray:
-    cells = table[name].str.lower()
-    odd = next((cell for cell in cells if cell not in _STATES), None)
-    if odd is not None:
+    odd = _odd_cell(table, name)
+    if odd:
         raise BadInputError(
-            f"the data list of {root} has {odd[:60]!r} in the column {name!r}; a finding is 1 (present), 0 (absent), "
-            "and -1 or empty where it is not known"
+            f"the data list of {root} has {odd}; a finding is 1 (present), 0 (absent), and -1 or empty where it is not "
+            "known"
         )
-    return cells.map(_STATES).to_numpy(dtype=float)
+    return table[name].str.lower().map(_STATES).to_numpy(dtype=float)
+
+
+def _odd_cell(table: pd.DataFrame, name: str) -> str:
+    """The first cell of a column that says no state of a finding, and where it stands; "" where there is none."""
+    for cell, image in zip(table[name], table["image"], strict=True):
+        if cell.lower() not in _STATES:
+            return f"{cell[:60]!r} in the row of {Path(image).name}, in the column {name!r}"
+    return ""
 
 
 def _leading(states: np.ndarray) -> np.ndarray:

@@ -8,17 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from monai_robust.data.classification.class_folders import folder_rows
 from monai_robust.data.files.side_files import read_json
-from monai_robust.data.lists.listed import data_list_file, list_table, listed_file, visible_files, visible_folders
-from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, split_of, warn_of_other_lists
+from monai_robust.data.lists.listed import data_list_file, list_table, listed_file
+from monai_robust.data.lists.patients import patient_text, patients_of, places_of, with_patient_id
+from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists
 from monai_robust.errors import BadInputError
 
 __all__ = ["find_findings_table", "find_table"]
 
 _logger = logging.getLogger(__name__)
-
-_IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
@@ -40,13 +39,7 @@ def find_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
         return _finished(_read_list(path), root, str(path))
     if (root / "index.csv").exists():
         return _finished(list_table(root / "index.csv"), root, str(root / "index.csv"))
-    rows = _split_folders(root) or _class_folders(root)
-    if not rows:
-        raise BadInputError(
-            f"no samples found in {root}: looked for index.csv, for folders train, val, test with class folders "
-            f"in them, and for two or more class folders with images; a data list can be given by datalist="
-        )
-    return _finished(pd.DataFrame(rows), root, str(root))
+    return _finished(pd.DataFrame(folder_rows(root)), root, str(root))
 
 
 def find_findings_table(root: Path, datalist: Path | None = None) -> pd.DataFrame:
@@ -87,8 +80,8 @@ def _finished(table: pd.DataFrame, root: Path, name: str) -> pd.DataFrame:
     table = table.assign(image=[str(file) for file in files])
     own = table["sample_id"] if "sample_id" in table else pd.Series("", index=table.index)
     table["sample_id"] = own.where(own != "", [_relative(file, root) for file in files])
-    patients = table["patient_id"] if "patient_id" in table else pd.Series("", index=table.index)
-    table["patient_id"] = patients.where(patients != "", table["sample_id"])
+    patients = table.get("patient_id")
+    table["patient_id"] = patients_of(patients, list(table["sample_id"]), f"data list {name}", places_of(table))
     table = table if "split" in table else table.assign(split="")
     known = in_known_splits(table, list(table["sample_id"]), f"data list {name}", "samples")
     return _without_repeats(known, name).reset_index(drop=True)
@@ -130,50 +123,17 @@ def _json_row(entry: Any, split: str, path: Path) -> dict[str, str]:
         raise BadInputError(
             f'an entry of {split!r} in data list {path} is not {{"image": ..., "label": ...}}: {entry!r}'
         )
+    entry = with_patient_id(entry, f"an entry of {split!r} in data list {path}")
     label = entry["label"]
     if not isinstance(label, (str, int, float)) and label is not None:
         raise BadInputError(f"data list {path} has the label {label!r}; an image has one, a name or a whole number")
-    odd = next((name for name in ("patient_id", "sample_id") if isinstance(entry.get(name), (bool, list, dict))), None)
-    if odd is not None:
-        raise BadInputError(f"data list {path} has the {odd} {entry[odd]!r}; it takes a name or a number")
+    if isinstance(entry.get("sample_id"), (bool, list, dict)):
+        raise BadInputError(f"data list {path} has the sample_id {entry['sample_id']!r}; it takes a name or a number")
+    if patient_text(entry.get("patient_id")) is None:
+        raise BadInputError(
+            f"data list {path} has the patient_id of an entry of {split!r} as a {type(entry['patient_id']).__name__}; "
+            "it takes a name or a number"
+        )
     image = str(listed_file(Path(), entry["image"], f"an image of {split!r} in data list {path}"))
     row = {str(key): "" if value is None else str(value).strip() for key, value in entry.items()}
     return {**row, "image": image, "split": split}
-
-
-def _split_folders(root: Path) -> list[dict[str, str]]:
-    rows, others = [], []
-    for folder in visible_folders(root):
-        found = _rows_of_class_folders(folder)
-        if split_of(folder.name):
-            rows += [{**row, "split": folder.name} for row in found]
-        elif found:
-            others.append(folder.name)
-    if rows and others:
-        _logger.warning("folders %s of %s are no splits, so nothing in them is used", ", ".join(others), root)
-    return rows
-
-
-def _class_folders(root: Path) -> list[dict[str, str]]:
-    rows = _rows_of_class_folders(root)
-    return rows if len({row["label"] for row in rows}) > 1 else []
-
-
-def _rows_of_class_folders(folder: Path) -> list[dict[str, str]]:
-    return [{"image": str(file), "label": part.name} for part in visible_folders(folder) for file in _images(part)]
-
-
-def _images(folder: Path) -> list[Path]:
-    return [path for path in visible_files(folder) if _is_image(path)]
-
-
-def _is_image(path: Path) -> bool:
-    if path.suffix:
-        return path.name.lower().endswith(_IMAGE_SUFFIXES + _VOLUME_SUFFIXES)
-    if not path.is_file():
-        return True  # the check of all images tells why it cannot be read
-    try:
-        with path.open("rb") as stream:  # DICOM files often have no suffix
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return True

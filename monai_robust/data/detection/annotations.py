@@ -23,14 +23,14 @@ class AnnotatedObject:
         name: of its class.
         box: (xmin, ymin, xmax, ymax) in pixels, continuous: pixel i covers [i, i + 1).
         fault: what makes it unusable already as it stands in the file; then the box means nothing.
-        crowd: whether it marks several objects at once, so that it is none to be found.
+        passed_over: why it is none to be found, such as a crowd, which marks several objects at once.
     """
 
     place: str
     name: str
     box: Box
     fault: str = ""
-    crowd: bool = False
+    passed_over: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ class AnnotatedImage:
         image: absolute path of the picture.
         annotation: file that its objects stand in.
         sample_id: that names it in the data set.
-        patient_id: whose it is.
+        patient_id: whose it is, as its file has it, or None where that does not say.
         split: "train", "val", "test" or "trainval", or "" where the data set does not say.
         objects: in the file's order.
         size: pixels (in x, in y) that the file claims, if it does.
+        named: name of the picture's file that the annotation has, if it is another one than that of ``image``.
         fault: what makes the whole annotation unusable.
         categories: names of all classes that the file declares, in its order.
         columns: what else the data list says of it, to group by.
@@ -54,10 +55,11 @@ class AnnotatedImage:
     image: Path
     annotation: Path
     sample_id: str
-    patient_id: str
+    patient_id: Any
     split: str
     objects: tuple[AnnotatedObject, ...] = ()
     size: tuple[int, int] | None = None
+    named: str = ""
     fault: str = ""
     categories: tuple[str, ...] = ()
     may_be_empty: bool = False

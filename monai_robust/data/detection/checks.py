@@ -27,6 +27,7 @@ class CheckedAnnotations:
     Attributes:
         rows: for each picture that is left ``{"image", "boxes", "classes", "sample_id", "patient_id"}``.
         skipped: ``{"sample_id", "file", "reason"}`` for each picture or box left out.
+        turned: number of pictures with boxes that EXIF has turned, where the file does not tell whether boxes were.
     """
 
     def __init__(self, classes: Iterable[str], on_bad_sample: str, keep_empty: bool) -> None:
@@ -36,6 +37,7 @@ class CheckedAnnotations:
         self._keep_empty = keep_empty
         self.rows: list[dict[str, Any]] = []
         self.skipped: list[dict[str, str]] = []
+        self.turned = 0
 
     def check(self, images: Iterable[AnnotatedImage]) -> None:
         """Look at each picture and each of its boxes.
@@ -63,7 +65,7 @@ class CheckedAnnotations:
         if fault or size is None:
             self._leave_out(image, fault)
             return False
-        objects = [one for one in image.objects if not one.crowd]
+        objects = [one for one in image.objects if not one.passed_over]
         checked = [(one, self._object_fault(one, size)) for one in objects]
         faults = [f"{one.place}{f' ({one.name})' if one.name else ''}: {fault}" for one, fault in checked if fault]
         for found in faults:
@@ -73,8 +75,8 @@ class CheckedAnnotations:
             return False
         good = [one for one, fault in checked if not fault]
         for one in image.objects:
-            if one.crowd:
-                self._leave_out(image, f"{one.place} ({one.name}) is a crowd (iscrowd), which marks no single object")
+            if one.passed_over:
+                self._leave_out(image, f"{one.place} ({one.name}) is {one.passed_over}")
         self.rows.append(
             {
                 "image": str(image.image),
@@ -92,15 +94,20 @@ class CheckedAnnotations:
         if not os.path.exists(image.image):
             return f"its picture {image.image} is missing", None
         try:
-            size = _picture_size(image.image)
+            size, orientation = _picture_size(image.image)
         except BadSampleError as error:
             return str(error), None
         if image.size not in (None, size):
-            return f"it is for a picture of {image.size} pixels, but {image.image} has {size}", None
-        if image.objects and all(one.crowd for one in image.objects):
-            return f"all of its {len(image.objects)} objects are crowds (iscrowd), which mark no single object", None
+            upright = ", upright as its EXIF orientation has it" if orientation != 1 else ""
+            return f"it is for a picture of {image.size} pixels, but {image.image} has {size}{upright}", None
+        if image.objects and all(one.passed_over for one in image.objects):
+            crowds = f"all of its {len(image.objects)} objects are crowds or to be ignored (iscrowd, ignore)"
+            return f"{crowds}, which mark no single object", None
         if not image.objects and not image.may_be_empty and not self._keep_empty:
             return "it has no object; empty: keep takes it as a picture without objects", None
+        # A side that is longer, and is claimed to be, tells that boxes are those of the upright picture.
+        told = orientation >= 5 and image.size is not None and size[0] != size[1]
+        self.turned += orientation != 1 and not told and bool(image.objects)
         return "", size
 
     def _object_fault(self, one: AnnotatedObject, size: tuple[int, int]) -> str:
@@ -122,12 +129,13 @@ class CheckedAnnotations:
         self.skipped.append({"sample_id": image.sample_id, "file": str(image.annotation), "reason": reason})
 
 
-def _picture_size(path: Path) -> tuple[int, int]:
-    """Pixels in x and y, from the file's header."""
-    x, y, *more = file_header(path).size
+def _picture_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Pixels in x and y, and the EXIF orientation, from the file's header."""
+    header = file_header(path)
+    x, y, *more = header.size
     if any(length != 1 for length in more):
         raise BadSampleError(f"image {path} is no 2-D image, its header tells of {(x, y, *more)} pixels")
-    return x, y
+    return (x, y), header.orientation
 
 
 def _clipped(box: Box, size: tuple[int, int]) -> list[float]:

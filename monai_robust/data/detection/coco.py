@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from monai_robust.data.detection.annotations import (
 from monai_robust.data.files.schemas import shown
 from monai_robust.data.files.side_files import read_json
 from monai_robust.data.lists.listed import finite_number, is_hidden, listed_file
+from monai_robust.data.lists.patients import with_patient_id
 from monai_robust.data.lists.split_names import split_of, split_of_file
 from monai_robust.errors import BadInputError
 
@@ -27,6 +28,7 @@ _logger = logging.getLogger(__name__)
 
 _EXPORTED = "_annotations.coco.json"
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
+_CROWD = "a crowd (iscrowd), which marks no single object"
 _YES, _NO = (True, 1, "1", "true", "True"), (False, 0, None, "", "0", "false", "False")
 
 
@@ -49,7 +51,8 @@ def read_coco(root: Path, path: Path, split: str) -> list[AnnotatedImage]:
 
     Pictures lie beside the file, in ``root`` or its ``images``, or in a folder named as the file there
     (``instances_train2017.json``: ``train2017``). Ids may be texts or numbers, and an image's id ``1`` is an
-    annotation's ``"1"``. Crowds (``iscrowd``) mark no single object and are left out.
+    annotation's ``"1"``. Crowds (``iscrowd``) mark no single object and are left out, and so is what is to be ignored
+    (``ignore``).
 
     Args:
         root: the data set's folder.
@@ -64,6 +67,7 @@ def read_coco(root: Path, path: Path, split: str) -> list[AnnotatedImage]:
     annotations = defaultdict(list)
     for one in content["annotations"]:
         annotations[_id(one, "image_id", path, "annotation")].append(one)
+    _warn_of_repeated_ids(content["annotations"], path)
     ids: set[str] = set()
     for image in content["images"]:
         one = _id(image, "id", path, "image")
@@ -145,7 +149,8 @@ def _image(entry: dict[str, Any], folders: list[Path], root: Path, path: Path, s
     image = next((place for place in places if os.path.isfile(place)), places[-2])
     sample_id = shown_path(image, root)
     size = claimed_size(entry.get("width"), entry.get("height"))
-    patient_id = str(entry.get("patient_id") or sample_id)
+    entry = with_patient_id(entry, f"{path}: the image {sample_id}")
+    patient_id = entry.get("patient_id")
     own_split = split or split_of(str(entry.get("split") or ""))
     columns = {str(key): str(value) for key, value in entry.items() if isinstance(value, (str, int, float))}
     return AnnotatedImage(image, path, sample_id, patient_id, own_split, size=size, may_be_empty=True, columns=columns)
@@ -161,10 +166,32 @@ def _object(annotation: dict[str, Any], names: dict[str, str]) -> AnnotatedObjec
     if crowd not in _NO and crowd not in _YES:
         return AnnotatedObject(place, name, _NO_BOX, f"iscrowd is {shown(crowd)}; it can be 0 or 1")
     if crowd in _YES:
-        return AnnotatedObject(place, name, _NO_BOX, crowd=True)
+        return AnnotatedObject(place, name, _NO_BOX, passed_over=_CROWD)
+    ignored = annotation.get("ignore")
+    if ignored not in _NO and ignored not in _YES:
+        return AnnotatedObject(place, name, _NO_BOX, f"ignore is {shown(ignored)}; it can be 0 or 1")
+    if ignored in _YES:
+        return AnnotatedObject(place, name, _NO_BOX, passed_over="to be ignored (ignore)")
     numbers = [finite_number(value) for value in box] if isinstance(box, list) else []
     x, y, width, height = (value for value in (*numbers, *[None] * 4)[:4])
     if len(numbers) != 4 or x is None or y is None or width is None or height is None:
         return AnnotatedObject(place, name, _NO_BOX, f"bbox is {repr(box)[:80]}; it needs [x, y, width, height]")
     fault = "" if width > 0 and height > 0 else f"bbox [{x:g}, {y:g}, {width:g}, {height:g}] has no area"
+    fault = fault or _turned(annotation)
     return AnnotatedObject(place, name, (x, y, x + width, y + height), fault)
+
+
+def _turned(annotation: dict[str, Any]) -> str:
+    """What is wrong with a box that a tool such as CVAT has turned about its centre: its corners are elsewhere."""
+    attributes = annotation.get("attributes")
+    angle = finite_number(attributes.get("rotation")) if isinstance(attributes, dict) else None
+    if angle is None or angle % 180 == 0:
+        return ""
+    return f"it is turned by {angle:g} degrees (attributes.rotation); write the upright box around it"
+
+
+def _warn_of_repeated_ids(annotations: list[Any], path: Path) -> None:
+    ids = Counter(_text_of_id(one.get("id")) for one in annotations if one.get("id") is not None)
+    repeated = sum(times > 1 for times in ids.values())
+    if repeated:
+        _logger.warning("%s: %d ids of annotations occur more than once; all annotations are used", path, repeated)

@@ -14,6 +14,7 @@ import pandas as pd
 from monai_robust.data.detection.annotations import AnnotatedImage
 from monai_robust.data.detection.checks import CheckedAnnotations
 from monai_robust.data.detection.coco import find_coco_files, read_coco
+from monai_robust.data.detection.doubts import check_boxes, warn_of_unlisted
 from monai_robust.data.detection.voc import read_index, read_voc_folder
 from monai_robust.data.lists.division import (
     Division,
@@ -23,8 +24,12 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
-from monai_robust.data.lists.listed import data_list_file, refuse_spellings
+from monai_robust.data.lists.listed import data_list_file
+from monai_robust.data.lists.patients import patients_of
+from monai_robust.data.lists.same_files import refuse_same_files
+from monai_robust.data.lists.spellings import refuse_nothing, refuse_spellings
 from monai_robust.data.lists.split_names import without_trainval
+from monai_robust.data.lists.turned import warn_of_turned
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = ["DetectionDatalist", "detection_datalist"]
@@ -78,16 +83,19 @@ def detection_datalist(
 
     VOC counts pixels from 1 and includes the last, so that its box becomes [xmin - 1, ymin - 1, xmax, ymax]. Many
     tools write XML with pixels counted from 0 instead: a data set in which some xmin or ymin is below 1 is taken as it
-    stands. COCO's [x, y, width, height] is continuous. A box that sticks out of its picture by at most one pixel is
-    clipped without a word, as rounding does that. Objects that VOC marks as difficult count like all others.
+    stands, and the log says so. COCO's [x, y, width, height] is continuous. A box that sticks out of its picture by at
+    most one pixel is clipped without a word, as rounding does that. Objects that VOC marks as difficult count like all
+    others.
 
     A split that the data set does not define is drawn from the training samples, with all pictures of a patient on
-    one side. Without patient ids every picture is its own patient.
+    one side. Without patient ids, and where one is empty, ``unknown`` or the like, every picture is its own patient.
 
     Bad are: a missing or damaged picture or annotation, one for a picture of another size, one without any object,
     and boxes that are inverted, without area, outside the picture or of an unknown class. A COCO file that lists a
     picture without annotations says that there is nothing to find in it: that is no fault. A crowd (``iscrowd``)
-    marks no single object: it is left out and listed, and a picture that has nothing else is bad.
+    marks no single object: it is left out and listed, as is what is to be ignored (``ignore``), and a picture that has
+    nothing else is bad. Bad, too, are boxes that a COCO file has turned (``attributes.rotation``). Where all boxes lie
+    within one pixel, they are shares of the picture's size, and the data set is refused.
 
     Args:
         dataset_dir: the data set's folder.
@@ -118,13 +126,15 @@ def detection_datalist(
     require_choice("empty", empty, ("bad", "keep"))
     division = Division(validation_fraction, test_fraction, seed, fold, folds, limit, undivided, split_counts)
     images = _read(root, None if datalist is None else Path(datalist).expanduser())
-    images = _divided(images)
+    images = _with_patients(_divided(images), root)
+    check_boxes(images, root)
     names = _class_names(images, classes, root)
     if undivided:
         _refuse_others(images, names, root)
     groups = group_columns(groups, {name for one in images for name in one.columns}, root, undivided)
     checked = CheckedAnnotations(names, on_bad_sample, empty == "keep")
     checked.check(images)
+    warn_of_turned(checked.turned, "boxes")
     # Drawn over all that is listed: a picture must not change sides with the faults of others.
     listed = division.divided(_listed(images, root))
     table = _table(checked, len(images), root).merge(listed.drop(columns="patient_id"), how="left", on="sample_id")
@@ -146,7 +156,11 @@ def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
     if datalist is not None:
         path = data_list_file(root, datalist)
         require_choice(f"the suffix of data list {path}", path.suffix.lower(), (".json", ".csv"))
-        return read_coco(root, path, split="") if path.suffix.lower() == ".json" else read_index(root, path)
+        if path.suffix.lower() == ".csv":
+            return read_index(root, path)
+        images = read_coco(root, path, split="")
+        warn_of_unlisted(images, root)
+        return images
     if (root / "index.csv").exists():
         return read_index(root, root / "index.csv")
     if (root / "Annotations").is_dir():
@@ -158,7 +172,9 @@ def _read(root: Path, datalist: Path | None) -> list[AnnotatedImage]:
             "annotations/instances_train*.json or train/_annotations.coco.json (COCO); a COCO file can be given by "
             "datalist="
         )
-    return [image for path, split in files for image in read_coco(root, path, split)]
+    images = [image for path, split in files for image in read_coco(root, path, split)]
+    warn_of_unlisted(images, root)
+    return images
 
 
 def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, root: Path) -> tuple[str, ...]:
@@ -170,6 +186,7 @@ def _class_names(images: list[AnnotatedImage], classes: Sequence[str] | None, ro
         refuse_spellings(found, root)
         declared = dict.fromkeys(one.categories for one in images)
         order = list(dict.fromkeys(name for names in declared for name in names))
+        refuse_nothing((name for name in found if name not in order), root)
         return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
     names = tuple(str(name) for name in classes)
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -195,6 +212,15 @@ def _divided(images: list[AnnotatedImage]) -> list[AnnotatedImage]:
     return [replace(one, split=split) for one, split in zip(images, splits, strict=True) if split is not None]
 
 
+def _with_patients(images: list[AnnotatedImage], root: Path) -> list[AnnotatedImage]:
+    """Each picture with its patient, who may be told of in several files."""
+    own = [one.sample_id for one in images]
+    given = [one.patient_id for one in images]
+    places = [f"picture {place} of {one.annotation.name}" for place, one in enumerate(images, start=1)]
+    patients = patients_of(None if given.count(None) == len(given) else given, own, root, places, "pictures")
+    return [replace(one, patient_id=patient) for one, patient in zip(images, patients, strict=True)]
+
+
 def _listed(images: list[AnnotatedImage], root: Path) -> pd.DataFrame:
     """Every picture, good or bad, with its patient and the split that the data set gives it."""
     table = pd.DataFrame(
@@ -203,6 +229,7 @@ def _listed(images: list[AnnotatedImage], root: Path) -> pd.DataFrame:
     repeated = table["sample_id"][table["sample_id"].duplicated()]
     if len(repeated):
         raise BadInputError(f"{len(repeated)} pictures of {root} are listed twice; first {repeated.iloc[0]}")
+    refuse_same_files((one.image for one in images), f"the data list of {root}")
     return table.assign(label=0)  # pictures hold several classes, so there is none to stratify by
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -38,22 +39,24 @@ def read_voc_folder(root: Path) -> list[AnnotatedImage]:
     Raises:
         BadInputError: for an empty folder, or a name that stands in two lists.
     """
-    xml = {path.stem for path in _visible(root / "Annotations") if path.suffix.lower() == ".xml"}
-    splits = _image_sets(root, xml)
+    xml = _xml_files(root / "Annotations")
+    splits = _image_sets(root, set(xml))
     stems = list(splits) or sorted(xml)
     if not stems:
         raise BadInputError(f"{root / 'Annotations'} holds no XML files, and {root} no lists under ImageSets/Main")
-    unlisted = len(xml - set(stems))
+    unlisted = len(set(xml) - set(stems))
     if unlisted:
         _logger.warning("%d annotations of %s are in no list under ImageSets/Main and are left out", unlisted, root)
     pictures: dict[str, list[Path]] = defaultdict(list)
     for path in _visible(root / "JPEGImages"):
         if path.suffix:
             pictures[path.stem].append(path)
-    found = [_read(root / "Annotations" / f"{stem}.xml", pictures[stem], root) for stem in stems]
-    _warn_of_bare(root, pictures, xml, found)
+    files = [xml.get(stem, root / "Annotations" / f"{stem}.xml") for stem in stems]
+    found = [_read(file, pictures[stem], root) for stem, file in zip(stems, files, strict=True)]
+    _warn_of_bare(root, pictures, set(xml), found)
+    _warn_of_other_names(root, found)
     return _counted_from_zero(
-        [replace(one, split=splits.get(stem, "")) for stem, one in zip(stems, found, strict=True)]
+        [replace(one, split=splits.get(stem, "")) for stem, one in zip(stems, found, strict=True)], root
     )
 
 
@@ -78,11 +81,36 @@ def read_index(root: Path, path: Path) -> list[AnnotatedImage]:
                 one,
                 split=row["split"],
                 sample_id=sample_id,
-                patient_id=str(row.get("patient_id") or sample_id),
+                patient_id=row.get("patient_id"),
                 columns={str(name): str(cell) for name, cell in row.items() if name not in ("image", "annotation")},
             )
         )
-    return _counted_from_zero(found)
+    _warn_of_other_names(root, found)
+    return _counted_from_zero(found, path)
+
+
+def _xml_files(folder: Path) -> dict[str, Path]:
+    """The XML files of a folder by their names.
+
+    Raises:
+        BadInputError: for two whose names differ in capitals of their end alone.
+    """
+    found: dict[str, Path] = {}
+    for path in _visible(folder):
+        if path.suffix.lower() == ".xml" and found.setdefault(path.stem, path) != path:
+            raise BadInputError(f"{found[path.stem]} and {path} are of one picture; keep one")
+    return found
+
+
+def _warn_of_other_names(root: Path, found: Sequence[AnnotatedImage]) -> None:
+    """Tell of annotations whose ``<filename>`` is that of another picture of the data set."""
+    others = [one for one in found if one.named and os.path.isfile(one.image.parent / one.named)]
+    if others:
+        _logger.warning(
+            "%d annotations of %s name another picture as <filename> than the one they are taken for%s",
+            *(len(others), root, NAMES_AT_DEBUG),
+        )
+        _logger.debug("taken for another picture: %s", ", ".join(one.annotation.name for one in others))
 
 
 def _warn_of_bare(root: Path, pictures: dict[str, list[Path]], xml: set[str], found: Sequence[AnnotatedImage]) -> None:
@@ -116,7 +144,9 @@ def _image_sets(root: Path, annotated: set[str]) -> dict[str, str]:
     """Name and split of each picture that a list names; "trainval" is the last to be asked."""
     places: list[tuple[str, str]] = []
     listed: dict[str, str] = {}
-    lists = [(split_of(path.stem), path) for path in _visible(root / "ImageSets" / "Main") if path.suffix == ".txt"]
+    lists = [
+        (split_of(path.stem), path) for path in _visible(root / "ImageSets" / "Main") if path.suffix.lower() == ".txt"
+    ]
     for split, path in sorted(lists, key=lambda one: (*SPLITS, "trainval", "").index(one[0])):
         lines = read_text(path, "list of pictures").splitlines() if split else []
         for place, line in enumerate(lines, start=1):
@@ -144,7 +174,7 @@ def _read(path: Path, pictures: Sequence[Path], root: Path) -> AnnotatedImage:
     """One XML file, with boxes as in the file; of several pictures of its name, the one that it names itself."""
     guess = pictures[0] if pictures else root / "JPEGImages" / path.stem
     sample_id = shown_path(guess, root)
-    unread = AnnotatedImage(guess, path, sample_id, sample_id, split="")
+    unread = AnnotatedImage(guess, path, sample_id, None, split="")
     try:
         tree = read_xml(path)
     except BadInputError as error:
@@ -155,7 +185,21 @@ def _read(path: Path, pictures: Sequence[Path], root: Path) -> AnnotatedImage:
     sample_id = shown_path(named, root)
     objects = tuple(_object(f"object {place}", one) for place, one in enumerate(tree.iterfind("object"), start=1))
     size = claimed_size(tree.findtext("size/width"), tree.findtext("size/height"))
-    return replace(unread, image=named, sample_id=sample_id, patient_id=sample_id, objects=objects, size=size)
+    other = _file_name(tree, "")
+    return replace(
+        unread,
+        image=named,
+        sample_id=sample_id,
+        objects=objects,
+        size=size,
+        named="" if other == named.name else other,
+    )
+
+
+def _file_name(tree: Element, otherwise: str) -> str:
+    """The name of the picture's file that an annotation has, without folders."""
+    name = (tree.findtext("filename") or "").strip().replace("\\", "/").replace("\0", "")
+    return Path(name).name or otherwise
 
 
 def _named_picture(tree: Element, path: Path, pictures: Sequence[Path], root: Path) -> Path | None:
@@ -171,6 +215,9 @@ def _object(place: str, element: Element) -> AnnotatedObject:
     name = " ".join((element.findtext("name") or "").split())
     texts = {corner: element.findtext(f"bndbox/{corner}") for corner in _CORNERS}
     values = [finite_number(text) for text in texts.values()]
+    boxes = len(element.findall("bndbox"))
+    if boxes > 1:
+        return AnnotatedObject(place, name, _NO_BOX, f"it has {boxes} boxes (bndbox); give each an object of its own")
     odd = [
         f"{corner} is {text!r}" for (corner, text), value in zip(texts.items(), values, strict=True) if value is None
     ]
@@ -187,12 +234,22 @@ def _shape_fault(xmin: float, ymin: float, xmax: float, ymax: float) -> str:
     return f"box [{xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}] {what}"
 
 
-def _counted_from_zero(images: list[AnnotatedImage]) -> list[AnnotatedImage]:
+def _counted_from_zero(images: list[AnnotatedImage], source: Path) -> list[AnnotatedImage]:
     """Continuous coordinates: VOC counts pixels from 1 and includes the last, unless a corner is below 1."""
-    boxes = [one.box for image in images for one in image.objects if not one.fault]
-    if any(-1 <= corner < 1 for box in boxes for corner in box[:2]):
-        return images
-    return [replace(image, objects=tuple(_shifted(image.objects))) for image in images]
+    boxes = [(one.box, image.size) for image in images for one in image.objects if not one.fault]
+    low = sum(any(-1 <= corner < 1 for corner in box[:2]) for box, _ in boxes)
+    high = sum(size is not None and (box[2] == size[0] or box[3] == size[1]) for box, size in boxes)
+    said = (
+        "0 (a corner is below 1), and taken as they stand" if low else "1 (no corner is below 1), and the last included"
+    )
+    _logger.info("boxes of %s are taken as counted from %s", source, said)
+    if low and high:
+        _logger.warning(
+            "%d boxes of %s begin below 1, as where pixels are counted from 0, and %d end at the picture's width or "
+            "height, as where they are counted from 1; all are taken as counted from 0, as they stand",
+            *(low, source, high),
+        )
+    return images if low else [replace(image, objects=tuple(_shifted(image.objects))) for image in images]
 
 
 def _shifted(objects: tuple[AnnotatedObject, ...]) -> Iterator[AnnotatedObject]:

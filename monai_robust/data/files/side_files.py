@@ -191,7 +191,7 @@ def read_yaml(path: str | Path, what: str = "YAML file") -> Any:
 
 
 def read_table(
-    path: str | Path, what: str = "CSV table", *, delimiters: str = ",", whole: bool = False
+    path: str | Path, what: str = "CSV table", *, delimiters: str = ",", whole: bool = False, spare: bool = False
 ) -> pd.DataFrame:
     """A CSV table, every cell as text and empty cells as ``""``.
 
@@ -200,6 +200,7 @@ def read_table(
         what: what it should be, for messages.
         delimiters: what may divide the cells.
         whole: refuse a file that does not end with a line end, which a run that was stopped leaves.
+        spare: leave out columns that have neither a name nor a value, as spreadsheets write them.
 
     Cells that were guarded against spreadsheets (see :mod:`monai_robust.data.files.csv_cells`) are read as they were.
     Blank lines are left out. Of several ``delimiters``, that one counts which the heading has most often, or which a
@@ -230,10 +231,13 @@ def read_table(
         raise BadInputError(f"{path}, line {reader.line_num + before}: this is no row of a {what}: {error}") from None
     if not rows:
         raise BadInputError(f"{path} cannot be read: it is empty; a {what} begins with its columns' names")
-    header = _header(path, rows[0])
     for line, row in zip(lines[1:], rows[1:], strict=True):
-        if len(row) != len(header):
-            raise BadInputError(f"{path}, line {line}: {len(row)} values for {len(header)} columns")
+        if len(row) != len(rows[0]):
+            raise BadInputError(f"{path}, line {line}: {len(row)} values for {len(rows[0])} columns")
+    if spare:
+        filled = [place for place, name in enumerate(rows[0]) if name.strip() or any(row[place] for row in rows[1:])]
+        rows = [[row[place] for place in filled] for row in rows]
+    header = _header(path, rows[0])
     table = pd.DataFrame(rows[1:], columns=pd.Index(header), index=pd.Index(lines[1:], dtype="int64"), dtype=str)
     table.attrs["delimiter"] = delimiter
     return table

@@ -67,7 +67,7 @@ class Annotated:
     spacing: tuple[float, float] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
-    def checked_spacing(self, names: Sequence[str], default: tuple[float, float]) -> tuple[float, float]:
+    def checked(self, names: Sequence[str], default: tuple[float, float]) -> tuple[tuple[float, float], bool]:
         """Check the landmarks against the picture's header.
 
         Args:
@@ -75,7 +75,7 @@ class Annotated:
             default: mm per pixel in x and y, for a picture whose spacing neither the table nor its header says.
 
         Returns:
-            The picture's mm per pixel in x and y.
+            The picture's mm per pixel in x and y, and whether EXIF has its stored pixels turned.
 
         Raises:
             BadSampleError: the picture is missing or unreadable, a landmark is outside it, or there is none.
@@ -94,7 +94,7 @@ class Annotated:
                 )
         if all(mark.missing for mark in self.marks):
             raise BadSampleError(f"{self.marks[0].written}: no landmark of {self.image.name} is placed")
-        return self.spacing or own or default
+        return self.spacing or own or default, header.orientation != 1
 
 
 @dataclass

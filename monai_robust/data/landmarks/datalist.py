@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -23,9 +24,13 @@ from monai_robust.data.lists.division import (
     require_parts,
 )
 from monai_robust.data.lists.listed import data_list_file
+from monai_robust.data.lists.same_files import refuse_same_files
+from monai_robust.data.lists.turned import warn_of_turned
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["LandmarkDatalist", "landmark_datalist"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,11 @@ def landmark_datalist(
       ``split_clean`` goes before ``split``;
     - ``index.csv`` with everything.
 
-    A missing landmark is an empty cell, ``nan`` or ``NA``, or has -1 for both coordinates. A file ``landmarks.json``
-    may give ``{"names": [...], "swaps": [[left, right], ...]}``. A split that the data set does not define is drawn
-    from the training pictures, with patients kept whole; without patient ids every picture is its own patient. Of the
-    challenge's two test sets the first is tested on, unless ``test_split`` says otherwise. Pictures of other splits are
-    left out and counted in the log.
+    A missing landmark is an empty cell, ``nan`` or ``NA``, has -1 for both coordinates, or 0 in ``<name>_v``.
+    A file ``landmarks.json`` may give ``{"names": [...], "swaps": [[left, right], ...]}``. A split that the data set
+    does not define is drawn from the training pictures, with patients kept whole; without patient ids every picture is
+    its own patient. Of the challenge's two test sets the first is tested on, unless ``test_split`` says otherwise.
+    Pictures of other splits are left out and counted in the log.
 
     Args:
         dataset_dir: the data set's folder.
@@ -194,13 +199,16 @@ def _checked(
     bad: BadSamples,
 ) -> pd.DataFrame:
     """The usable samples, all of one class 0 as far as stratifying is concerned."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    turned = 0
+    _refuse_shares(found)
     for one in found:
         try:
-            spacing = one.checked_spacing(names, default)
+            spacing, is_turned = one.checked(names, default)
         except BadSampleError as error:
             bad.add(one.sample_id, one.image, error)
             continue
+        turned += is_turned
         points = [[mark.x, mark.y] for mark in one.marks]
         rows.append(
             {
@@ -215,8 +223,31 @@ def _checked(
             }
         )
     bad.judge(len(rows))
+    warn_of_turned(turned, "landmarks")
+    _warn_of_corners(row["points"] for row in rows)
     table = pd.DataFrame(rows)
     repeated = table["sample_id"][table["sample_id"].duplicated()]
     if len(repeated):
         raise BadInputError(f"sample id {repeated.iloc[0]} occurs twice in the data list; each picture needs its own")
+    refuse_same_files(table["image"], "the data list")
     return table
+
+
+def _refuse_shares(found: Sequence[Annotated]) -> None:
+    """Refuse coordinates from 0 to 1, which are shares of the picture's width and height."""
+    placed = [mark for one in found for mark in one.marks if not mark.missing]
+    if placed and all(0 <= value <= 1 for mark in placed for value in (mark.x, mark.y)):
+        raise BadInputError(
+            f"{placed[0].written}: all coordinates of the data set are from 0 to 1, as shares of width and height are; "
+            "multiply them by the picture's size, since pixels are needed"
+        )
+
+
+def _warn_of_corners(points: Iterable[list[list[float]]]) -> None:
+    counts = [sum(x == y == 0 for x, y in one) for one in points]
+    if any(counts):
+        _logger.warning(
+            "%d landmarks of %d pictures are at exactly 0, 0, which often stands for one that is missing; leave its "
+            "cells empty if it is",
+            *(sum(counts), sum(count > 0 for count in counts)),
+        )

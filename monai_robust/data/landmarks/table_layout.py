@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
+from monai_robust.data.landmarks.columns import SPACING_COLUMNS, landmark_names, with_usual_names
 from monai_robust.data.landmarks.splits import known_splits
 from monai_robust.data.lists.listed import list_table, listed_file
+from monai_robust.data.lists.patients import patients_of
 from monai_robust.errors import BadInputError, BadSampleError
 
-__all__ = ["SPACING_COLUMNS", "read_table"]
+__all__ = ["read_table"]
 
-SPACING_COLUMNS = ("mm_per_px_x", "mm_per_px_y")
-_OTHER_PIXELS = "orig_"  # columns in the pixels of another file, from which the listed one was made
+_SEEN = {
+    "": True,
+    "0": False,
+    "0.0": False,
+    "false": False,
+    "1": True,
+    "1.0": True,
+    "2": True,
+    "2.0": True,
+    "true": True,
+}
 
 
 def read_table(
@@ -24,8 +36,9 @@ def read_table(
 ) -> tuple[tuple[str, ...], list[Annotated]]:
     """Read a CSV file with a column ``file`` (or ``image``) and columns ``<name>_x``, ``<name>_y`` in pixels.
 
-    Optional columns: ``patient_id``, ``sample_id``, ``split_clean`` or ``split``, ``mm_per_px_x`` and ``mm_per_px_y``;
-    for ``landmarks.csv`` they may stand in an ``index.csv`` beside it. An empty cell is a missing landmark.
+    Optional columns: ``patient_id``, ``sample_id``, ``split_clean`` or ``split``, ``mm_per_px_x`` and ``mm_per_px_y``
+    (or ``pixel_spacing`` and the like), and ``<name>_v``, 0 for a landmark that is missing; for ``landmarks.csv`` they
+    may stand in an ``index.csv`` beside it. An empty cell is a missing landmark.
 
     Args:
         root: from which the paths start.
@@ -40,12 +53,15 @@ def read_table(
     Raises:
         BadInputError: the table has no such columns, or lists a picture twice.
     """
-    table = _with_index(_read(path), path)
-    columns = _landmarks(table, path)
+    table = with_usual_names(_with_index(_read(path), path), path)
+    columns = landmark_names(table, path)
     names = columns if names is None else tuple(names)
     absent = [name for name in names if name not in columns]
     if absent:
         raise BadInputError(f"{path} has no columns {absent[0]}_x and {absent[0]}_y; it has {', '.join(columns)}")
+    if "patient_id" in table:
+        own = [_sample_id(row) for row in table.to_dict("records")]
+        table["patient_id"] = patients_of(table["patient_id"], own, path, list(table["written"]), "pictures")
     column = next((one for one in ("split_clean", "split") if one in table), None)
     named = [""] * len(table) if column is None else list(table[column])
     splits = known_splits(list(table["image"]), named, test_split, str(path))
@@ -89,35 +105,30 @@ def _with_index(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return merged.drop(columns="written_index").fillna("")
 
 
-def _landmarks(table: pd.DataFrame, path: Path) -> tuple[str, ...]:
-    """Names of the pairs of columns, in their order."""
-    usable = [str(name) for name in table if not str(name).startswith(_OTHER_PIXELS) and name not in SPACING_COLUMNS]
-    ends = {axis: [name[:-2] for name in usable if name.endswith(f"_{axis}")] for axis in "xy"}
-    if not ends["x"]:
-        raise BadInputError(f"{path} has no columns <name>_x and <name>_y; it has {', '.join(usable)}")
-    lonely = sorted(set(ends["x"]) ^ set(ends["y"]))
-    if lonely:
-        raise BadInputError(f"{path} has only one of the columns {lonely[0]}_x and {lonely[0]}_y")
-    if sum(name in table for name in SPACING_COLUMNS) == 1:
-        raise BadInputError(f"{path} has only one of the columns {' and '.join(SPACING_COLUMNS)}")
-    return tuple(ends["x"])
-
-
 def _annotated(row: dict[str, str], split: str, root: Path, names: Sequence[str]) -> Annotated:
     written = row["written"]
     marks = []
     for name in names:
         place = f"{written}, {name}"
-        marks.append(PlacedMark(number(row[f"{name}_x"], place), number(row[f"{name}_y"], place), written))
+        mark = PlacedMark(number(row[f"{name}_x"], place), number(row[f"{name}_y"], place), written)
+        marks.append(mark if _seen(row, name) else PlacedMark(math.nan, math.nan, written))
     sample_id = _sample_id(row)
     image = listed_file(root, row["image"], f"{written}: the file")
-    own = {"image", "written", *(f"{name}_{axis}" for name in names for axis in "xy")}
+    own = {"image", "written", *(f"{name}_{axis}" for name in names for axis in "xyv")}
     columns = {name: cell for name, cell in row.items() if name not in own}
     return Annotated(image, sample_id, row.get("patient_id") or sample_id, split, marks, _spacing(row), columns)
 
 
-def _sample_id(row: dict[str, str]) -> str:
-    return row.get("sample_id") or row["image"]
+def _seen(row: dict[str, str], name: str) -> bool:
+    """Whether a landmark was placed, as the numbers of COCO's key points say it: 0 is not, 1 is hidden, 2 is seen."""
+    said = row.get(f"{name}_v", "").casefold()
+    if said not in _SEEN:
+        raise BadSampleError(f"{row['written']}: {name}_v is {said[:60]!r}; it can be 0 (missing), 1, 2 or empty")
+    return _SEEN[said]
+
+
+def _sample_id(row: Mapping[Any, Any]) -> str:
+    return str(row.get("sample_id") or row["image"])
 
 
 def _spacing(row: dict[str, str]) -> tuple[float, float] | None:

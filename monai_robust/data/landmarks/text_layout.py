@@ -10,7 +10,7 @@ from pathlib import Path
 from monai_robust.data.files.side_files import read_text
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
 from monai_robust.data.landmarks.splits import known_splits
-from monai_robust.data.lists.listed import is_hidden, visible_folders
+from monai_robust.data.lists.listed import finite_number, is_hidden, visible_folders
 from monai_robust.errors import BadInputError, BadSampleError
 
 __all__ = ["ANNOTATIONS", "CHALLENGE_LANDMARKS", "CHALLENGE_SPACING", "read_text_layout"]
@@ -39,6 +39,7 @@ CHALLENGE_LANDMARKS = (
     "articulare",
 )
 _Marks = list[list[PlacedMark]]  # one list for each annotator
+_Texts = tuple[Path, dict[str, Path]]  # an annotator's folder, and its files
 _PICTURES = "RawImage"
 _LARGEST = 2**20  # bytes of one picture's landmarks
 _PARTS = ("TrainingData", "Test1Data", "Test2Data")
@@ -62,13 +63,13 @@ def read_text_layout(
     Raises:
         BadInputError: a folder is missing, or the annotator is unknown.
     """
-    folders = _annotators(root, annotator)
+    annotators = [_texts(folder) for folder in _annotators(root, annotator)]
     pictures = _pictures(root)
     ids = [_sample_id(picture, root) for picture in pictures]
     splits = known_splits(ids, [picture.parent.name for picture in pictures], test_split, str(root / _PICTURES))
-    _note_missing_pictures(folders[0], pictures, root / _PICTURES, bad)
+    _note_missing_pictures(annotators[0][1], pictures, root / _PICTURES, bad)
     used = [(picture, split) for picture, split in zip(pictures, splits, strict=True) if split is not None]
-    marks = _usable((picture for picture, _ in used), lambda picture: _read_all(picture, folders), root, bad)
+    marks = _usable((picture for picture, _ in used), lambda picture: _read_all(picture, annotators), root, bad)
     declared = _declared(names, marks)
     marks = _usable(marks, lambda picture: _joined(marks[picture], len(declared)), root, bad)
     found = [
@@ -92,10 +93,10 @@ def _usable(
     return found
 
 
-def _note_missing_pictures(folder: Path, pictures: Sequence[Path], place: Path, bad: BadSamples) -> None:
+def _note_missing_pictures(texts: dict[str, Path], pictures: Sequence[Path], place: Path, bad: BadSamples) -> None:
     stems = {picture.stem for picture in pictures}
-    for text in sorted(folder.glob("*.txt")):
-        if text.stem not in stems and not is_hidden(text.name):
+    for text in texts.values():
+        if text.stem not in stems:
             missing = f"{text} has landmarks, but there is no picture {text.stem}.* in the folders of {place}"
             bad.add(text.stem, text, BadSampleError(missing))
 
@@ -134,25 +135,37 @@ def _sample_id(picture: Path, root: Path) -> str:
     return picture.relative_to(root).as_posix()
 
 
-def _read_all(picture: Path, folders: Sequence[Path]) -> _Marks:
-    return [_read_marks(folder / f"{picture.stem}.txt") for folder in folders]
+def _read_all(picture: Path, annotators: Sequence[_Texts]) -> _Marks:
+    return [_read_marks(texts.get(picture.stem, folder / f"{picture.stem}.txt")) for folder, texts in annotators]
+
+
+def _texts(folder: Path) -> _Texts:
+    """The text files of an annotator, by their names."""
+    files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".txt" and not is_hidden(path.name))
+    return folder, {path.stem: path for path in files}
 
 
 def _read_marks(path: Path) -> list[PlacedMark]:
-    """The lines "x,y" at the top of the file; what follows (the challenge's diagnoses) has no comma."""
+    """The lines "x,y" at the top of the file; what follows (the challenge's diagnoses) has no comma. Blank lines mean
+    nothing."""
     try:
         lines = read_text(path, "file of landmarks", largest=_LARGEST).splitlines()
     except BadInputError as error:
         raise BadSampleError(str(error)) from error
     marks: list[PlacedMark] = []
+    end = 0
     for row, line in enumerate(lines, start=1):
-        written = f"{path} line {row}"
-        if "," not in line:
-            break
-        parts = line.split(",")
-        if len(parts) != 2:
-            raise BadSampleError(f"{written}: {line.strip()!r} is no pair of numbers x,y")
-        marks.append(PlacedMark(number(parts[0], written), number(parts[1], written), written))
+        written, parts = f"{path} line {row}", line.split(",")
+        if len(parts) == 1 and line.strip():
+            if len(line.split()) == 2 and all(finite_number(part) is not None for part in line.split()):
+                raise BadSampleError(f"{written}: {line.strip()!r} is no pair of numbers x,y, with a comma")
+            end = end or row
+        elif end and len(parts) == 2 and all(finite_number(part) is not None for part in parts):
+            raise BadSampleError(f"{written}: {line.strip()!r} is a landmark after the end of them in line {end}")
+        elif not end and line.strip():
+            if len(parts) != 2:
+                raise BadSampleError(f"{written}: {line.strip()!r} is no pair of numbers x,y")
+            marks.append(PlacedMark(number(parts[0], written), number(parts[1], written), written))
     if not marks:
         raise BadSampleError(f"{path} line 1: the file has no landmarks; it needs a line x,y for each")
     return marks

@@ -9,8 +9,8 @@ import pandas as pd
 
 from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.whole import write_whole
+from monai_robust.data.landmarks.columns import SPACING_COLUMNS
 from monai_robust.data.landmarks.datalist import LandmarkDatalist
-from monai_robust.data.landmarks.table_layout import SPACING_COLUMNS
 
 __all__ = ["write_landmark_datalist"]
 

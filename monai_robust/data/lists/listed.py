@@ -1,18 +1,18 @@
-"""What the data lists of all tasks read alike: tables, names of files, numbers, spellings, and what a folder hides."""
+"""What the data lists of all tasks read alike: tables, names of files, numbers, and what a folder hides."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from monai_robust.data.files.side_files import read_table
+from monai_robust.data.lists.patients import is_patient_column
 from monai_robust.errors import BadInputError
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "is_hidden",
     "list_table",
     "listed_file",
-    "refuse_spellings",
     "visible_files",
     "visible_folders",
 ]
@@ -54,14 +53,22 @@ def is_hidden(name: str) -> bool:
 def visible_files(folder: Path) -> Iterator[Path]:
     """What is no folder below a folder, sorted by path, without what is hidden or in hidden folders.
 
-    Pipes and links to nothing are among them: reading refuses those by name, and leaving them out would not.
+    Pipes and links to nothing are among them: reading refuses those by name, and leaving them out would not. Links to
+    folders are followed, but no folder is entered twice, so that a link to one above ends.
 
     Raises:
         BadInputError: for a folder that may not be read.
     """
     found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+    entered: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        links = {name: os.path.islink(os.path.join(place, name)) for name in folders}
+        folders[:] = sorted((name for name in folders if not is_hidden(name)), key=lambda name: (links[name], name))
         found += [Path(place, name) for name in names if not is_hidden(name)]
     yield from sorted(found)
 
@@ -98,8 +105,9 @@ def list_table(path: Path, what: str = "sample") -> pd.DataFrame:
     """A table of samples, with text cells, that a person, a program or a spreadsheet wrote as CSV.
 
     Columns are divided by commas, semicolons or tabs; spaces around cells mean nothing, nor does the case of the names
-    ``file``, ``image``, ``label``, ``split``, ``patient_id`` and the like. Rows without any value and a column without
-    a name, as pandas writes them, are left out. Where cells are divided by semicolons or tabs, numbers with a decimal
+    ``file``, ``image``, ``label``, ``split``, ``patient_id`` and the like; ``PatientID``, ``subject`` and others mean
+    ``patient_id``. Rows without any value and columns without a name, as pandas and spreadsheets write them, are left
+    out. Where cells are divided by semicolons or tabs, numbers with a decimal
     comma get a point.
 
     Args:
@@ -107,19 +115,16 @@ def list_table(path: Path, what: str = "sample") -> pd.DataFrame:
         what: a row is, for messages.
 
     Returns:
-        The rows, with the lines of the file as index; a column ``file`` is called ``image``.
+        The rows, with the lines of the file as index, called "line"; a column ``file`` is called ``image``.
 
     Raises:
         BadInputError: for what ``read_table`` refuses, and for no row; names the file.
     """
-    table = read_table(path, delimiters=",;\t")
+    table = read_table(path, delimiters=",;\t", spare=True)
     delimiter = table.attrs["delimiter"]
-    table.columns = pd.Index([_column(str(name)) for name in table.columns])
+    table.columns = pd.Index(_columns([str(name) for name in table.columns], path))
     if "image" not in table:
         table = table.rename(columns={"file": "image"})
-    repeated = table.columns[table.columns.duplicated()]
-    if len(repeated):
-        raise BadInputError(f"{path} has two columns {repeated[0]!r}; every column needs a name of its own")
     comma = delimiter != ","
     for name in table.columns:
         cells = table[name].str.strip()
@@ -128,7 +133,7 @@ def list_table(path: Path, what: str = "sample") -> pd.DataFrame:
     table = table[(table != "").any(axis=1)]
     if table.empty:
         raise BadInputError(f"{path} lists no {what}")
-    return table
+    return table.rename_axis(index="line")
 
 
 def listed_file(root: Path, entry: Any, where: str) -> Path:
@@ -170,39 +175,25 @@ def finite_number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def refuse_spellings(names: Iterable[str], source: Path | str) -> None:
-    """Refuse names of classes that differ in case, spaces, or what nobody sees: one class, and a slip of the pen.
-
-    What nobody sees is how Unicode composes an accented letter, and characters without width.
-
-    Raises:
-        BadInputError: with the first two.
-    """
-    spelt: dict[str, str] = {}
+def _columns(names: list[str], path: Path) -> list[str]:
+    """What the columns are called here, each of them once."""
+    known: dict[str, str] = {}
     for name in names:
-        other = spelt.setdefault(_spoken(name), name)
-        if other != name:
-            show = ascii if _composed(other) == _composed(name) else repr
+        other = known.setdefault(_column(name), name)
+        if other is not name and other.strip() != name.strip():
             raise BadInputError(
-                f"{source} has objects of class {show(other)} and of class {show(name)}; give the names that are meant "
-                "as classes, and mend the others"
+                f"{path} has the columns {other.strip()!r} and {name.strip()!r}, which both mean {_column(name)}; keep "
+                "one"
             )
-
-
-def _spoken(name: str) -> str:
-    """What of a name is heard: without case, spaces, and characters that have no width."""
-    heard = _composed(_composed(name).casefold())
-    return "".join(one for one in heard if not one.isspace() and unicodedata.category(one) != "Cf")
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFKC", name)
+        if other is not name:
+            raise BadInputError(f"{path} has two columns {_column(name)!r}; every column needs a name of its own")
+    return list(known)
 
 
 def _column(name: str) -> str:
     plain = name.strip()
     known = plain.casefold().replace(" ", "_")
-    return plain if known not in _COLUMNS else known
+    return "patient_id" if is_patient_column(plain) else plain if known not in _COLUMNS else known
 
 
 def _refuse(error: OSError) -> None:

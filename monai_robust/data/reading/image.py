@@ -20,10 +20,12 @@ class FileHeader:
     Args:
         size: pixels along x, y (and z, ... where there are more); without channels.
         spacing: mm per pixel in x and y, or None where the format or the file tells nothing about the patient.
+        orientation: how EXIF has the stored pixels turned or mirrored to stand upright, 1 to 8; 1 is not at all.
     """
 
     size: tuple[int, ...]
     spacing: tuple[float, float] | None
+    orientation: int = 1
 
 
 @dataclass(frozen=True)

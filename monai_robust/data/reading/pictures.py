@@ -83,11 +83,11 @@ def picture_header(path: Path, kind: str) -> FileHeader:
     """Size of a picture as it stands upright; its resolution is that of printing, and no spacing."""
     with path.open("rb") as stream:
         picture = _opened(path, kind, stream)
-        size = picture.size
-        if kind != "TIFF" and _orientation(path, picture) >= 5:  # of a TIFF, Pillow turns the size, too
+        size, orientation = picture.size, _orientation(path, picture)
+        if kind != "TIFF" and orientation >= 5:  # of a TIFF, Pillow turns the size, too
             size = size[::-1]
         pages = _pages(path, kind, picture)
-    return FileHeader(size if pages == 1 else (*size, pages), None)
+    return FileHeader(size if pages == 1 else (*size, pages), None, orientation)
 
 
 def _pages(path: Path, kind: str, picture: Any) -> int:

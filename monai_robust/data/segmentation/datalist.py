@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +23,11 @@ from monai_robust.data.lists.division import (
     parts_of,
     require_parts,
 )
-from monai_robust.data.lists.listed import NAMES_AT_DEBUG, list_table, listed_file, refuse_spellings
+from monai_robust.data.lists.listed import NAMES_AT_DEBUG, list_table, listed_file
+from monai_robust.data.lists.patients import patients_of, with_patient_id
+from monai_robust.data.lists.spellings import refuse_spellings
 from monai_robust.data.lists.split_names import in_known_splits, lists_of_splits, warn_of_other_lists, without_trainval
+from monai_robust.data.segmentation.files import check_files, warn_of_other_images
 from monai_robust.data.segmentation.folders import without_suffix
 from monai_robust.errors import BadInputError
 
@@ -73,7 +75,8 @@ def segmentation_datalist(
     under ``training`` the pairs ``{"image": ..., "label": ...}``, relative to the folder. Pairs under ``validation``
     and ``test`` are that split's; images under ``test`` without a label, as the Decathlon has them, are not used. An
     ``index.csv`` beside it may give, by ``case_id`` (the image's file name without suffix), a ``split`` (train, val,
-    test) instead, and a ``patient_id``. Without patient ids every case is its own patient.
+    test) instead, and a ``patient_id``, which may also be a key of the pairs. Without patient ids every case is its
+    own patient.
 
     Without ``fold``, a split that neither of them defines is drawn from the training cases, with patients kept
     whole. With ``fold``, training and validation cases are divided as nnU-Net divides them, by
@@ -103,7 +106,7 @@ def segmentation_datalist(
     )
     content = _read_description(root)
     modalities, classes = _modalities(content, root), _classes(content, root)
-    table = _with_index(_cases(content, root), root)
+    table = _with_patients(_with_index(_cases(content, root), root), root)
     groups = group_columns(groups, set(table.columns) - _OWN, root, undivided)
     parts = parts_of(division.divided(table)) if fold is None else _fold(table, fold, folds)
     if not undivided:
@@ -135,6 +138,7 @@ def _read_description(root: Path) -> dict[str, Any]:
     if absent:
         raise BadInputError(f"{path} has no {absent[0]!r}; it needs modality, labels and training")
     warn_of_other_lists(content, path)
+    warn_of_other_images(content, path)
     return dict(content)
 
 
@@ -146,6 +150,12 @@ def _classes(content: dict[str, Any], root: Path) -> tuple[str, ...]:
     names = _numbered(content["labels"], root, "labels")
     if len(names) < 2:
         raise BadInputError(f"{root / 'dataset.json'} declares only the label 0 ({names[0]}), so nothing to segment")
+    ground = next((name for name in names[1:] if name.casefold() in ("background", "bg")), None)
+    if ground is not None:
+        raise BadInputError(
+            f"{root / 'dataset.json'} calls the label 0 {names[0]!r} and another one {ground!r}; the background is "
+            "0, so number the labels of the maps anew"
+        )
     if len(set(names)) < len(names):
         raise BadInputError(f"{root / 'dataset.json'} gives two labels one name: {', '.join(names)}")
     refuse_spellings(names, root / "dataset.json")
@@ -176,21 +186,18 @@ def _cases(content: dict[str, Any], root: Path) -> pd.DataFrame:
             continue  # an image for the Decathlon's own contest
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
             raise BadInputError(f'{path}: {shown(entry)} under {name} is not {{"image": ..., "label": ...}}')
+        entry = with_patient_id(entry, f"{path}: an entry under {name}")
         files = [str(listed_file(root, entry[key], f"{path}: {key!r} under {name}")) for key in ("image", "label")]
-        rows.append((*files, split))
-    missing = [file for row in rows for file in row[:2] if not os.path.exists(file)]
-    if missing:
-        raise BadInputError(
-            f"{len(missing)} of {2 * len(rows)} files that dataset.json lists are missing in {root}; first {missing[0]}"
-        )
-    table = pd.DataFrame(rows, columns=["image", "mask", "split"])
+        rows.append((*files, split, entry.get("patient_id")))
+    table = pd.DataFrame(rows, columns=["image", "mask", "split", "patient_id"], dtype=object)
     table["case_id"] = [without_suffix(Path(file).name) for file in table["image"]]
     table["split"] = without_trainval(list(table["image"]), list(table["split"]))
     table = table[table["split"].notna()]
     repeated = table["case_id"][table["case_id"].duplicated()]
     if len(repeated):
         raise BadInputError(f"{path} lists {len(repeated)} cases twice; first {repeated.iloc[0]}")
-    return table.assign(patient_id=table["case_id"], label=0).sort_values("case_id", ignore_index=True)
+    check_files(table, path)
+    return table.assign(label=0).sort_values("case_id", ignore_index=True)
 
 
 def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -213,11 +220,19 @@ def _with_index(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     rows = index.loc[table["case_id"]].reset_index(drop=True)
     table = table.assign(**{str(name): rows[name] for name in rows if name not in _OWN})
     if "patient_id" in rows:
-        table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["case_id"])
+        table["patient_id"] = rows["patient_id"].where(rows["patient_id"] != "", table["patient_id"])
     if "split" not in rows or (rows["split"] == "").all():
         return table
     table["split"] = rows["split"]
     return in_known_splits(table, list(table["case_id"]), path, "cases").reset_index(drop=True)
+
+
+def _with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The patient of each case, as dataset.json or index.csv have it."""
+    own = list(table["case_id"])
+    given = None if table["patient_id"].isna().all() else list(table["patient_id"])
+    places = [f"case {place}" for place in range(1, len(own) + 1)]
+    return table.assign(patient_id=patients_of(given, own, f"the data list of {root}", places, "cases"))
 
 
 def _read_index(path: Path) -> pd.DataFrame:

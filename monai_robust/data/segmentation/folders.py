@@ -9,7 +9,7 @@ from typing import Any
 from monai_robust.data.lists.listed import visible_files
 from monai_robust.errors import BadInputError
 
-__all__ = ["volumes_below", "without_suffix"]
+__all__ = ["is_volume", "volumes_below", "without_suffix"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _NOT_DICOM = {".csv", ".json", ".md", ".txt", ".yaml", ".yml", ".html", ".xml", ".log"}
@@ -20,13 +20,14 @@ def volumes_below(path: str | PathLike[str]) -> list[dict[str, Any]]:
     """Items (``image``, ``case_id``) for a volume file, a folder with a DICOM series, or all of either below a folder.
 
     Of a data set in the Decathlon's layout only the images are listed, not the labels. A folder counts as a DICOM
-    series if it holds files, and none of another volume format. Hidden files and folders are left out.
+    series if it holds files, and none of another volume format. Hidden files and folders are left out, links to
+    folders are followed.
 
     Args:
         path: a file or a folder.
 
     Raises:
-        BadInputError: when there is nothing there.
+        BadInputError: when there is nothing there, or two volumes have one name but for their format.
     """
     root = Path(path).expanduser().absolute()
     if root.exists() and not root.is_dir():
@@ -37,12 +38,17 @@ def volumes_below(path: str | PathLike[str]) -> list[dict[str, Any]]:
     found = [item for part in parts or [root] for item in _volumes(part)]
     if not found:
         raise BadInputError(f"{path} holds no volumes (NIfTI, NRRD, MetaImage, or folders with a DICOM series)")
+    names: dict[str, str] = {}
+    for item in found:
+        other = names.setdefault(item["case_id"], item["image"])
+        if other != item["image"]:
+            raise BadInputError(f"{other} and {item['image']} are both called {item['case_id']}; rename or remove one")
     return found
 
 
 def _volumes(root: Path) -> list[dict[str, Any]]:
     files = list(visible_files(root))
-    volumes = [one for one in files if one.name.lower().endswith(_SUFFIXES)]
+    volumes = [one for one in files if is_volume(one)]
     folders = {one.parent for one in files} - {one.parent for one in volumes}
     slices = {one.parent for one in files if one.suffix.lower() not in _NOT_DICOM}
     return [_item(one, root) for one in (*volumes, *sorted(folders & slices))]
@@ -51,6 +57,11 @@ def _volumes(root: Path) -> list[dict[str, Any]]:
 def _item(path: Path, root: Path) -> dict[str, Any]:
     name = path.relative_to(root).as_posix() if path != root else path.name
     return {"image": str(path), "case_id": without_suffix(name)}
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file is named as a volume."""
+    return path.name.lower().endswith(_SUFFIXES)
 
 
 def without_suffix(name: str) -> str:
