@@ -34,7 +34,7 @@ from monai_robust.data import (
     segmentation_datalist,
     volumes_below,
 )
-from monai_robust.data.detection.xml_file import read_xml
+from monai_robust.data.files.xml_text import read_xml
 from monai_robust.data.lists.listed import finite_number, list_table, listed_file
 from monai_robust.data.lists.split_names import split_of, split_of_file, without_trainval
 from monai_robust.errors import BadInputError

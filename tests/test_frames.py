@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,9 @@ def test_tiles_of_a_slide_are_no_volume(tmp_path: Path) -> None:
     refused(path, "its 6 frames are tiles of a picture of 9 x 8 pixels.*no volume")
 
 
+BOMB = "".join(f'<!ENTITY {one} "{f"&{other};" * 20}">' for other, one in pairwise(string.ascii_lowercase))
+
+
 def described(path: Path, text: str, pages: int = 6) -> Path:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[270] = text
@@ -166,6 +171,7 @@ def test_a_tiff_whose_pages_are_no_slices_of_one_volume_is_refused(tmp_path: Pat
     "text",
     [
         "ImageJ=1.53\nimages=6\nslices=6\nspacing=2.0\n",
+        f'<!DOCTYPE a [{BOMB}]><OME><Image><Pixels SizeC="&z;"/></Image></OME>',  # entities are not expanded
         OME.format('SizeC="1" SizeZ="6" SizeT="1"'),
         "a note = of somebody",
         "<OME no XML",

@@ -14,8 +14,8 @@ from xml.etree.ElementTree import Element
 import pandas as pd
 
 from monai_robust.data.detection.annotations import AnnotatedImage, AnnotatedObject, Box, claimed_size, shown_path
-from monai_robust.data.detection.xml_file import read_xml
 from monai_robust.data.files.side_files import read_text
+from monai_robust.data.files.xml_text import read_xml
 from monai_robust.data.lists.listed import NAMES_AT_DEBUG, finite_number, is_hidden, list_table, listed_file
 from monai_robust.data.lists.split_names import in_known_splits, split_of, without_trainval
 from monai_robust.data.lists.splits import SPLITS

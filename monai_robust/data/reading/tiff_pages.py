@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
+from monai_robust.data.files.xml_text import parse_xml
 from monai_robust.data.reading.files import unreadable
+from monai_robust.errors import BadInputError
 
 __all__ = ["check_pages"]
 
@@ -65,8 +66,8 @@ def _of_ome(text: str, samples: int) -> _Declared | None:
     if "<OME" not in text:
         return None
     try:
-        root = ElementTree.fromstring(text.encode())
-    except ElementTree.ParseError:  # somebody's own words
+        root = parse_xml(text.encode())
+    except BadInputError:  # somebody's own words
         return None
     pixels = [element for element in root.iter() if element.tag.rpartition("}")[2] == "Pixels"]
     if len(pixels) != 1:

@@ -1,4 +1,4 @@
-"""Reading an annotation as XML that somebody else may have written: small, flat, and without entities."""
+"""XML that somebody else may have written: small, flat, and without entities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xml.parsers import expat
 from monai_robust.data.files.side_files import regular_file
 from monai_robust.errors import BadInputError
 
-__all__ = ["read_xml"]
+__all__ = ["parse_xml", "read_xml"]
 
 _LARGEST = 16 * 2**20  # bytes: a hundred thousand objects
 _DEEPEST = 64  # elements inside each other
@@ -30,6 +30,19 @@ def read_xml(path: Path) -> Element:
     if not os.path.lexists(path):
         raise BadInputError(f"the file cannot be read ({os.strerror(errno.ENOENT)})")
     regular_file(path, "file of annotations", _LARGEST)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"the file cannot be read ({error.strerror})") from None
+    return parse_xml(content)
+
+
+def parse_xml(content: bytes) -> Element:
+    """The root of XML text.
+
+    Raises:
+        BadInputError: for what is nested over 64 levels, has a document type, or is no XML.
+    """
     tree, depth = TreeBuilder(), 0
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -52,9 +65,7 @@ def read_xml(path: Path) -> Element:
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, tree.data
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(path.read_bytes(), True)
-    except OSError as error:
-        raise BadInputError(f"the file cannot be read ({error.strerror})") from None
+        parser.Parse(content, True)
     except (expat.ExpatError, LookupError, UnicodeError) as error:  # the latter two for what its encoding is
         raise BadInputError(f"it is no XML ({error})") from None  # which tells line and column
     return tree.close()
