@@ -175,13 +175,14 @@ def test_an_id_that_nothing_reads_and_a_word_that_cannot_be_meant_are_refused(
         read_words(configured("chest_xray_classification", "train", "robustness"), {name: text})
 
 
-@pytest.mark.parametrize("value", ["runs/run #1", Path("a#b"), ["erm #1", "rtda"]])
+@pytest.mark.parametrize("value", ["runs/run #1", Path("a#b"), ["erm #1", "rtda"], "['erm #1']"])
 def test_a_sign_that_monai_would_change_is_refused(value: object) -> None:
     """MONAI would write into a folder "run ::1"."""
     configuration = configured("chest_xray_classification", "train")
     with pytest.raises(BadInputError, match=r"of which MONAI's configurations would make .*::"):
         check_ids(configuration, {"output_dir": value})
     check_ids(configuration, {"output_dir": "$@robust#update.recipe.name", "checkpoint": "@robust#update"})
+    check_ids(configuration, {"output_dir": "{'_target_': 'pathlib.Path', 'path': '$@robust#update.recipe.name'}"})
 
 
 def test_a_new_id_is_known_if_another_value_refers_to_it() -> None:

@@ -558,7 +558,7 @@ def test_no_sweep_of_a_measurement_touches_padding(tmp_path, name):
     batch = torch.stack([item["image"] for item in data.items])
     outside = ~torch.stack([item["image_mask"] for item in data.items])
     batches = [one for one in seen if len(one) == 2]  # without those of single samples that probe the network
-    changed = torch.cat(batches[2:4])  # after the two clean ones
+    changed = torch.cat(batches[3:5])  # after one that probes the network, and the two clean ones
     assert torch.equal(changed[outside], batch[outside])
     assert bool(((changed - batch).flatten(1).norm(dim=1) > 0).all())
     rows = table[table["perturbation"] != "clean"]

@@ -21,8 +21,8 @@ from monai_robust.commands.phantoms import phantoms
 from monai_robust.commands.report import report
 from monai_robust.commands.step_search import step_search
 from monai_robust.commands.transfer import transfer
-from monai_robust.configuration.values import with_home
 from monai_robust.errors import close_bars, user_error, user_sentence
+from monai_robust.paths import with_home
 from monai_robust.studies.command import study
 
 __all__ = ["app", "main"]

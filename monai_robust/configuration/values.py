@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from monai_robust.errors import BadInputError
+from monai_robust.paths import with_home
 
-__all__ = ["Kind", "check_signs", "check_value", "read_word", "with_home"]
+__all__ = ["Kind", "check_signs", "check_value", "read_word"]
 
 
 class Kind(Enum):
@@ -90,11 +91,6 @@ def read_word(name: str, text: str, kind: Kind, *, default: Any = None) -> Any:
     return _separated(value)
 
 
-def with_home(path: str) -> str:
-    """A path with the home folder for ``~/``, which a shell leaves as it is behind ``--output_dir=``."""
-    return os.path.expanduser(path) if path.startswith("~/") else path
-
-
 def check_signs(name: str, value: Any) -> None:
     """Refuse text with ``#``, which MONAI would read as ``::``: results would go to a folder of another name.
 
@@ -105,13 +101,30 @@ def check_signs(name: str, value: Any) -> None:
     Raises:
         BadInputError: with what would do.
     """
-    for one in value if isinstance(value, list) else [value]:
-        text = str(one) if isinstance(one, (str, Path)) else ""
+    for text in _texts(value):
         if "#" in text and not text.startswith(_PYTHON_OR_MONAI):
             raise BadInputError(
                 f"--{name} is {text!r}, of which MONAI's configurations would make {text.replace('#', '::')!r}; use a "
                 "name or folder without #, such as a link to it"
             )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, also in a list or mapping that is written down as one."""
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        try:
+            value = yaml.load(value, _Loader)
+        except yaml.YAMLError:  # a name that only looks like one
+            yield str(value)
+            return
+    if isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, (str, Path)):
+        yield str(value)
 
 
 def check_value(name: str, part: str, value: Any) -> None:

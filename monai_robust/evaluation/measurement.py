@@ -27,7 +27,12 @@ from monai_robust.engines.detectors import as_supervised
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.afterwards import Afterwards
 from monai_robust.evaluation.explanation import Explanation, check_explanation
-from monai_robust.evaluation.measure.arguments import checked_classes, checked_folder, checked_perturbations
+from monai_robust.evaluation.measure.arguments import (
+    checked_classes,
+    checked_folder,
+    checked_perturbations,
+    require_clean,
+)
 from monai_robust.evaluation.measure.cases import CaseKeeper
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
 from monai_robust.evaluation.measure.failures import Failures
@@ -252,6 +257,7 @@ class Measurement:
         Returns:
             The folder.
         """
+        require_clean(self.perturbations)
         processes = Processes.joined()
         check_shift_names(self.shifts, [sweep.name for sweep in self.perturbations])
         check_apart(self.items, self.validation)

@@ -84,6 +84,8 @@ def _nifti_reference(name: str) -> Callable[[Path], Any]:
         content = (folder / name).read_bytes()
         image = nibabel.Nifti1Image.from_bytes(_unpacked(content) if name.endswith("gz") else content)
         values = np.asanyarray(image.dataobj)
+        if values.ndim > 5:  # some programs declare seven axes, the last ones of length 1
+            values = values.reshape(values.shape[: 1 + max([2, *np.flatnonzero(np.array(values.shape) > 1)])])
         unit = _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
         edges = np.linalg.norm(image.affine[:3, :3], axis=0) * unit
         if (

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset as Header
 from monai_robust.data.reading.dicom_geometry import pixel_spacing
 from monai_robust.data.reading.dicom_header import numbers
 from monai_robust.data.reading.files import unreadable
+from monai_robust.errors import BadSampleError
 
 __all__ = ["check_same_kind", "check_same_spacing"]
 
@@ -79,11 +80,20 @@ def _word(header: Header, keyword: str) -> str:
 
 
 def _check_echo(slices: _Slices) -> None:
-    found = [(path, numbers(path, header, "EchoTime", 1)) for path, header in slices]
-    told = [(path, float(time[0])) for path, time in found if time is not None]
+    found = [(path, _echo(path, header)) for path, header in slices]
+    told = [(path, time) for path, time in found if time is not None]
     odd = next(((path, time) for path, time in told if not np.isclose(time, told[0][1], rtol=_SAME_ECHO)), None)
     if odd is not None:
         raise unreadable(odd[0], f"its EchoTime is {odd[1]:g} ms, but that of {told[0][0].name} {told[0][1]:g} ms")
+
+
+def _echo(path: Path, header: Header) -> float | None:
+    """The echo time; None also where it is no number, for no pixel depends on it."""
+    try:
+        time = numbers(path, header, "EchoTime", 1)
+    except BadSampleError:
+        return None
+    return None if time is None else float(time[0])
 
 
 def _check_rescale(slices: _Slices) -> None:

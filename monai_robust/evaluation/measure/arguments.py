@@ -10,11 +10,11 @@ from pathlib import Path
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.perturbations import CleanSweep, Sweep
 
-__all__ = ["checked_classes", "checked_folder", "checked_perturbations"]
+__all__ = ["checked_classes", "checked_folder", "checked_perturbations", "require_clean"]
 
 
 def checked_perturbations(perturbations: Sequence[Sweep]) -> list[Sweep]:
-    """Sweeps of different names, among them the clean one.
+    """Sweeps of different names.
 
     Raises:
         BadInputError: for anything else.
@@ -28,12 +28,21 @@ def checked_perturbations(perturbations: Sequence[Sweep]) -> list[Sweep]:
     names = [sweep.name for sweep in perturbations]
     if len(set(names)) != len(names):
         raise BadInputError(f"two perturbations have the same name among {', '.join(names)}; give one another name")
-    if not any(isinstance(one, CleanSweep) for one in perturbations):
-        raise BadInputError(
-            f"there is no CleanSweep among the perturbations ({', '.join(names) or 'there are none'}), and what is "
-            "perturbed is compared with what is not; add one"
-        )
     return perturbations
+
+
+def require_clean(perturbations: Sequence[Sweep]) -> None:
+    """Refuse perturbations without the clean sweep, which all others are compared with.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    if not any(isinstance(one, CleanSweep) for one in perturbations):
+        names = ", ".join(sweep.name for sweep in perturbations)
+        raise BadInputError(
+            f"there is no CleanSweep among the perturbations ({names or 'there are none'}), and what is perturbed is "
+            "compared with what is not; add one"
+        )
 
 
 def checked_classes(classes: Sequence[str]) -> list[str]:
@@ -59,5 +68,5 @@ def checked_folder(output_dir: str | Path) -> Path:
     folder = Path(output_dir)
     blocked = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
     if blocked is not None:
-        raise BadInputError(f"the results cannot go to {folder}: {blocked} is a file; name another folder")
+        raise BadInputError(f"{blocked} is a file, so that no results can go to {folder}; name another folder")
     return folder
