@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation.measure.failures import attempt
+from monai_robust.evaluation.measure.failures import first_whole
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.networks.gradients import missing_gradient
 from monai_robust.networks.stored import StoredModel
@@ -18,11 +19,7 @@ def why_no_gradient(evaluated_batches: Iterable[EvaluatedBatch]) -> str | None:
 
     The first batch on which nothing fails decides; what fails on the others is listed where it is measured.
     """
-    found = map(_missing, evaluated_batches)
-    reason = attempt(found)
-    while isinstance(reason, Exception) and not isinstance(reason, StopIteration):
-        reason = attempt(found)
-    return reason if isinstance(reason, str) else None
+    return cast("str | None", first_whole(map(_missing, evaluated_batches)))
 
 
 def refuse_without_gradient(sweeps: Sequence[Sweep], reason: str) -> None:

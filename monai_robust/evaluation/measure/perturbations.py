@@ -20,6 +20,7 @@ from monai_robust.attacks.threat import Bounds, BoundsSpec, as_radius
 from monai_robust.data.intensity import UNITS, in_one_unit
 from monai_robust.errors import BadInputError, BadSampleError, BadSamplesError, naming
 from monai_robust.tasks import Classification, Task, base_task
+from monai_robust.tasks.tensors import select_rows
 from monai_robust.transforms.corruptions import LEVELS, SpatialCorruption, corruption
 
 __all__ = [
@@ -67,6 +68,10 @@ class EvaluatedBatch:
     batch_size: int = 0
     scales: Callable[[str], Tensor] | None = None
     spacing: Tensor | None = None
+
+    def answer(self, rows: slice = slice(None)) -> Any:
+        """What the network answers to some of the inputs, unperturbed and shown together."""
+        return self.task.forward(self.network, self.inputs[rows], select_rows(self.targets, rows))
 
     @classmethod
     def joined(cls, batches: Sequence[EvaluatedBatch]) -> EvaluatedBatch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -42,7 +41,8 @@ class Probe:
             first = first_whole(self._one_by_one())
             for sweep in self.perturbations if first is not None else ():
                 sweep.check(first)
-            answer = first_whole(map(_answer, self._one_by_one()))
+            with torch.no_grad():
+                answer = first_whole(map(EvaluatedBatch.answer, self._one_by_one()))
             if answer is not None:
                 outcomes.check(answer, classes)
 
@@ -62,8 +62,3 @@ class Probe:
         """Each sample as a batch of its own."""
         few = range(min(len(self.samples.items), _PROBED))
         return map(self.samples.evaluated, self.samples.loader([[place] for place in few]))
-
-
-@torch.no_grad()
-def _answer(evaluated: EvaluatedBatch) -> Any:
-    return evaluated.task.forward(evaluated.network, evaluated.inputs, evaluated.targets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -65,18 +65,13 @@ def warn_of_answers_by_batch(evaluated_batches: Iterable[EvaluatedBatch], batch_
 
 
 def _repeated(evaluated: EvaluatedBatch) -> Repeated:
-    return answered_twice(lambda: evaluated.task.forward(evaluated.network, evaluated.inputs, evaluated.targets))
+    return answered_twice(evaluated.answer)
 
 
 def _alone(evaluated: EvaluatedBatch) -> Repeated:
     """The answer to the first image among the others of its batch, and alone."""
     first = slice(0, 1)
-
-    def answer(rows: slice) -> Any:
-        targets = select_rows(evaluated.targets, rows)
-        return evaluated.task.forward(evaluated.network, evaluated.inputs[rows], targets)
-
-    return answered_twice(lambda: select_rows(answer(slice(None)), first), lambda: answer(first))
+    return answered_twice(lambda: select_rows(evaluated.answer(), first), lambda: evaluated.answer(first))
 
 
 def _of_first_whole(
