@@ -284,3 +284,26 @@ def test_errors_are_told_among_names():
         raise NotFiniteError("it is NaN", [1])
     assert isinstance(told.value, FloatingPointError)
     assert told.value.among("xyz").samples == ["b"]
+
+
+class Saturated(nn.Module):
+    """So sure of the class of bright images that its loss is zero there, and its gradient too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.flatten(1).mean(dim=1)
+        return torch.stack([torch.zeros_like(mean), 1000.0 * (mean - 0.4)], dim=1)
+
+
+@pytest.mark.parametrize("attack", [PGD(eps=EPS), FGSM(eps=EPS), APGD(eps=EPS, steps=3, loss="ce")])
+def test_an_attack_that_finds_no_gradient_for_any_sample_says_so(attack):
+    bright, sure = torch.full((2, 1, SIZE, SIZE), 0.9), torch.tensor([1, 1])
+    with pytest.warns(UserWarning, match="zero for every sample of a batch"):
+        attack(Saturated(), bright, sure)
+
+
+def test_an_attack_with_a_gradient_for_one_sample_says_nothing():
+    images, labels = torch.full((2, 1, SIZE, SIZE), 0.9), torch.tensor([1, 0])  # the second is wrong, and has one
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PGD(eps=EPS)(Saturated(), images, labels)
+        PGD(eps=EPS)(Saturated(), images[:0], labels[:0])
