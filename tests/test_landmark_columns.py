@@ -152,3 +152,15 @@ def test_landmarks_after_the_end_of_a_text_file_are_not_lost(tmp_path: Path, tex
 
 def test_text_files_may_end_in_capitals(tmp_path: Path) -> None:
     assert item(landmark_datalist(challenge(tmp_path, b"1,2\n3,4\n", ".TXT")))["points"] == [[1, 2], [3, 4]]
+
+
+def test_a_column_of_two_joined_tables_is_no_landmark(tmp_path: Path) -> None:
+    root = write_table(tmp_path, "a_x,a_y,age_x,age_y", "5,6,30,30", rows=["5,6,21,21"])
+    with pytest.raises(BadInputError, match="same in the columns age_x and age_y of every row"):
+        landmark_datalist(root)
+    (root / "landmarks.json").write_text('{"names": ["a"]}')
+    assert landmark_datalist(root).classes == ("a",)
+
+
+def test_a_landmark_at_one_place_of_the_diagonal_is_a_landmark(tmp_path: Path) -> None:
+    assert landmark_datalist(write_table(tmp_path, "a_x,a_y", "5,5")).classes == ("a",)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from monai_robust.errors import BadInputError
 
-__all__ = ["SPACING_COLUMNS", "landmark_names", "with_usual_names"]
+__all__ = ["SPACING_COLUMNS", "check_places", "landmark_names", "with_usual_names"]
 
 SPACING_COLUMNS = ("mm_per_px_x", "mm_per_px_y")
 _OTHER_PIXELS = "orig_"  # columns in the pixels of another file, from which the listed one was made
@@ -58,6 +59,17 @@ def landmark_names(table: pd.DataFrame, path: Path) -> tuple[str, ...]:
     if lonely:
         raise BadInputError(f"{path} has only one of the columns {lonely[0]}_x and {lonely[0]}_y")
     return tuple(ends["x"])
+
+
+def check_places(table: pd.DataFrame, names: Sequence[str], path: Path) -> None:
+    """Refuse ``age_x`` and ``age_y`` of two tables that both have an age: joined, pandas ends their names so."""
+    for name in names:
+        x, y = list(table[f"{name}_x"]), list(table[f"{name}_y"])
+        if x == y and len(set(x)) > 1:
+            raise BadInputError(
+                f"{path} has the same in the columns {name}_x and {name}_y of every row: one column of "
+                f"two tables that were joined, it seems, and no landmark; leave one out, and call the other {name}"
+            )
 
 
 def _small_ends(names: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from monai_robust.data.landmarks.annotated import Annotated, BadSamples, PlacedMark, number
-from monai_robust.data.landmarks.columns import SPACING_COLUMNS, landmark_names, with_usual_names
+from monai_robust.data.landmarks.columns import SPACING_COLUMNS, check_places, landmark_names, with_usual_names
 from monai_robust.data.landmarks.splits import known_splits
 from monai_robust.data.lists.listed import list_table, listed_file
 from monai_robust.data.lists.patients import patients_of
@@ -51,7 +51,7 @@ def read_table(
         Names of the landmarks, and the pictures of the splits in use.
 
     Raises:
-        BadInputError: the table has no such columns, or lists a picture twice.
+        BadInputError: the table has no such columns, others that only look so, or lists a picture twice.
     """
     table = with_usual_names(_with_index(_read(path), path), path)
     columns = landmark_names(table, path)
@@ -59,6 +59,7 @@ def read_table(
     absent = [name for name in names if name not in columns]
     if absent:
         raise BadInputError(f"{path} has no columns {absent[0]}_x and {absent[0]}_y; it has {', '.join(columns)}")
+    check_places(table, names, path)
     if "patient_id" in table:
         own = [_sample_id(row) for row in table.to_dict("records")]
         table["patient_id"] = patients_of(table["patient_id"], own, path, list(table["written"]), "pictures")
