@@ -447,6 +447,20 @@ def test_counted_splits_have_just_so_many_samples_with_patients_whole() -> None:
         counted_splits(table.assign(patient_id=list("aabbccdd")), [2, 1, 2], seed=0)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_counted_splits_leave_samples_in_the_split_of_the_data_set_where_the_counts_allow(seed: int) -> None:
+    own = ["train"] * 6 + ["test"] * 5 + ["val"] * 2
+    table = pd.DataFrame({"patient_id": [f"p{row}" for row in range(13)], "label": 0, "split": own})
+    as_it_is = counted_splits(table, [6, 2, 5], seed)
+    assert as_it_is["split"].equals(table["split"])
+    no_validation = counted_splits(table[table["split"] != "val"], [6, 2, 3], seed)  # drawn of the test samples
+    assert set(no_validation[no_validation["split"] == "train"].index) == set(range(6))
+    more = counted_splits(table, [8, 2, 3], seed)
+    assert set(range(6)) < set(more[more["split"] == "train"].index)
+    whole = table.assign(patient_id=list("aabbcc") + list("ddeefgh"))
+    assert Counter(counted_splits(whole, [5, 2, 6], seed)["split"]) == {"train": 5, "val": 2, "test": 6}
+
+
 def test_classes_are_put_together_left_out_and_limited_in_the_test_split() -> None:
     items = [{"label": label, "image": f"{label}{place}"} for label in range(3) for place in range(4)]
     found = ClassificationDatalist(("benign", "malignant", "normal"), {"train": items, "val": items, "test": items})

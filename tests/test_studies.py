@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,7 +22,7 @@ from monai_robust.studies import jobs_of, read_study
 from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.claims import claims_of
 from monai_robust.studies.command import study as command
-from monai_robust.studies.job import run_job
+from monai_robust.studies.job import record_of, run_job
 from monai_robust.studies.jobs import Place, finished
 from monai_robust.studies.kept import Kept
 from monai_robust.studies.numbers import _is_detail, numbers_of
@@ -168,6 +170,8 @@ def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_t
         (with_table(sets=["film"]), "set 'film', which there is none of"),
         (with_table(joined=[["erm", "sat"]]), "arm 'sat', which there is none of"),
         (with_table(figure="pie"), "figure is 'pie'"),
+        (with_table(columns=[{"perturbation": "pgd_l2", "among": ["erm"]}]), "'among', which is for over: largest_gap"),
+        (with_table(columns=[{"perturbation": "clean", "minus_arm": "sat"}]), "arm 'sat', which there is none of"),
         ({"claims": [{**SMALL["claims"][0], "than": ["standard"]}]}, "arm 'standard', which there is none of"),
         ({"claims": [{**SMALL["claims"][0], "table": "brier"}]}, "table 'brier', which there is none of"),
         ({"claims": [{**SMALL["claims"][0], "than_columns": ["clean"]}]}, "needs one of than .* and than_columns"),
@@ -216,15 +220,53 @@ def test_a_job_that_leaves_no_file_or_fails_is_told_of(tmp_path, capsys):
     assert "no such data" in capsys.readouterr().err
 
 
+def test_a_job_is_done_where_its_command_made_it_after_what_it_needs(output, tmp_path):
+    folder = made_by_its_commands(tmp_path / "out", output)
+    found = read_study(small(folder), "cpu")
+    jobs = jobs_of(found, place(folder, "films"))
+    assert finished(jobs, folder) == jobs
+    changed = read_study(small(folder, evaluation={"attack_steps": 3}), "cpu")
+    jobs_now = jobs_of(changed, place(folder, "films"))
+    assert [job.kind for job in finished(jobs_now, folder)] == ["train"] * 4
+    os.utime(folder / "films/erm/seed1/model.pt", (4e9, 4e9))  # trained again
+    done = {job.name for job in finished(jobs, folder)}
+    assert {job.name for job in jobs} - done == {
+        "films/erm/seed1/robustness",
+        "films/rtda/seed1",
+        "films/rtda/seed1/robustness",
+    }
+
+
+def test_an_evaluation_by_another_command_does_not_go_on_from_what_was_measured(tmp_path):
+    folder = tmp_path / "films/erm/seed0/robustness"
+    words = writer(f"pathlib.Path({str(folder / 'report.html')!r}).touch()")
+    for changed, left in (([], ["part.parquet"]), (["--attack_steps", "3"], [])):
+        run_job(tmp_path, "evaluate", "films/erm/seed0/robustness/report.html", words)
+        (folder / "part.parquet").touch()
+        run_job(tmp_path, "evaluate", "films/erm/seed0/robustness/report.html", [*words, *changed])
+        assert [path.name for path in folder.glob("*.parquet")] == left
+
+
 def test_hours_are_told_from_what_was_timed(tmp_path):
     found = read_study(small(tmp_path), "cpu")
-    jobs = jobs_of(found, place(tmp_path, "films", "mammograms"), {"erm": 1, "rtda": 10})
-    times = tmp_path / "times/films/erm/seed0"
-    times.mkdir(parents=True)
-    (times / "train.tsv").write_text("s\th:m:s\n60.0\t0:01:00\n")
+    jobs = jobs_of(found, place(tmp_path, "films", "mammograms"))
+    passes = {job.name: job.passes for job in jobs}
+    # 2 epochs of one pass; 4 and 3 epochs of three views and the bundle's seven steps
+    assert (passes["films/erm/seed0"], passes["films/rtda/seed0"]) == (2, 4 * (3 + 7))
+    assert passes["mammograms/rtda/seed1"] == 3 * 10
+
+    def timed(name: str, kind: str, seconds: float) -> None:
+        (tmp_path / "times" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "times" / name / f"{kind}.tsv").write_text(f"s\th:m:s\n{seconds}\t-\n")
+
+    timed("films/erm/seed0", "train", 60.0)
     seconds = costs(jobs, tmp_path)
-    assert seconds["films/rtda/seed0"] == seconds["mammograms/rtda/seed1"] == 600.0
+    assert seconds["films/rtda/seed0"] == 30 * 4 * 10
+    assert seconds["mammograms/rtda/seed1"] == 30 * 3 * 10
     assert "films/erm/seed0/robustness" not in seconds
+    timed("films/rtda/seed0", "train", 100.0)
+    seconds = costs(jobs, tmp_path)
+    assert (seconds["films/rtda/seed1"], seconds["films/erm/seed1"]) == (100.0, 60.0)  # as the arm's own took
     assert finished(jobs, tmp_path) == []
 
 
@@ -289,6 +331,40 @@ def test_a_column_may_be_what_a_run_has_more_than_in_a_column_before_it(output, 
         table_cells({**ACCURACY, "columns": [change, *ACCURACY["columns"]]}, runs)
 
 
+def test_the_largest_gap_is_chosen_among_some_arms_and_its_radius_stands_above_it(output, tmp_path):
+    gap = {"perturbation": "pgd_l2", "over": "largest_gap", "label": "gap"}
+    runs = measured(found := read_study(small(tmp_path), "cpu"), found.sets["films"], output)
+    pairs = {arm: {} for arm in ("erm", "rtda")}
+    for arm, means in pairs.items():
+        for seed in (0, 1):
+            rows = read_run(output / f"films/{arm}/seed{seed}/robustness").outcomes.query("perturbation == 'pgd_l2'")
+            for radius, score in rows.groupby("severity")["score"].mean().items():
+                means[radius] = means.get(radius, 0.0) + score / 2
+    widest = max(pairs["erm"], key=lambda radius: pairs["rtda"][radius] - pairs["erm"][radius])
+    cells = table_cells({**ACCURACY, "columns": [gap]}, runs)
+    assert cells.title("gap") == f"gap ({widest:.3g})"
+    assert np.mean(list(cells.of("gap", "erm").values())) == pytest.approx(100 * pairs["erm"][widest])
+    alone = table_cells({**ACCURACY, "columns": [{**gap, "among": ["erm"]}]}, runs)  # no gap: the first radius
+    assert alone.title("gap") == f"gap ({min(pairs['erm']):.3g})"
+    assert set(alone.of("gap", "rtda")) == {"seed0", "seed1"}
+    by_clean = table_cells({**ACCURACY, "columns": [{**gap, "by": "clean"}]}, runs)
+    assert not list(by_clean.labels)  # PGD has no severity of those of clean images
+    table = {"title": "Gap", "statistic": "accuracy", "columns": [gap], "scale": 100}
+    study = read_study(small(tmp_path, tables={"gap": table}, claims=[]), "cpu")
+    assert f"| gap ({widest:.3g}) |" in write_page(study, output, tmp_path / "page.md", "x").read_text()
+
+
+def test_a_column_may_be_what_an_arm_has_more_than_another_in_the_same_replicate(output, tmp_path):
+    gain = {"perturbation": "pgd_l2", "severities": [1.0], "label": "gain", "minus_arm": "erm"}
+    found = read_study(small(tmp_path, **with_table(columns=[*ACCURACY["columns"], gain])), "cpu")
+    cells = table_cells(found.tables["accuracy"], measured(found, found.sets["films"], output))
+    assert not cells.of("gain", "erm")
+    for seed in ("seed0", "seed1"):
+        mine, other = (cells.of("PGD 1", arm)[seed] for arm in ("rtda", "erm"))
+        assert cells.of("gain", "rtda")[seed] == pytest.approx(mine - other)
+        assert mine > other
+
+
 def test_seconds_of_an_epoch_are_the_median_of_a_runs_own(output, tmp_path):
     folder = tmp_path / "out"
     shutil.copytree(output, folder)
@@ -314,9 +390,11 @@ def made_by_its_commands(folder: Path, source: Path) -> Path:
     found = read_study(small(folder), "cpu")
     for job in jobs_of(found, place(folder, "films")):
         (folder / job.output).touch()
-        (folder / job.output).with_name("command.json").write_text(json.dumps(list(job.command)))
-    for weights in folder.glob("films/*/*/model.pt"):
-        torch.save({"network": {"weight": torch.zeros(2, 3), "bn.running_mean": torch.zeros(9)}}, weights)
+        if job.kind == "train":
+            torch.save(
+                {"network": {"weight": torch.zeros(2, 3), "bn.running_mean": torch.zeros(9)}}, folder / job.output
+            )
+        record_of(folder / job.output, job.kind).write_text(json.dumps(list(job.command)))
     return folder
 
 
@@ -352,11 +430,11 @@ def test_numbers_of_other_settings_or_of_another_command_are_not_taken(output, t
     folder = made_by_its_commands(tmp_path / "out", output)
     found = read_study(small(folder), "cpu")
     jobs = jobs_of(found, place(folder, "films"))
-    (folder / "films/erm/seed1/command.json").write_text(json.dumps(["another"]))
+    (folder / "films/erm/seed1/command.json").write_text(json.dumps(["another"]))  # whose weights rtda takes
     kept = Kept(tmp_path / "kept", found)
     kept.add(jobs, folder)
     names = {path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.json")}
-    assert names == {f"small-cpu/films/{one}.json" for one in ("erm-seed0", "rtda-seed0", "rtda-seed1")}
+    assert names == {f"small-cpu/films/{one}.json" for one in ("erm-seed0", "rtda-seed0")}
     films, arm = found.sets["films"], found.arms["rtda"]
     assert kept.read(films, arm, found.replicates[0]) is not None
     arms = {**SMALL["arms"], "erm": {"title": "ERM", "training": {"recipe": "erm", "epochs": 3}}}

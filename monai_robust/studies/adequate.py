@@ -52,10 +52,11 @@ def adequate_sentence(study: Study, dataset: DataSet, cells: Mapping[str, Cells]
     first = (
         f"Of {len(run)} networks, {len(adequate)} are within {rule['within']:g} of the best clean number ({best:.4g})"
     )
+    first = f"{first}; the smallest of them, {titles[smallest]} ({sizes}),"
+    under = table.title(attacked)
     if smallest == sturdiest:
-        return f"{first}; the smallest of them, {titles[smallest]} ({sizes}), is also the most robust ({attacked})."
+        return f"{first} is also the most robust ({under})."
     return (
-        f"{first}; the smallest of them, {titles[smallest]} ({sizes}), has {mean(attacked, smallest):.4g} under attack "
-        f"({attacked}), and {titles[sturdiest]} has {mean(attacked, sturdiest):.4g}: the smallest is not the most "
-        "robust."
+        f"{first} has {mean(attacked, smallest):.4g} under attack ({under}), and {titles[sturdiest]} has "
+        f"{mean(attacked, sturdiest):.4g}: the smallest is not the most robust."
     )

@@ -78,7 +78,7 @@ def study(
     output = (output_dir or root / "studies" / "output" / f"{found.name}-{preset}").absolute()
     phantoms = preset == "smoke"
     place = Place(output, root / "bundles", {} if phantoms else _folders(found, data_dir, data or []), phantoms)
-    every = jobs_of(found, place, _passes(found))
+    every = jobs_of(found, place)
     earlier = None if kept is None else Kept(kept, found)
     wanted = every if earlier is None else earlier.without(every)
     graph = needed_for([job.output for job in wanted if job.kind == "evaluate"], every)
@@ -158,13 +158,6 @@ def _folders(found: Study, data_dir: Path | None, given: Sequence[str]) -> dict[
 
 def _wanted(found: Study) -> str:
     return ", ".join(f"{name} in a folder {one.folder}" if one.folder else name for name, one in found.sets.items())
-
-
-def _passes(found: Study) -> dict[str, int]:
-    """Passes of a batch through the network for each recipe: its views, and the attack's steps where there is one."""
-    from monai_robust.recipes import RECIPES
-
-    return {name: len(recipe.views) + (7 if "adv" in recipe.views else 0) for name, recipe in RECIPES.items()}
 
 
 def _first_of_each_set(graph: Sequence[Job]) -> list[str]:

@@ -1,26 +1,32 @@
 """Run one job of a study: ``python -m monai_robust.studies.job JOBS.json NAME``; what the workflow calls for each.
 
-A training that was stopped goes on from its newest checkpoint, unless its command is another one now: then it begins
-anew. What the command prints goes into ``log.txt`` beside its result. Nothing but Python's own library is imported, so
-that a job starts at once.
+A training that was stopped goes on from its newest checkpoint, and an evaluation from what it has measured, unless the
+command is another one now: then it begins anew. What the command prints goes into ``log.txt`` beside its result.
+Nothing but Python's own library is imported, so that a job starts at once.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["COMMAND", "main", "run_job"]
+__all__ = ["COMMAND", "main", "record_of", "run_job"]
 
 COMMAND = "command.json"
 """The file in a result's folder with the words of the command that made it."""
 _LOG = "log.txt"
 _EPOCHS = "checkpoint_epoch=*.pt"
 _LAST_LINES = 12
+
+
+def record_of(file: Path, kind: str) -> Path:
+    """Where the command stands that made a job's file: in its folder, which data lists share, and phantoms need not."""
+    return file.with_suffix(f".{COMMAND}") if kind == "list" else file.with_name(COMMAND)
 
 
 def run_job(output: Path, kind: str, file: str, command: Sequence[str]) -> int:
@@ -38,9 +44,12 @@ def run_job(output: Path, kind: str, file: str, command: Sequence[str]) -> int:
     folder = (output / file).parent
     folder.mkdir(parents=True, exist_ok=True)
     words = list(command)
-    record = folder / COMMAND
+    record = record_of(output / file, kind)
+    stored = json.loads(record.read_text()) if record.is_file() else None
+    if kind == "evaluate" and stored not in (None, words):
+        shutil.rmtree(folder)  # another measurement, which none can go on from
+        folder.mkdir()
     if kind == "train":
-        stored = json.loads(record.read_text()) if record.is_file() else None
         checkpoints = sorted(folder.glob(_EPOCHS))
         if stored != words:
             for one in checkpoints:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_robust.configuration.ids import read_configuration
 from monai_robust.studies.description import WEIGHTS, Arm, DataSet, Replicate, Study
+from monai_robust.studies.job import record_of
+from monai_robust.studies.passes import passes_of
 
 __all__ = ["Job", "Place", "finished", "in_words", "jobs_of", "needed_for", "run_name"]
 
@@ -44,7 +48,7 @@ class Job:
         inputs: files that must be there before, from the study's folder on.
         output: the file that is there when it is done, likewise.
         command: its words.
-        passes: forward and backward passes of a training batch; of an evaluation 1.
+        passes: of a training, how many times it shows a batch to the network; of anything else 1.
     """
 
     name: str
@@ -59,18 +63,18 @@ class Job:
         return asdict(self)
 
 
-def jobs_of(study: Study, place: Place, passes: Mapping[str, int] | None = None) -> list[Job]:
+def jobs_of(study: Study, place: Place) -> list[Job]:
     """All jobs of a study, each after those it needs.
 
     Args:
         study: what is to be run.
         place: where; data sets without a folder are left out.
-        passes: how many views of a batch each recipe takes, to weigh trainings by; 1 where nothing is said.
     """
     jobs: list[Job] = []
     for dataset in study.sets.values():
         if not place.phantoms and dataset.name not in place.data:
             continue
+        configuration = read_configuration(_configs(dataset, place))
         arms = [arm for arm in study.arms.values() if arm.name in dataset.arms]
         wanted = [one for arm in arms for one in study.replicates_of(arm)]
         for replicate in [one for one in dict.fromkeys([*study.replicates, *wanted]) if one in wanted]:
@@ -80,14 +84,36 @@ def jobs_of(study: Study, place: Place, passes: Mapping[str, int] | None = None)
                 if replicate not in study.replicates_of(arm):
                     continue
                 needs = tuple(job.output for job in before)
-                training = _training(study, dataset, arm, replicate, place, needs, passes or {})
+                training = _training(study, dataset, arm, replicate, place, needs, configuration)
                 jobs += [training, _evaluation(study, dataset, arm, replicate, place, training)]
     return jobs
 
 
 def finished(jobs: Iterable[Job], output: Path) -> list[Job]:
-    """Those whose file is there."""
-    return [job for job in jobs if (output / job.output).is_file()]
+    """Those whose file was made by the command that they have now, after those that they need, which were, too.
+
+    Args:
+        jobs: each after those it needs.
+        output: the study's folder.
+    """
+    jobs = list(jobs)
+    left = {job.output for job in jobs}
+    found = []
+    for job in jobs:
+        if left.isdisjoint(job.inputs) and _made_by_its_command(job, output):
+            left.remove(job.output)
+            found.append(job)
+    return found
+
+
+def _made_by_its_command(job: Job, output: Path) -> bool:
+    file = output / job.output
+    if job.kind == "phantoms" or not file.is_file():
+        return file.is_file()
+    record, made = record_of(file, job.kind), file.stat().st_mtime
+    if any(one.is_file() and one.stat().st_mtime > made for one in (output / name for name in job.inputs)):
+        return False
+    return record.is_file() and json.loads(record.read_text(encoding="utf-8")) == list(job.command)
 
 
 def needed_for(targets: Iterable[str], jobs: Sequence[Job]) -> list[Job]:
@@ -160,16 +186,14 @@ def _training(
     replicate: Replicate,
     place: Place,
     needs: Sequence[str],
-    passes: Mapping[str, int],
+    configuration: Mapping[str, Any],
 ) -> Job:
     folder = run_name(dataset, arm, replicate)
     settings = study.training(dataset, arm, replicate)
     others = {name: (f"{dataset.name}/{other}/{replicate.name}", file) for name, (other, file) in arm.files.items()}
-    bundle = place.bundles / dataset.bundle
-    configs = [str(bundle / "configs" / "train.yaml"), *_presets(dataset, bundle)]
     words = {
-        "config_file": configs,
-        "bundle_root": bundle,
+        "config_file": _configs(dataset, place),
+        "bundle_root": place.bundles / dataset.bundle,
         **_data_ids(dataset, replicate, place),
         **settings,
         **{name: place.output / other / file for name, (other, file) in others.items()},
@@ -181,7 +205,7 @@ def _training(
         inputs=(*needs, *dict.fromkeys(f"{other}/{WEIGHTS}" for other, _ in others.values())),
         output=f"{folder}/{WEIGHTS}",
         command=(place.python, "-m", "monai.bundle", "run", *_options(words)),
-        passes=float(passes.get(str(settings.get("recipe")), 1)),
+        passes=passes_of(settings, configuration),
     )
 
 
@@ -201,6 +225,11 @@ def _evaluation(study: Study, dataset: DataSet, arm: Arm, replicate: Replicate, 
             *("--output_dir", str(place.output / folder), *presets, *_options(words)),
         ),
     )
+
+
+def _configs(dataset: DataSet, place: Place) -> list[str]:
+    bundle = place.bundles / dataset.bundle
+    return [str(bundle / "configs" / "train.yaml"), *_presets(dataset, bundle)]
 
 
 def _presets(dataset: DataSet, bundle: Path) -> list[str]:

@@ -12,8 +12,7 @@ from monai_robust.data.files.schemas import from_object
 from monai_robust.data.files.side_files import read_fields
 from monai_robust.data.files.whole import write_whole
 from monai_robust.studies.description import WEIGHTS, Arm, DataSet, Replicate, Study
-from monai_robust.studies.job import COMMAND
-from monai_robust.studies.jobs import Job, run_name
+from monai_robust.studies.jobs import Job, finished, run_name
 from monai_robust.studies.numbers import RunNumbers, numbers_of
 
 __all__ = ["Kept"]
@@ -81,17 +80,11 @@ class Kept:
             jobs: all that the study has now.
             output: the folder of its results.
         """
-        by_name = {job.name: job for job in jobs}
+        done = {job.name for job in finished(jobs, output)}
         for run in self.study.runs:
-            training, evaluation = (by_name.get(f"{run_name(*run)}{end}") for end in ("", "/robustness"))
-            if (
-                training is not None
-                and evaluation is not None
-                and _made(training, output)
-                and _made(evaluation, output)
-            ):
-                folder = output / run_name(*run)
-                self.write(*run, numbers_of(folder / "robustness", folder / WEIGHTS))
+            name = run_name(*run)
+            if f"{name}/robustness" in done:
+                self.write(*run, numbers_of(output / name / "robustness", output / name / WEIGHTS))
 
     def _settings(self, dataset: DataSet, arm: Arm, replicate: Replicate) -> dict[str, Any]:
         """What a run was made with, as JSON has it; the weights that it took by what they were made with."""
@@ -113,10 +106,3 @@ class Kept:
             "training": self.study.training(dataset, arm, replicate),
             "weights": weights,
         }
-
-
-def _made(job: Job, output: Path) -> bool:
-    """Whether a job is done, and was done by the command that it has now."""
-    command = output / Path(job.output).parent / COMMAND
-    made = (output / job.output).is_file() and command.is_file()
-    return made and json.loads(command.read_text(encoding="utf-8")) == list(job.command)

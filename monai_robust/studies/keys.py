@@ -10,7 +10,19 @@ from monai_robust.errors import BadInputError, require_choice
 __all__ = ["FIGURES", "check_adequate", "check_claim", "check_table", "mapping", "require_known", "with_keys"]
 
 _TABLE = {"title", "statistic", "columns", "sets", "scale", "digits", "figure", "joined", "paper"}
-_COLUMN = {"perturbation", "measure", "statistic", "over", "severities", "label", "scale", "minus"}
+_COLUMN = {
+    "perturbation",
+    "measure",
+    "statistic",
+    "over",
+    "severities",
+    "label",
+    "scale",
+    "minus",
+    "minus_arm",
+    "among",
+    "by",
+}
 _CLAIM = {"text", "table", "column", "better", "than", "than_columns", "within", "sets"}
 _ADEQUATE = {"table", "clean", "attacked", "size", "within", "arms"}
 FIGURES = ("lines", "bars", "front")
@@ -39,6 +51,12 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
         column = with_keys(column, _COLUMN, f"{where}: a column")
         if "over" in column:
             require_choice(f"{where}: over", column["over"], _OVER)
+        odd = next((name for name in ("among", "by") if name in column and column.get("over") != "largest_gap"), None)
+        if odd is not None:
+            raise BadInputError(f"{where}: a column has {odd!r}, which is for over: largest_gap alone")
+        require_known(
+            where, "arm", [*column.get("among", []), *([column["minus_arm"]] if "minus_arm" in column else [])], arms
+        )
     paper = mapping(table.get("paper"), f"{where}: paper")
     require_known(where, "set", [*table.get("sets", []), *paper], sets)
     rows = [arm for own in paper.values() for arm in mapping(own, f"{where}: paper")]

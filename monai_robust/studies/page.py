@@ -119,7 +119,7 @@ def _table(study: Study, dataset: DataSet, table: Mapping[str, Any], cells: Cell
     digits = int(table.get("digits", 3))
     paper = (table.get("paper") or {}).get(dataset.name) or {}
     lines = [
-        f"| training | replicates | {' | '.join(cells.labels)} |",
+        f"| training | replicates | {' | '.join(map(cells.title, cells.labels))} |",
         f"| {' | '.join(['---'] * (len(cells.labels) + 2))} |",
     ]
     for arm in study.all_arms.values():

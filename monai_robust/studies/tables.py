@@ -7,19 +7,20 @@ line through each list of arms in ``joined``) and ``paper``: data set -> arm -> 
 
 - ``perturbation``, at each of its severities, or at those listed in ``severities``; or with ``over: mean`` their mean,
   or with ``over: auc_robust`` the area of AMAT's equation 4, or with ``over: largest_gap`` the one at which the best
-  and the worst arm are furthest apart (model-complexity, Table 1);
+  and the worst arm, of all or ``among`` some, are furthest apart under it, or under the perturbation ``by``
+  (model-complexity, Table 1), which the head of the column tells;
 - or ``measure``: ``parameters`` of the network, of its training ``seconds_per_epoch`` or
   ``processor_seconds_per_epoch``, or ``triage`` (the score without the fifth of the images with the smallest radii that
   the search ``perturbation`` found);
-- and where wanted ``statistic``, ``label`` with ``{severity}``, and ``minus``: the label of a column before it, whose
-  number of the same run is taken from its own.
+- and where wanted ``statistic``, ``label`` with ``{severity}``, ``minus``: the label of a column before it, whose
+  number of the same run is taken from its own, and ``minus_arm``: an arm, whose number of the same replicate is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,18 @@ class Cells:
         values: by column and arm, a number for each replicate that was measured.
         higher_is_better: by column.
         rows: of labels that belong together, such as the radii of an attack, in order.
+        titles: of columns whose heads say more than their labels.
     """
 
     labels: Sequence[str]
     values: Mapping[tuple[str, str], Mapping[str, float]]
     higher_is_better: Mapping[str, bool]
     rows: Sequence[Sequence[str]] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, label: str) -> str:
+        """The head of a column."""
+        return self.titles.get(label, label)
 
     def of(self, label: str, arm: str) -> Mapping[str, float]:
         """Numbers of the replicates of an arm; none where it was not run."""
@@ -124,35 +131,44 @@ def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
     values: dict[tuple[str, str], dict[str, float]] = {}
     higher: dict[str, bool] = {}
     rows: list[list[str]] = []
+    titles: dict[str, str] = {}
     scale = float(table.get("scale", 1.0))
     for column in table["columns"]:
         rows.append([])
-        minus = column.get("minus")
+        minus, other = column.get("minus"), column.get("minus_arm")
         if minus is not None and minus not in labels:
             raise BadInputError(
                 f"table {table['title']!r} takes {minus!r} from a column, and has before it: {', '.join(labels)}"
             )
-        for label, better, by_run in _column(table, column, found):
+        for label, better, by_run, title in _column(table, column, found):
+            titles |= {label: title} if title else {}
             factor = 1.0 if column.get("measure") in _WITHOUT_SCALE else float(column.get("scale", scale))
             if label not in labels:
                 labels.append(label)
                 rows[-1].append(label)
             higher[label] = better
+            if other is not None:
+                by_run = {
+                    (arm, replicate): value - by_run.get((other, replicate), math.nan)
+                    for (arm, replicate), value in by_run.items()
+                    if arm != other
+                }
             for (arm, replicate), value in by_run.items():
                 taken = 0.0 if minus is None else values.get((minus, arm), {}).get(replicate, math.nan)
                 number = value * factor - taken
                 if not math.isnan(number):
                     values.setdefault((label, arm), {})[replicate] = number
-    return Cells(labels, values, higher, [row for row in rows if row])
+    return Cells(labels, values, higher, [row for row in rows if row], titles)
 
 
 def _column(
     table: Mapping[str, Any], column: Mapping[str, Any], found: Measured
-) -> Iterator[tuple[str, bool, dict[Key, float]]]:
-    """Label, whether more is better, and the number of each run, of the columns that one of the file stands for."""
+) -> Iterator[tuple[str, bool, dict[Key, float], str]]:
+    """Label, whether more is better, the number of each run, and the head where it is no label, of the columns that one
+    of the file stands for."""
     keys = list(found.runs)
     if "measure" in column:
-        yield _measure(column, found)
+        yield *_measure(column, found), ""
         return
     statistic = str(column.get("statistic", table["statistic"]))
     name, over = str(column["perturbation"]), column.get("over")
@@ -161,7 +177,7 @@ def _column(
     if not len(frame):
         return
     if over == "auc_robust":
-        yield str(column.get("label", "AUC_robust")), found.higher_is_better, _areas(name, found)
+        yield str(column.get("label", "AUC_robust")), found.higher_is_better, _areas(name, found), ""
         return
     if statistic not in frame:
         raise BadInputError(
@@ -169,16 +185,19 @@ def _column(
         )
     if over == "mean":
         means = means_of_all(frame.groupby("run")[statistic])
-        yield str(column.get("label", name)), better, {keys[int(place)]: float(one) for place, one in means.items()}
+        by_run = {keys[int(place)]: float(one) for place, one in means.items()}
+        yield str(column.get("label", name)), better, by_run, ""
         return
     if over == "largest_gap":
-        frame = frame[frame["severity"] == _widest(frame, statistic, keys)]
+        widest = _widest(column, statistic, found)
+        frame = frame[frame["severity"] == widest]
     for severity, rows in frame.groupby("severity", sort=True):
         if float(severity) not in [float(one) for one in column.get("severities", [severity])]:  # type: ignore[arg-type]
             continue
         default = "clean" if name == CLEAN else f"{name} {severity:g}"
         label = str(column.get("label", default)).format(severity=f"{severity:g}")
-        yield label, better, {keys[int(run)]: float(one) for run, one in zip(rows["run"], rows[statistic], strict=True)}
+        by_run = {keys[int(run)]: float(one) for run, one in zip(rows["run"], rows[statistic], strict=True)}
+        yield label, better, by_run, f"{label} ({severity:.3g})" if over == "largest_gap" else ""
 
 
 def _measure(column: Mapping[str, Any], found: Measured) -> tuple[str, bool, dict[Key, float]]:
@@ -197,11 +216,14 @@ _WITHOUT_SCALE = ("parameters", "seconds_per_epoch", "processor_seconds_per_epoc
 """Measures that are numbers of :class:`RunNumbers`, and in no way scores."""
 
 
-def _widest(frame: pd.DataFrame, statistic: str, keys: Sequence[Key]) -> float:
+def _widest(column: Mapping[str, Any], statistic: str, found: Measured) -> float:
     """The severity at which the means of the arms span most."""
-    arms = [keys[int(run)][0] for run in frame["run"]]
-    means = frame.assign(arm=arms).groupby(["severity", "arm"])[statistic].mean().unstack()
-    return float((means.max(axis=1) - means.min(axis=1)).idxmax())  # type: ignore[arg-type]
+    keys, among = list(found.runs), column.get("among")
+    frame = found.summary[found.summary["perturbation"] == str(column.get("by", column["perturbation"]))]
+    frame = frame.assign(arm=[keys[int(run)][0] for run in frame["run"]])
+    frame = frame if among is None else frame[frame["arm"].isin(among)]
+    means = frame.groupby(["severity", "arm"])[statistic].mean().unstack()
+    return float((means.max(axis=1) - means.min(axis=1)).idxmax()) if len(means) else math.nan
 
 
 def _areas(perturbation: str, found: Measured) -> dict[Key, float]:

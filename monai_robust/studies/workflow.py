@@ -103,25 +103,33 @@ def seconds_of(job: Job, output: Path) -> float | None:
 
 
 def costs(jobs: Iterable[Job], output: Path) -> dict[str, float]:
-    """Seconds of each training and evaluation, known or told from those that are: of the same data set where there are.
+    """Seconds of each training and evaluation, known or told from those that are.
 
-    A training takes as many passes of a batch as its recipe has, and its attack steps; evaluations are alike.
+    Those are of the same arm on the same data set, or else of any arm on it, or else all.
+
+    A training takes as long as its passes (:mod:`monai_robust.studies.passes`); evaluations are alike.
     """
     jobs = [job for job in jobs if job.kind in ("train", "evaluate")]
     known = {job.name: seconds for job in jobs if (seconds := seconds_of(job, output)) is not None}
-    rates: dict[tuple[str, str], list[float]] = {}
+    rates: dict[tuple[str, ...], list[float]] = {}
     for job in jobs:
         if job.name in known:
-            for place in (job.name.split("/")[0], ""):
-                rates.setdefault((job.kind, place), []).append(known[job.name] / job.passes)
+            for alike in _alike(job):
+                rates.setdefault(alike, []).append(known[job.name] / job.passes)
     found = {}
     for job in jobs:
-        rate = rates.get((job.kind, job.name.split("/")[0])) or rates.get((job.kind, "")) or []
+        rate = next((rates[alike] for alike in _alike(job) if alike in rates), [])
         if job.name in known:
             found[job.name] = known[job.name]
         elif rate:
             found[job.name] = job.passes * sum(rate) / len(rate)
     return found
+
+
+def _alike(job: Job) -> list[tuple[str, ...]]:
+    """Names of the jobs that say most of how long one takes, and of more of them that say less."""
+    dataset, arm = job.name.split("/")[:2]
+    return [(job.kind, dataset, arm), (job.kind, dataset), (job.kind,)]
 
 
 def _watch(process: subprocess.Popen[bytes], jobs: Sequence[Job], output: Path, processes: int) -> None:

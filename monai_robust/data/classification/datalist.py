@@ -86,7 +86,7 @@ def classification_datalist(
         test_fraction: share of the samples to test on, where the data set does not say.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             Classes without a sample are no fault there, and ``groups`` that the list does not have are left out.
-        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
+        split_counts: so many samples to train, to validate and to test on, drawn, from the data set's own splits first.
         redraw: draw all splits by the shares, whatever the data set says.
 
     Raises:

@@ -64,7 +64,7 @@ def findings_datalist(
         fold: 0 to 4, of a cross-validation by patient.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             Classes without a sample are no fault there, and ``groups`` that the list does not have are left out.
-        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
+        split_counts: so many samples to train, to validate and to test on, drawn, from the data set's own splits first.
 
     Returns:
         ``classes`` are the findings; each item's ``label`` is (C,) float32 of 1, 0 and -1.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +13,7 @@ from monai_robust.errors import BadInputError
 
 __all__ = ["read_classes", "with_classes", "with_test_images"]
 
+_LOG = logging.getLogger(__name__)
 _CLASS = re.compile(r"[^=+,]+(=[^=+,]+(\+[^=+,]+)*)?")
 
 
@@ -63,6 +65,8 @@ def with_classes(found: ClassificationDatalist, classes: Mapping[str, Sequence[s
 def with_test_images(found: ClassificationDatalist, per_class: int, seed: int) -> ClassificationDatalist:
     """At most so many test images of each class, drawn without replacement; training and validation as they are.
 
+    A class that has fewer is told of in the log.
+
     Source: model-complexity, "Generating adversarial examples": about 150 images of each class of the test set.
 
     Raises:
@@ -73,6 +77,8 @@ def with_test_images(found: ClassificationDatalist, per_class: int, seed: int) -
     rng, kept = default_rng(seed), set()
     for label in range(len(found.classes)):
         own = [place for place, one in enumerate(found.items["test"]) if one["label"] == label]
+        if len(own) < per_class:
+            _LOG.warning("of class %s there are %d test images, not %d", found.classes[label], len(own), per_class)
         kept |= set(rng.permutation(own)[:per_class].tolist())
     test = [one for place, one in enumerate(found.items["test"]) if place in kept]
     return ClassificationDatalist(found.classes, {**found.items, "test": test})

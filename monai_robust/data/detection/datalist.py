@@ -115,7 +115,7 @@ def detection_datalist(
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             Boxes of none of the ``classes`` are refused there, and ``groups`` that the list does not have are left out.
         empty: ``"keep"`` takes an XML file without objects as a picture without objects, ``"bad"`` as a fault.
-        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
+        split_counts: so many samples to train, to validate and to test on, drawn, from the data set's own splits first.
 
     Raises:
         BadSampleError: something is bad and ``on_bad_sample`` is ``"fail"``.

@@ -107,7 +107,7 @@ def landmark_datalist(
         on_bad_sample: "fail" refuses the data set if a sample cannot be used, "skip" leaves it out and lists it.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             ``groups`` that the list does not have are left out.
-        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
+        split_counts: so many samples to train, to validate and to test on, drawn, from the data set's own splits first.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence with file and line.

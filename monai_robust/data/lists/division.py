@@ -39,7 +39,7 @@ class Division:
         folds: number of folds.
         limit: use at most so many samples of each split, with patients whole; None for all.
         undivided: all samples are for test, whatever the data set says, and nothing is drawn.
-        counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
+        counts: so many samples to train, to validate and to test on, drawn, from the data set's own splits first.
 
     Raises:
         BadInputError: for fractions that are none or leave nothing to train on, and for a limit below 1.

@@ -53,10 +53,13 @@ def complete_splits(table: pd.DataFrame, validation_fraction: float, test_fracti
 
 
 def counted_splits(table: pd.DataFrame, counts: Sequence[int], seed: int) -> pd.DataFrame:
-    """Draw so many samples for each split, whatever the data set says, with patients whole; what is left is not used.
+    """Draw so many samples for each split, with patients whole; what is left is not used.
+
+    Samples stay in the split that the data set has them in, and training samples among those that are trained on, as
+    far as the counts allow.
 
     Args:
-        table: samples with ``patient_id``.
+        table: samples with ``patient_id`` and ``split``.
         counts: for "train", "val" and "test".
         seed: of the draw.
 
@@ -70,23 +73,37 @@ def counted_splits(table: pd.DataFrame, counts: Sequence[int], seed: int) -> pd.
         raise BadInputError(f"split_counts {list(counts)} are {sum(counts)} samples, and there are {len(table)}")
     patients = [list(part.index) for _, part in table.groupby("patient_id", sort=True)]
     patients = [patients[place] for place in default_rng(seed).permutation(len(patients))]
+    own_splits = table["split"].replace("", "train")
     drawn: dict[str, list[int]] = {}
     for split, count in sorted(zip(SPLITS, counts, strict=True), key=lambda one: one[1]):
-        rows, rest = drawn.setdefault(split, []), []
-        for own in sorted(patients, key=len, reverse=True) if any(len(one) > 1 for one in patients) else patients:
-            if len(rows) + len(own) <= count:
-                rows += own
-            else:
-                rest.append(own)
-        patients = rest
-        if len(rows) < count:
+        far = {own[0]: max(_distance(own_splits[row], split) for row in own) for own in patients}
+        largest = sorted(patients, key=len, reverse=True)  # what is left for the end should be small
+        taken = _made_up(sorted(largest, key=lambda own: far[own[0]]), count) or _made_up(largest, count)
+        if taken is None:
             raise BadInputError(
                 f"whole patients do not make up {count} samples for split {split!r}; change split_counts"
             )
+        drawn[split] = [row for own in taken for row in own]
+        patients = [own for own in patients if own[0] not in drawn[split]]
     table = table.assign(split="")
     for split, rows in drawn.items():
         table.loc[rows, "split"] = split
     return table[table["split"] != ""]
+
+
+def _made_up(patients: Sequence[list[int]], count: int) -> list[list[int]] | None:
+    """The first patients that have so many samples together; None where they do not."""
+    taken: list[list[int]] = []
+    for own in patients:
+        if len(own) <= count:
+            taken.append(own)
+            count -= len(own)
+    return None if count else taken
+
+
+def _distance(own: str, wanted: str) -> int:
+    """How far a sample is from a split: of it, or one to validate or test on for the other, or across training."""
+    return 0 if own == wanted else 1 if "train" not in (own, wanted) else 2
 
 
 def cross_validation_splits(table: pd.DataFrame, fold: int, folds: int, seed: int) -> pd.DataFrame:

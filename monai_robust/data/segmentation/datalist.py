@@ -95,7 +95,7 @@ def segmentation_datalist(
         test_fraction: share of the cases to test on, where neither says.
         undivided: put all samples, of whatever split, into ``test``: those of another site, on which nobody trains.
             ``groups`` that the list does not have are left out.
-        split_counts: so many samples to train, to validate and to test on, drawn whatever the data set says.
+        split_counts: so many samples to train, to validate and to test on, drawn, from the data set's own splits first.
 
     Raises:
         BadInputError: whatever makes the folder or an argument unusable, in one sentence.
