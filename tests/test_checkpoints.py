@@ -441,3 +441,35 @@ def test_monais_loader_is_asked_for_an_object_without_loading_the_rest(tmp_path,
     (tmp_path / "checkpoint_epoch=1.pt").write_bytes(b"PK\x03\x04")
     with pytest.raises(BadInputError, match=r"checkpoint_epoch=1\.pt cannot be read as a checkpoint"):
         join_checkpoints(engine, "named", Named())
+
+
+def trained_by(make: Callable[[Any], Any], folder: Path, batch: int, resume: Path | None = None) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    state = {"network": network, "optimizer": make(network.parameters())}
+    data = [{"image": torch.rand(1, 2, 2), "label": number % 2} for number in range(12)]
+    SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1 if resume is None else 2,
+        train_data_loader=DataLoader(data, batch_size=batch),
+        network=network,
+        optimizer=state["optimizer"],
+        loss_function=nn.CrossEntropyLoss(),
+        train_handlers=[
+            TrainingLoader(None if resume is None else str(resume), state),
+            TrainingSaver(str(folder), state, save_interval=1),
+        ],
+    ).run()
+
+
+def sgd(parameters: Any) -> Any:
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def test_a_training_goes_on_with_as_many_batches_an_epoch_and_the_same_kind_of_optimizer(tmp_path: Path) -> None:
+    trained_by(sgd, tmp_path, batch=4)
+    with pytest.raises(BadInputError, match="of a training of 3 batches an epoch, and this run has 6; "):
+        trained_by(sgd, tmp_path / "new", batch=2, resume=tmp_path)
+    with pytest.raises(BadInputError, match="another optimizer than Adam, without betas"):
+        trained_by(torch.optim.Adam, tmp_path / "new", batch=4, resume=tmp_path)
+    trained_by(sgd, tmp_path, batch=4, resume=tmp_path)
+    assert (tmp_path / "checkpoint_epoch=2.pt").is_file()

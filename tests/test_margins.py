@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from ignite.engine import Events
 from ignite.handlers import Checkpoint, DiskSaver
 from linear_margins import BOUNDARIES, Ramp, course_of, expected, image, items, level, make_margins, make_trainer
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, PersistentDataset
-from monai.engines import IterationEvents
+from monai.engines import IterationEvents, SupervisedTrainer
 from monai.handlers import CheckpointLoader, CheckpointSaver
 from monai.transforms import (
     Compose,
@@ -438,6 +439,33 @@ def test_what_would_train_without_margins_is_refused():
     trainer = make_trainer(None, recipe="sat", attack=PGD(eps=1.0, steps=2), attached=False, handlers=[make_margins()])
     with pytest.raises(BadInputError, match="used by no training step"):
         trainer.run()
+
+
+def test_radii_that_no_training_step_was_given_are_refused():
+    radii = WarmupRadius(0.3, 10)
+    trainer = make_trainer(None, recipe="sat", attack=PGD(eps=1.0, steps=2), attached=False, handlers=[radii])
+    with pytest.raises(BadInputError, match="radii of WarmupRadius are used by no training step"):
+        trainer.run()
+
+
+def test_a_sample_all_of_whose_labels_are_ignored_keeps_its_margin_and_out_of_the_means():
+    loss = torch.nn.CrossEntropyLoss(ignore_index=255)
+    data = [{"image": torch.rand(1, 8, 8), "label": torch.ones(8, 8).long(), "sample_id": f"s{i}"} for i in range(4)]
+    data[1]["label"][:] = 255
+    network, margins = torch.nn.Conv2d(1, 2, 3, padding=1), AdaptiveMargins(0.1, {"loss": 1e3})
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=3,
+        train_data_loader=DataLoader(data, batch_size=4),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
+        loss_function=loss,
+        train_handlers=[margins],
+        iteration_update=RobustUpdate("amat", PGD(steps=2), margins=margins),
+    )
+    trainer.run()
+    assert margins.margins == pytest.approx({"s0": 0.4, "s1": 0.1, "s2": 0.4, "s3": 0.4})
+    assert math.isfinite(trainer.state.metrics["robust_adv_loss"])
 
 
 def test_an_attack_that_does_not_run_the_batch_as_a_whole_is_refused():

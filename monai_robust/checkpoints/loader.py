@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from monai.handlers import CheckpointLoader
+from torch.optim import Optimizer
 
 from monai_robust.checkpoints.stored import Stored, stored_for
 from monai_robust.checkpoints.trainer_state import expect_extras, restore_validation
@@ -17,6 +18,9 @@ from monai_robust.data.files.weights import UnreadableCheckpointError, read_chec
 from monai_robust.errors import BadInputError
 
 __all__ = ["TrainingLoader"]
+
+_ADDED_LATER = {"foreach", "maximize", "capturable", "differentiable", "fused", "decoupled_weight_decay"}
+"""Settings of optimizers that checkpoints of an older torch do not have."""
 
 
 class TrainingLoader(CheckpointLoader):
@@ -79,7 +83,10 @@ class TrainingLoader(CheckpointLoader):
         if not content:
             return
         wanted = {name: one for name, one in self.load_dict.items() if not self._is_left(name, one, content)}
-        longest = engine.state.max_epochs
+        longest, length = engine.state.max_epochs, engine.state.epoch_length
+        for name, one in wanted.items():
+            if isinstance(one, Optimizer):
+                self._expect_kind(name, one, content.get(name))
         if self.trainer:
             expect_extras(engine, content, wanted)
             self._held = {name: state for name, state in content.items() if name not in wanted}
@@ -88,6 +95,11 @@ class TrainingLoader(CheckpointLoader):
         except Exception as error:  # whatever the objects' own loading raises
             reason = " ".join(str(error).split()) or type(error).__name__
             raise BadInputError(f"{self.source} cannot restore {self._named()} of this run: {reason}") from error
+        if self.trainer and length is not None and engine.state.epoch_length not in (None, length):
+            raise BadInputError(
+                f"{self.source} is of a training of {engine.state.epoch_length} batches an epoch, and this run has "
+                f"{length}; give it the same data and batch size to go on, or load its weights alone to train anew"
+            )
         if self.trainer and longest is not None:
             if engine.state.epoch > longest:
                 raise BadInputError(
@@ -97,6 +109,19 @@ class TrainingLoader(CheckpointLoader):
             engine.state.max_epochs = longest
             restore_validation(engine)
         self.logger.info("restored %s from %s", ", ".join(wanted), self.source)
+
+    def _expect_kind(self, name: str, optimizer: Optimizer, stored: Any) -> None:
+        """Refuse the state of another optimizer, which torch takes, and fails over at the first step."""
+        groups = stored.get("param_groups") if isinstance(stored, Mapping) else None
+        if not groups:
+            return
+        own = optimizer.state_dict()["param_groups"]
+        missing = next((key for key in own[0] if key not in groups[0] and key not in _ADDED_LATER), None)
+        if missing is not None:
+            raise BadInputError(
+                f"{self.source} cannot restore {name} of this run: it is of another optimizer than "
+                f"{type(optimizer).__name__}, without {missing}; give the optimizer of that training"
+            )
 
     def _is_left(self, name: str, one: Any, content: Mapping[str, Any]) -> bool:
         """Whether an object was restored already, or is kept by sample id and new in this run."""

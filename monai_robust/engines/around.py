@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from monai_robust.engines.common import Batch
 from monai_robust.engines.robust_update import RobustUpdate
 from monai_robust.tasks import Task
 
@@ -39,11 +40,11 @@ class AroundOwn(RobustUpdate):
         """The iteration's output."""
         return (self.iteration or engine._iteration)(engine, batchdata)  # MONAI's documented override
 
-    def _begin(self, engine: Any, task: Task) -> None:
-        """Check the task and follow the engine, once for each engine."""
+    def _begin(self, engine: Any, task: Task, batch: Batch) -> None:
+        """Check the task on a first batch and follow the engine, once for each engine."""
         if self._checked is engine:
             return
-        self._check(task)
+        self._check(task, batch)
         if self.starts is not None:
             self.starts.attach(engine)
         self._checked = engine

@@ -125,13 +125,13 @@ class AroundDetector(AroundOwn):
             )
         batch = call.batch(seen, call.targets)
         task = self._task_of(seen)
-        self._begin(seen.engine, task)
+        self._begin(seen.engine, task, batch)
         told: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: batch.targets}
         watched = None
         if "adv" in self.recipe.views:
             attacked, watched = self._attacked(seen, batch, task)
             added |= self._adversarial(seen, batchdata, batch, attacked)
-        self._seed_views(seen)
+        self._seed_views(seen.engine)
         found = {}
         for name, view in self._inputs(batchdata, batch, added.get("adv_image")).items():
             if view is batch.inputs:
@@ -151,8 +151,8 @@ class AroundDetector(AroundOwn):
             self._observe(seen, batchdata, watched, told | added | {"adv_pred": None})
         return {name: self.recipe.loss(found, name, _named) for name in losses}
 
-    def _check(self, task: Task) -> None:
-        super()._check(task)
+    def _check(self, task: Task, batch: Batch | None = None) -> None:
+        super()._check(task, batch)
         if self.recipe.consistent or self.recipe.boost is not None or self.recipe.objective is not None:
             raise BadInputError(
                 f"the recipe {self.recipe.name!r} compares predictions, and a detector in training gives losses alone; "

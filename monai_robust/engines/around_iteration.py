@@ -103,7 +103,7 @@ class AroundIteration(AroundOwn):
         prediction, targets = found
         batch = replace(Batch.prepare(engine, batchdata), inputs=inputs.detach(), targets=targets)
         task = self._task_of(engine)
-        self._begin(engine, task)
+        self._begin(engine, task, batch)
         told: dict[str, Any] = {Keys.IMAGE: batch.inputs, Keys.LABEL: targets}
         watched = None
         if "adv" in self.recipe.views:

@@ -33,7 +33,7 @@ class EpochMeans:
         Args:
             engine: the trainer.
             values: (B,) each, by name.
-            defined: which samples have a value, (B,) bool, by name; all where a name is not listed.
+            defined: which samples have a value, (B,) bool, by name; all where a name is not listed, but for NaN.
         """
         if self._engine is not engine:
             self._engine = engine
@@ -43,6 +43,7 @@ class EpochMeans:
             value = value.detach().double()
             known = (defined or {}).get(name)
             known = torch.ones_like(value, dtype=torch.bool) if known is None else known.to(value.device)
+            known = known & ~value.isnan()  # such as of a patch all of whose labels the loss ignores
             self._sums[name] = self._sums.get(name, 0) + value[known].sum()
             self._counts[name] = self._counts.get(name, 0) + known.sum()
         length = engine.state.epoch_length

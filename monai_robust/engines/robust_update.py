@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,8 +10,8 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.engines import IterationEvents
-from monai.transforms import Compose, Randomizable
-from monai.utils import MAX_SEED, get_seed
+from monai.transforms import Randomizable
+from monai.utils import MAX_SEED
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from monai_robust.engines.epoch_means import EpochMeans
 from monai_robust.engines.file_units import FileRadius
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
+from monai_robust.engines.views import View, base_name, moves, names_places, of_inputs_shape, own_seed
 from monai_robust.errors import BadInputError
 from monai_robust.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.networks.repeatable import AT_RANDOM, answered_twice
@@ -31,16 +31,14 @@ from monai_robust.recipes import Recipe, make_recipe
 from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.agreement import named, require_agreement, with_agreement
 from monai_robust.tasks.loss import batch_length
-from monai_robust.tasks.tensors import map_tensors, plain, select_rows
+from monai_robust.tasks.probabilities import PROBABILITIES, end_in_softmax
+from monai_robust.tasks.tensors import is_by_sample, map_tensors, plain, select_rows
 from monai_robust.transforms import OnChannels
 from monai_robust.transforms.batch import apply_per_sample
-from monai_robust.transforms.operations import AugMixOperation
 
 __all__ = ["RobustUpdate"]
 
 _LOG = logging.getLogger(__name__)
-
-View = str | Callable[[Tensor], Tensor]
 
 
 class RobustUpdate:
@@ -141,7 +139,7 @@ class RobustUpdate:
         self.task = None if task is None else with_agreement(task, agreement)
         self.shared_forward = shared_forward
         self._own_seeds: list[int | None] | None = None
-        self._seeded: int | None = None
+        self._seeded: tuple[object, int] | None = None
         self._checked: object = None
         self._means = EpochMeans()
         if self.task is not None:
@@ -150,8 +148,9 @@ class RobustUpdate:
     def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
         batch = Batch.prepare(engine, batchdata)
         task = self._task_of(engine)
-        if self._checked is not engine:
-            self._check(task)
+        first = self._checked is not engine
+        if first:
+            self._check(task, batch)
             for name in self.recipe.views:
                 if name not in ("clean", "adv"):
                     self._source(name, batchdata)  # refused before the first attack, where there is none
@@ -182,6 +181,8 @@ class RobustUpdate:
             if "adv" in outputs:
                 output["adv_pred"] = with_metadata(outputs["adv"], batch.inputs)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            if first and end_in_softmax(task, outputs[self.recipe.views[0]], batch.targets):
+                _LOG.warning(PROBABILITIES)
             targets = plain(batch.targets) if engine.compile else batch.targets
             output[Keys.LOSS] = self.recipe.loss(outputs, targets, engine.loss_function, task.agreeing)
             if "adv" in outputs:
@@ -215,15 +216,16 @@ class RobustUpdate:
             "step": getattr(self.margins, "step", None),
         }
 
-    def _check(self, task: Task) -> None:
-        """Refuse views that make no sense for a task."""
+    def _check(self, task: Task, batch: Batch | None = None) -> None:
+        """Refuse views that make no sense for a task, of which a first batch shows the labels."""
         if self.recipe.compares_classes:
             require_agreement(task, f"the recipe {self.recipe.name!r}")
-        moving = [name for name in self.recipe.views if _moves(self.views.get(name, self.views.get(_base(name))))]
-        if task.spatial_targets and moving:
+        moving = [name for name in self.recipe.views if moves(self.views.get(name, self.views.get(base_name(name))))]
+        places = task.spatial_targets or (batch is not None and names_places(batch.targets, batch.inputs))
+        if places and moving:
             raise BadInputError(
                 f"the view {moving[0]!r} moves the image and not the places that the labels of {named(task)} name; "
-                "use operations='intensity'"
+                "use transforms of intensities, such as AugMix(operations='intensity')"
             )
 
     def _warn_of_random_answers(self, engine: Any, batch: Batch, task: Task) -> None:
@@ -317,7 +319,9 @@ class RobustUpdate:
             else:
                 source = self._source(name, batchdata)
                 if isinstance(source, str):
-                    inputs[name] = from_batch.setdefault(source, batch.as_inputs(batchdata[source]))
+                    if source not in from_batch:
+                        from_batch[source] = of_inputs_shape(batch.as_inputs(batchdata[source]), batch.inputs, source)
+                    inputs[name] = from_batch[source]
                 else:
                     inputs[name] = batch.with_padding(apply_per_sample(source, plain(batch.inputs)))
         return inputs
@@ -328,21 +332,21 @@ class RobustUpdate:
         Outside a data loader no one else does: MONAI's transforms then share one state that follows from nothing.
         """
         epoch = int(engine.state.epoch)
-        if epoch == self._seeded:
+        if self._seeded is not None and self._seeded[0] is engine and self._seeded[1] == epoch:
             return
         if self._own_seeds is None:
-            self._own_seeds = [_own_seed(view) for view in self.views.values()]
+            self._own_seeds = [own_seed(view) for view in self.views.values()]
         for index, (view, own) in enumerate(zip(self.views.values(), self._own_seeds, strict=True)):
             if not isinstance(view, Randomizable) or (own is not None and epoch <= 1):
                 continue
             given = (torch.initial_seed(), idist.get_rank()) if own is None else (own,)
             words = np.random.SeedSequence([*given, index, epoch]).generate_state(1)
             view.set_random_state(int(words[0]) % MAX_SEED)
-        self._seeded = epoch
+        self._seeded = engine, epoch
 
     def _source(self, name: str, batchdata: Any) -> View:
         keys = batchdata if isinstance(batchdata, Mapping) else {}
-        base = _base(name)
+        base = base_name(name)
         source = self.views.get(name, self.views.get(base))
         if source is None and name in keys:
             source = name
@@ -371,6 +375,12 @@ class RobustUpdate:
                     f"the network gave {batch_length(stacked)} outputs for {size * len(distinct)} inputs in one "
                     "forward pass; use shared_forward=False"
                 )
+            odd = _other_than_by_sample(stacked, size * len(distinct))
+            if odd is not None:
+                raise BadInputError(
+                    f"among the network's outputs is a tensor {tuple(odd.shape)}, and nobody knows what of it belongs "
+                    f"to which of {size * len(distinct)} inputs in one forward pass; use shared_forward=False"
+                )
             parts = (slice(index * size, (index + 1) * size) for index in range(len(distinct)))
             passes = {key: select_rows(stacked, part) for key, part in zip(distinct, parts, strict=True)}
         return {name: passes[id(view)] for name, view in inputs.items()}
@@ -391,19 +401,20 @@ class RobustUpdate:
         return terms
 
 
+def _other_than_by_sample(outputs: Any, size: int) -> Tensor | None:
+    """The first tensor of a network's outputs that has dimensions, the first of which is not that of the samples."""
+    if isinstance(outputs, Tensor):
+        return outputs if outputs.ndim and len(outputs) != size else None
+    if isinstance(outputs, Mapping):
+        parts: Sequence[Any] = list(outputs.values())
+    else:
+        parts = outputs if isinstance(outputs, (list, tuple)) and not is_by_sample(outputs) else ()
+    return next((odd for part in parts if (odd := _other_than_by_sample(part, size)) is not None), None)
+
+
 def _of_attack(output: Mapping[str, Any]) -> dict[str, Tensor]:
     """What there is to tell of an attack's sizes, (B,) each."""
     return {name: output[name] for name in ("eps", "adv_norm") if name in output}
-
-
-def _own_seed(view: View) -> int | None:
-    """A number that follows from the state that a view was given, left as it is; None where nobody gave any."""
-    if not isinstance(view, Randomizable) or "R" not in vars(view):
-        return None
-    # A Compose has a state from the start: MONAI's seed, where there is one, or one that follows from nothing.
-    if isinstance(view, Compose) and get_seed() is None:
-        return None
-    return int(copy.deepcopy(view.R).randint(MAX_SEED))
 
 
 def _check_channels(attack: Callable[..., Tensor] | None, channels: Sequence[int]) -> None:
@@ -418,17 +429,6 @@ def _check_channels(attack: Callable[..., Tensor] | None, channels: Sequence[int
 
 def _on_channels(view: View, channels: Sequence[int]) -> View:
     return view if isinstance(view, str) else OnChannels(view, channels)
-
-
-def _base(name: str) -> str:
-    """A numbered view's kind."""
-    return name.rstrip("0123456789")
-
-
-def _moves(view: Any) -> bool:
-    """Whether a view's operations are known to move what is in the image."""
-    operations = getattr(view, "operations", ())
-    return any(isinstance(one, AugMixOperation) and one.geometric for one in operations)
 
 
 def _defined(task: Task, output: Mapping[str, Any], terms: Mapping[str, Tensor]) -> dict[str, Tensor]:

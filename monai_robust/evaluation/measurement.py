@@ -48,7 +48,6 @@ from monai_robust.evaluation.measure.samples import Samples, check_apart, check_
 from monai_robust.evaluation.measure.units import units
 from monai_robust.evaluation.of_evaluator import class_names, evaluator_inferer, evaluator_task
 from monai_robust.evaluation.recorded import Recorded
-from monai_robust.evaluation.sanity.probes import PROBABILITIES, OutputWatch
 from monai_robust.evaluation.tables.cases import CaseWriter, case_numbers, check_count
 from monai_robust.evaluation.tables.claim import claim, failed_in_all, failed_in_others, save_failed
 from monai_robust.evaluation.tables.provenance import now
@@ -59,6 +58,7 @@ from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks.fast_form import forms_kept
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.base import checked_task
+from monai_robust.tasks.probabilities import PROBABILITIES, OutputWatch
 
 __all__ = ["Measurement"]
 

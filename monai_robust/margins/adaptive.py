@@ -210,16 +210,24 @@ class AdaptiveMargins(SampleRadii):
             raise BadInputError(f"margins are judged by {absent!r}, and the task has the loss terms {names}")
         self.thresholds.check_terms(self.judged or trace.final)
         changed = self.rule(trace)
-        # A sample without any of them, such as a picture without landmarks, tells nothing of its margin, which stays.
-        known = [] if trace.defined is None else [trace.defined[name] for name in self.judged or trace.final]
-        told = torch.stack(known).any(dim=0).tolist() if known else [True] * len(trace.ids)
-        self.store.visit(trace.ids, changed.margins.tolist(), changed.crossed.tolist(), told)
+        self.store.visit(trace.ids, changed.margins.tolist(), changed.crossed.tolist(), self._told(trace).tolist())
+
+    def _told(self, trace: AttackTrace) -> Tensor:
+        """Whether an attack tells anything of a sample's margin, (B,), which stays otherwise.
+
+        It does not of a sample without any of the terms, such as a picture without landmarks, or with one that is NaN,
+        such as a patch all of whose labels the loss ignores.
+        """
+        names = list(self.judged or trace.final)
+        nowhere = torch.stack([trace.final[one].isnan() | trace.path_terms[one].isnan().any(dim=0) for one in names])
+        told = ~nowhere.any(dim=0)
+        if trace.defined is not None:
+            told &= torch.stack([trace.defined[name] for name in names]).any(dim=0)
+        return told
 
     # The course of a training
 
     def _start(self, engine: Engine) -> None:
-        if self._task_of is None:
-            raise BadInputError("the margins are used by no training step; give them to RobustUpdate(..., margins=...)")
         self._meet_checkpoints(engine)
         loader = engine.data_loader  # type: ignore[attr-defined]
         dataset = getattr(loader, "dataset", None)
@@ -229,6 +237,7 @@ class AdaptiveMargins(SampleRadii):
         self._unlisted = frozenset(self.store.margins) if self._restored and known is None else None
         if self.thresholds is None:
             seen = self._as_supervised(engine)
+            assert self._task_of is not None  # the training step is known since the start
             self._use(self._source.fitted(seen, self._task_of(seen)).of_terms(self.judged))
         self._tell(engine, len(known) if known is not None else None)
         self.log.begin(self.epoch, self.store.margins, renamed)

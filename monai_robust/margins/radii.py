@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
 
 __all__ = ["AttackTrace", "SampleRadii"]
@@ -58,8 +59,20 @@ class SampleRadii:
         self._as_supervised: Callable[[Any], Any] = lambda engine: engine
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer."""
+        """Attach to a trainer.
+
+        Raises:
+            BadInputError: when it starts, for radii that no training step was given.
+        """
         self.engine = engine
+        engine.add_event_handler(Events.STARTED, self._require_use)
+
+    def _require_use(self) -> None:
+        if self._task_of is None:
+            raise BadInputError(
+                f"the radii of {type(self).__name__} are used by no training step; give them to "
+                "RobustUpdate(..., margins=...)"
+            )
 
     def bind(self, task_of: Callable[[Any], Task], as_supervised: Callable[[Any], Any] | None = None) -> None:
         """Learn, from the training step these radii are for, which task a trainer's network is trained for, and what

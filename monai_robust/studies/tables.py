@@ -223,7 +223,7 @@ def _widest(column: Mapping[str, Any], statistic: str, found: Measured) -> float
     frame = frame.assign(arm=[keys[int(run)][0] for run in frame["run"]])
     frame = frame if among is None else frame[frame["arm"].isin(among)]
     means = frame.groupby(["severity", "arm"])[statistic].mean().unstack()
-    return float((means.max(axis=1) - means.min(axis=1)).idxmax()) if len(means) else math.nan
+    return float((means.max(axis=1) - means.min(axis=1)).idxmax()) if len(means) else math.nan  # type: ignore[arg-type]
 
 
 def _areas(perturbation: str, found: Measured) -> dict[Key, float]:

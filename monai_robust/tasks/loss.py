@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -84,7 +84,11 @@ class LossTask(Task):
         loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:
             return {"loss": loss(outputs, targets)}
-        samples = [_named(self._of(sample_slice(outputs, i), sample_slice(targets, i))) for i in range(size)]
+        with _buffers_held(self.loss):
+            return self._sample_by_sample(outputs, targets, size)
+
+    def _sample_by_sample(self, outputs: Any, targets: Any, size: int) -> dict[str, Tensor]:
+        samples = [_named(self._of(_own_outputs(outputs, i, size), sample_slice(targets, i))) for i in range(size)]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
     def _of(self, outputs: Any, targets: Any) -> Any:
@@ -128,6 +132,30 @@ class LossTask(Task):
         if targets.shape[1] == 1:
             return aimed[:, None].to(targets.dtype)
         return torch.nn.functional.one_hot(aimed, targets.shape[1]).to(targets.dtype)
+
+
+@contextmanager
+def _buffers_held(loss: Callable[..., Any]) -> Iterator[None]:
+    """Have a loss that keeps numbers of what it was given, such as a running mean, keep them in copies meanwhile."""
+    modules = loss.modules() if isinstance(loss, nn.Module) else ()
+    held = [(module, name, value) for module in modules for name, value in module.named_buffers(recurse=False)]
+    try:
+        for module, name, value in held:
+            setattr(module, name, value.clone())
+        yield
+    finally:
+        for module, name, value in held:
+            setattr(module, name, value)
+
+
+def _own_outputs(outputs: Any, index: int, size: int) -> Any:
+    """The outputs of one of ``size`` samples; a tensor that is by something else, such as layers, stays whole."""
+    if isinstance(outputs, tuple) and not is_by_sample(outputs):
+        parts = (_own_outputs(one, index, size) for one in outputs)
+        return type(outputs)(*parts) if hasattr(outputs, "_fields") else tuple(parts)
+    if isinstance(outputs, Tensor) and len(outputs) != size:
+        return outputs
+    return sample_slice(outputs, index)
 
 
 def _in_other_forms(targets: Any, outputs: Any) -> Iterator[Tensor]:

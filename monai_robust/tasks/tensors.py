@@ -130,7 +130,8 @@ def is_by_sample(values: Sequence[Any]) -> bool:
     tensors = [one for one in values if isinstance(one, (Tensor, np.ndarray))]
     if tensors:
         lengths = {len(one) if one.ndim else None for one in tensors}
-        return len(tensors) == len(values) and (lengths == {None} or (len(lengths) > 1 and None not in lengths))
+        alike = len(tensors) == len(values) and len({one.ndim for one in tensors}) == 1
+        return alike and (lengths == {None} or (len(lengths) > 1 and None not in lengths))
     return not any(isinstance(one, (list, tuple)) and _holds_tensors(one) for one in values)
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from monai_robust.attacks import APGD, GradientAttack
 from monai_robust.errors import BadSamplesError
 from monai_robust.evaluation.sanity.probed_attack import CHANCE, ROUNDING, ProbedAttack, chance, falls, slack
-from monai_robust.evaluation.sanity.probes import PROBABILITIES, members_of
+from monai_robust.evaluation.sanity.probes import members_of
 from monai_robust.evaluation.sections.parts import listed, number
 from monai_robust.evaluation.tables.sanity_file import Finding
 from monai_robust.networks.repeatable import answered_twice
+from monai_robust.tasks.probabilities import PROBABILITIES
 
 __all__ = ["NEARLY_ALL", "QUERIES", "run_checks"]
 

@@ -16,42 +16,14 @@ from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import Bounds, as_radius, expand
 from monai_robust.evaluation.measure.perturbations import AttackSweep, EvaluatedBatch, seeded
-from monai_robust.tasks import Classification, Segmentation, Task, base_task
+from monai_robust.tasks import Classification, base_task
 from monai_robust.tasks.base import total
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.probabilities import OutputWatch
 
-__all__ = ["PROBABILITIES", "Harm", "OutputWatch", "Probe", "limited", "members_of", "single", "unlimited", "unmoved"]
+__all__ = ["Harm", "Probe", "limited", "members_of", "single", "unlimited", "unmoved"]
 
 AnyAttack = Attack | WindowAttack
-_SUM = 1e-2  # half precision rounds each of a few classes
-PROBABILITIES = (
-    "The network's outputs look like probabilities (all between 0 and 1, and summing to 1 where there are several "
-    "classes), but the task takes them for logits: predictions of one output, confidences and gradients are wrong. "
-    "Leave out the last sigmoid or softmax."
-)
 _NOTHING = 1e-30  # length of a step that single precision does not notice
-
-
-class OutputWatch:
-    """Whether a network's outputs look like probabilities, where a task takes logits of them.
-
-    They do if all that were seen lie between 0 and 1 and, where there are several classes, sum to 1 over them.
-    """
-
-    def __init__(self) -> None:
-        self.probabilities: bool | None = None
-
-    def see(self, task: Task, outputs: Any, targets: Any) -> None:
-        """Look at the outputs of one more batch; at none any more once the matter is settled."""
-        own = base_task(task)
-        if self.probabilities is False or not isinstance(own, (Classification, Segmentation)):
-            return
-        values = plain(own.prediction(outputs, targets))
-        if not isinstance(values, Tensor) or values.ndim < 2 or not values.numel():
-            return
-        total = values.float().sum(dim=1)
-        within = bool((values >= 0).all()) and bool((values <= 1).all())
-        self.probabilities = within and (values.shape[1] == 1 or bool(((total - 1).abs() < _SUM).all()))
 
 
 @dataclass(frozen=True, eq=False)
