@@ -705,6 +705,32 @@ def test_samples_may_be_called_by_numbers_and_have_labels_of_one_row_of_classes(
     assert found["label"].tolist() == [index % 3 for index in range(COUNT)]
 
 
+@pytest.mark.parametrize("nobody", [float("nan"), None, "", "unknown", np.float32("nan")])
+def test_a_sample_whose_patient_or_group_nobody_knows_has_none(tmp_path, nobody):
+    films = Films()
+    for one in films.items[:6]:
+        one.update(patient_id=nobody, source=nobody)
+    folder = measurement(tmp_path, dataset=films, perturbations=[CleanSweep()], groups=["source"]).run()
+    run = read_run(folder)
+    assert len(np.unique(run.patients)) == 6 + 3  # patients 3, 4 and 5 have five films
+    assert set(run.outcomes["source"].iloc[:6]) <= {"", "unknown"}
+    assert set(run.outcomes["patient_id"].iloc[:6]) == {""}
+
+
+def test_groups_that_are_one_in_two_spellings_are_refused(tmp_path):
+    films = Films()
+    films.items[4]["source"] = "South "
+    with pytest.raises(BadInputError, match="the data set has the source 'South ' and the source 'south'"):
+        measurement(tmp_path, dataset=films).run()
+
+
+@pytest.mark.parametrize("seed", ["1", 1.0, True])
+def test_a_seed_that_no_report_could_read_again_is_refused(tmp_path, seed):
+    with pytest.raises(BadInputError, match="seed"):
+        measurement(tmp_path / "run", seed=seed).run()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("attack", "radii", "sentence"),
     [

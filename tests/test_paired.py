@@ -194,5 +194,7 @@ def test_the_report_compares_with_the_baseline_and_judges_noninferiority(folders
     assert set(table["statistic"]) >= {"score", "accuracy", "brier_multiclass"}
     with pytest.raises(BadInputError, match="margin is -1"):
         write_report(folders, tmp_path / "report.html", noninferiority_margin=-1)
+    with pytest.raises(BadInputError, match="a non-inferiority margin compares runs with those of a baseline, and all"):
+        write_report(folders[:1], tmp_path / "report.html", noninferiority_margin=0.2)
     alone = re.sub(r"<[^>]*>", " ", write_report(folders[:1], tmp_path / "one.html").read_text())
     assert "Compared with" not in alone

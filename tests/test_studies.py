@@ -72,6 +72,14 @@ SMALL = {
 }
 
 ACCURACY = SMALL["tables"]["accuracy"]
+ADEQUATE = {
+    "table": "accuracy",
+    "clean": "clean",
+    "attacked": "PGD",
+    "size": "size",
+    "within": 2.0,
+    "arms": ["erm", "rtda"],
+}
 
 
 def small(folder: Path, **changes: object) -> Path:
@@ -147,6 +155,12 @@ def with_table(**changes: object) -> dict[str, object]:
     return {"tables": {"accuracy": {**ACCURACY, **changes}}}
 
 
+def with_standard(**changes: object) -> dict[str, object]:
+    """Changes by which the standard of a data set is another."""
+    films = SMALL["sets"]["films"]
+    return {"sets": {**SMALL["sets"], "films": {**films, "standard": {**films["standard"], **changes}}}}
+
+
 def screened(arm: str, *seeds: int) -> dict[str, object]:
     """Changes by which an arm has seeds of its own."""
     preset = {**SMALL["presets"]["cpu"], "replicates_of_arms": {arm: {"seeds": list(seeds)}}}
@@ -182,7 +196,30 @@ def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_t
         ({"colour": 1}, "'colour', which nothing reads"),
         ({"arms": {"Rtda": {}}}, "name of a folder"),
         ({"replicates": {"seeds": [0.5]}, "presets": {"cpu": {}}}, "list of whole numbers"),
-        ({"arms": {"rtda": {"from": {"checkpoint": "erm"}}}}, "weights of 'erm', which there is none of"),
+        (
+            {
+                "arms": {"rtda": {"from": {"checkpoint": "erm"}}},
+                "sets": {"films": {"bundle": "chest_xray_classification", "phantoms": "radiographs"}},
+            },
+            "weights of 'erm', which there is none of",
+        ),
+        ({"replicates": {"seeds": [0, 0, 1]}, "presets": {"cpu": {}}}, "which has one twice"),
+        ({"arms": {**SMALL["arms"], "sat": {"title": "ERM"}}}, "two arms have the title 'ERM'"),
+        (with_table(columns=[{"perturbation": "pgd_l2", "label": "PGD {sev}"}]), "has a place for something else"),
+        (with_table(columns=[{"label": "PGD"}]), "neither perturbation nor measure"),
+        (with_table(columns=[{"measure": "parameter"}]), "measure is 'parameter'"),
+        (with_table(columns=[{"perturbation": "pgd_l2", "severities": 1.0}]), "severities is 1.0; it takes a list"),
+        (with_table(scale="100 %"), "scale is '100 %'; it takes a number"),
+        (with_table(digits="two"), "digits is 'two'; it takes a whole number"),
+        (with_table(paper={"films": {"erm": {"PGD1": 93}}}), "names the column 'PGD1', which its table"),
+        (with_standard(arm="ERM"), "arm 'ERM', which there is none of"),
+        (with_standard(at_least="80%"), "at_least is '80%'; it takes a number"),
+        (with_standard(at_most=4.0), "needs one of at_least"),
+        (with_standard(statistic=""), "standard has no statistic"),
+        ({"claims": [{**SMALL["claims"][0], "within": "1%"}]}, "within is '1%'; it takes a number"),
+        ({"claims": [{**SMALL["claims"][0], "column": "PGD1"}]}, "names the column 'PGD1', which its table"),
+        ({"claims": [{**SMALL["claims"][0], "column": {"films": "PGD 1"}}]}, "no column for the set 'mammograms'"),
+        ({"adequate": {**ADEQUATE, "attacked": "FGSM"}}, "adequate names the column 'FGSM'"),
     ],
 )
 def test_a_study_that_cannot_work_is_refused_in_a_sentence(tmp_path, changes, sentence):
@@ -373,7 +410,7 @@ def test_seconds_of_an_epoch_are_the_median_of_a_runs_own(output, tmp_path):
         (folder / f"films/erm/seed{seed}/robustness/epoch_times.csv").write_text(text)
     columns = [{"measure": "seconds_per_epoch"}, {"measure": "processor_seconds_per_epoch"}]
     table = {"title": "Time", "statistic": "accuracy", "scale": 100, "columns": columns}
-    found = read_study(small(tmp_path, tables={"time": table}), "cpu")
+    found = read_study(small(tmp_path, tables={"time": table}, claims=[]), "cpu")
     cells = table_cells(table, measured(found, found.sets["films"], folder))
     assert cells.of("seconds per epoch", "erm") == {"seed0": 4.5, "seed1": 6.0}
     assert cells.of("processor seconds per epoch", "erm") == {"seed1": 5.0}
@@ -514,7 +551,8 @@ def test_a_network_that_says_the_commonest_class_is_no_standard(tmp_path):
 
 def test_errors_are_told_from_scores_by_whole_words():
     errors = ["mre", "sd_mm", "hd95_1", "brier_multiclass", "expected_calibration_error", "mean_surface_distance"]
-    scores = ["accuracy", "adi", "nsd", "sdr_2", "map_50", "average_iou"]
+    errors += ["absolute_rvd", "false_components_1", "loss"]
+    scores = ["accuracy", "adi", "nsd", "sdr_2", "map_50", "average_iou", "brier_resolution"]
     assert [name for name in errors + scores if _higher(name, None)] == scores
 
 
@@ -537,7 +575,8 @@ def test_a_claim_holds_where_the_difference_is_larger_than_its_spread(tmp_path, 
 
 def test_a_claim_may_compare_two_columns_of_one_arm(tmp_path):
     claim = {"text": "PGD hurts more than FGSM", "column": "FGSM", "better": "erm", "than_columns": ["PGD"]}
-    found = read_study(small(tmp_path, claims=[claim]), "cpu")
+    columns = [{"perturbation": name, "over": "mean", "label": name} for name in ("FGSM", "PGD")]
+    found = read_study(small(tmp_path, claims=[claim], **with_table(columns=columns, paper={})), "cpu")
     values = {("FGSM", "erm"): {"seed0": 60.0, "seed1": 64.0}, ("PGD", "erm"): {"seed0": 40.0, "seed1": 42.0}}
     cells = {"accuracy": Cells(["FGSM", "PGD"], values, {"FGSM": True, "PGD": True})}
     (judged,) = claims_of(found, found.sets["films"], cells)
@@ -555,17 +594,29 @@ def test_a_claim_may_compare_two_columns_of_one_arm(tmp_path):
     ],
 )
 def test_the_smallest_adequate_network_is_the_most_robust_one_or_is_not(tmp_path, attacked, sentence):
-    rule = {
-        "table": "accuracy",
-        "clean": "clean",
-        "attacked": "PGD",
-        "size": "size",
-        "within": 2.0,
-        "arms": ["erm", "rtda"],
-    }
-    found = read_study(small(tmp_path, adequate=rule), "cpu")
+    columns = [*ACCURACY["columns"], {"perturbation": "pgd", "over": "mean", "label": "PGD"}]
+    columns += [{"measure": "parameters", "label": "size"}]
+    found = read_study(small(tmp_path, adequate=ADEQUATE, **with_table(columns=columns)), "cpu")
     numbers = {"clean": {"erm": 89.0, "rtda": 90.0}, "size": {"erm": 10.0, "rtda": 20.0}, "PGD": attacked}
     values = {(label, arm): {"seed0": one} for label, own in numbers.items() for arm, one in own.items()}
-    told = adequate_sentence(found, found.sets["films"], {"accuracy": Cells(list(numbers), values, {})})
+    higher = {"clean": True, "PGD": True, "size": False}
+    told = adequate_sentence(found, found.sets["films"], {"accuracy": Cells(list(numbers), values, higher)})
     assert sentence in told
     assert bool(sentence) == bool(told)
+    errors = {key: {name: 100 - one for name, one in own.items()} for key, own in values.items() if key[0] != "size"}
+    lower = {"clean": False, "PGD": False, "size": False}
+    mirrored = adequate_sentence(
+        found, found.sets["films"], {"accuracy": Cells(list(numbers), {**values, **errors}, lower)}
+    )
+    assert ("is also the most robust" in mirrored) == ("is also the most robust" in told)
+    assert ("best clean number (10)" in mirrored) == bool(told)
+
+
+def test_a_label_that_two_columns_have_and_a_statistic_of_a_standard_that_no_run_has_are_refused(output, tmp_path):
+    again = {"perturbation": "clean", "label": "PGD 1"}
+    found = read_study(small(tmp_path, **with_table(columns=[*ACCURACY["columns"], again])), "cpu")
+    with pytest.raises(BadInputError, match="has two columns 'PGD 1'"):
+        write_page(found, output, tmp_path / "page.md", "x")
+    found = read_study(small(tmp_path, **with_standard(statistic="acuracy")), "cpu")
+    with pytest.raises(BadInputError, match="asks for 'acuracy', and runs have"):
+        write_page(found, output, tmp_path / "page.md", "x")

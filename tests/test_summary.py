@@ -131,6 +131,12 @@ def test_what_one_replicate_lacks_has_no_mean_over_replicates(summary: pd.DataFr
     assert areas["auc_robust"].isna().to_dict() == {"erm": True, "rtda": False}
 
 
+def test_a_score_that_may_be_negative_has_no_auc_robust_and_everything_else(summary: pd.DataFrame) -> None:
+    below = summary.assign(score=summary["score"].where(summary["run"] != 1, -summary["score"]))
+    areas = auc_by_attack(below).set_index("name")
+    assert areas["auc_robust"].isna().to_dict() == {"erm": True, "rtda": False}
+
+
 def test_radii_are_put_in_percent_of_the_mean_norm_of_the_clean_inputs(runs: list[Run], summary: pd.DataFrame) -> None:
     norms = [float(row["input_norm"]) for row in lines(runs[0], "clean", 0)]
     found = only(summary, run=0, group="", perturbation="pgd_l2", severity=2.0)

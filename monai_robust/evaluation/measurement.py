@@ -342,6 +342,7 @@ class Measurement:
         self.samples.check()
         checked(Name, self.name, "the measurement", "name")  # what no report could read again is refused now
         checked(list[Name], self.classes, "the measurement", "classes")
+        checked(int, self.seed, "the measurement", "seed")
 
     def _refuse(self) -> None:
         """Refuse what cannot be done to these inputs or to this network, before anything is measured."""

@@ -43,14 +43,20 @@ def adequate_sentence(study: Study, dataset: DataSet, cells: Mapping[str, Cells]
     if len(run) < 2:
         return ""
     clean, attacked, size = labels
-    best = max(mean(clean, arm) for arm in run)
-    adequate = [arm for arm in run if mean(clean, arm) >= best - float(rule["within"])]
+
+    def merit(label: str, arm: str) -> float:
+        return mean(label, arm) if table.higher_is_better[label] else -mean(label, arm)
+
+    best = max(run, key=lambda arm: merit(clean, arm))
+    adequate = [arm for arm in run if merit(clean, arm) >= merit(clean, best) - float(rule["within"])]
     smallest = min(adequate, key=lambda arm: mean(size, arm))
-    sturdiest = max(adequate, key=lambda arm: mean(attacked, arm))
+    sturdiest = max(adequate, key=lambda arm: merit(attacked, arm))
     titles = {arm: study.all_arms[arm].title for arm in run}
     sizes = f"{mean(size, smallest):,.0f} parameters"
+    are = "is" if len(adequate) == 1 else "are"
     first = (
-        f"Of {len(run)} networks, {len(adequate)} are within {rule['within']:g} of the best clean number ({best:.4g})"
+        f"Of {len(run)} networks, {len(adequate)} {are} within {rule['within']:g} of the best clean number "
+        f"({mean(clean, best):.4g})"
     )
     first = f"{first}; the smallest of them, {titles[smallest]} ({sizes}),"
     under = table.title(attacked)

@@ -7,6 +7,7 @@ set's, the arm's, the arm's on that data set, and the same four of the preset th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,15 @@ from typing import Any
 import yaml
 
 from monai_robust.errors import BadInputError, require_choice
-from monai_robust.studies.keys import check_adequate, check_claim, check_table, mapping, require_known, with_keys
+from monai_robust.studies.keys import (
+    check_adequate,
+    check_claim,
+    check_standard,
+    check_table,
+    mapping,
+    require_known,
+    with_keys,
+)
 
 __all__ = ["WEIGHTS", "Arm", "DataSet", "Replicate", "Study", "read_study"]
 
@@ -231,6 +240,9 @@ def read_study(path: str | Path, preset: str, sets: Sequence[str] = (), arms: Se
     for name, title in mapping(chosen.get("titles"), f"{path}: titles").items():
         require_choice(f"{path}: title of the arm", name, list(all_arms))
         all_arms[name] = replace(all_arms[name], title=str(title), printed=all_arms[name].title)
+    twice = Counter(arm.title for arm in all_arms.values()).most_common(1)
+    if twice and twice[0][1] > 1:
+        raise BadInputError(f"{path}: two arms have the title {twice[0][0]!r}, by which tables tell them apart")
     named = _named(content["sets"], f"{path}: sets")
     found = {name: _data_set(name, one, chosen, all_arms, f"{path}: set {name}") for name, one in named.items()}
     wanted_sets = _chosen("set", sets or chosen.get("sets") or list(found), found, path)
@@ -285,7 +297,7 @@ def _data_set(name: str, content: Any, preset: Mapping[str, Any], arms: Mapping[
         tuple(map(str, files)),
         content.get("list"),
         tuple(own),
-        content.get("standard"),
+        check_standard(content.get("standard"), arms, where),
         Layer.of(content, where),
         _layers(content.get("settings_of_arms"), list(arms), "arm", where),
     )
@@ -328,6 +340,8 @@ def _replicates(content: Any, where: str) -> list[Replicate]:
     for name, values in content.items():
         if not isinstance(values, list) or not values or not all(type(one) is int for one in values):
             raise BadInputError(f"{where}: {name} is {values!r}; it takes a list of whole numbers")
+        if len(set(values)) < len(values):
+            raise BadInputError(f"{where}: {name} is {values!r}, which has one twice; leave it out")
     draws = content.get("split_seeds") or [None]
     folds = content.get("folds") or [None]
     return [Replicate(seed, fold, draw) for seed in content.get("seeds") or [0] for fold in folds for draw in draws]

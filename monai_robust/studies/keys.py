@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from monai_robust.errors import BadInputError, require_choice
 
-__all__ = ["FIGURES", "check_adequate", "check_claim", "check_table", "mapping", "require_known", "with_keys"]
+__all__ = [
+    "FIGURES", "check_adequate", "check_claim", "check_standard", "check_table", "mapping", "pattern_of",
+    "require_known", "with_keys",
+]  # fmt: skip
 
 _TABLE = {"title", "statistic", "columns", "sets", "scale", "digits", "figure", "joined", "paper"}
 _COLUMN = {
@@ -28,6 +32,9 @@ _ADEQUATE = {"table", "clean", "attacked", "size", "within", "arms"}
 FIGURES = ("lines", "bars", "front")
 """Kinds of figures, see :mod:`monai_robust.studies.figures`."""
 _OVER = ("mean", "auc_robust", "largest_gap")
+_MEASURES = ("parameters", "seconds_per_epoch", "processor_seconds_per_epoch", "triage")
+_STANDARD = {"arm", "statistic", "at_least", "at_most"}
+_SEVERITY = "<severity>"
 
 
 def check_table(table: Any, sets: Collection[str], arms: Collection[str], where: str) -> dict[str, Any]:
@@ -47,8 +54,18 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
             raise BadInputError(f"{where} has no {name}; write it down")
     if "figure" in table:
         require_choice(f"{where}: figure", table["figure"], FIGURES)
+    _require_number(where, "scale", table.get("scale", 1))
+    if type(table.get("digits", 0)) is not int:
+        raise BadInputError(f"{where}: digits is {table['digits']!r}; it takes a whole number")
     for column in table["columns"]:
         column = with_keys(column, _COLUMN, f"{where}: a column")
+        if "measure" in column:
+            require_choice(f"{where}: measure", column["measure"], _MEASURES)
+        elif not column.get("perturbation"):
+            raise BadInputError(f"{where}: a column has neither perturbation nor measure; write down one")
+        _require_number(where, "scale of a column", column.get("scale", 1))
+        _check_severities(column.get("severities", []), where)
+        pattern_of(column, where)
         if "over" in column:
             require_choice(f"{where}: over", column["over"], _OVER)
         odd = next((name for name in ("among", "by") if name in column and column.get("over") != "largest_gap"), None)
@@ -58,6 +75,10 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
             where, "arm", [*column.get("among", []), *([column["minus_arm"]] if "minus_arm" in column else [])], arms
         )
     paper = mapping(table.get("paper"), f"{where}: paper")
+    for own in paper.values():
+        for arm, printed in mapping(own, f"{where}: paper").items():
+            for label in mapping(printed, f"{where}: paper's {arm}"):
+                _require_label(f"{where}: paper's {arm}", label, table)
     require_known(where, "set", [*table.get("sets", []), *paper], sets)
     rows = [arm for own in paper.values() for arm in mapping(own, f"{where}: paper")]
     require_known(where, "arm", [*(arm for line in table.get("joined", []) for arm in line), *rows], arms)
@@ -65,13 +86,14 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
 
 
 def check_claim(
-    claim: Any, sets: Collection[str], arms: Collection[str], tables: Collection[str], path: str
+    claim: Any, sets: Collection[str], arms: Collection[str], tables: Mapping[str, Any], path: str
 ) -> dict[str, Any]:
     """A claim with the name of its table, none of which nothing could be said.
 
     Args:
         claim: as the file has it, see :mod:`monai_robust.studies.claims`.
-        sets, arms, tables: names of those there are.
+        sets, arms: names of those there are.
+        tables: by name.
         path: of the file, for the sentence.
 
     Raises:
@@ -87,15 +109,44 @@ def check_claim(
     require_known(where, "set", claim.get("sets", []), sets)
     require_known(where, "arm", [claim["better"], *claim.get("than", ())], arms)
     require_known(where, "table", [claim["table"]], tables)
+    _require_number(where, "within", claim.get("within", 0))
+    by_set = claim["column"] if isinstance(claim["column"], Mapping) else dict.fromkeys(sets, claim["column"])
+    require_known(where, "set", by_set, sets)
+    missing = next((one for one in claim.get("sets", sets) if one not in by_set), None)
+    if missing is not None:
+        raise BadInputError(f"{where} has no column for the set {missing!r}; give one, or name its sets")
+    for label in [*by_set.values(), *claim.get("than_columns", ())]:
+        _require_label(where, label, tables[claim["table"]])
     return claim
 
 
-def check_adequate(rule: Any, arms: Collection[str], tables: Collection[str], where: str) -> dict[str, Any]:
+def check_standard(rule: Any, arms: Collection[str], where: str) -> dict[str, Any] | None:
+    """The clean score without which a data set's tables are pilots, None where there is no such rule.
+
+    Raises:
+        BadInputError: says what is wrong with it.
+    """
+    if rule is None:
+        return None
+    rule = with_keys(rule, _STANDARD, f"{where}: standard")
+    for name in ("arm", "statistic"):
+        if not rule.get(name):
+            raise BadInputError(f"{where}: standard has no {name}; write it down")
+    require_known(f"{where}: standard", "arm", [rule["arm"]], arms)
+    if ("at_least" in rule) == ("at_most" in rule):
+        raise BadInputError(f"{where}: standard needs one of at_least (of a score) and at_most (of an error)")
+    for name in ("at_least", "at_most"):
+        _require_number(f"{where}: standard", name, rule.get(name, 0))
+    return rule
+
+
+def check_adequate(rule: Any, arms: Collection[str], tables: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The rule of the smallest adequate network, empty where a study asks for none.
 
     Args:
         rule: as the file has it, see :mod:`monai_robust.studies.adequate`.
-        arms, tables: names of those there are.
+        arms: names of those there are.
+        tables: by name.
         where: the file, for the sentence.
 
     Raises:
@@ -108,7 +159,47 @@ def check_adequate(rule: Any, arms: Collection[str], tables: Collection[str], wh
             raise BadInputError(f"{where} has no {missing[0]}; write it down")
         require_known(where, "arm", rule["arms"], arms)
         require_known(where, "table", [rule["table"]], tables)
+        _require_number(where, "within", rule["within"])
+        for name in ("clean", "attacked", "size"):
+            _require_label(where, rule[name], tables[rule["table"]])
     return rule
+
+
+def pattern_of(column: Mapping[str, Any], where: str) -> re.Pattern[str]:
+    """What the labels of a column look like, of which one with ``{severity}`` has several.
+
+    Raises:
+        BadInputError: for a label with another place to be filled in.
+    """
+    name = column.get("perturbation", "")
+    usual = {"auc_robust": "AUC_robust", "mean": name}.get(column.get("over", ""))
+    if "measure" in column:
+        usual = str(column["measure"]).replace("_", " ")
+        usual = "without the most sensitive fifth" if usual == "triage" else usual
+    label = str(column.get("label", usual or (name if name == "clean" else f"{name} {{severity}}")))
+    try:
+        text = label.format(severity=_SEVERITY)
+    except (IndexError, KeyError, ValueError) as error:
+        raise BadInputError(f"{where}: the label {label!r} has a place for something else than {{severity}}") from error
+    return re.compile(re.escape(text).replace(re.escape(_SEVERITY), r"\S+"))
+
+
+def _require_label(where: str, label: Any, table: Mapping[str, Any]) -> None:
+    """Refuse a label that no column of a table can have."""
+    if not any(pattern_of(column, where).fullmatch(str(label)) for column in table["columns"]):
+        raise BadInputError(f"{where} names the column {label!r}, which its table {table['title']!r} does not have")
+
+
+def _require_number(where: str, what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadInputError(f"{where}: {what} is {value!r}; it takes a number")
+
+
+def _check_severities(values: Any, where: str) -> None:
+    if not isinstance(values, list):
+        raise BadInputError(f"{where}: severities is {values!r}; it takes a list of numbers")
+    for value in values:
+        _require_number(where, "one of severities", value)
 
 
 def require_known(where: str, what: str, names: Iterable[Any], known: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from monai_robust.data.files.whole import write_whole
+from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.claims import claims_of
@@ -98,6 +99,11 @@ def _pilot(dataset: DataSet, found: Measured) -> str:
     if not rule:
         return ""
     clean = found.summary[found.summary["perturbation"] == CLEAN]
+    if rule["statistic"] not in clean:
+        raise BadInputError(
+            f"the standard of the set {dataset.name} asks for {rule['statistic']!r}, and runs have "
+            f"{', '.join(map(str, clean.columns))}"
+        )
     own = [place for place, (arm, _) in enumerate(found.runs) if arm == rule["arm"]]
     values = clean[clean["run"].isin(own)][rule["statistic"]]
     if not len(values):

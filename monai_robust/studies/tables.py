@@ -143,9 +143,13 @@ def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
         for label, better, by_run, title in _column(table, column, found):
             titles |= {label: title} if title else {}
             factor = 1.0 if column.get("measure") in _WITHOUT_SCALE else float(column.get("scale", scale))
-            if label not in labels:
-                labels.append(label)
-                rows[-1].append(label)
+            if label in labels:
+                raise BadInputError(
+                    f"table {table['title']!r} has two columns {label!r}; give each a label of its own, with "
+                    "{severity} in that of several radii"
+                )
+            labels.append(label)
+            rows[-1].append(label)
             higher[label] = better
             if other is not None:
                 by_run = {
@@ -237,10 +241,13 @@ def _areas(perturbation: str, found: Measured) -> dict[Key, float]:
     return areas
 
 
-_ERRORS = {"brier", "calibration", "ece", "entropy", "mre", "sd", "hd95", "distance"}
+_ERRORS = {"brier", "calibration", "ece", "entropy", "false", "distance", "hd95", "loss", "mre", "rvd", "sd"}
+_MERITS = {"brier_resolution"}
 
 
 def _higher(statistic: str, found: Measured) -> bool:
     if statistic == "score":
         return found.higher_is_better
-    return not _ERRORS & set(statistic.split("_"))  # whole words: a detection rate (sdr) and nsd are none
+    return statistic in _MERITS or not _ERRORS & set(
+        statistic.split("_")
+    )  # whole words: a detection rate (sdr) and nsd are none

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
+from monai_robust.data.lists.patients import patients_of
 from monai_robust.data.sample_ids import first_row, known_samples, listed_items
 from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY, Batch, with_metadata
@@ -65,7 +66,7 @@ class EvaluatorSamples(Dataset[Any]):
         self.most_boxes = 0
         known = known_samples(dataset)
         names = _one_each(known.ids)
-        patients = _patients(dataset) or names
+        patients = _patients(dataset, names)
         places = tqdm(range(len(dataset)), desc="reading samples", unit="sample", disable=not progress)
         self.items = [
             {
@@ -295,15 +296,13 @@ def _one_each(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _patients(dataset: Any) -> list[str] | None:
-    items = listed_items(dataset)
-    if (
-        not items
-        or len(items) != len(dataset)
-        or not all(isinstance(item, Mapping) and "patient_id" in item for item in items)
-    ):
-        return None
-    return [str(item["patient_id"]) for item in items]
+def _patients(dataset: Any, names: Sequence[str]) -> list[str]:
+    """Whose each sample is: its own patient where the data set does not say it."""
+    items = listed_items(dataset) or []
+    if len(items) != len(dataset) or not all(isinstance(one, Mapping) and "patient_id" in one for one in items):
+        return list(names)
+    places = [f"sample {place} (from 0)" for place in range(len(names))]
+    return patients_of([one["patient_id"] for one in items], names, "the evaluator's data", places)
 
 
 def _label(targets: Any, dims: int, most_boxes: int) -> Tensor:

@@ -17,7 +17,7 @@ from monai_robust.evaluation.measure.own_metrics import KeptOutputs
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep
 from monai_robust.evaluation.measure.pictures import Predictions
 from monai_robust.evaluation.measure.randomness import drawing_from
-from monai_robust.evaluation.measure.samples import Batch, Samples, texts
+from monai_robust.evaluation.measure.samples import Batch, Samples, group_name, patient_name, texts
 from monai_robust.evaluation.measure.task_outcomes import TaskOutcomes
 from monai_robust.evaluation.measure.units import Unit
 from monai_robust.evaluation.tables.schema import RADIUS
@@ -146,9 +146,8 @@ class Measuring:
 
     def _empty(self, sweep: Sweep, item: Mapping[str, Any]) -> Measured:
         """A row without outcomes, of a sample that failed."""
-        known: dict[str, Any] = {
-            name: str(item.get(name, "")) for name in ("sample_id", "patient_id", *self.samples.groups)
-        }
+        known: dict[str, Any] = {group: group_name(item.get(group)) for group in self.samples.groups}
+        known |= {"sample_id": str(item["sample_id"]), "patient_id": patient_name(item.get("patient_id"))}
         known["norm"] = sweep.norm
         names = [name for name in self.writer.columns if name not in ("perturbation", "severity")]
         return {name: [known.get(name)] for name in names}, [[]]
@@ -156,10 +155,10 @@ class Measuring:
     def _rows(self, sweep: Sweep, batch: Batch, predictions: Predictions) -> dict[str, list[Any]]:
         rows: dict[str, list[Any]] = {
             "sample_id": texts(batch["sample_id"]),
-            "patient_id": texts(batch["patient_id"]),
+            "patient_id": batch["patient_id"],
             "norm": [sweep.norm] * len(predictions.inputs),
         }
-        rows |= {group: texts(batch[group]) for group in self.samples.groups}
+        rows |= {group: batch[group] for group in self.samples.groups}
         rows["distance"] = as_norm(sweep.norm or "l2").size(predictions.perturbed - predictions.inputs).tolist()
         rows["contrast"] = _contrast(predictions.perturbed, predictions.mask).tolist()
         own = predictions.inputs if predictions.mask is None else predictions.inputs * predictions.mask

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import DataLoader, MetaTensor, list_data_collate
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from monai_robust.data import same_size_batches
+from monai_robust.data.lists.patients import patient_text
+from monai_robust.data.lists.spellings import refuse_spellings
 from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY
 from monai_robust.errors import BadInputError, BadSampleError
@@ -21,7 +25,7 @@ from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["Batch", "Samples", "check_apart", "check_elsewhere", "items_of", "texts"]
+__all__ = ["Batch", "Samples", "check_apart", "check_elsewhere", "group_name", "items_of", "patient_name", "texts"]
 
 Batch = Mapping[str, Any]
 
@@ -121,6 +125,9 @@ class Samples:
                 raise BadInputError(
                     f"the data set's items have no {key!r}; they have {', '.join(map(str, self.items[0]))}"
                 )
+        for group in self.groups:
+            names = sorted({group_name(item[group]) for item in self.items if group in item})
+            refuse_spellings(names, "the data set", (f"the {group}", f"the {group}", group))
 
     def batches(self) -> list[list[int]]:
         """Places of all samples, batch by batch, each of images of one size."""
@@ -130,7 +137,7 @@ class Samples:
         """Batches of samples at these places."""
         masked = (MASK_KEY,) if self._masked else ()
         keys = ("image", "label", "sample_id", "patient_id", *masked, *self.groups)
-        collate = partial(_collate, keys)
+        collate = partial(_collate, keys, tuple(self.groups))
         return DataLoader(self.dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate)
 
     def evaluated(self, batch: Batch) -> EvaluatedBatch:
@@ -215,6 +222,31 @@ def _sample(dataset: Dataset[Any], place: int) -> Mapping[str, Any]:
         raise BadSampleError(f"sample {place} of the data set (from 0) cannot be read: {error}") from error
 
 
-def _collate(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+def patient_name(value: Any) -> str:
+    """A patient as text; none for what stands for nobody, whose sample counts as a patient of its own."""
+    found = patient_text(_alone(value))
+    return str(value) if found is None else found
+
+
+def group_name(value: Any) -> str:
+    """The value of a group as text; none for what is not known."""
+    value = _alone(value)
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def _alone(value: Any) -> Any:
+    """A number or a text that stands in a tensor or an array by itself."""
+    value = plain(value) if isinstance(value, Tensor) else value
+    if isinstance(value, (Tensor, np.ndarray, np.generic)) and math.prod(value.shape) == 1:
+        return value.item()
+    return value
+
+
+def _collate(keys: Sequence[str], groups: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
     """Only what is needed: other entries, such as the classes an image holds, may differ in length."""
-    return list_data_collate([{key: row[key] for key in keys} for row in rows])
+    names = {"patient_id": patient_name, **dict.fromkeys(groups, group_name)}
+    return list_data_collate([{key: names.get(key, _as_it_is)(row[key]) for key in keys} for row in rows])
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -111,6 +111,11 @@ class Contents:
         check_comparable(runs)
         task_report = _choosing(_task_report(runs[0]), prevalence, patient_rule)
         found = cls(runs, baseline_name(runs, baseline), task_report, noninferiority_margin, minimum_group)
+        if noninferiority_margin is not None and len(found.names) < 2:
+            raise BadInputError(
+                f"a non-inferiority margin compares runs with those of a baseline, and all are of {found.names[0]!r}; "
+                "give the others too, or leave the margin"
+            )
         for run in runs:
             found.task_report.check(run)
         return found

@@ -31,7 +31,8 @@ def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale
 
     Returns:
         ``name, perturbation, auc_robust`` (mean over the runs of the name), ``auc_robust_std`` (sample standard
-        deviation, NaN for a single run), ``n_runs`` and ``largest_radius``. NaN where a run has no score somewhere.
+        deviation, NaN for a single run), ``n_runs`` and ``largest_radius``. NaN where a run has no score somewhere, or
+        a negative one, of whose area there is no root.
     """
     all_samples = summary[summary["group"] == ""]
     rows = []
@@ -39,7 +40,7 @@ def auc_by_attack(summary: pd.DataFrame, *, higher_is_better: bool = True, scale
         clean = of_run.loc[of_run["perturbation"] == CLEAN, "score"].iloc[0]
         for attack, block in of_run[of_run["kind"] == "attack"].groupby("perturbation", sort=False):
             radii, scores = [0.0, *block["severity"]], [clean, *block["score"]]
-            known = not np.isnan(scores).any()
+            known = bool((np.array(scores) >= 0).all())  # NaN is not
             area = auc_robust(radii, scores, higher_is_better=higher_is_better, scale=scale) if known else math.nan
             rows.append({"name": of_run["name"].iloc[0], "perturbation": attack, "auc_robust": area, "top": max(radii)})
     frame = pd.DataFrame(rows, columns=["name", "perturbation", "auc_robust", "top"])
