@@ -13,7 +13,7 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, Flip, Lambda, RandGaussianNoise, RandGaussianNoised, RandShiftIntensity, Resize
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from monai_robust.errors import BadInputError, BadSampleError
@@ -317,6 +317,14 @@ def test_posterize_leaves_the_stated_number_of_grey_levels() -> None:
     assert len(np.unique(applied("posterize", x, 0.0))) == 16
     assert len(np.unique(applied("posterize", x, 1.0))) == 8
     assert len(np.unique(applied("posterize", x, 4.0))) == 2
+
+
+@pytest.mark.parametrize("level", [0.1, 2.4, 2.6, 5.1, 9.9])
+def test_posterize_bits_is_pillows_posterize_at_augmix_levels(level: float) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    wanted = ImageOps.posterize(Image.fromarray(grey[0]), 4 - int(level * 4 / 10))
+    found = applied("posterize_bits", torch.from_numpy(grey / np.float32(255)), 4.0 * level / 10)
+    np.testing.assert_array_equal(np.round(found[0] * 255).astype(np.uint8), np.asarray(wanted))
 
 
 def test_tone_operations_by_hand() -> None:

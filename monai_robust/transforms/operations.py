@@ -68,6 +68,13 @@ def _posterize(image: Tensor, amount: float, axes: Axes) -> Tensor:
     return torch.round(image * steps) / steps
 
 
+def _posterize_bits(image: Tensor, amount: float, axes: Axes) -> Tensor:
+    """Keep the highest 4 - amount bits, a whole number of them and at least one, of each of 256 grey levels."""
+    width = 2 ** (4 + min(int(amount), 3))
+    levels = GREY_LEVELS - 1
+    return torch.floor(torch.floor(image * levels + 1e-3) / width) * width / levels
+
+
 def _solarize(image: Tensor, amount: float, axes: Axes) -> Tensor:
     """Invert what is brighter than 1 less the amount."""
     return torch.where(image < 1 - amount, image, 1 - image)
@@ -156,6 +163,7 @@ KINDS = {
     "autocontrast": _Kind(_autocontrast, 0.1, signed=False),
     "equalize": _Kind(_equalize, 1.0, signed=False),
     "posterize": _Kind(_posterize, 4.0, signed=False),
+    "posterize_bits": _Kind(_posterize_bits, 4.0, signed=False),
     "solarize": _Kind(_solarize, 1.0, signed=False),
     "full_autocontrast": _Kind(_full_autocontrast, 1.0, signed=False),
     "full_equalize": _Kind(_full_equalize, 1.0, signed=False),
@@ -173,7 +181,7 @@ _INTENSITY = ("autocontrast", "equalize", "posterize", "gamma", "brightness", "c
 _GEOMETRIC = ("rotate", "shear", "translate")
 # AugMix's own nine: shear and translate along either axis count twice, and two know no strength.
 _PUBLISHED = (
-    *("full_autocontrast", "full_equalize", "posterize", "rotate", "solarize"),
+    *("full_autocontrast", "full_equalize", "posterize_bits", "rotate", "solarize"),
     *("shear", "shear", "translate", "translate"),
 )
 
@@ -201,8 +209,8 @@ class AugMixOperation(RandomizableTransform):
     They stand for what varies between acquisitions: window, exposure, tone curve, bit depth, focus and positioning.
     AugMix's ``solarize``, which inverts what is brighter than 1 less a share of up to 1, is left out of the other sets,
     since no device inverts only the bright part of a radiograph; it is in ``"published"``, with ``full_autocontrast``
-    (from the darkest to the brightest pixel) and ``full_equalize`` at any level, as AugMix has them. MONAI has some of
-    these; here they are plain tensor arithmetic, because MONAI's carry metadata through every step, and chains of
+    (from the darkest to the brightest pixel) and ``full_equalize`` at any level, and ``posterize_bits``, which keeps
+    the highest 4 to 1 of 8 bits, as AugMix has them. MONAI has some of these; here they are plain tensor arithmetic, because MONAI's carry metadata through every step, and chains of
     about six operations on each image of a batch are worth making short.
 
     Args:
