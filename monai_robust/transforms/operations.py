@@ -210,8 +210,9 @@ class AugMixOperation(RandomizableTransform):
     AugMix's ``solarize``, which inverts what is brighter than 1 less a share of up to 1, is left out of the other sets,
     since no device inverts only the bright part of a radiograph; it is in ``"published"``, with ``full_autocontrast``
     (from the darkest to the brightest pixel) and ``full_equalize`` at any level, and ``posterize_bits``, which keeps
-    the highest 4 to 1 of 8 bits, as AugMix has them. MONAI has some of these; here they are plain tensor arithmetic, because MONAI's carry metadata through every step, and chains of
-    about six operations on each image of a batch are worth making short.
+    the highest 4 to 1 of 8 bits, as AugMix has them. MONAI has some of these; here they are plain tensor arithmetic,
+    because MONAI's carry metadata through every step, and chains of about six operations on each image of a batch are
+    worth making short.
 
     Args:
         name: one of the names above.
