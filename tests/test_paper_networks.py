@@ -108,7 +108,7 @@ def test_the_order_of_complexity_is_that_of_the_paper():
 
 
 def test_resnet50_is_hes_but_for_biases_of_its_shortcuts():
-    """25,557,032 weights with three channels and 1000 classes; shortcuts have biases in MONAI, which BatchNorm undoes."""
+    """25,557,032 weights with three channels and 1000 classes; shortcuts have biases in MONAI."""
     with torch.device("meta"):
         network = resnet50(spatial_dims=2, n_input_channels=1, num_classes=2, conv1_t_stride=2)
     classifier, first = 2048 * (1000 - 2) + (1000 - 2), 7 * 7 * 64 * (3 - 1)
