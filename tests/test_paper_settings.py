@@ -27,6 +27,11 @@ PRINTED = {
     },
     ("oncology-stability", "mammogram", "trained"): {"epochs": 100, ATTACK + "eps": 0.002, ATTACK + "steps": 7},
     ("oncology-stability", "mri", "trained"): {"epochs": 200, ATTACK + "eps": 0.004, ATTACK + "steps": 7},
+    ("oncology-stability", "digits", "naive"): {
+        **{"image_size": 32, "batch_size": 64, "epochs": 20, "learning_rate": 0.01, "lr_decay": 0.0},
+        **{"optimizer#momentum": 0.0, "patience": None},
+    },
+    ("oncology-stability", "digits", "trained"): {"epochs": 50, ATTACK + "eps": 0.2, ATTACK + "steps": 7},
     # model-complexity, "Training procedure" and "Adversarial training"; radii in 1/255
     ("model-complexity", "radiographs", "resnet8"): {"image_size": 224, "batch_size": 32, "learning_rate": 0.001},
     ("model-complexity", "radiographs", "resnet8-at"): {ATTACK + "eps": 3 / 255, ATTACK + "steps": 7},

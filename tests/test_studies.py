@@ -13,15 +13,19 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY
+from PIL import Image
+from sklearn.datasets import load_digits
 from synthetic_runs import write_run
 
 from monai_robust.configuration import check_ids, read_configuration
+from monai_robust.data import classification_datalist
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.studies import jobs_of, read_study
 from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.claims import claims_of
 from monai_robust.studies.command import study as command
+from monai_robust.studies.digits import write_digits
 from monai_robust.studies.job import record_of, run_job
 from monai_robust.studies.jobs import Place, finished
 from monai_robust.studies.kept import Kept
@@ -620,3 +624,27 @@ def test_a_label_that_two_columns_have_and_a_statistic_of_a_standard_that_no_run
     found = read_study(small(tmp_path, **with_standard(statistic="acuracy")), "cpu")
     with pytest.raises(BadInputError, match="asks for 'acuracy', and runs have"):
         write_page(found, output, tmp_path / "page.md", "x")
+
+
+def test_a_data_set_that_a_study_makes_itself_needs_no_folder(tmp_path):
+    sets = {"digits": {"bundle": "chest_xray_classification", "phantoms": "radiographs", "made": "digits"}}
+    found = read_study(small(tmp_path, sets=sets, tables={}, claims=[]), "cpu")
+    jobs = jobs_of(found, place(tmp_path))
+    assert (jobs[0].name, jobs[0].output) == ("phantoms/digits", "phantoms/digits/phantom.json")
+    words = dict(zip(jobs[1].command, jobs[1].command[1:], strict=False))
+    assert words["--dataset_dir"] == str(tmp_path / "phantoms/digits")
+    assert jobs[0].command[1:] == ("-m", "monai_robust.studies.digits", words["--dataset_dir"])
+    with pytest.raises(BadInputError, match="made is 'mnist'"):
+        read_study(small(tmp_path, sets={"digits": {**sets["digits"], "made": "mnist"}}), "cpu")
+
+
+def test_digits_are_written_as_pictures_of_their_classes(tmp_path):
+    folder = write_digits(tmp_path / "digits")
+    found = classification_datalist(folder)
+    assert len(found.classes) == 10
+    assert sum(len(items) for items in found.items.values()) == 1797
+    item = found.items["train"][0]
+    assert Image.open(item["image"]).size == (8, 8)
+    assert Path(item["image"]).parent.name == found.classes[item["label"]]
+    first = np.asarray(Image.open(folder / "zero" / "0000.png"))
+    assert np.array_equal(first, np.round(load_digits().images[0] * 255 / 16))

@@ -35,7 +35,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _LAYER = ("common", "training", "evaluation")
 _STUDY = {"title", "source", "notes", "sets", "arms", "replicates", "presets", "tables", "claims", "adequate", *_LAYER}
 _SET = {
-    "title", "bundle", "folder", "phantoms", "presets", "list", "arms", "settings_of_arms", "standard", *_LAYER,
+    "title", "bundle", "folder", "made", "phantoms", "presets", "list", "arms", "settings_of_arms", "standard", *_LAYER,
 }  # fmt: skip
 _ARM = {"title", "from", *_LAYER}
 _PRESET = {
@@ -43,6 +43,7 @@ _PRESET = {
     "settings_of_arms", *_LAYER,
 }  # fmt: skip
 _REPLICATES = {"seeds", "folds", "split_seeds"}
+_MADE = ("digits",)
 _PHANTOMS = ("radiographs", "volumes", "cephalograms", "smears")
 
 
@@ -69,6 +70,7 @@ class DataSet:
         title: what a reader calls it.
         bundle: whose configurations train and evaluate on it.
         folder: its name in the folder of data sets; empty where there is only a phantom of it.
+        made: what makes it, where no folder is needed: ``digits`` (:mod:`monai_robust.studies.digits`), or nothing.
         phantoms: the kind of phantoms that stands for it.
         presets: configuration files of the bundle (``configs/presets``) that are read after its own.
         list: options of ``monai-robust datalist``, where its own list is not the study's; None for its own list.
@@ -89,6 +91,7 @@ class DataSet:
     standard: Mapping[str, Any] | None
     layer: Layer
     layers_of_arms: Mapping[str, Layer]
+    made: str = ""
 
 
 @dataclass(frozen=True)
@@ -285,6 +288,8 @@ def _data_set(name: str, content: Any, preset: Mapping[str, Any], arms: Mapping[
     if "bundle" not in content:
         raise BadInputError(f"{where} names no bundle")
     require_choice(f"{where}: phantoms", content.get("phantoms"), _PHANTOMS)
+    if "made" in content:
+        require_choice(f"{where}: made", content["made"], _MADE)
     own = list(content.get("arms") or arms)
     require_known(where, "arm", own, arms)
     files = preset.get("presets", content.get("presets")) or []
@@ -300,6 +305,7 @@ def _data_set(name: str, content: Any, preset: Mapping[str, Any], arms: Mapping[
         check_standard(content.get("standard"), arms, where),
         Layer.of(content, where),
         _layers(content.get("settings_of_arms"), list(arms), "arm", where),
+        str(content.get("made", "")),
     )
 
 

@@ -72,7 +72,7 @@ def jobs_of(study: Study, place: Place) -> list[Job]:
     """
     jobs: list[Job] = []
     for dataset in study.sets.values():
-        if not place.phantoms and dataset.name not in place.data:
+        if not place.phantoms and not dataset.made and dataset.name not in place.data:
             continue
         configuration = read_configuration(_configs(dataset, place))
         arms = [arm for arm in study.arms.values() if arm.name in dataset.arms]
@@ -146,12 +146,17 @@ def in_words(value: Any) -> str:
 
 
 def _data_folder(dataset: DataSet, place: Place) -> Path:
-    return place.output / "phantoms" / dataset.phantoms if place.phantoms else place.data[dataset.name]
+    kind = dataset.made or (dataset.phantoms if place.phantoms else "")
+    return place.output / "phantoms" / kind if kind else place.data[dataset.name]
 
 
 def _before(dataset: DataSet, replicate: Replicate, place: Place) -> list[Job]:
     """What a data set needs before anything is trained on it."""
     package = (place.python, "-m", "monai_robust")
+    if dataset.made:
+        output = f"phantoms/{dataset.made}"
+        maker = (place.python, "-m", f"monai_robust.studies.{dataset.made}", str(_data_folder(dataset, place)))
+        return [Job(output, "phantoms", (), f"{output}/phantom.json", maker)]
     if place.phantoms:
         folder, kind = _data_folder(dataset, place), dataset.phantoms
         number = str(_PHANTOM_PATIENTS[kind])
