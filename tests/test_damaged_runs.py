@@ -201,3 +201,22 @@ def test_names_are_shown_as_they_are_in_figures(tmp_path: Path) -> None:
     assert any("$x_1^{$" in text for text in shown)
     legend = [text.get_text().strip() for one in curve.legends for text in one.get_texts()]
     assert legend == [run.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda info: info["perturbations"][1]["severities"].append(0.0), "at a radius that is not above 0"),
+        (lambda info: info["perturbations"][1]["severities"].insert(0, -1.0), "at a radius that is not above 0"),
+        (lambda info: info["perturbations"][1]["severities"].append(1.0), "lists a severity of pgd_l2 twice"),
+        (lambda info: info["perturbations"].append(info["perturbations"][1]), "two perturbations 'pgd_l2'"),
+        (lambda info: info.update(classes=["normal", "normal", "covid"]), "lists a class twice"),
+    ],
+)
+def test_a_record_that_says_one_thing_twice_or_attacks_within_no_radius_is_refused(tmp_path, change, sentence):
+    folder = write_run(tmp_path / "run")
+    info = json.loads((folder / "run.json").read_text())
+    change(info)
+    (folder / "run.json").write_text(json.dumps(info))
+    with pytest.raises(BadInputError, match=sentence):
+        read_run(folder)

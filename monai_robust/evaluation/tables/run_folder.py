@@ -224,6 +224,9 @@ def read_run(folder: str | Path) -> Run:
     outcomes = read_outcomes(folder, info.get("groups") or [], {one["sample_id"] for one in failed})
     info["skipped"] = [*(info.get("skipped") or []), *map(_as_skipped, failed)]
     perturbations = _perturbations(folder / INFO, info["perturbations"])
+    classes = info.get("classes") or []
+    if len(set(classes)) < len(classes):
+        raise BadInputError(f"{folder / INFO} lists a class twice; each needs a name of its own")
     _check_complete(folder / OUTCOMES, outcomes, perturbations)
     _check_constant(folder / OUTCOMES, outcomes, ["patient_id", *(info.get("groups") or []), "label"])
     gallery = read_gallery(folder / GALLERY) if (folder / GALLERY).exists() else None
@@ -360,6 +363,11 @@ def _perturbations(path: Path, entries: Sequence[Any]) -> tuple[Perturbation, ..
     shift = next((one.name for one in found if one.kind == "shift"), None)
     if shift is not None:
         raise BadInputError(f"{path} lists the shift {shift!r}; samples of another site stand in {SHIFTS}/{shift}")
+    for one in found:
+        if len(set(one.severities)) < len(one.severities):
+            raise BadInputError(f"{path} lists a severity of {one.name} twice; each is one block of the table")
+        if one.kind == "attack" and not all(severity > 0 for severity in one.severities):
+            raise BadInputError(f"{path} lists the attack {one.name} at a radius that is not above 0; that is 'clean'")
     return found
 
 
