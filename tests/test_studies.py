@@ -32,7 +32,7 @@ from monai_robust.studies.kept import Kept
 from monai_robust.studies.numbers import _is_detail, numbers_of
 from monai_robust.studies.page import NOT_RUN, write_page
 from monai_robust.studies.tables import Cells, _higher, measured, table_cells
-from monai_robust.studies.workflow import costs, find_snakemake
+from monai_robust.studies.workflow import costs, find_snakemake, run_jobs
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
 BUNDLES = REPOSITORY / "bundles"
@@ -276,6 +276,18 @@ def test_a_job_is_done_where_its_command_made_it_after_what_it_needs(output, tmp
         "films/rtda/seed1",
         "films/rtda/seed1/robustness",
     }
+
+
+def test_what_another_command_made_is_gone_before_the_workflow_looks_for_files(output, tmp_path):
+    folder = made_by_its_commands(tmp_path / "out", output)
+    changed = read_study(small(folder, evaluation={"attack_steps": 3}), "cpu")
+    jobs = jobs_of(changed, place(folder, "films"))
+    looks = tmp_path / "snakemake"
+    looks.write_text(f"#!/bin/sh\ncd '{folder}'\nfind . -name report.html -o -name model.pt > seen.txt\n")
+    looks.chmod(0o755)
+    run_jobs(looks, tmp_path / "Snakefile", jobs, folder)
+    assert (folder / "seen.txt").read_text().count("model.pt") == 4
+    assert "report.html" not in (folder / "seen.txt").read_text()
 
 
 def test_an_evaluation_by_another_command_does_not_go_on_from_what_was_measured(tmp_path):

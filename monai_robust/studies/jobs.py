@@ -113,7 +113,9 @@ def _made_by_its_command(job: Job, output: Path) -> bool:
     record, made = record_of(file, job.kind), file.stat().st_mtime
     if any(one.is_file() and one.stat().st_mtime > made for one in (output / name for name in job.inputs)):
         return False
-    return record.is_file() and json.loads(record.read_text(encoding="utf-8")) == list(job.command)
+    if not record.is_file():
+        return job.kind == "list"  # earlier ones have none
+    return bool(json.loads(record.read_text(encoding="utf-8")) == list(job.command))
 
 
 def needed_for(targets: Iterable[str], jobs: Sequence[Job]) -> list[Job]:

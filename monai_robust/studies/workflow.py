@@ -75,6 +75,7 @@ def run_jobs(
         *("--rerun-incomplete", "--keep-going", "--nolock", *words, *targets),
     ]
     wanted = needed_for(targets, jobs) if targets else list(jobs)
+    _remove_stale(wanted, output)
     with (
         (output / _LOG).open("w", encoding="utf-8") as log,
         subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process,
@@ -91,6 +92,14 @@ def run_jobs(
             f"the workflow ended with exit status {process.returncode}; what failed stands above and in the log.txt of "
             f"its folder in {output}; the same command goes on from there"
         )
+
+
+def _remove_stale(jobs: Sequence[Job], output: Path) -> None:
+    """Remove the files of jobs whose command is another one now, which Snakemake would take for done."""
+    done = {job.name for job in finished(jobs, output)}
+    for job in jobs:
+        if job.name not in done:
+            (output / job.output).unlink(missing_ok=True)
 
 
 def seconds_of(job: Job, output: Path) -> float | None:
