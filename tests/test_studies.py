@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -646,6 +647,15 @@ def test_a_data_set_that_a_study_makes_itself_needs_no_folder(tmp_path):
     words = dict(zip(jobs[1].command, jobs[1].command[1:], strict=False))
     assert words["--dataset_dir"] == str(tmp_path / "phantoms/digits")
     assert jobs[0].command[1:] == ("-m", "monai_robust.studies.digits", words["--dataset_dir"])
+    assert not jobs_of(found, replace(place(tmp_path), makes=False))
+    command(
+        *(None, str(small(tmp_path, sets=sets, tables={}, claims=[]))),
+        preset="cpu",
+        output_dir=tmp_path / "new",
+        kept=tmp_path / "kept",
+        page=tmp_path / "page.md",
+    )  # type: ignore[arg-type]
+    assert NOT_RUN in (tmp_path / "page.md").read_text()  # from numbers that are kept, nothing is run without data
     with pytest.raises(BadInputError, match="made is 'mnist'"):
         read_study(small(tmp_path, sets={"digits": {**sets["digits"], "made": "mnist"}}), "cpu")
 

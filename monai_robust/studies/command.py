@@ -77,7 +77,9 @@ def study(
     found = read_study(file, preset, _names(sets), _names(arms))
     output = (output_dir or root / "studies" / "output" / f"{found.name}-{preset}").absolute()
     phantoms = preset == "smoke"
-    place = Place(output, root / "bundles", {} if phantoms else _folders(found, data_dir, data or []), phantoms)
+    folders = {} if phantoms else _folders(found, data_dir, data or [])
+    # with numbers that are kept and without data nothing is run at all
+    place = Place(output, root / "bundles", folders, phantoms, makes=phantoms or bool(folders) or kept is None)
     every = jobs_of(found, place)
     earlier = None if kept is None else Kept(kept, found)
     wanted = every if earlier is None else earlier.without(every)

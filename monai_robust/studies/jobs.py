@@ -28,6 +28,7 @@ class Place:
         bundles: the folder of bundles.
         data: the folder of each data set by its name; without one it is not run, or made of phantoms.
         phantoms: whether phantoms stand for all data.
+        makes: whether data sets that need no folder are made; else they are not run.
         python: that has this package.
     """
 
@@ -35,6 +36,7 @@ class Place:
     bundles: Path
     data: Mapping[str, Path]
     phantoms: bool = False
+    makes: bool = True
     python: str = sys.executable
 
 
@@ -72,7 +74,7 @@ def jobs_of(study: Study, place: Place) -> list[Job]:
     """
     jobs: list[Job] = []
     for dataset in study.sets.values():
-        if not place.phantoms and not dataset.made and dataset.name not in place.data:
+        if not place.phantoms and dataset.name not in place.data and not (dataset.made and place.makes):
             continue
         configuration = read_configuration(_configs(dataset, place))
         arms = [arm for arm in study.arms.values() if arm.name in dataset.arms]
