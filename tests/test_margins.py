@@ -290,7 +290,14 @@ def test_what_another_process_made_of_the_same_sample_counts_as_a_repeat(monkeyp
         ({"final_terms": "train"}, "'train'"),
         ({"cap": 0.1}, "0.5 and 0.1"),
         ({"floor": -1.0}, "-1"),
+        ({"floor": "a"}, "floor is 'a'; it must be a number of at least 0"),
+        ({"floor": True}, "floor is True"),
+        ({"floor": float("nan")}, "floor is nan"),
+        ({"bisections": -3}, "bisections is -3; it must be a whole number of at least 0"),
+        ({"bisections": 2.7}, "bisections is 2.7"),
+        ({"bisections": "4"}, "bisections is '4'"),
         ({"initial": -2}, "initial is -2"),
+        ({"initial": 0.01}, "start at 0.01, and lie between 0.5 and inf, their floor and cap; widen them"),
         ({"thresholds": "gone.pt"}, r"no checkpoint gone\.pt"),
         ({"thresholds": "gone.json"}, r"no thresholds file gone\.json"),
         ({"thresholds": {}}, "thresholds are"),
@@ -882,8 +889,14 @@ def test_a_warm_up_grows_linearly_to_its_radius_and_stays_there():
     trainer.run()
     wanted = [2 * min(1.0, iteration / 6) for iteration in range(1, 11)]
     assert [value for one in seen for value in one] == pytest.approx(wanted)
-    with pytest.raises(BadInputError, match="both must be positive"):
-        WarmupRadius(0.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("eps", "epochs"), [(0.0, 3), ("20HU", 2), (True, 2), (float("inf"), 2), (1.0, "2"), (1.0, True)]
+)
+def test_a_warm_up_to_no_radius_or_over_no_epochs_is_refused(eps, epochs):
+    with pytest.raises(BadInputError, match=f"is to {eps!r} over {epochs!r} epochs; both must be positive numbers"):
+        WarmupRadius(eps, epochs)
 
 
 @pytest.fixture
