@@ -453,6 +453,18 @@ def test_an_attack_that_does_not_run_the_batch_as_a_whole_is_refused():
         make_trainer(make_margins(), labelled(items(size=9)), attack=attack).run()
 
 
+def test_an_attack_that_is_a_function_has_its_margins_in_l2():
+    def attack(network, inputs, targets, eps=None, *, task=None):
+        return PGD(norm="l2", steps=2)(network, inputs, targets, eps, task=task)
+
+    found = []
+    for one in (attack, PGD(norm="l2", steps=2)):
+        margins = make_margins()
+        make_trainer(margins, attack=one, epochs=2).run()
+        found.append(margins.margins)
+    assert found[0] == found[1]
+
+
 def test_each_sample_is_attacked_within_its_own_margin():
     margins = make_margins()
     trainer = make_trainer(margins, epochs=5, shuffle=True, batch_size=3)

@@ -254,7 +254,8 @@ class RobustUpdate:
         objective = own if self.recipe.objective is None else self.recipe.objective(own)
         if self.margins is None or not self.margins.wants_trace:
             return objective, None
-        watched = Watched(own, batch.inputs, batch.targets, as_norm(self.attack.norm), objective)  # type: ignore[union-attr]
+        norm = as_norm(getattr(self.attack, "norm", "l2"))
+        watched = Watched(own, batch.inputs, batch.targets, norm, objective)
         return watched, watched
 
     def _adversarial(self, engine: Any, batchdata: Any, batch: Batch, task: Task) -> dict[str, Tensor]:

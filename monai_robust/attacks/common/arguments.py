@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -83,8 +83,9 @@ def checked_goal(goal: Goal) -> Goal:
     Raises:
         BadInputError: for anything else.
     """
-    index = isinstance(goal, int) and not isinstance(goal, bool) and goal >= 0
-    if not index and goal not in GOALS:
+    if isinstance(goal, Integral) and not isinstance(goal, bool) and int(goal) >= 0:
+        return int(goal)
+    if goal not in GOALS:
         named = ", ".join(map(repr, GOALS))
         raise BadInputError(f"the attack's goal is {goal!r}; it must be one of {named} or a class index")
     return goal
