@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from conftest import TinyNet
 from monai.data import MetaTensor
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from monai_robust.attacks import APGD, BIM, FGSM, IFGSM, PAPER_ATTACKS, PGD, WindowAttack, paper_attack
 from monai_robust.errors import BadInputError
@@ -413,6 +415,80 @@ def test_window_attacks_hand_on_goals_that_their_task_refuses():
     attack = WindowAttack(PGD(eps=0.3, steps=1, goal="vanishing", task=Segmentation()), (4, 4))
     with pytest.raises(BadInputError, match="vanishing"):
         attack(TinyNet(classes=2, dense=True), torch.rand(1, 1, 6, 6), torch.zeros(1, 1, 6, 6, dtype=torch.long))
+
+
+def dense_attack() -> PGD:
+    return PGD(eps=0.3, steps=2, task=LossTask(nn.CrossEntropyLoss()))
+
+
+def test_windows_take_labels_with_and_without_a_channel(batch):
+    inputs, _ = batch
+    network, labels = TinyNet(dense=True).eval(), (inputs[:, 0] * 3).long()
+    whole = PGD(eps=0.3, steps=2, task=Segmentation())
+    made = WindowAttack(dense_attack(), (4, 4))(network, inputs, labels)
+    for one in range(len(inputs)):  # whatever the other samples are
+        alone = WindowAttack(dense_attack(), (4, 4))(network, inputs[one : one + 1], labels[one : one + 1])
+        torch.testing.assert_close(alone, made[one : one + 1])
+    assert not torch.equal(made, WindowAttack(whole, (4, 4))(network, inputs, labels[:, None]))
+    assert bool((made != inputs).any())
+
+
+@pytest.mark.parametrize(("roi_size", "same"), [(4, (4, 4)), ((0, 4), (10, 4)), ((-1, 4), (10, 4)), (-1, (10, 12))])
+def test_windows_are_sized_as_those_of_monais_inferer(batch, roi_size, same):
+    inputs, _ = batch
+    network, labels = TinyNet(dense=True).eval(), (inputs[:, 0] * 3).long()
+    made = [WindowAttack(dense_attack(), size)(network, inputs, labels) for size in (roi_size, same)]
+    assert torch.equal(*made)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attack": PGD}, r"the attack is the class PGD; make one"),
+        ({"attack": "pgd"}, "the attack is 'pgd'"),
+        ({"attack": lambda *_: None}, "the attack is a function; an attack by windows takes one of monai_robust"),
+        ({"roi_size": "4"}, "roi_size is '4'; it must be a whole number, or one for each axis"),
+        ({"roi_size": (4, 2.5)}, r"roi_size is \(4, 2.5\)"),
+        ({"roi_size": True}, "roi_size is True"),
+        ({"overlap": "0.5"}, "overlap is '0.5'; it must be a number of at least 0 and less than 1"),
+        ({"overlap": 1.0}, "overlap is 1.0"),
+        ({"overlap": float("nan")}, "overlap is nan"),
+        ({"mode": "mean"}, "mode is 'mean'; it must be one of 'gaussian', 'constant'"),
+    ],
+)
+def test_an_attack_by_windows_that_cannot_work_is_refused(arguments, message):
+    with pytest.raises(BadInputError, match=message):
+        WindowAttack(**{"attack": dense_attack(), "roi_size": (4, 4), **arguments})
+
+
+def test_windows_refuse_labels_that_are_not_of_places(network, batch):
+    with pytest.raises(BadInputError, match=r"labels of shape \(6,\).*each place of the images \(10, 12\)"):
+        WindowAttack(PGD(eps=0.3), (4, 4))(network, *batch)
+    with pytest.raises(BadInputError, match=r"windows are \(4, 4, 4\), the images \(10, 12\)"):
+        WindowAttack(PGD(eps=0.3), (4, 4, 4))(network, *batch)
+
+
+def test_a_class_index_of_numpy_is_a_goal(network, batch):
+    made = [PGD(eps=0.3, steps=2, goal=goal)(network, *batch) for goal in (1, np.int64(1))]
+    assert torch.equal(*made)
+    assert type(PGD(goal=np.int64(1)).settings()["goal"]) is int
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, network: nn.Module, use_reentrant: bool) -> None:
+        super().__init__()
+        self.network, self.use_reentrant = network, use_reentrant
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(self.network, x, use_reentrant=self.use_reentrant)
+
+
+@pytest.mark.parametrize("attack", [PGD(eps=0.3, steps=1), APGD(eps=0.3, steps=2)])
+def test_checkpoints_of_activations_that_give_no_gradient_of_the_input_are_refused(network, batch, attack):
+    network.eval()
+    torch.testing.assert_close(attack(Checkpointed(network, False), *batch), attack(network, *batch))
+    with pytest.raises(BadInputError, match="use_reentrant=False"):
+        attack(Checkpointed(network, True), *batch)
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])

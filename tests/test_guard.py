@@ -286,6 +286,15 @@ def test_a_script_that_was_made_in_inference_mode_is_refused_in_one_sentence(bat
     assert_same(state(network), before)
 
 
+@pytest.mark.parametrize("lazy", [nn.LazyLinear(3), nn.Sequential(nn.LazyBatchNorm1d(), nn.LazyLinear(3))])
+def test_a_network_without_weights_yet_is_refused_with_what_would_do(batch, lazy):
+    network = nn.Sequential(nn.Flatten(), lazy)
+    with pytest.raises(BadInputError, match=r"of a Lazy\w+ of the network has no values yet; .* one forward pass"):
+        PGD(eps=EPS)(network, *batch)
+    network(batch[0])
+    assert not torch.equal(PGD(eps=EPS)(network, *batch), batch[0])
+
+
 def test_an_empty_batch_is_handed_back_or_refused(batch):
     inputs, labels = batch[0][:0], batch[1][:0]
     for name, attack in ATTACKS.items():

@@ -291,7 +291,14 @@ def test_what_another_process_made_of_the_same_sample_counts_as_a_repeat(monkeyp
         ({"final_terms": "train"}, "'train'"),
         ({"cap": 0.1}, "0.5 and 0.1"),
         ({"floor": -1.0}, "-1"),
+        ({"floor": "a"}, "floor is 'a'; it must be a number of at least 0"),
+        ({"floor": True}, "floor is True"),
+        ({"floor": float("nan")}, "floor is nan"),
+        ({"bisections": -3}, "bisections is -3; it must be a whole number of at least 0"),
+        ({"bisections": 2.7}, "bisections is 2.7"),
+        ({"bisections": "4"}, "bisections is '4'"),
         ({"initial": -2}, "initial is -2"),
+        ({"initial": 0.01}, "start at 0.01, and lie between 0.5 and inf, their floor and cap; widen them"),
         ({"thresholds": "gone.pt"}, r"no checkpoint gone\.pt"),
         ({"thresholds": "gone.json"}, r"no thresholds file gone\.json"),
         ({"thresholds": {}}, "thresholds are"),
@@ -472,6 +479,18 @@ def test_an_attack_that_does_not_run_the_batch_as_a_whole_is_refused():
     attack = WindowAttack(PGD(eps=1.0, steps=2), (2, 2), overlap=0.0)
     with pytest.raises(BadInputError, match="an attack that runs the whole batch"):
         make_trainer(make_margins(), labelled(items(size=9)), attack=attack).run()
+
+
+def test_an_attack_that_is_a_function_has_its_margins_in_l2():
+    def attack(network, inputs, targets, eps=None, *, task=None):
+        return PGD(norm="l2", steps=2)(network, inputs, targets, eps, task=task)
+
+    found = []
+    for one in (attack, PGD(norm="l2", steps=2)):
+        margins = make_margins()
+        make_trainer(margins, attack=one, epochs=2).run()
+        found.append(margins.margins)
+    assert found[0] == found[1]
 
 
 def test_each_sample_is_attacked_within_its_own_margin():
@@ -910,8 +929,14 @@ def test_a_warm_up_grows_linearly_to_its_radius_and_stays_there():
     trainer.run()
     wanted = [2 * min(1.0, iteration / 6) for iteration in range(1, 11)]
     assert [value for one in seen for value in one] == pytest.approx(wanted)
-    with pytest.raises(BadInputError, match="both must be positive"):
-        WarmupRadius(0.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("eps", "epochs"), [(0.0, 3), ("20HU", 2), (True, 2), (float("inf"), 2), (1.0, "2"), (1.0, True)]
+)
+def test_a_warm_up_to_no_radius_or_over_no_epochs_is_refused(eps, epochs):
+    with pytest.raises(BadInputError, match=f"is to {eps!r} over {epochs!r} epochs; both must be positive numbers"):
+        WarmupRadius(eps, epochs)
 
 
 @pytest.fixture

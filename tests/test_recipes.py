@@ -142,6 +142,11 @@ def test_a_recipe_of_ones_own_is_a_few_words(outputs):
         ({"supervised": {"adv": 1}, "weight": float("nan")}, "weight"),
         ({"supervised": {"clean": 1}, "objective": PredictionDivergence}, "no view 'adv'"),
         ({"supervised": {"adv": 1}, "sample_weight": probability_of_error}, "agreement of no views"),
+        ({"supervised": ["clean"]}, r"a list as its supervised views.*\{'adv': 1\}"),
+        ({"supervised": {"clean": 0, "adv": 0}}, "nothing would be trained"),
+        ({"supervised": {"clean": "lambda"}, "weight": 0}, "nothing would be trained"),
+        ({"supervised": {"adv": 0}, "consistent": ("clean", "adv"), "weight": 0}, "nothing would be trained"),
+        ({"supervised": {"clean": 1}, "consistent": ("clean", "clean")}, "view 'clean' to agree with itself"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(arguments, message):
@@ -154,3 +159,10 @@ def test_unknown_recipes_are_refused_with_the_known_ones():
         make_recipe("rdta")
     with pytest.raises(BadInputError, match="no augmented views"):
         make_recipe("at", augmented=("aug",))
+    for given in ({"adv": 1}, None, Recipe):
+        with pytest.raises(BadInputError, match=r"the recipe is .*; give Recipe\(.*\), or one of erm, at"):
+            as_recipe(given)
+
+
+def test_a_recipe_may_train_for_agreement_alone():
+    assert Recipe({"clean": 0}, consistent=("clean", "adv")).weight == 12.0

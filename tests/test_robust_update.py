@@ -23,7 +23,7 @@ from monai.handlers import (
 )
 from monai.inferers import SimpleInferer
 from monai.losses import DiceCELoss, DiceLoss
-from monai.transforms import Activationsd, AsDiscreted, Compose
+from monai.transforms import Activationsd, AsDiscreted, Compose, RandFlipd
 from torch import nn
 
 from monai_robust.attacks import PGD
@@ -327,6 +327,44 @@ def test_what_cannot_work_is_refused():
         trainer(fresh(), RobustUpdate("rtda", attacked)).run()
     with pytest.raises(BadInputError, match="belong to a recipe given by name"):
         RobustUpdate(RECIPES["erm"], weight=3.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"task": Classification}, r"the task is the class Classification; make one: Classification\(\)"),
+        ({"task": "classification"}, "the task is 'classification'; give a task"),
+        ({"task": nn.CrossEntropyLoss()}, "the task is a CrossEntropyLoss; give a task"),
+        ({"attack": PGD}, r"the attack is the class PGD; make one, such as PGD\("),
+        ({"attack": "pgd"}, "the attack is 'pgd'; it must be one, such as"),
+        ({"recipe": {"adv": 1}}, r"the recipe is \{'adv': 1\}"),
+        ({"recipe": None}, "the recipe is None"),
+        ({"views": [1]}, r"the views are \[1\]; give each a transform"),
+        ({"views": AugMix()}, r"the views are .*AugMix.*; give each a transform"),
+        ({"views": {"aug": 1}}, "the view 'aug' is 1; it must be a key of the batch or a transform"),
+        ({"views": {"aug": AugMix}}, "the view 'aug' is the class AugMix; make one"),
+        ({"views": {"aug": RandFlipd("image")}}, "the view 'aug' is RandFlipd, which takes a dictionary"),
+        ({"views": {"aug": Compose([RandFlipd("image")])}}, "the view 'aug' is RandFlipd, which takes a dictionary"),
+        ({"views": {"clean": "image"}}, "the view 'clean' is the batch as it is"),
+        ({"views": {"adv": AugMix()}}, "the view 'adv' is what the attack makes"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_with_what_would_do(arguments, message):
+    with pytest.raises(BadInputError, match=message):
+        RobustUpdate(**{"recipe": "sat", "attack": PGD(eps=0.5, steps=2), **arguments})
+
+
+@pytest.mark.parametrize("channels", [None, [0]])
+@pytest.mark.parametrize(
+    ("made", "what"), [(None, "None"), ({"image": torch.zeros(1, 8, 8)}, "a dict"), ("flipped", "a str")]
+)
+def test_a_view_that_makes_no_image_is_refused_with_what_it_made(made, what, channels):
+    def view(image):
+        return made
+
+    update = RobustUpdate("dataaug", views={"aug": view}, channels=channels)
+    with pytest.raises(BadInputError, match=f"the transform view made {what} of an image; it must return the image"):
+        trainer(fresh(), update).run()
 
 
 def test_erm_calls_a_random_loss_once_an_iteration_as_the_stock_trainer_does():

@@ -12,7 +12,16 @@ from monai.losses import DiceLoss
 from test_attacks import Linear, assert_same, snapshot
 from torch import nn
 
-from monai_robust.attacks import APGD, PGD, AttackEnsemble, GradientAttack, MultiLabel, Square, strong_attack
+from monai_robust.attacks import (
+    APGD,
+    PGD,
+    AttackEnsemble,
+    GradientAttack,
+    MultiLabel,
+    Square,
+    WindowAttack,
+    strong_attack,
+)
 from monai_robust.attacks.apgd import _Ascent, _checkpoints
 from monai_robust.attacks.square.boxes import Boxes
 from monai_robust.attacks.square.square import _moved
@@ -738,6 +747,11 @@ def test_a_loss_that_is_nan_is_no_silent_success(attack):
         (lambda: Square(loss="dlr", goal=0), "'dlr'.*goal=0"),
         (lambda: Square(eps=1.0)(curved(), torch.rand(2, 144), torch.tensor([0, 1])), "shape"),
         (lambda: AttackEnsemble([]), "no members"),
+        (lambda: AttackEnsemble(PGD()), "members are a PGD; give a list of attacks"),
+        (lambda: AttackEnsemble([PGD]), "the attack is the class PGD; make one"),
+        (lambda: AttackEnsemble([PGD(), "apgd"]), "the attack is 'apgd'"),
+        (lambda: AttackEnsemble([WindowAttack(PGD(), (4, 4))]), "a member of the ensemble is a WindowAttack.*of it"),
+        (lambda: AttackEnsemble([print]), "a member of the ensemble is a builtin_function_or_method"),
         (lambda: AttackEnsemble([PGD(), PGD(norm="linf")]), "norm 'linf'"),
         (lambda: AttackEnsemble([PGD(bounds=(0, 1)), PGD()]), "bounds None"),
         (lambda: strong_attack("segmentatoin"), "segmentatoin"),

@@ -214,12 +214,29 @@ class TwoTermsOfVectors(TwoTerms):
     [
         ({"statistic": "median"}, "'median'; it can be mean, mean_std, quantile"),
         ({"statistic": {"square": "median"}}, "of 'square' is 'median'"),
+        (
+            {"statistic": {"crossentropy": "quantile"}},
+            "'crossentropy', which `statistic` names; there are level, square",
+        ),
         ({"statistic": "quantile", "quantile": 1.5}, "quantile is 1.5"),
+        ({"statistic": "quantile", "quantile": "0.9"}, "quantile is '0.9'"),
+        ({"statistic": "mean_std", "k": "2"}, "k is '2'; it must be a number"),
+        ({"statistic": "mean_std", "k": float("nan")}, "k is nan; it must be a number"),
+        ({"like": "square"}, "`like` is 'square'; it must be"),
     ],
 )
 def test_statistics_that_do_not_exist_are_refused(keywords, message):
     with pytest.raises(BadInputError, match=message):
         fit_thresholds(Ramp(), loader(), TwoTerms(), **keywords)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [(TwoTerms, r"class TwoTerms; make one: TwoTerms\(\)"), (nn.L1Loss(), "the task is a L1Loss; give a task")],
+)
+def test_a_class_or_a_loss_is_no_task_to_fit_thresholds_of(task, message):
+    with pytest.raises(BadInputError, match=message):
+        fit_thresholds(Ramp(), loader(), task)
 
 
 def test_a_network_that_says_nan_is_refused():

@@ -165,6 +165,20 @@ def test_a_loss_and_a_task_or_no_attack_are_refused():
         UnderAttack("pgd")
 
 
+@pytest.mark.parametrize(
+    ("attack", "task", "message"),
+    [
+        (PGD, None, r"the attack is the class PGD; make one, such as PGD\("),
+        (ATTACK, Classification, "the task is the class Classification"),
+        (ATTACK, "classification", "the task is 'classification'; give a task"),
+        (ATTACK, nn.CrossEntropyLoss(), "the task is a CrossEntropyLoss; give a task"),
+    ],
+)
+def test_classes_names_and_losses_in_place_of_an_attack_or_a_task_are_refused(attack, task, message):
+    with pytest.raises(BadInputError, match=message):
+        UnderAttack(attack, task=task)
+
+
 LOSS = DiceCELoss(sigmoid=True)
 DISCRETE = Compose([Activationsd("pred", sigmoid=True), AsDiscreted("pred", threshold=0.5)])
 

@@ -201,6 +201,7 @@ class Attack(ABC):
 
         Raises:
             BadSamplesError: where the loss does not depend on the points.
+            BadInputError: for a network whose checkpoints of activations give gradients of its weights alone.
         """
         leaf = points.detach().requires_grad_(True)
         with self.autocast(leaf):
@@ -208,7 +209,7 @@ class Attack(ABC):
             loss = total(task.terms(outputs, targets)).sum()
             scale = _loss_scale(leaf.device)
         loss = loss * scale if scale != 1.0 else loss
-        (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True) if loss.requires_grad else (None,)
+        gradient = _gradient(loss, leaf) if loss.requires_grad else None
         if gradient is None:
             what = (
                 "the loss does not depend on the network's input by any gradient, so there is nothing to follow; "
@@ -264,6 +265,19 @@ class Attack(ABC):
                 f"the attack's start is {what}; it must be a floating perturbation of the inputs' shape "
                 f"{tuple(inputs.shape)}"
             )
+
+
+def _gradient(loss: Tensor, leaf: Tensor) -> Tensor | None:
+    """The gradient of ``loss`` with respect to ``leaf``, None where it does not depend on it."""
+    try:
+        return torch.autograd.grad(loss, leaf, allow_unused=True)[0]
+    except RuntimeError as error:
+        if "use_reentrant" not in str(error):
+            raise
+        raise BadInputError(
+            "the network keeps its activations by torch.utils.checkpoint(use_reentrant=True), which gives no gradient "
+            "of the input; give it use_reentrant=False"
+        ) from error
 
 
 def usable(gradient: Tensor, samples: Samples) -> Tensor:

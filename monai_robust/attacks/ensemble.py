@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks.attack import Attack
+from monai_robust.attacks.common.arguments import checked_attack
 from monai_robust.attacks.common.draws import replayed
 from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.common.samples import Generators, Samples
@@ -46,7 +47,7 @@ class AttackEnsemble(WorstCaseAttack):
         keep: ``"loss"`` or ``"score"``, see :class:`WorstCaseAttack`.
 
     Raises:
-        BadInputError: without members, or for members of different threats.
+        BadInputError: without members, for one that is no attack, or for members of different threats.
     """
 
     def __init__(
@@ -58,6 +59,16 @@ class AttackEnsemble(WorstCaseAttack):
         eot: int = 1,
         keep: Literal["loss", "score"] = "loss",
     ) -> None:
+        if not isinstance(members, Sequence) or isinstance(members, str):
+            raise BadInputError(f"the ensemble's members are a {type(members).__name__}; give a list of attacks")
+        for member in members:
+            checked_attack(member)
+            if not isinstance(member, Attack):
+                raise BadInputError(
+                    f"a member of the ensemble is a {type(member).__name__}, which is no attack of whole images by "
+                    "monai_robust; make the ensemble of attacks such as PGD(), and where images are large a "
+                    "WindowAttack of it"
+                )
         if not members:
             raise BadInputError("the ensemble has no members; give it at least one attack")
         first = members[0]

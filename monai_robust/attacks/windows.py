@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import compute_importance_map, dense_patch_slices
+from monai.utils import fall_back_tuple
 from torch import Tensor
 
 from monai_robust.attacks.attack import Attack
-from monai_robust.errors import BadInputError, naming
+from monai_robust.attacks.common.arguments import checked_attack
+from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import as_tensors, map_tensors, plain, select_rows
 
@@ -28,22 +32,31 @@ class WindowAttack:
 
     Args:
         attack: run on each window.
-        roi_size: size of a window, as the inferer's.
+        roi_size: size of a window, as the inferer's: one number for all axes or one for each; one that is not positive
+            stands for the whole axis.
         overlap: share of a window that the next one covers too, as the inferer's.
         mode: ``"gaussian"`` or ``"constant"``, as the inferer's.
 
     Raises:
-        BadInputError: for an overlap that is no share, or a window of another dimension than the images.
+        BadInputError: for an argument that cannot work, a window of another dimension than the images, or labels that
+            are not of their places.
     """
 
     def __init__(
-        self, attack: Attack, roi_size: Sequence[int], *, overlap: float = 0.5, mode: str = "gaussian"
+        self, attack: Attack, roi_size: Sequence[int] | int, *, overlap: float = 0.5, mode: str = "gaussian"
     ) -> None:
-        if not 0 <= overlap < 1:
-            raise BadInputError(f"overlap is {overlap!r}; it must be at least 0 and less than 1")
+        checked_attack(attack)
+        if not isinstance(attack, Attack):
+            kind = type(attack).__name__
+            raise BadInputError(
+                f"the attack is a {kind}; an attack by windows takes one of monai_robust, such as PGD()"
+            )
+        if not _is_share(overlap):
+            raise BadInputError(f"overlap is {overlap!r}; it must be a number of at least 0 and less than 1")
+        require_choice("mode", mode, ["gaussian", "constant"])
         self.attack = attack
-        self.roi_size = tuple(int(size) for size in roi_size)
-        self.overlap = overlap
+        self.roi_size = _sizes(roi_size)
+        self.overlap = float(overlap)
         self.mode = mode
         self.norm = attack.norm
         self.eps = attack.eps
@@ -55,7 +68,11 @@ class WindowAttack:
 
     def settings(self) -> dict[str, Any]:
         """The attack's numbers as primitives, for tables and reports."""
-        return {**self.attack.settings(), "windows": list(self.roi_size), "overlap": self.overlap}
+        return {
+            **self.attack.settings(),
+            "windows": [self.roi_size] if isinstance(self.roi_size, int) else list(self.roi_size),
+            "overlap": self.overlap,
+        }
 
     def __call__(
         self,
@@ -70,15 +87,17 @@ class WindowAttack:
     ) -> Tensor:
         """Adversarial inputs, detached.
 
-        ``targets`` are tensors or arrays with the spatial size of ``inputs``, (B, C, *spatial). ``eps`` is the radius
-        of each window, a number or (B,). Padding, where ``mask`` (B, 1, *spatial) is false, stays as it is; a window
-        without image in any sample is passed over.
+        ``targets`` are tensors or arrays with the spatial size of ``inputs``, (B, C, *spatial) or (B, *spatial).
+        ``eps`` is the radius of each window, a number or (B,). Padding, where ``mask`` (B, 1, *spatial) is false, stays
+        as it is; a window without image in any sample is passed over.
         """
         clean = plain(inputs).detach()
         targets = as_tensors(targets, clean.device)
-        if len(self.roi_size) != clean.ndim - 2:
-            raise BadInputError(f"windows are {self.roi_size}, the images {tuple(clean.shape[2:])}; give as many sizes")
-        size = tuple(min(roi, length) for roi, length in zip(self.roi_size, clean.shape[2:], strict=True))
+        whole = tuple(clean.shape[2:])
+        if isinstance(self.roi_size, tuple) and len(self.roi_size) != len(whole):
+            raise BadInputError(f"windows are {self.roi_size}, the images {whole}; give as many sizes")
+        map_tensors(partial(_require_places, whole=whole), targets)
+        size = tuple(map(min, fall_back_tuple(self.roi_size, whole), whole))
         steps = tuple(max(1, round(length * (1 - self.overlap))) for length in size)
         weights = compute_importance_map(size, mode=self.mode, device=clean.device, dtype=torch.float32)[None, None]
         change, weight = torch.zeros_like(clean, dtype=torch.float32), clean.new_zeros(1, 1, *clean.shape[2:])
@@ -92,7 +111,7 @@ class WindowAttack:
             if not len(rows):
                 continue
             at: tuple[Any, ...] = (rows.to(clean.device), *place[1:])
-            labels = select_rows(map_tensors(lambda x, place=place: plain(x)[place], targets), rows)  # type: ignore[misc]
+            labels = select_rows(map_tensors(lambda x, at=(..., *window): plain(x)[at], targets), rows)  # type: ignore[misc]
             draws = [generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator
             with naming(rows):
                 adversarial = self.attack(
@@ -111,3 +130,24 @@ class WindowAttack:
             clipped = torch.maximum(torch.minimum(adversarial, limits[1]), limits[0])
             adversarial = clipped if inside is None else torch.where(inside, clipped, clean)
         return MetaTensor(adversarial).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else adversarial
+
+
+def _sizes(roi_size: Any) -> int | tuple[int, ...]:
+    """The size of a window along all axes or along each, whole numbers."""
+    each = tuple(roi_size) if isinstance(roi_size, Sequence) and not isinstance(roi_size, str) else (roi_size,)
+    if not each or any(isinstance(one, bool) or not isinstance(one, Integral) for one in each):
+        raise BadInputError(f"roi_size is {roi_size!r}; it must be a whole number, or one for each axis of the images")
+    sizes = tuple(map(int, each))
+    return sizes if isinstance(roi_size, Sequence) else sizes[0]
+
+
+def _is_share(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) < 1
+
+
+def _require_places(labels: Tensor, whole: tuple[int, ...]) -> None:
+    if tuple(labels.shape[1:])[-len(whole) :] != whole:
+        raise BadInputError(
+            f"an attack by windows is given labels of shape {tuple(labels.shape)}; they must have a value for each "
+            f"place of the images {whole}"
+        )

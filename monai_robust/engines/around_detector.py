@@ -12,6 +12,7 @@ import torch
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
+from monai_robust.attacks.common.arguments import checked_attack
 from monai_robust.data.padding import padded_batch
 from monai_robust.engines.around import AroundOwn
 from monai_robust.engines.common import Batch, adversarial_view, inferred
@@ -198,8 +199,7 @@ class DetectorUnderAttack:
     """
 
     def __init__(self, attack: Callable[..., Tensor], *, iteration: Callable[[Any, Any], Any] | None = None) -> None:
-        if not callable(attack):
-            raise BadInputError(f"the attack is {attack!r}; it must be one, such as monai_robust.attacks.PGD(eps=1.0)")
+        checked_attack(attack)
         self.attack = attack
         self.iteration = iteration
         self._file_radius = FileRadius(attack)

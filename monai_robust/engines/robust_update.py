@@ -16,8 +16,10 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_robust.attacks import PGD
+from monai_robust.attacks.common.arguments import checked_attack
 from monai_robust.attacks.common.guard import bare, inputs_copied, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
+from monai_robust.engines.arguments import checked_views
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, takes, with_metadata
 from monai_robust.engines.epoch_means import EpochMeans
 from monai_robust.engines.file_units import FileRadius
@@ -27,9 +29,10 @@ from monai_robust.engines.views import View, base_name, moves, names_places, of_
 from monai_robust.errors import BadInputError
 from monai_robust.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.networks.repeatable import AT_RANDOM, answered_twice
-from monai_robust.recipes import Recipe, make_recipe
+from monai_robust.recipes import Recipe, as_recipe, make_recipe
 from monai_robust.tasks import LossTask, Task, Watched
 from monai_robust.tasks.agreement import named, require_agreement, with_agreement
+from monai_robust.tasks.base import checked_task
 from monai_robust.tasks.loss import batch_length
 from monai_robust.tasks.probabilities import PROBABILITIES, end_in_softmax
 from monai_robust.tasks.tensors import is_by_sample, map_tensors, plain, select_rows
@@ -81,8 +84,8 @@ class RobustUpdate:
             alone, and the attack must have the same.
 
     Raises:
-        BadInputError: for an unknown recipe, a missing attack or missing margins, or (when training starts) a view
-            nobody defines.
+        BadInputError: for an unknown recipe, what is no attack, no task or no view, a missing attack or missing
+            margins, or (when training starts) a view nobody defines.
     """
 
     def __init__(
@@ -104,12 +107,13 @@ class RobustUpdate:
             recipe = make_recipe(recipe, weight=weight, augmented=augmented)
         elif weight is not None or augmented is not None:
             raise BadInputError("`weight` and `augmented` belong to a recipe given by name; set them on the recipe")
+        recipe = as_recipe(recipe)
         if "adv" in recipe.views and attack is None:
             raise BadInputError(
                 f"the recipe {recipe.name!r} has an adversarial view; give an attack, such as {PGD()!r}"
             )
-        if attack is not None and not callable(attack):
-            raise BadInputError(f"the attack is {attack!r}; it must be one, such as {PGD()!r}")
+        if attack is not None:
+            checked_attack(attack)
         if recipe.margins and margins is None:
             raise BadInputError(
                 f"the recipe {recipe.name!r} takes the radius of each sample from margins; give it margins=, such as "
@@ -131,12 +135,12 @@ class RobustUpdate:
         self.margins = margins
         if margins is not None:
             margins.bind(self._task_of, self._as_supervised)
-        self.views = dict(views or {})
+        self.views = checked_views(views)
         if channels is not None:
             _check_channels(attack if "adv" in recipe.views else None, channels)
             self.views = {name: _on_channels(view, channels) for name, view in self.views.items()}
         self.agreement = agreement
-        self.task = None if task is None else with_agreement(task, agreement)
+        self.task = None if task is None else with_agreement(checked_task(task), agreement)
         self.shared_forward = shared_forward
         self._own_seeds: list[int | None] | None = None
         self._seeded: tuple[object, int] | None = None
@@ -252,7 +256,8 @@ class RobustUpdate:
         objective = own if self.recipe.objective is None else self.recipe.objective(own)
         if self.margins is None or not self.margins.wants_trace:
             return objective, None
-        watched = Watched(own, batch.inputs, batch.targets, as_norm(self.attack.norm), objective)  # type: ignore[union-attr]
+        norm = as_norm(getattr(self.attack, "norm", "l2"))
+        watched = Watched(own, batch.inputs, batch.targets, norm, objective)
         return watched, watched
 
     def _adversarial(self, engine: Any, batchdata: Any, batch: Batch, task: Task) -> dict[str, Tensor]:

@@ -9,11 +9,13 @@ from monai.engines import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
+from monai_robust.attacks.common.arguments import checked_attack
 from monai_robust.attacks.common.guard import inputs_copied
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, with_metadata
 from monai_robust.engines.file_units import FileRadius
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, LossTask, Task
+from monai_robust.tasks.base import checked_task
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["UnderAttack"]
@@ -31,7 +33,8 @@ class UnderAttack:
         task: in place of ``loss``. With neither, cross-entropy of (B, C) outputs; dense outputs are refused then.
 
     Raises:
-        BadInputError: for both a loss and a task, or (when evaluation starts) for batches without labels.
+        BadInputError: for what is no attack or no task, for both a loss and a task, or (when evaluation starts) for
+            batches without labels.
     """
 
     def __init__(
@@ -41,13 +44,13 @@ class UnderAttack:
         loss: Callable[..., Any] | None = None,
         task: Task | None = None,
     ) -> None:
-        if not callable(attack):
-            raise BadInputError(f"the attack is {attack!r}; it must be one, such as monai_robust.attacks.PGD(eps=1.0)")
+        checked_attack(attack)
         if loss is not None and task is not None:
             raise BadInputError("UnderAttack takes a loss or a task, not both")
         self.attack = attack
         self._file_radius = FileRadius(attack)
-        self.task = task or (Classification() if loss is None else LossTask(loss))
+        own = Classification() if loss is None else LossTask(loss)
+        self.task = own if task is None else checked_task(task)
 
     def __call__(self, engine: Any, batchdata: Any) -> dict[str, Any]:
         batch = Batch.prepare(engine, batchdata)

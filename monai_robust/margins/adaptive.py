@@ -138,9 +138,10 @@ class AdaptiveMargins(SampleRadii):
         )
         self.store = MarginStore(positive_number("initial", step if initial is None else initial), repeats, update)
         self.log = MarginLog(output_dir, history, summary_writer)
-        if self.store.initial > self.rule.cap:
+        if not self.rule.floor <= self.store.initial <= self.rule.cap:
             raise BadInputError(
-                f"margins start at {self.store.initial:g} between {self.rule.floor:g} and {self.rule.cap:g}; widen them"
+                f"margins start at {self.store.initial:g}, and lie between {self.rule.floor:g} and {self.rule.cap:g}, "
+                "their floor and cap; widen them"
             )
         self.key = key
         self.final_terms = final_terms

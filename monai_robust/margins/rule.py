@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -79,11 +80,14 @@ class MarginRule:
         check = self.check or ("final" if self.mode == "paper" else "path")
         require_choice("check", check, ["path", "final"])
         step = positive_number("step", self.step)
-        floor = (0.0 if self.mode == "paper" else step) if self.floor is None else float(self.floor)
+        floor = (
+            (0.0 if self.mode == "paper" else step) if self.floor is None else _at_least_0("floor", self.floor, float)
+        )
         cap = self.cap if self.cap == math.inf else positive_number("cap", self.cap)
         if not 0 <= floor <= cap:
             raise BadInputError(f"margins lie between {floor:g} and {cap:g}, their floor and cap; widen them")
-        settled = {"step": step, "floor": floor, "cap": cap, "check": check, "bisections": int(self.bisections)}
+        bisections = _at_least_0("bisections", self.bisections, int)
+        settled = {"step": step, "floor": floor, "cap": cap, "check": check, "bisections": bisections}
         for name, value in settled.items():
             object.__setattr__(self, name, value)
 
@@ -149,6 +153,15 @@ def positive_number(name: str, value: Any) -> float:
     if not number:
         raise BadInputError(f"the margins' {name} is {value!r}; it must be a positive number")
     return float(value)
+
+
+def _at_least_0(name: str, value: Any, kind: type[int] | type[float]) -> Any:
+    """``value`` as a whole number, or as a number, of at least 0."""
+    number = not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) < math.inf
+    if not number or kind(value) != value:
+        what = "a whole number" if kind is int else "a number"
+        raise BadInputError(f"the margins' {name} is {value!r}; it must be {what} of at least 0")
+    return kind(value)
 
 
 def _starts_clean(trace: AttackTrace) -> bool:

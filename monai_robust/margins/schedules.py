@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,13 @@ class WarmupRadius(SampleRadii):
         epochs: how long it grows.
 
     Raises:
-        BadInputError: for a radius or a number of epochs that is not positive.
+        BadInputError: for a radius or a number of epochs that is no positive number.
     """
 
     def __init__(self, eps: float, epochs: float) -> None:
         super().__init__()
-        if not eps > 0 or not epochs > 0:
-            raise BadInputError(f"the warm-up is to {eps!r} over {epochs!r} epochs; both must be positive")
+        if not _positive(eps) or not _positive(epochs):
+            raise BadInputError(f"the warm-up is to {eps!r} over {epochs!r} epochs; both must be positive numbers")
         self.eps, self.epochs = float(eps), float(epochs)
 
     def radii(self, engine: Any, batch: Any, size: int) -> Tensor:
@@ -117,6 +119,10 @@ class RecordedMargins(SampleRadii):
 
     def ids(self, batch: Any, size: int) -> list[str]:
         return batch_ids(batch, self.key, size, self._folder)
+
+
+def _positive(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf
 
 
 def _recorded(path: Path) -> pd.DataFrame:

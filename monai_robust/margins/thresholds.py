@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -20,6 +21,7 @@ from monai_robust.data.files.side_files import read_json, regular_file
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Task
+from monai_robust.tasks.base import checked_task
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["Thresholds", "fit_thresholds", "read_thresholds"]
@@ -166,8 +168,16 @@ def fit_thresholds(
         device: where the network is; its parameters' by default.
 
     Raises:
-        BadInputError: for no samples, values that are not finite, or a threshold that no clean sample meets.
+        BadInputError: for what is no task, an argument that cannot work, a term that there is not, no samples, values
+            that are not finite, or a threshold that no clean sample meets.
     """
+    task = checked_task(task)
+    if not _is_number(k):
+        raise BadInputError(f"k is {k!r}; it must be a number of standard deviations, such as 2")
+    if not _is_number(quantile) or not 0 < quantile < 1:
+        raise BadInputError(f"the quantile is {quantile!r}; it must be a number between 0 and 1")
+    if like is not None and not isinstance(like, Mapping):
+        raise BadInputError(f"`like` is {like!r}; it must be terms and what they are fitted on, {{term: other}}")
     where = torch.device(device) if device is not None else _device_of(network)
     collected: dict[str, list[Tensor]] = {}
     with untouched(bare(network)) as guarded, torch.no_grad():
@@ -185,14 +195,15 @@ def fit_thresholds(
     values = {name: _from_all_ranks(torch.cat(parts)) for name, parts in collected.items()}
     if not values or any(len(found) == 0 for found in values.values()):
         raise BadInputError("there are no samples to fit thresholds on; the data holds none on which a term is defined")
+    _require_terms("statistic", statistic if isinstance(statistic, Mapping) else (), values)
     chosen = {name: _chosen(name, statistic) for name in values}
     source = {name: (like or {}).get(name, name) for name in values}
-    unknown = next((name for name in [*(like or {}), *source.values()] if name not in values), None)
-    if unknown is not None:
-        raise BadInputError(f"no loss term is called {unknown!r}, which `like` names; there are {', '.join(values)}")
+    _require_terms("like", [*(like or {}), *source.values()], values)
     fitted = {name: _fitted(values[source[name]], chosen[name], k, quantile) for name in values}
     statistics = {name: _statistics(found, fitted[name]) for name, found in values.items()}
-    return Thresholds(fitted, statistics, {"statistic": chosen, "k": k, "quantile": quantile, "task": task.name})
+    return Thresholds(
+        fitted, statistics, {"statistic": chosen, "k": float(k), "quantile": float(quantile), "task": task.name}
+    )
 
 
 def _with_arguments(network: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Tensor) -> Any:
@@ -202,7 +213,7 @@ def _with_arguments(network: Callable[..., Any], args: Sequence[Any], kwargs: Ma
 
 def _fitted(values: Tensor, statistic: Statistic, k: float, quantile: float) -> float:
     if statistic == "quantile":
-        return float(values.quantile(_share("quantile", quantile)))
+        return float(values.quantile(quantile))
     spread = k * float(values.std(correction=0)) if statistic == "mean_std" else 0.0
     return float(values.mean()) + spread
 
@@ -249,16 +260,22 @@ def _chosen(name: str, statistic: Any) -> Statistic:
     return found
 
 
+def _require_terms(argument: str, names: Iterable[str], terms: Mapping[str, Any]) -> None:
+    unknown = next((name for name in names if name not in terms), None)
+    if unknown is not None:
+        raise BadInputError(
+            f"no loss term is called {unknown!r}, which `{argument}` names; there are {', '.join(terms)}"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
 def _number(name: Any, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not _is_number(value):
         raise BadInputError(f"the threshold of {name!r} is {value!r:.80}; it must be a number")
     return float(value)
-
-
-def _share(name: str, value: float) -> float:
-    if not 0 < value < 1:
-        raise BadInputError(f"the {name} is {value!r}; it must lie between 0 and 1")
-    return value
 
 
 def _device_of(network: Callable[..., Any]) -> torch.device:

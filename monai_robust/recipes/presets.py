@@ -65,6 +65,8 @@ def make_recipe(name: str, *, weight: float | None = None, augmented: Sequence[s
     Raises:
         BadInputError: for an unknown name, or ``augmented`` for a recipe in which no augmented view must agree.
     """
+    if not isinstance(name, str):
+        raise BadInputError(f"the recipe is {name!r:.80}; give Recipe({{'adv': 1}}), or one of {', '.join(RECIPES)}")
     if name not in RECIPES:
         raise BadInputError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
     recipe = RECIPES[name]
@@ -87,6 +89,6 @@ def as_recipe(recipe: Recipe | str) -> Recipe:
     """A recipe itself, or that of a name: what a configuration asks where it wants to know what a recipe needs.
 
     Raises:
-        BadInputError: for an unknown name.
+        BadInputError: for an unknown name, and for what is neither.
     """
     return recipe if isinstance(recipe, Recipe) else make_recipe(recipe)

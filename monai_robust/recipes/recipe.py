@@ -45,8 +45,8 @@ class Recipe:
     that the training step finds in the batch or makes by a transform.
 
     Raises:
-        BadInputError: for a recipe without supervised views, with a negative weight, one view to agree, or a part that
-            would have no effect.
+        BadInputError: for a recipe without supervised views, with a negative weight or none above 0, one view to agree
+            or one twice, or a part that would have no effect.
     """
 
     supervised: Mapping[str, float | str]
@@ -60,12 +60,23 @@ class Recipe:
     sample_weight: Callable[[Sequence[Tensor], Any], Tensor] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.supervised, Mapping):
+            raise BadInputError(
+                f"the recipe {self.name!r} has a {type(self.supervised).__name__} as its supervised views; give the "
+                "weight of each by its name, such as {'adv': 1}"
+            )
         if not self.supervised:
             raise BadInputError(f"the recipe {self.name!r} supervises no view; name at least one, such as {{'adv': 1}}")
         if isinstance(self.consistent, str) or isinstance(self.weight, str):
             raise BadInputError(f"the recipe {self.name!r} needs a list of view names and a number as its weight")
         if len(self.consistent) == 1:
             raise BadInputError(f"the recipe {self.name!r} asks one view, {self.consistent[0]!r}, to agree; name two")
+        twice = next((view for view in self.consistent if list(self.consistent).count(view) > 1), None)
+        if twice is not None:
+            raise BadInputError(
+                f"the recipe {self.name!r} asks the view {twice!r} to agree with itself; name each view once (aug1 and "
+                "aug2 are two draws of aug)"
+            )
         if self.objective is not None and "adv" not in self.views:
             raise BadInputError(f"the recipe {self.name!r} has an objective for an attack, and no view 'adv' to attack")
         if self.sample_weight is not None and not self.consistent:
@@ -81,6 +92,11 @@ class Recipe:
         # What is written down as lambda is what the loss is weighed with: nothing where there is nothing to weigh.
         settled = (12.0 if self.weight is None else self.weight) if self.has_weight else None
         object.__setattr__(self, "weight", settled)
+        if not settled and all(weight in (0, LAMBDA) for weight in self.supervised.values()):
+            raise BadInputError(
+                f"the recipe {self.name!r} weighs all that it names with 0, so that nothing would be trained; give a "
+                "view a weight above 0"
+            )
 
     @property
     def has_weight(self) -> bool:

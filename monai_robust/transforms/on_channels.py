@@ -11,6 +11,7 @@ from monai.transforms import Randomizable, Transform
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.transforms.batch import made_image
 from monai_robust.transforms.intensity_range import like
 
 __all__ = ["OnChannels"]
@@ -57,7 +58,7 @@ class OnChannels(Randomizable, Transform):
         values = torch.as_tensor(image).as_subclass(Tensor).clone()
         if max(self.channels) >= len(values) or min(self.channels) < 0:
             raise BadInputError(f"channels are {self.channels}, but the image has the channels 0 to {len(values) - 1}")
-        changed = torch.as_tensor(self.transform(values[self.channels])).as_subclass(Tensor)
+        changed = made_image(self.transform, self.transform(values[self.channels]))
         if changed.shape != values[self.channels].shape:
             raise BadInputError(
                 f"{type(self.transform).__name__} made {tuple(changed.shape)} of {len(self.channels)} channels of an "

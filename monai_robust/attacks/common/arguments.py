@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -13,9 +14,23 @@ from torch import Tensor
 from monai_robust.errors import BadInputError, BadSamplesError
 from monai_robust.tasks.base import Goal
 
-__all__ = ["GOALS", "checked_goal", "checked_inputs", "one_of", "positive"]
+__all__ = ["GOALS", "checked_attack", "checked_goal", "checked_inputs", "one_of", "positive"]
 
 GOALS = ("untargeted", "least_likely", "vanishing", "mislabelling")
+
+
+def checked_attack(attack: Any) -> Callable[..., Tensor]:
+    """An attack, or any function that is called as one is; neither its name nor its class.
+
+    Raises:
+        BadInputError: for anything else, with what would do.
+    """
+    if isinstance(attack, type):
+        name = attack.__name__
+        raise BadInputError(f"the attack is the class {name}; make one, such as {name}(eps=1.0)")
+    if not callable(attack):
+        raise BadInputError(f"the attack is {attack!r}; it must be one, such as monai_robust.attacks.PGD(eps=1.0)")
+    return attack
 
 
 def checked_inputs(inputs: Tensor) -> Tensor:
@@ -68,8 +83,9 @@ def checked_goal(goal: Goal) -> Goal:
     Raises:
         BadInputError: for anything else.
     """
-    index = isinstance(goal, int) and not isinstance(goal, bool) and goal >= 0
-    if not index and goal not in GOALS:
+    if isinstance(goal, Integral) and not isinstance(goal, bool) and int(goal) >= 0:
+        return int(goal)
+    if goal not in GOALS:
         named = ", ".join(map(repr, GOALS))
         raise BadInputError(f"the attack's goal is {goal!r}; it must be one of {named} or a class index")
     return goal

@@ -10,6 +10,7 @@ from weakref import WeakSet
 import torch
 from monai.networks.layers.drop_path import DropPath
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import map_tensors
@@ -61,7 +62,8 @@ def untouched(network: Callable[..., Any], mode: Mode = "eval") -> Iterator[Call
         What is to be called: the network itself, if that can be taught to copy its inputs.
 
     Raises:
-        BadInputError: for a scripted network that was made in inference mode.
+        BadInputError: for a scripted network that was made in inference mode, and one whose lazy parts have no values
+            yet.
     """
     with ExitStack() as restored:
         if isinstance(network, nn.Module):
@@ -129,6 +131,11 @@ def _hold_tensors(network: nn.Module, restored: ExitStack) -> None:
     for module in [network] if scripted else network.modules():
         buffers, parameters = module.named_buffers(recurse=scripted), module.named_parameters(recurse=scripted)
         for name, value in [*buffers, *parameters]:
+            if is_lazy(value):
+                raise BadInputError(
+                    f"{name!r} of a {type(module).__name__} of the network has no values yet; run the network once, "
+                    "one forward pass of a batch, before it is attacked"
+                )
             is_parameter = isinstance(value, nn.Parameter)
             if value.is_inference():
                 if isinstance(module, torch.jit.ScriptModule):
