@@ -89,8 +89,7 @@ def _judged(study: Study, claim: Mapping[str, Any], better: _Side, other: _Side,
     numbers = f"{np.mean([mine[one] for one in both]):.4g} against {np.mean([rest[one] for one in both]):.4g}"
     if len(gaps) == 1:
         return Claim(text, "not told apart", f"{numbers}, one replicate")
-    numbers += (
-        f"; difference {sign * (mean - float(claim.get('within', 0.0))):+.3g} ± {spread:.2g}, {len(gaps)} replicates"
-    )
+    difference = sign * (mean - float(claim.get("within", 0.0))) + 0.0  # which makes 0 of -0
+    numbers += f"; difference {difference:+.3g} ± {spread:.2g}, {len(gaps)} replicates"
     verdict = "held" if mean > spread else "did not hold" if mean < -spread else "not told apart"
     return Claim(text, verdict, numbers)
