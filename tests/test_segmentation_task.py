@@ -263,6 +263,19 @@ def test_labels_and_outputs_that_do_not_fit_are_refused(change, message):
         Segmentation().terms(*change(*case()))
 
 
+@pytest.mark.parametrize("dims", SHAPES)
+@pytest.mark.parametrize(("classes", "loss"), [(2, None), (6, None), (6, DiceCELoss(softmax=True, to_onehot_y=True))])
+def test_labels_without_a_channel_are_refused_and_never_taken_for_one_hot_ones(dims, classes, loss):
+    outputs, labels = case(dims, classes=classes)
+    task = Segmentation(loss)
+    with pytest.raises(BadInputError, match=r"without a channel; segmentation takes \(B, 1, \*spatial\)"):
+        task.terms(outputs, labels[:, 0])
+    with pytest.raises(BadInputError, match="without a channel"):
+        task.score(outputs, labels[:, 0])
+    stacked = torch.stack([outputs, outputs], dim=1)  # heads, of one-hot labels
+    assert torch.equal(task.head(stacked, one_hot(labels, classes)), outputs)
+
+
 def test_an_attack_can_aim_at_a_class_or_at_the_least_likely_one():
     outputs, labels = case()
     assert torch.equal(Segmentation().aim(outputs, labels, 2), torch.full_like(labels, 2))

@@ -55,8 +55,8 @@ def log_probabilities(logits: Sequence[Tensor], measure: str, *, views: int | No
         raise BadInputError(f"{measure}: all views must have one shape (B, C, *spatial), got {shapes}.")
     if len(shapes[0]) < 2 or shapes[0][1] < 2:
         raise BadInputError(
-            f"{measure}: logits of shape {shapes[0]} hold no class distribution; "
-            "it needs (B, C, *spatial) with two or more classes (of sigmoids give independent_classes(logits))."
+            f"{measure}: logits of shape {shapes[0]} hold no class distribution; it needs (B, C, *spatial) with two or "
+            "more classes (of sigmoids say agreement='bernoulli', or give independent_classes(logits))."
         )
     return torch.stack([_log_probabilities(view.as_subclass(Tensor)) for view in logits])
 

@@ -67,6 +67,11 @@ class Segmentation(Task):
         """
         outputs, targets = plain(outputs[0] if isinstance(outputs, (list, tuple)) else outputs), plain(targets)
         if outputs.ndim == targets.ndim + 1:
+            if _has_no_channel(targets, outputs, regions=self.loss is not None):
+                raise BadInputError(
+                    f"the labels have shape {tuple(targets.shape)}, without a channel; segmentation takes "
+                    "(B, 1, *spatial) or one-hot (B, C, *spatial), such as labels[:, None]"
+                )
             outputs = outputs[:, 0]
         if outputs.ndim != targets.ndim or outputs.shape[2:] != targets.shape[2:] or outputs.ndim < 3:
             raise BadInputError(
@@ -177,6 +182,20 @@ def pixel_indices(targets: Any, classes: int) -> Tensor:
         wrong = next(value for value in values if not (0 <= value < classes and value == int(value)))
         raise BadInputError(f"a label is {wrong:g}, but the network has outputs for classes 0 to {classes - 1}")
     return indices
+
+
+def _has_no_channel(targets: Tensor, outputs: Tensor, *, regions: bool) -> bool:
+    """Whether labels are (B, *spatial) beside outputs (B, C, *spatial), and not those of stacked heads.
+
+    Args:
+        targets: of as many dimensions as ``outputs`` less one.
+        outputs: of the network.
+        regions: whether labels of several channels may overlap, and need not be one-hot.
+    """
+    if targets.ndim < 3 or targets.shape[1:] != outputs.shape[2:] or targets.shape[1] == 1:
+        return False
+    binary = bool(((targets == 0) | (targets == 1)).all())
+    return not binary or (not regions and not bool((targets.sum(dim=1) == 1).all()))
 
 
 def _foreground(labels: Tensor, classes: int) -> Tensor:
