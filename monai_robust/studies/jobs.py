@@ -9,10 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_robust.configuration.ids import read_configuration
 from monai_robust.studies.description import WEIGHTS, Arm, DataSet, Replicate, Study
 from monai_robust.studies.job import record_of
-from monai_robust.studies.passes import passes_of
 
 __all__ = ["Job", "Place", "finished", "in_words", "jobs_of", "needed_for", "run_name"]
 
@@ -72,6 +70,8 @@ def jobs_of(study: Study, place: Place) -> list[Job]:
         study: what is to be run.
         place: where; data sets without a folder are left out.
     """
+    from monai_robust.configuration.ids import read_configuration  # loads torch
+
     jobs: list[Job] = []
     for dataset in study.sets.values():
         if not place.phantoms and dataset.name not in place.data and not (dataset.made and place.makes):
@@ -197,6 +197,8 @@ def _training(
     needs: Sequence[str],
     configuration: Mapping[str, Any],
 ) -> Job:
+    from monai_robust.studies.passes import passes_of  # loads torch
+
     folder = run_name(dataset, arm, replicate)
     settings = study.training(dataset, arm, replicate)
     others = {name: (f"{dataset.name}/{other}/{replicate.name}", file) for name, (other, file) in arm.files.items()}
