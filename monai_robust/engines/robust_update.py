@@ -19,13 +19,12 @@ from monai_robust.attacks import PGD
 from monai_robust.attacks.common.arguments import checked_attack
 from monai_robust.attacks.common.guard import bare, inputs_copied, same_in_both_modes, untouched
 from monai_robust.attacks.threat import as_norm, expand
-from monai_robust.engines.arguments import checked_views
 from monai_robust.engines.common import Batch, adversarial_view, autocast, infer_with, inferred, takes, with_metadata
 from monai_robust.engines.epoch_means import EpochMeans
 from monai_robust.engines.file_units import FileRadius
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
-from monai_robust.engines.views import View, base_name, moves, names_places, of_inputs_shape, own_seed
+from monai_robust.engines.views import View, base_name, checked_views, moves, names_places, of_inputs_shape, own_seed
 from monai_robust.errors import BadInputError
 from monai_robust.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.networks.repeatable import AT_RANDOM, answered_twice
