@@ -408,6 +408,18 @@ def test_the_largest_gap_is_chosen_among_some_arms_and_its_radius_stands_above_i
     assert f"| gap ({widest:.3g}) |" in write_page(study, output, tmp_path / "page.md", "x").read_text()
 
 
+def test_a_statistic_without_a_value_anywhere_is_no_unknown_one(output, tmp_path):
+    table = {"title": "Error", "statistic": "rms_calibration_error", "columns": [{"perturbation": "clean"}]}
+    found = read_study(small(tmp_path, tables={"error": table}, claims=[]), "cpu")
+    runs = measured(found, found.sets["films"], output)
+    few = {key: replace(one, undefined=["rms_calibration_error"]) for key, one in runs.runs.items()}
+    without = replace(runs, runs=few, summary=runs.summary.drop(columns="rms_calibration_error"))
+    assert list(table_cells(table, without).labels) == ["clean"]
+    assert table_cells(table, without).of("clean", "erm") == {}
+    with pytest.raises(BadInputError, match="asks for 'rms_calibration_error', and runs have"):
+        table_cells(table, replace(without, runs=runs.runs))
+
+
 def test_a_column_may_be_what_an_arm_has_more_than_another_in_the_same_replicate(output, tmp_path):
     gain = {"perturbation": "pgd_l2", "severities": [1.0], "label": "gain", "minus_arm": "erm"}
     found = read_study(small(tmp_path, **with_table(columns=[*ACCURACY["columns"], gain])), "cpu")

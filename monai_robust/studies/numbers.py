@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class RunNumbers:
             intervals, numbers of single classes, and what has no value.
         seconds_per_epoch: the median over the epochs of its training; None where it left no times.
         processor_seconds_per_epoch: likewise, of the processor, which other programs of the machine disturb less.
+        undefined: columns of the summary that have no value in any row, such as a calibration error of a few samples.
     """
 
     task: Name
@@ -58,6 +59,7 @@ class RunNumbers:
     summary: list[dict[str, Any]]
     seconds_per_epoch: float | None = None
     processor_seconds_per_epoch: float | None = None
+    undefined: list[str] = field(default_factory=list)
 
 
 def numbers_of(folder: str | Path, weights: str | Path) -> RunNumbers:
@@ -91,6 +93,7 @@ def numbers_of(folder: str | Path, weights: str | Path) -> RunNumbers:
         summary=[_without_nothing(row) for row in rows.to_dict("records")],
         seconds_per_epoch=_known(times.get("seconds", math.nan)),
         processor_seconds_per_epoch=_known(times.get("processor_seconds", math.nan)),
+        undefined=[str(name) for name in rows if rows[name].isna().all()],
     )
 
 

@@ -183,6 +183,8 @@ def _column(
     if over == "auc_robust":
         yield str(column.get("label", "AUC_robust")), found.higher_is_better, _areas(name, found), ""
         return
+    if statistic not in frame and any(statistic in one.undefined for one in found.runs.values()):
+        frame = frame.assign(**{statistic: math.nan})
     if statistic not in frame:
         raise BadInputError(
             f"table {table['title']!r} asks for {statistic!r}, and runs have {', '.join(map(str, frame.columns))}"
