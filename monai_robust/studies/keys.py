@@ -9,8 +9,8 @@ from typing import Any
 from monai_robust.errors import BadInputError, require_choice
 
 __all__ = [
-    "FIGURES", "check_adequate", "check_claim", "check_standard", "check_table", "mapping", "pattern_of",
-    "require_known", "with_keys",
+    "FIGURES", "MEASURES", "NUMBERS", "check_adequate", "check_claim", "check_standard", "check_table", "label_of",
+    "mapping", "pattern_of", "require_known", "with_keys",
 ]  # fmt: skip
 
 _TABLE = {"title", "statistic", "columns", "sets", "scale", "digits", "figure", "joined", "paper"}
@@ -32,7 +32,9 @@ _ADEQUATE = {"table", "clean", "attacked", "size", "within", "arms"}
 FIGURES = ("lines", "bars", "front")
 """Kinds of figures, see :mod:`monai_robust.studies.figures`."""
 _OVER = ("mean", "auc_robust", "largest_gap")
-_MEASURES = ("parameters", "seconds_per_epoch", "processor_seconds_per_epoch", "triage")
+NUMBERS = ("parameters", "seconds_per_epoch", "processor_seconds_per_epoch")
+"""Measures that are numbers of a run, and in no way scores."""
+MEASURES = (*NUMBERS, "triage")
 _STANDARD = {"arm", "statistic", "at_least", "at_most"}
 _SEVERITY = "<severity>"
 
@@ -60,7 +62,7 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
     for column in table["columns"]:
         column = with_keys(column, _COLUMN, f"{where}: a column")
         if "measure" in column:
-            require_choice(f"{where}: measure", column["measure"], _MEASURES)
+            require_choice(f"{where}: measure", column["measure"], MEASURES)
         elif not column.get("perturbation"):
             raise BadInputError(f"{where}: a column has neither perturbation nor measure; write down one")
         _require_number(where, "scale of a column", column.get("scale", 1))
@@ -165,18 +167,27 @@ def check_adequate(rule: Any, arms: Collection[str], tables: Mapping[str, Any], 
     return rule
 
 
+def label_of(column: Mapping[str, Any]) -> str:
+    """The label of a column, with ``{severity}`` where it stands for several: its own, or the usual one."""
+    if "label" in column:
+        return str(column["label"])
+    if column.get("measure") == "triage":
+        return "without the most sensitive fifth"
+    if "measure" in column:
+        return str(column["measure"]).replace("_", " ")
+    name, over = str(column["perturbation"]), column.get("over")
+    if over == "auc_robust":
+        return "AUC_robust"
+    return name if over == "mean" or name == "clean" else f"{name} {{severity}}"
+
+
 def pattern_of(column: Mapping[str, Any], where: str) -> re.Pattern[str]:
     """What the labels of a column look like, of which one with ``{severity}`` has several.
 
     Raises:
         BadInputError: for a label with another place to be filled in.
     """
-    name = column.get("perturbation", "")
-    usual = {"auc_robust": "AUC_robust", "mean": name}.get(column.get("over", ""))
-    if "measure" in column:
-        usual = str(column["measure"]).replace("_", " ")
-        usual = "without the most sensitive fifth" if usual == "triage" else usual
-    label = str(column.get("label", usual or (name if name == "clean" else f"{name} {{severity}}")))
+    label = label_of(column)
     try:
         text = label.format(severity=_SEVERITY)
     except (IndexError, KeyError, ValueError) as error:

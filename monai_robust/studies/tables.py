@@ -29,11 +29,11 @@ import pandas as pd
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.statistics.curves import auc_by_attack, largest_error
 from monai_robust.evaluation.statistics.defined import means_of_all
-from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import report_of
 from monai_robust.studies.description import WEIGHTS, DataSet, Study
 from monai_robust.studies.jobs import run_name
 from monai_robust.studies.kept import Kept
+from monai_robust.studies.keys import MEASURES, NUMBERS, label_of
 from monai_robust.studies.numbers import RunNumbers, numbers_of
 
 __all__ = ["Cells", "Measured", "measured", "table_cells"]
@@ -142,7 +142,7 @@ def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
             )
         for label, better, by_run, title in _column(table, column, found):
             titles |= {label: title} if title else {}
-            factor = 1.0 if column.get("measure") in _WITHOUT_SCALE else float(column.get("scale", scale))
+            factor = 1.0 if column.get("measure") in NUMBERS else float(column.get("scale", scale))
             if label in labels:
                 raise BadInputError(
                     f"table {table['title']!r} has two columns {label!r}; give each a label of its own, with "
@@ -181,7 +181,7 @@ def _column(
     if not len(frame):
         return
     if over == "auc_robust":
-        yield str(column.get("label", "AUC_robust")), found.higher_is_better, _areas(name, found), ""
+        yield label_of(column), found.higher_is_better, _areas(name, found), ""
         return
     if statistic not in frame and any(statistic in one.undefined for one in found.runs.values()):
         frame = frame.assign(**{statistic: math.nan})
@@ -192,7 +192,7 @@ def _column(
     if over == "mean":
         means = means_of_all(frame.groupby("run")[statistic])
         by_run = {keys[int(place)]: float(one) for place, one in means.items()}
-        yield str(column.get("label", name)), better, by_run, ""
+        yield label_of(column), better, by_run, ""
         return
     if over == "largest_gap":
         widest = _widest(column, statistic, found)
@@ -200,8 +200,7 @@ def _column(
     for severity, rows in frame.groupby("severity", sort=True):
         if float(severity) not in [float(one) for one in column.get("severities", [severity])]:  # type: ignore[arg-type]
             continue
-        default = "clean" if name == CLEAN else f"{name} {severity:g}"
-        label = str(column.get("label", default)).format(severity=f"{severity:g}")
+        label = label_of(column).format(severity=f"{severity:g}")
         by_run = {keys[int(run)]: float(one) for run, one in zip(rows["run"], rows[statistic], strict=True)}
         yield label, better, by_run, f"{label} ({severity:.3g})" if over == "largest_gap" else ""
 
@@ -212,14 +211,10 @@ def _measure(column: Mapping[str, Any], found: Measured) -> tuple[str, bool, dic
         search = column["perturbation"]
         left = {key: one.triage.get(search) for key, one in found.runs.items()}
         known = {key: score for key, score in left.items() if score is not None}
-        return str(column.get("label", "without the most sensitive fifth")), found.higher_is_better, known
-    require_choice("measure of a table", what, [*_WITHOUT_SCALE, "triage"])
+        return label_of(column), found.higher_is_better, known
+    require_choice("measure of a table", what, MEASURES)
     own = {key: float(value) for key, one in found.runs.items() if (value := getattr(one, what)) is not None}
-    return str(column.get("label", what.replace("_", " "))), False, own
-
-
-_WITHOUT_SCALE = ("parameters", "seconds_per_epoch", "processor_seconds_per_epoch")
-"""Measures that are numbers of :class:`RunNumbers`, and in no way scores."""
+    return label_of(column), False, own
 
 
 def _widest(column: Mapping[str, Any], statistic: str, found: Measured) -> float:

@@ -245,8 +245,5 @@ def _alone(value: Any) -> Any:
 def _collate(keys: Sequence[str], groups: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
     """Only what is needed: other entries, such as the classes an image holds, may differ in length."""
     names = {"patient_id": patient_name, **dict.fromkeys(groups, group_name)}
-    return list_data_collate([{key: names.get(key, _as_it_is)(row[key]) for key in keys} for row in rows])
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+    told = [{key: named(row[key]) for key, named in names.items()} for row in rows]
+    return list_data_collate([{**{key: row[key] for key in keys}, **own} for row, own in zip(rows, told, strict=True)])
