@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
+from monai.bundle import ConfigParser
 
 from monai_robust.configuration.ids import read_configuration
 from monai_robust.studies.description import read_study
@@ -103,6 +104,29 @@ def test_every_image_is_attacked_at_every_radius_where_a_paper_says_how_accuracy
     for dataset in study.sets.values():
         for arm in study.arms.values():
             assert study.evaluation(dataset, arm, study.replicates[0])["faithful"] is True
+
+
+@pytest.mark.parametrize(
+    ("bundle", "rule", "fit", "judged"),
+    [
+        ("hippocampus_mri_segmentation", "printed", {}, None),
+        ("hippocampus_mri_segmentation", "released", {"like": {"best_class": "mean_class"}}, ["best_class"]),
+        ("blood_cell_detection", "printed", {"statistic": "mean_std", "k": 2.0}, None),
+        ("blood_cell_detection", "released", {"statistic": "maximum"}, None),
+    ],
+)
+def test_thresholds_of_amat_as_printed_and_as_its_authors_program_has_them(
+    bundle: str, rule: str, fit: dict[str, Any], judged: list[str] | None
+) -> None:
+    """Section 2.2 and 2.3; of segmentation a level of Dice, of detection the largest clean loss of each term."""
+    parser = ConfigParser(read_configuration([REPOSITORY / "bundles" / bundle / "configs" / "train.yaml"]))
+    parser["threshold_rule"] = rule
+    margins = parser["robust"]["margins"]
+    assert parser.get_parsed_content("robust#margins#fit") == fit
+    assert (parser.get_parsed_content("robust#margins#judged") if "judged" in margins else None) == judged
+    if "single_term" in parser["task"]:
+        assert parser.get_parsed_content("task#single_term") is (rule == "printed")
+        assert parser.get_parsed_content("task#levels") is (rule == "released")
 
 
 def test_augmix_with_two_domains_of_contrast_adds_a_view() -> None:

@@ -41,6 +41,7 @@ def loader(batch_size: int = 3) -> DataLoader:
         ({"statistic": "mean_std", "k": 0.5}, CLEAN.mean() + 0.5 * CLEAN.std()),
         ({"statistic": "quantile"}, np.quantile(CLEAN, 0.9)),
         ({"statistic": "quantile", "quantile": 0.25}, np.quantile(CLEAN, 0.25)),
+        ({"statistic": "maximum"}, CLEAN.max()),
     ],
 )
 def test_a_threshold_is_the_statistic_of_clean_values(keywords, expected):
@@ -212,7 +213,7 @@ class TwoTermsOfVectors(TwoTerms):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"statistic": "median"}, "'median'; it can be mean, mean_std, quantile"),
+        ({"statistic": "median"}, "'median'; it can be mean, mean_std, quantile, maximum"),
         ({"statistic": {"square": "median"}}, "of 'square' is 'median'"),
         (
             {"statistic": {"crossentropy": "quantile"}},

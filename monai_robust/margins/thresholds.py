@@ -26,8 +26,8 @@ from monai_robust.tasks.tensors import plain
 
 __all__ = ["Thresholds", "fit_thresholds", "read_thresholds"]
 
-Statistic = Literal["mean", "mean_std", "quantile"]
-_STATISTICS = ("mean", "mean_std", "quantile")
+Statistic = Literal["mean", "mean_std", "quantile", "maximum"]
+_STATISTICS = ("mean", "mean_std", "quantile", "maximum")
 _FAR = 10.0  # a threshold of so many times the largest clean value is never met by training
 _BINS = 40
 
@@ -159,7 +159,8 @@ def fit_thresholds(
             unaugmented, as the paper has it.
         task: gives the loss terms.
         statistic: ``"mean"`` (the paper's choice for segmentation), ``"mean_std"`` (mean + k std; the paper's for
-            landmarks and detection, k = 2) or ``"quantile"``; one for all terms or one for each by name.
+            landmarks and detection, k = 2), ``"quantile"`` or ``"maximum"`` (of detection, in its authors' program); one
+            for all terms or one for each by name.
         k: standard deviations above the mean.
         quantile: 0 to 1.
         like: terms whose threshold is fitted on the values of another, ``{term: other}``: AMAT's authors' program
@@ -214,6 +215,8 @@ def _with_arguments(network: Callable[..., Any], args: Sequence[Any], kwargs: Ma
 def _fitted(values: Tensor, statistic: Statistic, k: float, quantile: float) -> float:
     if statistic == "quantile":
         return float(values.quantile(quantile))
+    if statistic == "maximum":
+        return float(values.max())
     spread = k * float(values.std(correction=0)) if statistic == "mean_std" else 0.0
     return float(values.mean()) + spread
 
