@@ -159,8 +159,8 @@ def fit_thresholds(
             unaugmented, as the paper has it.
         task: gives the loss terms.
         statistic: ``"mean"`` (the paper's choice for segmentation), ``"mean_std"`` (mean + k std; the paper's for
-            landmarks and detection, k = 2), ``"quantile"`` or ``"maximum"`` (of detection, in its authors' program); one
-            for all terms or one for each by name.
+            landmarks and detection, k = 2), ``"quantile"`` or ``"maximum"`` (of detection, in its authors' program);
+            one for all terms, or one for each by name.
         k: standard deviations above the mean.
         quantile: 0 to 1.
         like: terms whose threshold is fitted on the values of another, ``{term: other}``: AMAT's authors' program
