@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -27,12 +28,13 @@ from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.claims import claims_of
 from monai_robust.studies.command import study as command
 from monai_robust.studies.digits import write_digits
+from monai_robust.studies.figures import drawable
 from monai_robust.studies.job import record_of, run_job
 from monai_robust.studies.jobs import Place, finished
 from monai_robust.studies.kept import Kept
 from monai_robust.studies.numbers import _is_detail, numbers_of
 from monai_robust.studies.page import NOT_RUN, write_page
-from monai_robust.studies.tables import Cells, _higher, measured, table_cells
+from monai_robust.studies.tables import Cells, Measured, _higher, measured, table_cells
 from monai_robust.studies.workflow import costs, find_snakemake, run_jobs
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
@@ -160,6 +162,12 @@ def with_table(**changes: object) -> dict[str, object]:
     return {"tables": {"accuracy": {**ACCURACY, **changes}}}
 
 
+def with_line(**changes: object) -> dict[str, object]:
+    """Changes by which a table has a column of a line."""
+    line = {"line": ["erm", "rtda"], "of": "clean", "at": "on average", **changes}
+    return with_table(columns=[*ACCURACY["columns"], line])
+
+
 def with_standard(**changes: object) -> dict[str, object]:
     """Changes by which the standard of a data set is another."""
     films = SMALL["sets"]["films"]
@@ -188,6 +196,11 @@ def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_t
         (with_table(columns=[{"perturbation": "clean", "over": "median"}]), "over is 'median'"),
         (with_table(sets=["film"]), "set 'film', which there is none of"),
         (with_table(joined=[["erm", "sat"]]), "arm 'sat', which there is none of"),
+        (with_line(line=["erm", "sat"]), "line names the arm 'sat', which there is none of"),
+        (with_line(line="erm"), "the line is 'erm'; it takes a list of two arms or more"),
+        (with_line(at="robust"), "line's at names the column 'robust', which its table"),
+        (with_line(of=None), "line's of names the column None"),
+        (with_line(over="mean"), "a column of a line has 'over', and takes"),
         (with_table(figure="pie"), "figure is 'pie'"),
         (with_table(columns=[{"perturbation": "pgd_l2", "among": ["erm"]}]), "'among', which is for over: largest_gap"),
         (with_table(columns=[{"perturbation": "clean", "minus_arm": "sat"}]), "arm 'sat', which there is none of"),
@@ -211,7 +224,7 @@ def test_an_arm_that_is_only_screened_has_fewer_replicates_and_the_others_keep_t
         ({"replicates": {"seeds": [0, 0, 1]}, "presets": {"cpu": {}}}, "which has one twice"),
         ({"arms": {**SMALL["arms"], "sat": {"title": "ERM"}}}, "two arms have the title 'ERM'"),
         (with_table(columns=[{"perturbation": "pgd_l2", "label": "PGD {sev}"}]), "has a place for something else"),
-        (with_table(columns=[{"label": "PGD"}]), "neither perturbation nor measure"),
+        (with_table(columns=[{"label": "PGD"}]), "no perturbation, measure or line"),
         (with_table(columns=[{"measure": "parameter"}]), "measure is 'parameter'"),
         (with_table(columns=[{"perturbation": "pgd_l2", "severities": 1.0}]), "severities is 1.0; it takes a list"),
         (with_table(scale="100 %"), "scale is '100 %'; it takes a number"),
@@ -406,6 +419,41 @@ def test_the_largest_gap_is_chosen_among_some_arms_and_its_radius_stands_above_i
     table = {"title": "Gap", "statistic": "accuracy", "columns": [gap], "scale": 100}
     study = read_study(small(tmp_path, tables={"gap": table}, claims=[]), "cpu")
     assert f"| gap ({widest:.3g}) |" in write_page(study, output, tmp_path / "page.md", "x").read_text()
+
+
+LINE = {"line": ["sat-2", "sat-4"], "of": "clean", "at": "PGD 1"}
+FRONT = {"title": "Front", "statistic": "accuracy", "columns": [*ACCURACY["columns"][:2], LINE]}
+
+
+def test_a_line_through_arms_is_read_at_the_number_of_another_arm_replicate_by_replicate():
+    """Clean accuracy that the line through two radii of one training has where it is as robust as another training."""
+    numbers = {  # clean and attacked accuracy
+        ("sat-2", "seed0"): (0.8, 0.3),
+        ("sat-4", "seed0"): (0.6, 0.5),
+        ("sat-2", "seed1"): (0.9, 0.2),
+        ("sat-4", "seed1"): (0.5, 0.6),
+        ("sat-2", "seed2"): (0.7, 0.4),
+        ("amat", "seed0"): (0.75, 0.35),
+        ("amat", "seed1"): (0.7, 0.6),
+        ("amat", "seed2"): (0.7, 0.45),  # of which the line has one end alone
+        ("erm", "seed0"): (0.9, 0.0),  # beyond the line
+    }
+    rows = [
+        {"run": run, "perturbation": name, "severity": severity, "accuracy": value}
+        for run, both in enumerate(numbers.values())
+        for (name, severity), value in zip((("clean", 0.0), ("pgd_l2", 1.0)), both, strict=True)
+    ]
+    frame = pd.DataFrame(rows)
+    found = Measured(dict.fromkeys(numbers), frame, frame, higher_is_better=True)
+    cells = table_cells(FRONT, found)
+    label = "clean on the line, at the same PGD 1"
+    assert list(cells.labels) == ["clean", "PGD 1", label]
+    assert cells.of(label, "amat") == pytest.approx({"seed0": 0.75, "seed1": 0.5})
+    assert not cells.of(label, "erm")
+    assert not cells.of(label, "sat-2")
+    assert table_cells({**FRONT, "scale": 100}, found).of(label, "amat")["seed0"] == pytest.approx(75)
+    assert drawable({**FRONT, "figure": "front"}, cells)
+    assert not drawable({**FRONT, "figure": "front"}, table_cells({**FRONT, "columns": FRONT["columns"][:1]}, found))
 
 
 def test_a_statistic_without_a_value_anywhere_is_no_unknown_one(output, tmp_path):

@@ -1,4 +1,4 @@
-"""The figure of a study's table: lines over its columns, bars, or its last column over its first."""
+"""The figure of a study's table: lines over its columns, bars, or its second column over its first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monai_robust.studies.description import Study
 from monai_robust.studies.keys import FIGURES
 from monai_robust.studies.tables import Cells
 
-__all__ = ["draw_figure", "spread_of"]
+__all__ = ["draw_figure", "drawable", "spread_of"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class _Arm:
     title: str
     means: Sequence[float]
     spreads: Sequence[float]
+
+
+def drawable(table: Mapping[str, Any], cells: Cells) -> bool:
+    """Whether a table has a figure, and runs the columns that it shows."""
+    return "figure" in table and len(cells.labels) >= (2 if table["figure"] == "front" else 1)
 
 
 def draw_figure(study: Study, table: Mapping[str, Any], cells: Cells, path: Path) -> None:
@@ -95,19 +100,18 @@ def _columns_below(axes: Axes, table: Mapping[str, Any], cells: Cells) -> None:
 
 
 def _front(axes: Axes, table: Mapping[str, Any], cells: Cells, arms: Sequence[_Arm]) -> None:
-    """The last column over the first, with a line through each group of ``joined`` arms."""
+    """The second column over the first, with a line through each group of ``joined`` arms."""
     for arm in arms:
-        axes.errorbar(
-            *(arm.means[0], arm.means[-1]), xerr=arm.spreads[0], yerr=arm.spreads[-1], marker="o", label=arm.title
-        )
+        (x, y), (wide, high) = arm.means[:2], arm.spreads[:2]
+        axes.errorbar(x, y, xerr=wide, yerr=high, marker="o", label=arm.title)
     for names in table.get("joined", ()):
-        line = [(arm.means[0], arm.means[-1]) for arm in arms if arm.name in names]
+        line = [arm.means[:2] for arm in arms if arm.name in names]
         if line:
             axes.plot(*zip(*line, strict=True), color="grey", linestyle="--", zorder=0)
     axes.set_xlabel(cells.labels[0])
     if table["columns"][0].get("measure") == "parameters":
         axes.set_xscale("log")
-    axes.set_ylabel(cells.labels[-1])
+    axes.set_ylabel(cells.labels[1])
 
 
 _KINDS: Mapping[str, Callable[[Axes, Mapping[str, Any], Cells, Sequence[_Arm]], None]] = dict(

@@ -26,6 +26,9 @@ _COLUMN = {
     "minus_arm",
     "among",
     "by",
+    "line",
+    "of",
+    "at",
 }
 _CLAIM = {"text", "table", "column", "better", "than", "than_columns", "within", "sets"}
 _ADEQUATE = {"table", "clean", "attacked", "size", "within", "arms"}
@@ -59,12 +62,14 @@ def check_table(table: Any, sets: Collection[str], arms: Collection[str], where:
     _require_number(where, "scale", table.get("scale", 1))
     if type(table.get("digits", 0)) is not int:
         raise BadInputError(f"{where}: digits is {table['digits']!r}; it takes a whole number")
-    for column in table["columns"]:
+    for place, column in enumerate(table["columns"]):
         column = with_keys(column, _COLUMN, f"{where}: a column")
-        if "measure" in column:
+        if "line" in column:
+            _check_line(column, table, place, arms, where)
+        elif "measure" in column:
             require_choice(f"{where}: measure", column["measure"], MEASURES)
         elif not column.get("perturbation"):
-            raise BadInputError(f"{where}: a column has neither perturbation nor measure; write down one")
+            raise BadInputError(f"{where}: a column has no perturbation, measure or line; write down one")
         _require_number(where, "scale of a column", column.get("scale", 1))
         _check_severities(column.get("severities", []), where)
         pattern_of(column, where)
@@ -175,6 +180,8 @@ def label_of(column: Mapping[str, Any]) -> str:
         return "without the most sensitive fifth"
     if "measure" in column:
         return str(column["measure"]).replace("_", " ")
+    if "line" in column:
+        return f"{column['of']} on the line, at the same {column['at']}"
     name, over = str(column["perturbation"]), column.get("over")
     if over == "auc_robust":
         return "AUC_robust"
@@ -199,6 +206,22 @@ def _require_label(where: str, label: Any, table: Mapping[str, Any]) -> None:
     """Refuse a label that no column of a table can have."""
     if not any(pattern_of(column, where).fullmatch(str(label)) for column in table["columns"]):
         raise BadInputError(f"{where} names the column {label!r}, which its table {table['title']!r} does not have")
+
+
+def _check_line(
+    column: Mapping[str, Any], table: Mapping[str, Any], place: int, arms: Collection[str], where: str
+) -> None:
+    """Refuse a column of a line through unknown arms, or of columns that do not stand before it."""
+    odd = next((name for name in column if name not in ("line", "of", "at", "label")), None)
+    if odd is not None:
+        raise BadInputError(f"{where}: a column of a line has {odd!r}, and takes of, at and label alone")
+    if not isinstance(column["line"], list) or len(column["line"]) < 2:
+        raise BadInputError(f"{where}: the line is {column['line']!r}; it takes a list of two arms or more")
+    require_known(f"{where}: the line", "arm", column["line"], arms)
+    for name in ("of", "at"):
+        if name not in column:
+            raise BadInputError(f"{where}: a column of a line has no {name}; give the label of a column before it")
+        _require_label(f"{where}: the line's {name}", column[name], {**table, "columns": table["columns"][:place]})
 
 
 def _require_number(where: str, what: str, value: Any) -> None:

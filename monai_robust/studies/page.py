@@ -14,7 +14,7 @@ from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.studies.adequate import adequate_sentence
 from monai_robust.studies.claims import claims_of
 from monai_robust.studies.description import DataSet, Study
-from monai_robust.studies.figures import draw_figure, spread_of
+from monai_robust.studies.figures import draw_figure, drawable, spread_of
 from monai_robust.studies.kept import Kept
 from monai_robust.studies.tables import Cells, Measured, measured, table_cells
 
@@ -64,7 +64,7 @@ def _of_data_set(study: Study, dataset: DataSet, found: Measured | None, page: P
     lines += _circumstances(study, dataset, found)
     for name, one in tables.items():
         lines += [f"### {one['title']}", "", *_table(study, dataset, one, cells[name], found), ""]
-        if one.get("figure"):
+        if drawable(one, cells[name]):
             file = f"study_{study.name}_{dataset.name}_{name}.png"
             draw_figure(study, one, cells[name], page.parent / "images" / file)
             lines += [f"![{one['title']}](images/{file})", ""]

@@ -2,7 +2,7 @@
 
 A table of a study's file has ``title``, ``statistic`` (a column of the summary of a run, such as ``accuracy``),
 ``columns`` and, where wanted, ``sets`` (else all), ``scale`` (what numbers are multiplied by, 100 for percent),
-``digits``, ``figure`` (``lines`` over the severities, ``bars``, or ``front``: its last column over its first, with a
+``digits``, ``figure`` (``lines`` over the severities, ``bars``, or ``front``: its second column over its first, with a
 line through each list of arms in ``joined``) and ``paper``: data set -> arm -> column -> number. A column has
 
 - ``perturbation``, at each of its severities, or at those listed in ``severities``; or with ``over: mean`` their mean,
@@ -12,6 +12,8 @@ line through each list of arms in ``joined``) and ``paper``: data set -> arm -> 
 - or ``measure``: ``parameters`` of the network, of its training ``seconds_per_epoch`` or
   ``processor_seconds_per_epoch``, or ``triage`` (the score without the fifth of the images with the smallest radii that
   the search ``perturbation`` found);
+- or ``line``, arms through which a line is laid, such as the same training at several radii: what the column ``of`` has
+  on it where the column ``at``, both of them before this one, has the number of the arm itself, replicate by replicate;
 - and where wanted ``statistic``, ``label`` with ``{severity}``, ``minus``: the label of a column before it, whose
   number of the same run is taken from its own, and ``minus_arm``: an arm, whose number of the same replicate is.
 """
@@ -24,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from monai_robust.errors import BadInputError, require_choice
@@ -140,9 +143,10 @@ def table_cells(table: Mapping[str, Any], found: Measured) -> Cells:
             raise BadInputError(
                 f"table {table['title']!r} takes {minus!r} from a column, and has before it: {', '.join(labels)}"
             )
-        for label, better, by_run, title in _column(table, column, found):
+        made = [_on_line(column, values, higher)] if "line" in column else _column(table, column, found)
+        for label, better, by_run, title in made:
             titles |= {label: title} if title else {}
-            factor = 1.0 if column.get("measure") in NUMBERS else float(column.get("scale", scale))
+            factor = 1.0 if column.get("measure") in NUMBERS or "line" in column else float(column.get("scale", scale))
             if label in labels:
                 raise BadInputError(
                     f"table {table['title']!r} has two columns {label!r}; give each a label of its own, with "
@@ -203,6 +207,25 @@ def _column(
         label = label_of(column).format(severity=f"{severity:g}")
         by_run = {keys[int(run)]: float(one) for run, one in zip(rows["run"], rows[statistic], strict=True)}
         yield label, better, by_run, f"{label} ({severity:.3g})" if over == "largest_gap" else ""
+
+
+def _on_line(
+    column: Mapping[str, Any], values: Mapping[tuple[str, str], Mapping[str, float]], higher: Mapping[str, bool]
+) -> tuple[str, bool, dict[Key, float], str]:
+    """What a line through arms has in one column where another has an arm's own number; beyond its ends nothing."""
+    wanted, at, line = str(column["of"]), str(column["at"]), column["line"]
+    by_run: dict[Key, float] = {}
+    for (label, arm), own in values.items():
+        for replicate, place in own.items() if label == at and arm not in line else ():
+            points = sorted(
+                (values[at, one][replicate], values[wanted, one][replicate])
+                for one in line
+                if replicate in values.get((at, one), {}) and replicate in values.get((wanted, one), {})
+            )
+            if points and points[0][0] <= place <= points[-1][0]:
+                ats, numbers = zip(*points, strict=True)
+                by_run[arm, replicate] = float(np.interp(place, ats, numbers))
+    return label_of(column), higher.get(wanted, True), by_run, ""
 
 
 def _measure(column: Mapping[str, Any], found: Measured) -> tuple[str, bool, dict[Key, float]]:
