@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from monai_robust.attacks import APGD, BIM, FGSM, IFGSM, PAPER_ATTACKS, PGD, WindowAttack, paper_attack
+from monai_robust.attacks.common.half_precision import tell_if_slow
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Inferred, Landmarks, LossTask, Segmentation
 
@@ -231,6 +232,24 @@ def test_bfloat16_finds_nearly_the_same_perturbation(network, batch):
     assert half.dtype == torch.float32
     cosine = nn.functional.cosine_similarity((single - x).flatten(1), (half - x).flatten(1))
     assert (cosine > 0.9).all()
+
+
+@pytest.mark.parametrize(
+    ("machine", "capability", "times"),
+    [("x86_64", "AVX2", 1), ("AMD64", "DEFAULT", 1), ("x86_64", "AVX512", 0), ("arm64", "DEFAULT", 0)],
+)
+def test_a_processor_without_half_precision_is_told_of_once(
+    machine, capability, times, network, batch, caplog, monkeypatch
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    tell_if_slow.cache_clear()
+    PGD(eps=0.5, steps=2)(network, *batch)
+    assert "no instructions" not in caplog.text
+    for _ in range(2):
+        PGD(eps=0.5, steps=2, precision="bfloat16")(network, *batch)
+    assert caplog.text.count(f"bfloat16, for which this processor ({capability}) has no instructions") == times
+    tell_if_slow.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ FLOORS = [
     {"data.files"},
     {"losses", "metrics", "transforms", "networks", "inferers", "data", "configuration"},
     {"tasks"},
-    {"attacks.common.guard", "attacks.common.masks", "attacks.common.samples", "attacks.common.arguments"},
+    {f"attacks.common.{name}" for name in ("arguments", "guard", "half_precision", "masks", "samples")},
     {"attacks.criteria"},
     {"attacks.attack"},
     {"attacks.common"},

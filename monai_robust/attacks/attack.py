@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monai_robust.attacks.common.arguments import checked_goal, checked_inputs, one_of
 from monai_robust.attacks.common.guard import Mode, bare, untouched
+from monai_robust.attacks.common.half_precision import tell_if_slow
 from monai_robust.attacks.common.masks import bounding_box, checked_channels, checked_mask, within_channels
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.threat import Bounds, BoundsSpec, Norm, as_norm, as_radius
@@ -53,7 +54,8 @@ class Attack(ABC):
         task: what to hurt; classification by cross-entropy by default.
         mode: run the network in ``"eval"`` or ``"train"`` mode (its batch statistics, then) or ``"keep"`` its mode.
         precision: run the network under autocast to ``"bfloat16"`` or ``"float16"``; the perturbation stays in the
-            precision of the inputs.
+            precision of the inputs. A processor without instructions for it takes several times as long, which is
+            logged once.
         channels: those of the input that are image and may be changed, by index; all by default. The others, such as
             clicks of a person, stay as they are and count neither in norms nor in the range of an image.
 
@@ -222,6 +224,8 @@ class Attack(ABC):
         """The precision in which the network is run."""
         if self.precision is None:
             return nullcontext()
+        if inputs.device.type == "cpu":
+            tell_if_slow(self.precision)
         return torch.autocast(inputs.device.type, dtype=getattr(torch, self.precision))
 
     def _aim(self, network: Callable[..., Any], samples: Samples, task: Task) -> tuple[Any, Literal[1, -1]]:
