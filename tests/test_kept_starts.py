@@ -76,6 +76,17 @@ def test_each_attack_begins_where_the_last_one_on_the_same_samples_ended():
         torch.testing.assert_close(begun, end, rtol=2e-3, atol=1e-5)  # kept in half precision
 
 
+def test_starts_of_one_network_are_not_taken_into_the_training_of_another():
+    starts, network = KeptStarts(), TinyNet()
+    trained("sat", PGD(eps=RADIUS, steps=2), starts=starts, network=network)
+    trained("sat", PGD(eps=RADIUS, steps=2), starts=starts, network=network)  # a second stage of the same
+    with pytest.raises(BadInputError, match="starts were learned of another network, in an earlier training"):
+        trained("sat", PGD(eps=RADIUS, steps=2), starts=starts, network=TinyNet())
+    state = starts.state_dict()
+    starts.load_state_dict(state)
+    trained("sat", PGD(eps=RADIUS, steps=2), starts=starts, network=TinyNet())
+
+
 def test_a_start_belongs_to_its_sample_wherever_that_stands_in_a_batch():
     attack, starts = PGD(eps=RADIUS), KeptStarts()
     inputs = torch.rand(3, 1, 4, 4)

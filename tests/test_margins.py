@@ -721,6 +721,18 @@ def test_a_second_run_goes_on_with_the_margins_of_the_first(tmp_path, kind):
         pd.testing.assert_frame_equal(pd.read_csv(parts / name), pd.read_csv(tmp_path / "whole" / name))
 
 
+def test_margins_of_one_network_are_not_taken_into_the_training_of_another():
+    margins, network = make_margins(), Ramp()
+    make_trainer(margins, network=network, epochs=2).run()
+    learned = dict(margins.margins)
+    make_trainer(margins, network=network, epochs=1).run()  # a second stage of the same
+    assert margins.margins != learned
+    with pytest.raises(BadInputError, match="margins were learned of another network, in an earlier training"):
+        make_trainer(margins, network=Ramp()).run()
+    margins.load_state_dict(margins.state_dict())
+    make_trainer(margins, network=Ramp()).run()
+
+
 @pytest.mark.parametrize("content", [b"weights", b"", b"PK\x03\x04"], ids=["text", "empty", "cut off"])
 def test_a_checkpoint_that_cannot_be_read_is_refused_by_the_loader_as_without_margins(tmp_path, content):
     path = tmp_path / "model.pt"

@@ -13,12 +13,14 @@ from ignite.engine import Events
 from monai.data import MetaTensor
 from torch import Tensor
 
+from monai_robust.attacks.common.guard import bare
 from monai_robust.attacks.threat import Norm, as_norm, expand
 from monai_robust.checkpoints import join_checkpoints
 from monai_robust.data.agreed_folder import agreed_folder
 from monai_robust.data.contents import check_contents, contents_of
 from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id, names_now
 from monai_robust.errors import BadInputError
+from monai_robust.networks.one_network import OneNetwork
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["KeptStarts"]
@@ -74,6 +76,7 @@ class KeptStarts:
         self._bytes = 0
         self._samples = 0
         self._fresh: set[str] = set()  # kept in this epoch
+        self._network = OneNetwork("starts", type(self).__name__)
 
     def __len__(self) -> int:
         """The number of samples that have a start."""
@@ -98,6 +101,8 @@ class KeptStarts:
             self._match(names)
             then = {now.get(name, name): held for name, held in self._contents.items()}
             check_contents(then, contents_of(dataset, names, then), "the starts that were restored")
+        network: Any = getattr(engine, "network", None)
+        self._network.require(bare(network), learned=bool(self._shares))
         self._contents = contents_of(dataset, names)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._merge)
 
@@ -139,6 +144,7 @@ class KeptStarts:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadInputError(f"the starts in the checkpoint are none of KeptStarts: {error!r}") from error
         self._bytes = sum(map(_size, self._shares.values()))
+        self._network.forget()
 
     def state_dict_without_ids(self) -> None:
         """Nothing: a start without its sample is of no use."""

@@ -14,6 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_robust.attacks.common.guard import bare
 from monai_robust.checkpoints import join_checkpoints
 from monai_robust.data.agreed_folder import agreed_folder
 from monai_robust.data.contents import check_contents, contents_of
@@ -25,6 +26,7 @@ from monai_robust.margins.rule import MarginRule, positive_number
 from monai_robust.margins.store import MarginStore
 from monai_robust.margins.threshold_source import ThresholdSource
 from monai_robust.margins.thresholds import Thresholds
+from monai_robust.networks.one_network import OneNetwork
 
 __all__ = ["AdaptiveMargins"]
 
@@ -153,6 +155,7 @@ class AdaptiveMargins(SampleRadii):
         self._contents: dict[str, str] = {}  # of some samples, which tell this data set from others
         self._unlisted: frozenset[str] | None = None  # restored names, where the data set does not list its own
         self._met: set[str] = set()  # in this epoch
+        self._network = OneNetwork("margins", type(self).__name__)
 
     # What a trainer sees
 
@@ -230,6 +233,9 @@ class AdaptiveMargins(SampleRadii):
 
     def _start(self, engine: Engine) -> None:
         self._meet_checkpoints(engine)
+        seen = self._as_supervised(engine)
+        network: Any = getattr(seen, "network", None)
+        self._network.require(bare(network), learned=bool(self.store.of_visited()))
         loader = engine.data_loader  # type: ignore[attr-defined]
         dataset = getattr(loader, "dataset", None)
         self._folder = agreed_folder(dataset)
@@ -237,7 +243,6 @@ class AdaptiveMargins(SampleRadii):
         renamed = {} if known is None else self._meet_data(dataset, [self._kept_as(name) for name in known])
         self._unlisted = frozenset(self.store.margins) if self._restored and known is None else None
         if self.thresholds is None:
-            seen = self._as_supervised(engine)
             assert self._task_of is not None  # the training step is known since the start
             self._use(self._source.fitted(seen, self._task_of(seen)).of_terms(self.judged))
         self._tell(engine, len(known) if known is not None else None)
@@ -335,6 +340,7 @@ class AdaptiveMargins(SampleRadii):
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadInputError(f"the margins in the checkpoint are none of AdaptiveMargins: {error!r}") from error
         self._restored = True
+        self._network.forget()
 
     def _settings(self) -> dict[str, Any]:
         return {"thresholds": dict(self.rule.thresholds), "step": self.step, "epoch": self.epoch}
