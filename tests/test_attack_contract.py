@@ -25,6 +25,7 @@ from monai_robust.attacks import (
     attack_curve,
     strong_attack,
 )
+from monai_robust.attacks.threat import Bounds
 from monai_robust.errors import BadInputError
 from monai_robust.tasks import Classification, Segmentation, Task
 
@@ -195,6 +196,21 @@ def test_padding_is_never_perturbed(name):
     made = case.run(mask=mask)
     assert torch.equal(made[~mask], case.inputs[~mask])
     assert (made != case.inputs)[mask].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_inputs_of_half_precision_may_lie_on_bounds_that_are_none_of_its_numbers(name, dtype):
+    case = Case(name)
+    low, high = -2.119, 2.6404
+    for attack in (case.attack, getattr(case.attack, "attack", None), *getattr(case.attack, "members", ())):
+        if attack is not None:
+            attack.bounds = Bounds((low, high))
+    share = (case.inputs - case.inputs.min()) / (case.inputs.max() - case.inputs.min())
+    given = (low + share * (high - low)).to(dtype)
+    made = case.run(inputs=given, network=case.network.to(dtype))
+    assert made.dtype == dtype
+    assert made.min() >= given.min()
+    assert made.max() <= given.max()
 
 
 @torch.no_grad()

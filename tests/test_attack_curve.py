@@ -9,7 +9,19 @@ from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from monai_robust.attacks import APGD, BIM, FGSM, FMN, PGD, DiceBelow, Square, WindowAttack, attack_curve, strong_attack
+from monai_robust.attacks import (
+    APGD,
+    BIM,
+    FGSM,
+    FMN,
+    PGD,
+    DiceBelow,
+    Square,
+    WindowAttack,
+    attack_curve,
+    minimal_radius,
+    strong_attack,
+)
 from monai_robust.attacks.criteria import Criterion
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import outcomes_of
@@ -225,6 +237,17 @@ def test_padding_stays_as_it_is(evaluated):
     assert torch.equal(curve.adversarial(3.0)[..., -3:], inputs[..., -3:])
 
 
+@pytest.mark.parametrize("labels", [torch.zeros(3), torch.zeros(5), [0, 1, 0]], ids=["fewer", "more", "listed"])
+def test_a_search_is_given_one_label_for_each_sample(labels):
+    network, inputs = TinyNet().eval(), torch.rand(4, 1, 6, 6)
+    for search in (
+        lambda: attack_curve(network, inputs, labels, [0.1], attack=PGD(steps=1)),
+        lambda: minimal_radius(network, inputs, labels, high=0.1, attack=PGD(steps=1)),
+    ):
+        with pytest.raises(BadInputError, match=f"there are {len(labels)} labels for 4 samples"):
+            search()
+
+
 def test_arguments_that_cannot_work_are_refused(evaluated):
     network, inputs, labels = evaluated
     with pytest.raises(BadInputError, match="no radius"):
@@ -243,6 +266,8 @@ def test_arguments_that_cannot_work_are_refused(evaluated):
         attack_curve(network, inputs, labels, [1.0], attack=FMN())
     with pytest.raises(BadInputError, match="training mode"):
         attack_curve(network, inputs, labels, [1.0], attack=PGD(mode="train"))
+    with pytest.raises(BadInputError, match="the class PGD; make one"):
+        attack_curve(network, inputs, labels, [1.0], attack=PGD)
     with pytest.raises(BadInputError, match="training mode"):
         attack_curve(TinyNet().train(), inputs, labels, [1.0], attack=PGD(mode="keep"))
     with pytest.raises(BadInputError, match="not among the radii"):

@@ -469,6 +469,9 @@ LISTS = {
     ("arguments", "told"),
     [
         ({"limit": 0}, "limit is 0; it can be a whole number from 1 on"),
+        ({"seed": 1.5}, "seed is 1.5; it can be a whole number from 0 on"),
+        ({"seed": -1}, "seed is -1; it can be a whole number from 0 on"),
+        ({"fold": 1.5}, "fold is 1.5; it can be a whole number from 0 on"),
         ({"limit": True}, "limit is True"),
         ({"limit": 2.5}, r"limit is 2\.5"),
         ({"validation_fraction": 0}, "validation_fraction is 0 and test_fraction 0.2; both must be above 0"),

@@ -322,7 +322,7 @@ def test_contradictory_repeats_are_refused(tmp_path: Path) -> None:
     [
         ({"limit": 2}, "limit is 2; with 3 classes it can be 3 or more"),
         ({"fold": 5}, "fold is 5 of 5 folds"),
-        ({"fold": 0, "folds": 1}, "fold is 0 of 1 folds"),
+        ({"fold": 0, "folds": 1}, "folds is 1; it can be a whole number from 2 on"),
         ({"fold": 0, "folds": 1000}, "folds is 1000, more than"),
         ({"groups": ["scanner"]}, "no column 'scanner' to group by; it has label, patient_id, sample_id, source"),
         ({"validation_fraction": 0}, "validation_fraction is 0"),

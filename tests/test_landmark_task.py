@@ -291,6 +291,9 @@ def test_maps_for_other_outputs_or_another_radius_are_refused():
         (lambda: Landmarks().points(torch.zeros(1, 4, 8, 8)), r"have shape \(1, 4, 8, 8\)"),
         (lambda: Landmarks().points(torch.full((1, 3, 8, 8), NAN)), "not finite"),
         (lambda: Landmarks().errors(torch.zeros(1, 3, 8, 8), torch.tensor([[[3.0, 3, 0, 1]]])), r"\[0.0, 1.0\] mm"),
+        (lambda: Landmarks().terms(torch.zeros(1, 3, 8, 8), None), "labels are a NoneType, and landmarks take numbers"),
+        (lambda: Landmarks().errors(torch.zeros(1, 3, 8, 8), "a"), "labels are a str, and landmarks take numbers"),
+        (lambda: Landmarks().prepared(torch.zeros(1, 1, 8, 8), None), "labels are a NoneType, and landmarks take"),
         (lambda: Landmarks().aim(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 2), 0), "has no attack goal 0"),
     ],
 )

@@ -302,6 +302,13 @@ def test_what_another_process_made_of_the_same_sample_counts_as_a_repeat(monkeyp
         ({"thresholds": "gone.pt"}, r"no checkpoint gone\.pt"),
         ({"thresholds": "gone.json"}, r"no thresholds file gone\.json"),
         ({"thresholds": {}}, "thresholds are"),
+        ({"judged": "loss"}, r"judged is 'loss'; it must be a list of loss terms, such as \['dice'\]"),
+        ({"judged": [3]}, r"judged is \[3\]"),
+        ({"judged": []}, r"judged is \[\]"),
+        ({"radii_of_interest": "a"}, "radii_of_interest is 'a'; it must be a positive number"),
+        ({"output_dir": 3}, "output_dir is 3; it takes a folder's path"),
+        ({"fit": 3}, "fit is 3; it must name further arguments of fit_thresholds"),
+        ({"fit_on": 3}, "fit_on is 3; it must be 'samples', 'epoch' or a loader"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(arguments, message):
@@ -1052,6 +1059,23 @@ def test_a_history_that_begins_late_is_refused(tmp_path):
 def test_a_checkpoint_entry_that_is_no_margins_is_refused():
     with pytest.raises(BadInputError, match="none of AdaptiveMargins"):
         make_margins().load_state_dict({"weights": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"margins": torch.tensor([1.0, math.nan])}, "a margin is nan"),
+        ({"margins": torch.tensor([1.0, math.inf])}, "a margin is inf"),
+        ({"margins": torch.tensor([-3.0, 1.0])}, "a margin is -3.0"),
+        ({"ids": ["a", "a"]}, "a sample is there twice"),
+    ],
+)
+def test_margins_of_a_checkpoint_that_are_no_radii_are_refused_and_not_gone_on_with(changes, what):
+    margins = make_margins()
+    state = restored_from(["a", "b"]).state_dict()
+    with pytest.raises(BadInputError, match=f"none of AdaptiveMargins: .*{what}"):
+        margins.load_state_dict({**state, **changes})
+    assert margins.margins == {}
 
 
 # --- targets that are prepared, and targets that are steered to ------------------------------------------------------

@@ -651,7 +651,7 @@ def test_tables_of_the_training_are_copied_where_they_exist(tmp_path):
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_of_nothing_is_refused(tmp_path, size):
-    with pytest.raises(BadInputError, match="batch_size must be at least 1"):
+    with pytest.raises(BadInputError, match=f"batch_size is {size}; it must be a whole number of at least 1"):
         measurement(tmp_path, batch_size=size)
 
 
@@ -662,6 +662,10 @@ def test_a_batch_of_nothing_is_refused(tmp_path, size):
         ({"perturbations": []}, r"no CleanSweep among the perturbations \(there are none\)"),
         ({"perturbations": sweeps()[1:]}, "no CleanSweep among the perturbations"),
         ({"perturbations": [CleanSweep(), PGD()]}, "a PGD is among the perturbations; they are sweeps"),
+        ({"perturbations": [CleanSweep]}, "the class CleanSweep is among the perturbations"),
+        ({"batch_size": "2"}, "batch_size is '2'; it must be a whole number of at least 1"),
+        ({"num_workers": -1}, "num_workers is -1; it must be a whole number of at least 0"),
+        ({"sanity_samples": 1.5}, "sanity_samples is 1.5; it must be a whole number of at least 0; 0 for no"),
         ({"perturbations": PGD()}, "a PGD is among the perturbations; they are sweeps"),
         ({"classes": ["covid", "normal", "covid"]}, "two classes are called 'covid'"),
         ({"classes": ["covid", "normal"]}, "outputs for 3 classes, and 2 are named"),
@@ -736,6 +740,8 @@ def test_a_seed_that_no_report_could_read_again_is_refused(tmp_path, seed):
     [
         (PGD(), 0.3, r"radii of a sweep are 0.3; give a list, such as \[0.3\]"),
         (PGD(), "0.3", "radii of a sweep are '0.3'"),
+        (PGD(), None, "radii of a sweep are None; give a list"),
+        (PGD, [0.3], "the class PGD; make one"),
         (lambda network, inputs, targets: inputs, [0.3], "the attack of a sweep is a function"),
     ],
 )

@@ -257,6 +257,15 @@ def test_data_that_cannot_be_measured_is_refused_in_a_sentence(data, sentence):
         EvaluatorSamples(evaluator_of(Brightness(), data), progress=False)
 
 
+@pytest.mark.parametrize(
+    ("odd", "what"),
+    [(None, "a NoneType"), (Brightness(), "a Brightness"), (SupervisedEvaluator, "the class Supervised")],
+)
+def test_what_is_no_evaluator_is_refused_with_what_would_do(tmp_path, odd, what):
+    with pytest.raises(BadInputError, match=f"the evaluator is {what}.*; give a SupervisedEvaluator of MONAI"):
+        Measurement.of(odd, [CleanSweep()], tmp_path)
+
+
 def test_what_outputs_mean_must_be_known_or_said(tmp_path):
     evaluator = evaluator_of(Regions(), Dataset(squares()))
     with pytest.raises(BadInputError, match="give loss, the one that the"):

@@ -293,6 +293,24 @@ def test_the_smallest_radius_that_takes_dice_below_a_level(method, dims):
     assert (score[:2] < 0.5).all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_of_no_samples_there_are_no_radii(method):
+    found = minimal_radius(Linear(2), images()[:0], None, high=1.0, tolerance=0.01, method=method)
+    assert found.radius.shape == found.found.shape == (0,)
+    assert found.adversarial.shape == images()[:0].shape
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_radius_against_the_networks_own_segmentation_asks_for_no_label(dims):
+    x = torch.full((2, 1, *[4] * dims), 0.4)
+    x[:, :, :2] = 0.6
+    attack = PGD(norm="linf", task=Segmentation())
+    arguments = {"attack": attack, "criterion": DiceBelow(0.5, "prediction"), "high": 0.4}
+    found, known = (minimal_radius(Threshold(), x, labels, **arguments) for labels in (None, torch.zeros_like(x)))
+    assert found.found.all()
+    assert torch.equal(found.radius, known.radius)
+
+
 def test_a_sample_below_its_dice_already_is_at_radius_0():
     masks = torch.ones(1, 1, 4, 4)
     x = torch.full((1, 1, 4, 4), 0.4)
@@ -487,6 +505,7 @@ def test_fmn_finds_the_boundary_from_a_ball_a_thousand_times_too_large():
         ({"high": 0.0}, "radius"),
         ({"tolerance": 0.0}, "tolerance"),
         ({"attack": FMN()}, "minimum_norm"),
+        ({"attack": PGD}, "the class PGD; make one"),
         ({"attack": PGD(mode="train")}, "eval"),
         ({"attack": WindowAttack(PGD(), (4, 4))}, "WindowAttack"),
         ({"attack": PGD(goal=1), "method": "minimum_norm"}, "goal"),

@@ -47,6 +47,12 @@ def test_the_loss_is_the_mean_over_known_labels() -> None:
         KnownLabelsLoss()(LOGITS, UNKNOWN[:, :2])
 
 
+@pytest.mark.parametrize("targets", [None, "effusion"])
+def test_labels_that_are_no_numbers_are_refused(targets) -> None:
+    with pytest.raises(BadInputError, match=f"labels are a {type(targets).__name__}, and several labels of an image"):
+        MultiLabel().terms(LOGITS, targets)
+
+
 def test_views_agree_in_independent_labels() -> None:
     assert agreement_of(KnownLabelsLoss()) == "bernoulli"
 

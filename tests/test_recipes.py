@@ -159,6 +159,9 @@ def test_unknown_recipes_are_refused_with_the_known_ones():
         make_recipe("rdta")
     with pytest.raises(BadInputError, match="no augmented views"):
         make_recipe("at", augmented=("aug",))
+    for odd in ("aug", [1]):
+        with pytest.raises(BadInputError, match="must be a list of names of views"):
+            make_recipe("rtda", augmented=odd)
     for given in ({"adv": 1}, None, Recipe):
         with pytest.raises(BadInputError, match=r"the recipe is .*; give Recipe\(.*\), or one of erm, at"):
             as_recipe(given)

@@ -347,6 +347,9 @@ def test_what_cannot_work_is_refused():
         ({"views": {"aug": Compose([RandFlipd("image")])}}, "the view 'aug' is RandFlipd, which takes a dictionary"),
         ({"views": {"clean": "image"}}, "the view 'clean' is the batch as it is"),
         ({"views": {"adv": AugMix()}}, "the view 'adv' is what the attack makes"),
+        ({"margins": 0.5}, "margins are 0.5; they give every sample its radius, such as"),
+        ({"starts": True}, r"starts are True; give KeptStarts\(\)"),
+        ({"agreement": "sigmoid"}, "agreement is 'sigmoid'; it must be one of"),
     ],
 )
 def test_arguments_of_another_kind_are_refused_with_what_would_do(arguments, message):

@@ -253,6 +253,9 @@ def test_a_class_that_is_found_though_absent_lowers_no_score_but_is_counted():
         (lambda x, y: (x, y.expand(-1, 2, -1, -1)), "the labels have 2 channels; they need 1, or 3 one-hot ones"),
         (lambda x, y: (x, one_hot(y) * 0.9), "not one-hot; overlapping classes need a loss"),
         (lambda x, y: (x, torch.ones(5, 3, 6, 5)), "not one-hot"),
+        (lambda x, y: (x, y[:1]), "there are 1 labels for 5 samples"),
+        (lambda x, y: (x, None), "labels are a NoneType, and segmentation takes numbers"),
+        (lambda x, y: (x, ["a"] * 5), "labels are a list, and segmentation takes numbers"),
         (lambda x, y: (x, y[..., :4]), r"outputs have shape \(5, 3, 6, 5\), the labels \(5, 1, 6, 4\)"),
         (lambda x, y: (x.mean(dim=(2, 3)), y), r"outputs have shape \(5, 3\)"),
         (lambda x, y: (x.mean(dim=(2, 3)), y[:, 0, 0, 0]), r"segmentation takes \(B, C, \*spatial\)"),
@@ -364,6 +367,18 @@ def test_a_window_attack_gives_every_window_the_radius():
     delta = attack(network, inputs, labels, task=task) - inputs
     windows = [delta[..., i : i + 8, j : j + 8].norm().item() for i in (0, 8) for j in (0, 8)]
     assert windows == pytest.approx([1.0] * 4, rel=1e-3)
+
+
+def test_another_number_of_labels_than_samples_scores_nothing():
+    outputs, labels = case()
+    with pytest.raises(BadInputError, match="there are 1 labels for 5 samples"):
+        Segmentation().score(outputs, labels[:1])
+
+
+@pytest.mark.parametrize("inputs", [[1.0], torch.zeros(1, 1, 16, 16, dtype=torch.long)], ids=["list", "whole numbers"])
+def test_a_window_attack_refuses_what_is_no_batch_of_images(inputs):
+    with pytest.raises(BadInputError, match="an attack takes floating inputs"):
+        WindowAttack(PGD(eps=1.0, steps=1), (8, 8))(sharp(2), inputs, torch.zeros(1, 1, 16, 16), task=Segmentation())
 
 
 def test_dense_outputs_without_a_task_are_refused():

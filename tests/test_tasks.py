@@ -193,6 +193,13 @@ def test_labels_that_are_no_numbers_are_refused(targets):
         Classification().score(LOGITS, targets)
 
 
+@pytest.mark.parametrize("targets", [None, "covid", torch.tensor([0, 1, 2, 7]), LABELS + 0.5])
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1)])
+def test_labels_that_cross_entropy_refuses_are_refused_in_a_sentence(loss, targets):
+    with pytest.raises(BadInputError, match="the loss CrossEntropyLoss refuses what it gets"):
+        LossTask(loss).terms(LOGITS, targets)
+
+
 @pytest.mark.parametrize("value", [0.5, (torch.tensor(0.5), 1)])
 def test_a_loss_that_returns_no_tensor_is_refused(value):
     with pytest.raises(BadInputError, match=f"the loss returns a {type(value).__name__} as 'loss'; it"):

@@ -81,3 +81,16 @@ def test_inputs_outside_the_bounds_are_refused_with_their_range():
     with pytest.raises(BadInputError, match=r"range from -0\.5 to 1\.25, outside .*\(0, 1\)"):
         Bounds((0, 1)).check(torch.tensor([[-0.5, 1.25]]))
     Bounds((0, 1)).check(torch.tensor([[0.0, 1.0 + 1e-8]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_bound_that_is_no_number_of_half_precision_is_the_one_nearest_to_it(dtype):
+    low, high = -2.119, 2.6404  # rounded away from 0 by both
+    given = torch.tensor([[low, high]]).to(dtype)
+    assert float(given[0, 0]) < low
+    assert float(given[0, 1]) > high
+    Bounds((low, high)).check(given)
+    Bounds((low, high)).check(given.float(), dtype=dtype)
+    for outside in (given.float(), torch.nextafter(given, 2 * given)):
+        with pytest.raises(BadInputError, match="outside the attack's bounds"):
+            Bounds((low, high)).check(outside)

@@ -152,7 +152,7 @@ class Attack(ABC):
             targets = outside_inference(targets)
             radius = as_radius(self._radius(eps), len(clean), clean.device)
             inside = self.region(clean, mask)
-            self.bounds.check(clean, inside)
+            self.bounds.check(clean, inside, inputs.dtype)
             samples = Samples.of(clean, targets, radius, generator, inside, _detached(start, clean))
             chosen = checked_task(task or self.task or Classification())
             with untouched(bare(network), self.mode) as network:

@@ -203,15 +203,26 @@ class Bounds:
         low, high = self.bounds
         return inputs.new_tensor(low), inputs.new_tensor(high)
 
-    def check(self, inputs: Tensor, mask: Tensor | None = None) -> None:
-        """Refuse inputs that clipping would move: the result would silently not lie within the radius."""
+    def check(self, inputs: Tensor, mask: Tensor | None = None, dtype: torch.dtype | None = None) -> None:
+        """Refuse inputs that clipping would move: the result would silently not lie within the radius.
+
+        Args:
+            inputs: (B, C, *spatial).
+            mask: of their shape, true where there is image; everywhere by default.
+            dtype: in which they were given, that of ``inputs`` by default. A bound need not be a number of half
+                precision, where the one nearest to it is not outside.
+
+        Raises:
+            BadInputError: names the range of the inputs.
+        """
         if self.bounds is None or isinstance(self.bounds, str) or not len(inputs):
             return
         low, high = self.bounds
+        lowest, highest = torch.tensor(self.bounds, dtype=torch.float64).to(dtype or inputs.dtype).tolist()
         slack = 1e-6 * (high - low)
         inputs = inputs if mask is None else inputs[mask]
         least, most = float(inputs.min()), float(inputs.max())
-        if least < low - slack or most > high + slack:
+        if least < min(low, lowest) - slack or most > max(high, highest) + slack:
             raise BadInputError(
                 f"the inputs range from {least:.6g} to {most:.6g}, outside the attack's bounds ({low:g}, {high:g}); "
                 "scale them, or give the attack bounds='per_image' or bounds=None"

@@ -14,7 +14,7 @@ from monai.utils import fall_back_tuple
 from torch import Tensor
 
 from monai_robust.attacks.attack import Attack
-from monai_robust.attacks.common.arguments import checked_attack
+from monai_robust.attacks.common.arguments import checked_attack, checked_inputs
 from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import as_tensors, map_tensors, plain, select_rows
@@ -90,7 +90,11 @@ class WindowAttack:
         ``targets`` are tensors or arrays with the spatial size of ``inputs``, (B, C, *spatial) or (B, *spatial).
         ``eps`` is the radius of each window, a number or (B,). Padding, where ``mask`` (B, 1, *spatial) is false, stays
         as it is; a window without image in any sample is passed over.
+
+        Raises:
+            BadInputError: for what is no batch of floating images, or labels that are not of their places.
         """
+        checked_inputs(inputs)
         clean = plain(inputs).detach()
         targets = as_tensors(targets, clean.device)
         whole = tuple(clean.shape[2:])

@@ -33,10 +33,11 @@ class Kind(Enum):
 _ON, _OFF = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NULL = ("null", "none", "~")
 _NO_WORD = re.compile(r"-?(0|[1-9][0-9]*)|null|None|~|[\[{].*")
-_WHOLE_FROM = {"num_workers": 0} | dict.fromkeys(
+_WHOLE_FROM = dict.fromkeys(("num_workers", "seed", "split_seed"), 0) | dict.fromkeys(
     ("epochs", "max_epochs", "batches_per_epoch", "batch_size", "val_interval", "image_size", "features"), 1
 )
 _MANY_OR_NONE = ("image_size", "features", "batch_size")  # one for each axis or level, or what a plan says
+_NONE = ("seed",)  # where nothing is to be drawn alike
 _ABOVE_ZERO = ("learning_rate",)
 _PYTHON_OR_MONAI = ("$", "@", "%")
 
@@ -142,7 +143,8 @@ def check_value(name: str, part: str, value: Any) -> None:
         return
     if part == "device":
         _check_device(name, value)
-    if part in _WHOLE_FROM and part not in _MANY_OR_NONE and (value is None or isinstance(value, list)):
+    single = part in _WHOLE_FROM and part not in _MANY_OR_NONE
+    if single and (isinstance(value, list) or (value is None and part not in _NONE)):
         raise BadInputError(f"--{name} is {value}; it takes one whole number from {_WHOLE_FROM[part]}")
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, bool) or not isinstance(one, (int, float)):

@@ -25,12 +25,12 @@ from monai_robust.engines.file_units import FileRadius
 from monai_robust.engines.kept_starts import KeptStarts
 from monai_robust.engines.starting import require_moved, starting_away
 from monai_robust.engines.views import View, base_name, checked_views, moves, names_places, of_inputs_shape, own_seed
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, require_choice
 from monai_robust.margins.radii import AttackTrace, SampleRadii, stacked
 from monai_robust.networks.repeatable import AT_RANDOM, answered_twice
 from monai_robust.recipes import Recipe, as_recipe, make_recipe
 from monai_robust.tasks import LossTask, Task, Watched
-from monai_robust.tasks.agreement import named, require_agreement, with_agreement
+from monai_robust.tasks.agreement import SAID, named, require_agreement, with_agreement
 from monai_robust.tasks.base import checked_task
 from monai_robust.tasks.loss import batch_length
 from monai_robust.tasks.probabilities import PROBABILITIES, end_in_softmax
@@ -118,10 +118,17 @@ class RobustUpdate:
                 f"the recipe {recipe.name!r} takes the radius of each sample from margins; give it margins=, such as "
                 "AdaptiveMargins(step=0.5, thresholds='thresholds.json')"
             )
+        if margins is not None and not isinstance(margins, SampleRadii):
+            raise BadInputError(
+                f"margins are {margins!r:.80}; they give every sample its radius, such as AdaptiveMargins(step=0.5, "
+                "thresholds='thresholds.json')"
+            )
         if margins is not None and "adv" not in recipe.views:
             raise BadInputError(
                 f"the recipe {recipe.name!r} attacks nothing, so margins would have no effect; leave them"
             )
+        if starts is not None and not isinstance(starts, KeptStarts):
+            raise BadInputError(f"starts are {starts!r:.80}; give KeptStarts()")
         if starts is not None and (attack is None or not takes(attack, "start")):
             raise BadInputError(
                 f"starts are kept for an attack that can begin anywhere, such as {PGD(steps=2, relative_step=1.0)!r}, "
@@ -138,6 +145,8 @@ class RobustUpdate:
         if channels is not None:
             _check_channels(attack if "adv" in recipe.views else None, channels)
             self.views = {name: _on_channels(view, channels) for name, view in self.views.items()}
+        if agreement is not None:
+            require_choice("agreement", agreement, SAID)
         self.agreement = agreement
         self.task = None if task is None else with_agreement(checked_task(task), agreement)
         self.shared_forward = shared_forward

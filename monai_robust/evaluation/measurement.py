@@ -29,6 +29,8 @@ from monai_robust.evaluation.afterwards import Afterwards
 from monai_robust.evaluation.explanation import Explanation, check_explanation
 from monai_robust.evaluation.measure.arguments import (
     checked_classes,
+    checked_count,
+    checked_evaluator,
     checked_folder,
     checked_perturbations,
     require_clean,
@@ -152,10 +154,6 @@ class Measurement:
         progress: bool = True,
     ) -> None:
         self.perturbations = checked_perturbations(perturbations)
-        if batch_size < 1:
-            raise BadInputError(f"batch_size must be at least 1, got {batch_size}")
-        if sanity_samples < 0:
-            raise BadInputError(f"sanity_samples is {sanity_samples}; it must be 0 (no sanity checks) or more")
         task = checked_task(task)
         self.device = local_device(device)
         self.network = network.to(self.device)
@@ -168,8 +166,8 @@ class Measurement:
         self.groups = list(groups)
         self.checkpoint = checkpoint
         self.record = dict(record or {})
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.batch_size = checked_count("batch_size", batch_size, 1)
+        self.num_workers = checked_count("num_workers", num_workers, 0)
         self.validation = validation
         self.shifts = dict(shifts or {})
         check_shift_names(self.shifts, [sweep.name for sweep in self.perturbations])
@@ -179,7 +177,7 @@ class Measurement:
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
         self.explanation = explanation
-        self.sanity_samples = sanity_samples
+        self.sanity_samples = checked_count("sanity_samples", sanity_samples, 0, "; 0 for no sanity checks")
         self.cases = check_count(cases)
         self.case_inputs = check_count(case_inputs, "case_inputs")
         self.seed = seed
@@ -229,7 +227,7 @@ class Measurement:
         Raises:
             BadInputError: for an evaluator that cannot be measured so; the sentence says why.
         """
-        evaluator = as_supervised(evaluator)
+        evaluator = as_supervised(checked_evaluator(evaluator))
         samples = EvaluatorSamples(evaluator, progress=progress)
         own, told = evaluator_task(evaluator, samples, task=task, loss=loss, postprocessing=postprocessing)
         return cls(

@@ -124,7 +124,7 @@ class AdaptiveMargins(SampleRadii):
         judged: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self.judged = None if judged is None else list(judged)
+        self.judged = None if judged is None else _names(judged)
         self._source = ThresholdSource(thresholds, fit, fit_on)
         require_choice("final_terms", final_terms, ["auto", "eval"])
         self.rule = MarginRule(
@@ -147,6 +147,8 @@ class AdaptiveMargins(SampleRadii):
             )
         self.key = key
         self.final_terms = final_terms
+        if radii_of_interest is not None:
+            radii_of_interest = positive_number("radii_of_interest", radii_of_interest)
         self.radii_of_interest = radii_of_interest
         self.hash_ids = hash_ids
         self.epoch = 0
@@ -323,7 +325,7 @@ class AdaptiveMargins(SampleRadii):
         """Go on from :meth:`state_dict`; the thresholds saved with it hold.
 
         Raises:
-            BadInputError: for margins without sample ids, and for something else.
+            BadInputError: for margins without sample ids, those that no training can have, and for something else.
         """
         if isinstance(state, Mapping) and "margins" in state and "ids" not in state:
             raise BadInputError(
@@ -351,6 +353,14 @@ class AdaptiveMargins(SampleRadii):
             _LOG.warning("the margins were learned with step %g and go on with %g", state["step"], self.step)
         if self.thresholds is not None and dict(self.thresholds) != dict(state["thresholds"]):
             _LOG.warning("the thresholds saved with the margins hold, %s, not those given", dict(state["thresholds"]))
+
+
+def _names(judged: Any) -> list[str]:
+    """Names of loss terms, one or more."""
+    listed = list(judged) if isinstance(judged, Sequence) and not isinstance(judged, str) else []
+    if not listed or not all(isinstance(name, str) for name in listed):
+        raise BadInputError(f"the margins' judged is {judged!r}; it must be a list of loss terms, such as ['dice']")
+    return listed
 
 
 def _match(names: Collection[str], kept: Collection[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from ignite.engine import Engine
 
 from monai_robust.data.files.epoch_tables import append_rows, keep_epochs
+from monai_robust.errors import BadInputError
 
 __all__ = ["MarginLog", "distribution", "histogram", "visits_to_come"]
 
@@ -28,9 +30,14 @@ class MarginLog:
         output_dir: where they go; None for nowhere.
         history: also write ``margins_by_sample.csv``, with the margin of every sample after every epoch.
         summary_writer: a TensorBoard writer, for a histogram an epoch.
+
+    Raises:
+        BadInputError: for an ``output_dir`` that is no path.
     """
 
     def __init__(self, output_dir: str | Path | None, history: bool = False, summary_writer: Any = None) -> None:
+        if output_dir is not None and not isinstance(output_dir, (str, PathLike)):
+            raise BadInputError(f"output_dir is {output_dir!r}; it takes a folder's path")
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.history = history
         self.summary_writer = summary_writer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -158,10 +159,15 @@ class MarginStore:
         """Go on from :meth:`state_dict`.
 
         Raises:
-            KeyError, TypeError, AttributeError, ValueError: for something else.
+            KeyError, TypeError, AttributeError, ValueError: for something else, and for a margin that is no radius.
         """
         names = [str(name) for name in state["ids"]]
         margins = dict(zip(names, state["margins"].tolist(), strict=True))
+        if len(margins) < len(names):
+            raise ValueError("a sample is there twice")
+        odd = [margin for margin in margins.values() if not 0 < margin < math.inf]
+        if odd:
+            raise ValueError(f"a margin is {odd[0]}")
         visited = {name for name, flag in zip(names, state["visited"].tolist(), strict=True) if flag}
         shrunk = {name for name, flag in zip(names, state["shrunk"].tolist(), strict=True) if flag}
         self.margins, self.visited, self.shrunk = margins, visited, shrunk

@@ -55,6 +55,10 @@ class ThresholdSource:
             )
         if isinstance(fit_on, str):
             require_choice("fit_on", fit_on, ["samples", "epoch"])
+        elif not isinstance(fit_on, Iterable):
+            raise BadInputError(f"fit_on is {fit_on!r}; it must be 'samples', 'epoch' or a loader")
+        if fit is not None and not isinstance(fit, Mapping):
+            raise BadInputError(f"fit is {fit!r}; it must name further arguments of fit_thresholds and their values")
         self.known: Thresholds | None = None
         self._checkpoint: Path | None = None
         self._fit, self._fit_on = dict(fit or {}), fit_on

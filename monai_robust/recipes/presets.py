@@ -76,6 +76,8 @@ def make_recipe(name: str, *, weight: float | None = None, augmented: Sequence[s
             _LOG.warning("the recipe %r has no lambda, so the weight %g changes nothing", name, weight)
     if augmented is None:
         return recipe
+    if isinstance(augmented, str) or not all(isinstance(view, str) for view in augmented):
+        raise BadInputError(f"augmented is {augmented!r:.80}; it must be a list of names of views, such as ['aug']")
     presets = recipe.augmented
     if not presets:
         raise BadInputError(f"the recipe {name!r} has no augmented views that must agree; leave out `augmented`")

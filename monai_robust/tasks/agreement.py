@@ -13,10 +13,11 @@ from torch import nn
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.tasks.base import Agreement, Task
 
-__all__ = ["agreement_of", "named", "require_agreement", "with_agreement"]
+__all__ = ["SAID", "agreement_of", "named", "require_agreement", "with_agreement"]
 
 _ACTIVATIONS = ("softmax", "pre_softmax", "use_softmax")  # of MONAI's losses, of its masked Dice, of its focal loss
-_SAID = ("softmax", "bernoulli")
+SAID = ("softmax", "bernoulli")
+"""What outputs in which views can agree may be said to be."""
 _CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss, NACLLoss, GeneralizedWassersteinDiceLoss)
 _CLASS_FUNCTIONS = (F.cross_entropy, F.nll_loss, F.multi_margin_loss)
 _NO_LOGITS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.GaussianNLLLoss, nn.PoissonNLLLoss, nn.BCELoss)
@@ -35,7 +36,7 @@ def agreement_of(loss: Callable[..., Any]) -> Agreement | None:
         loss = loss.func
     said = getattr(loss, "agreement", None)
     if said is not None:
-        require_choice(f"agreement of {_name(loss)}", said, [*_SAID, "none"])
+        require_choice(f"agreement of {_name(loss)}", said, [*SAID, "none"])
         return said
     if isinstance(loss, _CLASSES) or loss in _CLASS_FUNCTIONS:
         return "softmax"
@@ -66,7 +67,7 @@ def with_agreement(task: Task, agreement: str | None) -> Task:
     """
     if agreement is None or task.agreement == agreement:
         return task
-    require_choice("agreement", agreement, _SAID)
+    require_choice("agreement", agreement, SAID)
     if task.agreement is not None:
         raise BadInputError(
             f"agreement is {agreement!r}, but {named(task)} makes outputs that {_WHAT[task.agreement]}; leave it out"
@@ -80,7 +81,7 @@ def require_agreement(task: Task, what: str) -> None:
     Raises:
         BadInputError: names what would do.
     """
-    if task.agreement in _SAID:
+    if task.agreement in SAID:
         return
     if task.agreement == "none":
         raise BadInputError(

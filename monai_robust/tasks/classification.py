@@ -10,7 +10,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.base import Goal, Task
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import label_tensor, plain
 
 __all__ = ["Classification", "class_indices"]
 
@@ -21,13 +21,7 @@ def class_indices(targets: Any, classes: int) -> Tensor:
     Raises:
         BadInputError: for another shape, or an index that is not a class.
     """
-    try:
-        targets = torch.as_tensor(plain(targets))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise BadInputError(
-            f"labels are a {type(targets).__name__}, and classification takes numbers, of shape (B,), (B, 1) or "
-            f"one-hot (B, {classes})"
-        ) from error
+    targets = label_tensor(targets, f"classification takes numbers, of shape (B,), (B, 1) or one-hot (B, {classes})")
     targets = targets if targets.is_floating_point() else targets.long()  # of unsigned ones little is implemented
     if targets.ndim == 2 and targets.shape[1] == classes and classes > 1:
         if not bool(((targets == 0) | (targets == 1)).all() and (targets.sum(dim=1) == 1).all()):

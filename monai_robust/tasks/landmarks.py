@@ -12,10 +12,11 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.losses.landmarks import LandmarkLoss, LandmarkMaps, landmark_maps
 from monai_robust.tasks.base import Task, total
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import label_tensor, plain
 
 __all__ = ["Landmarks"]
 
+_TAKES = "landmarks take numbers, of shape (B, L, D) or (B, L, 2D)"
 _VOTERS = 0.5  # least probability of a pixel that votes, relative to the most probable one
 
 
@@ -67,15 +68,19 @@ class Landmarks(Task):
     def prepared(self, inputs: Tensor, targets: Any) -> LandmarkMaps:
         if isinstance(targets, LandmarkMaps):
             return targets
-        return landmark_maps(torch.as_tensor(plain(targets), device=inputs.device), inputs.shape[2:], self.loss.radius)
+        return landmark_maps(label_tensor(targets, _TAKES).to(inputs.device), inputs.shape[2:], self.loss.radius)
 
     def terms(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        terms = self.loss.terms(_tensor(outputs), targets)
+        outputs = _tensor(outputs)
+        terms = self.loss.terms(outputs, self._maps(outputs, targets))
         return {"loss": total(terms)} if self.single_term else terms
+
+    def _maps(self, outputs: Tensor, targets: Any) -> LandmarkMaps:
+        return self.loss.maps(outputs, targets if isinstance(targets, LandmarkMaps) else label_tensor(targets, _TAKES))
 
     def defined(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         outputs = _tensor(outputs)
-        visible = self.loss.maps(outputs, targets).visible.any(dim=1)
+        visible = self._maps(outputs, targets).visible.any(dim=1)
         names = ["heatmap", *(f"offset_{axis}" for axis in "xyz"[: outputs.ndim - 2])]
         return dict.fromkeys(["loss"] if self.single_term else names, visible)
 
@@ -125,7 +130,7 @@ class Landmarks(Task):
             BadInputError: for a spacing that is none.
         """
         outputs = _tensor(outputs)
-        maps = self.loss.maps(outputs, targets)
+        maps = self._maps(outputs, targets)
         wrong = maps.visible & ~(maps.spacing > 0).all(dim=2)
         if bool(wrong.any()):
             raise BadInputError(
@@ -136,7 +141,7 @@ class Landmarks(Task):
 
     def predicted_targets(self, outputs: Any, targets: Any) -> Tensor:
         """The points that were found and millimetres per pixel, (B, L, 2D), also where the truth is missing."""
-        spacing = self.loss.maps(_tensor(outputs), targets).spacing
+        spacing = self._maps(_tensor(outputs), targets).spacing
         return torch.cat([self.points(outputs).to(spacing), spacing], dim=2)
 
     def score(self, outputs: Any, targets: Any) -> Tensor:

@@ -83,7 +83,8 @@ class LossTask(Task):
             raise BadInputError(f"there are {len(targets)} labels for {size} samples; give one for each")
         loss = _without_reduction(self.loss, outputs, targets)
         if loss is not None:
-            return {"loss": loss(outputs, targets)}
+            with suppress(*_REFUSALS):  # what it refuses is told below
+                return {"loss": loss(outputs, targets)}
         with _buffers_held(self.loss):
             return self._sample_by_sample(outputs, targets, size)
 
@@ -221,6 +222,7 @@ def _without_reduction(loss: Callable[..., Any], outputs: Any, targets: Any) -> 
     """Cross-entropy on (B, C) has an exact per-sample form, in which class weights cancel: one sample has one class."""
     exact = (
         type(loss) is nn.CrossEntropyLoss
+        and isinstance(targets, Tensor)
         and (loss.weight is None or (loss.label_smoothing == 0 and not targets.is_floating_point()))
         and loss.reduction == "mean"
         and isinstance(outputs, Tensor)

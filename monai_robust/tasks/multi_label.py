@@ -10,7 +10,7 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.losses.attack.classes import binary_cross_entropy
 from monai_robust.tasks.base import Task
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import label_tensor, plain
 
 __all__ = ["MultiLabel"]
 
@@ -60,7 +60,8 @@ class MultiLabel(Task):
 
     def _states(self, outputs: Any, targets: Any) -> Tensor:
         shape = self.logits(outputs).shape
-        targets = torch.as_tensor(plain(targets)).to(self.logits(outputs).device)
+        targets = label_tensor(targets, f"several labels of an image are numbers of shape (B, C) = {tuple(shape)}")
+        targets = targets.to(self.logits(outputs).device)
         states = targets.nan_to_num(nan=-1.0) if targets.is_floating_point() else targets
         if targets.shape != shape or not bool(((states == 0) | (states == 1) | (states == -1)).all()):
             raise BadInputError(

@@ -13,11 +13,12 @@ from monai_robust.errors import BadInputError
 from monai_robust.metrics import sample_dice
 from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.loss import LossTask
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import label_tensor, plain
 
 __all__ = ["Segmentation", "pixel_indices"]
 
 _SMOOTH = 1e-5
+_TAKES = "segmentation takes numbers, of shape (B, 1, *spatial) or one-hot (B, C, *spatial)"
 
 
 class Segmentation(Task):
@@ -62,10 +63,15 @@ class Segmentation(Task):
     def head(self, outputs: Any, targets: Any) -> Tensor:
         """The output that counts, (B, C, *spatial), from one or several heads.
 
+        Of heads that are stacked, only the targets tell; without any (``None``), a tensor is one head.
+
         Raises:
             BadInputError: for outputs that do not fit the targets.
         """
-        outputs, targets = plain(outputs[0] if isinstance(outputs, (list, tuple)) else outputs), plain(targets)
+        outputs = plain(outputs[0] if isinstance(outputs, (list, tuple)) else outputs)
+        if targets is None:
+            return outputs
+        targets = label_tensor(targets, _TAKES)
         if outputs.ndim == targets.ndim + 1:
             if _has_no_channel(targets, outputs, regions=self.loss is not None):
                 raise BadInputError(
@@ -78,6 +84,8 @@ class Segmentation(Task):
                 f"the network's outputs have shape {tuple(outputs.shape)}, the labels {tuple(targets.shape)}; "
                 "segmentation takes (B, C, *spatial) and (B, 1, *spatial) or one-hot (B, C, *spatial)"
             )
+        if len(outputs) != len(targets):
+            raise BadInputError(f"there are {len(targets)} labels for {len(outputs)} samples; give one for each")
         return outputs
 
     def prediction(self, outputs: Any, targets: Any) -> Tensor:
@@ -169,7 +177,7 @@ def pixel_indices(targets: Any, classes: int) -> Tensor:
     Raises:
         BadInputError: for labels that are neither, or an index that is not a class.
     """
-    targets = torch.as_tensor(plain(targets))
+    targets = label_tensor(targets, _TAKES)
     if targets.shape[1] == classes:
         if bool((targets.sum(dim=1) != 1).any()) or bool(((targets != 0) & (targets != 1)).any()):
             raise BadInputError("the labels are not one-hot; overlapping classes need a loss: Segmentation(loss=...)")

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_robust.errors import BadInputError
+
 __all__ = [
     "as_tensors",
     "holds_nan",
     "is_by_sample",
+    "label_tensor",
     "map_tensors",
     "outside_inference",
     "plain",
@@ -25,6 +28,22 @@ __all__ = [
 def plain(value: Any) -> Any:
     """A MetaTensor's tensor; metadata of a batch does not survive concatenation and chunking."""
     return value.as_tensor() if hasattr(value, "as_tensor") else value
+
+
+def label_tensor(targets: Any, takes: str) -> Tensor:
+    """Labels as a plain tensor.
+
+    Args:
+        targets: of a batch.
+        takes: what would do, the end of the message's sentence.
+
+    Raises:
+        BadInputError: for what holds no numbers, such as no labels at all.
+    """
+    try:
+        return torch.as_tensor(plain(targets))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BadInputError(f"labels are a {type(targets).__name__}, and {takes}") from error
 
 
 def whole_numbers(value: Tensor) -> Tensor:

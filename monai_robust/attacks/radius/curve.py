@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_robust.attacks.attack import Attack
-from monai_robust.attacks.common.arguments import checked_inputs, positive
+from monai_robust.attacks.common.arguments import checked_attack, checked_inputs, positive
 from monai_robust.attacks.common.draws import Draws, RadiusGenerators
 from monai_robust.attacks.common.guard import bare, same_in_both_modes, untouched
 from monai_robust.attacks.common.samples import Generators, Samples
@@ -126,6 +126,7 @@ def attack_curve(
         BadInputError: for an argument that cannot work.
     """
     attack = PGD() if attack is None else attack
+    checked_attack(attack)
     if not isinstance(attack, Attack):  # such as one whose windows, and not the image, keep the radius
         raise BadInputError(f"radii are searched with a gradient attack such as PGD, not {type(attack).__name__}")
     if isinstance(attack, FMN):
@@ -138,7 +139,7 @@ def attack_curve(
         if not len(clean):
             raise BadInputError("there are no samples to attack; give at least one")
         inside = attack.region(clean, mask)
-        attack.bounds.check(clean, inside)
+        attack.bounds.check(clean, inside, inputs.dtype)
         values, listed = _listed(radii, clean)
         draws = Draws(generator, len(clean), values, asked=_draws(attack))
         samples = Samples.of(clean, outside_inference(targets), listed[0].repeat(len(clean)), None, inside)

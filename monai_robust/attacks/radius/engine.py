@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
@@ -13,9 +14,9 @@ from monai_robust.attacks.attack import Attack
 from monai_robust.attacks.common.samples import Generators, Samples
 from monai_robust.attacks.criteria import Criterion, fulfilled
 from monai_robust.attacks.threat import Norm, expand
-from monai_robust.errors import naming
+from monai_robust.errors import BadInputError, naming
 from monai_robust.tasks import Task
-from monai_robust.tasks.tensors import select_rows
+from monai_robust.tasks.tensors import is_by_sample, select_rows
 
 __all__ = ["RadiusSearch", "Strategy"]
 
@@ -56,6 +57,9 @@ class RadiusSearch:
         batch_size: samples in one pass through the network.
         like: the inputs as they were given, whose dtype the network sees.
 
+    Raises:
+        BadInputError: for another number of targets than of samples.
+
     Attributes:
         targets: those by which the criterion judges, and that attacks are to leave.
         already: (N,) bool, what is a success as it is.
@@ -75,6 +79,7 @@ class RadiusSearch:
         batch_size: int,
         like: Tensor,
     ) -> None:
+        _require_one_each(samples)
         self.network = network
         self.samples = samples
         self.norm = norm
@@ -196,6 +201,15 @@ class RadiusSearch:
             kept.append(outputs if self.criterion.compares else None)
         same = all(one is other for one, other in zip(left, given, strict=True))
         return self.samples.targets if same else _joined(left), _joined(kept), torch.cat(already)
+
+
+def _require_one_each(samples: Samples) -> None:
+    """Refuse targets of another number than the samples: those of a sample are taken out by its place."""
+    count, targets = len(samples.clean), samples.targets
+    by_place = isinstance(targets, (Tensor, np.ndarray)) and targets.ndim > 0
+    by_place |= isinstance(targets, (list, tuple)) and is_by_sample(targets)
+    if by_place and len(targets) != count:
+        raise BadInputError(f"there are {len(targets)} labels for {count} samples; give one for each")
 
 
 def _joined(parts: Sequence[Any]) -> Any:

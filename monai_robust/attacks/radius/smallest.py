@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks.attack import Attack
-from monai_robust.attacks.common.arguments import checked_inputs
+from monai_robust.attacks.common.arguments import checked_attack, checked_inputs
 from monai_robust.attacks.common.guard import bare, untouched
 from monai_robust.attacks.common.objective import Objective
 from monai_robust.attacks.common.samples import Generators, Samples
@@ -101,7 +101,7 @@ def minimal_radius(
     with torch.inference_mode(False), torch.no_grad():
         clean = checked_inputs(inputs)
         inside = attack.region(clean, mask)
-        attack.bounds.check(clean, inside)
+        attack.bounds.check(clean, inside, inputs.dtype)
         largest = as_radius(high, len(clean), clean.device)
         margin = largest / 100 if tolerance is None else torch.full_like(largest, checked_tolerance(tolerance, largest))
         samples = Samples.of(clean, outside_inference(targets), largest, generator, inside)
@@ -173,6 +173,7 @@ def usable_attack(attack: Attack | None, method: str, criterion: Criterion) -> A
         BadInputError: for one that cannot be searched with.
     """
     attack = PGD() if attack is None else attack
+    checked_attack(attack)
     if not isinstance(attack, Attack):  # such as one whose windows, and not the image, keep the radius
         raise BadInputError(f"a radius is searched with a gradient attack such as PGD, not {type(attack).__name__}")
     if attack.mode == "train":
@@ -215,7 +216,7 @@ def checked_tolerance(tolerance: float, largest: Tensor) -> float:
     Raises:
         BadInputError: for anything else.
     """
-    least = 1e-6 * float(largest.max())
+    least = 1e-6 * float(largest.max()) if len(largest) else 0.0
     number = isinstance(tolerance, Real) and not isinstance(tolerance, bool) and math.isfinite(tolerance)
     if not number or tolerance < least:
         raise BadInputError(

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Division:
         counts: so many samples to train, to validate and to test on, drawn, from the data set's own splits first.
 
     Raises:
-        BadInputError: for fractions that are none or leave nothing to train on, and for a limit below 1.
+        BadInputError: for fractions that are none or leave nothing to train on, and for a seed, a fold or a limit that
+            is no whole number, or too small a one.
     """
 
     validation_fraction: float
@@ -56,9 +58,11 @@ class Division:
 
     def __post_init__(self) -> None:
         check_fractions(self.validation_fraction, self.test_fraction)
-        whole = isinstance(self.limit, int) and not isinstance(self.limit, bool)
-        if self.limit is not None and (not whole or self.limit < 1):
-            raise BadInputError(f"limit is {self.limit!r}; it can be a whole number from 1 on")
+        for name, least in (("seed", 0), ("fold", 0), ("folds", 2), ("limit", 1)):
+            value = getattr(self, name)
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if not (whole and value >= least) and not (value is None and name in ("fold", "limit")):
+                raise BadInputError(f"{name} is {value!r}; it can be a whole number from {least} on")
         if self.counts is not None:
             numbers = list(self.counts) if isinstance(self.counts, (list, tuple)) else []
             if len(numbers) != 3 or not all(type(one) is int and one > 0 for one in numbers):

@@ -102,7 +102,7 @@ def segmentation_datalist(
     """
     root = data_set_folder(dataset_dir)
     division = Division(
-        validation_fraction, test_fraction, seed, fold, limit=limit, undivided=undivided, counts=split_counts
+        validation_fraction, test_fraction, seed, fold, folds, limit=limit, undivided=undivided, counts=split_counts
     )
     content = _read_description(root)
     modalities, classes = _modalities(content, root), _classes(content, root)

@@ -5,12 +5,47 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.perturbations import CleanSweep, Sweep
 
-__all__ = ["checked_classes", "checked_folder", "checked_perturbations", "require_clean"]
+__all__ = [
+    "checked_classes",
+    "checked_count",
+    "checked_evaluator",
+    "checked_folder",
+    "checked_perturbations",
+    "require_clean",
+]
+
+
+def checked_evaluator(evaluator: Any) -> Any:
+    """A MONAI engine that runs a network over a loader.
+
+    Raises:
+        BadInputError: for anything else.
+    """
+    if isinstance(evaluator, type) or not all(hasattr(evaluator, name) for name in ("data_loader", "prepare_batch")):
+        what = f"the class {evaluator.__name__}" if isinstance(evaluator, type) else f"a {type(evaluator).__name__}"
+        raise BadInputError(
+            f"the evaluator is {what}; give a SupervisedEvaluator of MONAI, which has a network and a loader, or for a "
+            "network and a data set, Measurement(network, dataset, ...)"
+        )
+    return evaluator
+
+
+def checked_count(name: str, value: Any, least: int, meaning: str = "") -> int:
+    """``value`` as a whole number of at least ``least``; ``meaning`` ends the message.
+
+    Raises:
+        BadInputError: for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise BadInputError(f"{name} is {value!r}; it must be a whole number of at least {least}{meaning}")
+    return int(value)
 
 
 def checked_perturbations(perturbations: Sequence[Sweep]) -> list[Sweep]:
@@ -20,10 +55,14 @@ def checked_perturbations(perturbations: Sequence[Sweep]) -> list[Sweep]:
         BadInputError: for anything else.
     """
     perturbations = list(perturbations) if isinstance(perturbations, Iterable) else [perturbations]
-    odd = [type(one).__name__ for one in perturbations if not isinstance(one, Sweep)]
+    odd = [
+        f"the class {one.__name__}" if isinstance(one, type) else f"a {type(one).__name__}"
+        for one in perturbations
+        if not isinstance(one, Sweep)
+    ]
     if odd:
         raise BadInputError(
-            f"a {odd[0]} is among the perturbations; they are sweeps such as CleanSweep() and AttackSweep(PGD(), radii)"
+            f"{odd[0]} is among the perturbations; they are sweeps such as CleanSweep() and AttackSweep(PGD(), radii)"
         )
     names = [sweep.name for sweep in perturbations]
     if len(set(names)) != len(names):

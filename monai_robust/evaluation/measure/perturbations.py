@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.attacks import FMN, Attack, WindowAttack, attack_curve
+from monai_robust.attacks.common.arguments import checked_attack
 from monai_robust.attacks.common.masks import bounding_box, checked_channels, within_channels
 from monai_robust.attacks.radius.curve import searchable
 from monai_robust.attacks.table import attack_name, follows_gradients
@@ -213,10 +214,12 @@ class AttackSweep(Sweep):
         *,
         faithful: bool = False,
     ) -> None:
+        checked_attack(attack)
         if not isinstance(attack, (Attack, WindowAttack)):
             raise BadInputError(f"the attack of a sweep is a {type(attack).__name__}; give one such as PGD()")
-        if isinstance(radii, (str, float, int)):
-            raise BadInputError(f"the radii of a sweep are {radii!r}; give a list, such as [{radii}]")
+        if isinstance(radii, str) or not isinstance(radii, Iterable):
+            listed = "[0.5]" if radii is None else f"[{radii}]"
+            raise BadInputError(f"the radii of a sweep are {radii!r}; give a list, such as {listed}")
         norm = attack.norm.name
         numbers, self.unit = in_one_unit(radii)
         own = f"{attack_name(attack)}_{norm}"
