@@ -25,7 +25,17 @@ from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["Batch", "Samples", "check_apart", "check_elsewhere", "group_name", "items_of", "patient_name", "texts"]
+__all__ = [
+    "Batch",
+    "Samples",
+    "alone",
+    "check_apart",
+    "check_elsewhere",
+    "group_name",
+    "items_of",
+    "patient_name",
+    "texts",
+]
 
 Batch = Mapping[str, Any]
 
@@ -224,17 +234,17 @@ def _sample(dataset: Dataset[Any], place: int) -> Mapping[str, Any]:
 
 def patient_name(value: Any) -> str:
     """A patient as text; none for what stands for nobody, whose sample counts as a patient of its own."""
-    found = patient_text(_alone(value))
+    found = patient_text(alone(value))
     return str(value) if found is None else found
 
 
 def group_name(value: Any) -> str:
     """The value of a group as text; none for what is not known."""
-    value = _alone(value)
+    value = alone(value)
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
-def _alone(value: Any) -> Any:
+def alone(value: Any) -> Any:
     """A number or a text that stands in a tensor or an array by itself."""
     value = plain(value) if isinstance(value, Tensor) else value
     if isinstance(value, (Tensor, np.ndarray, np.generic)) and math.prod(value.shape) == 1:
