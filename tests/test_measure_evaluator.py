@@ -29,7 +29,7 @@ from monai_robust.attacks import PGD
 from monai_robust.engines import UnderAttack
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
-from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore, other_samples
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.tasks import Segmentation
@@ -378,6 +378,29 @@ def test_files_of_one_name_in_two_folders_are_samples_of_their_own(tmp_path):
     assert run.validation is not None
     assert run.validation.clean["sample_id"].tolist() == [f"validation/{index}.npy" for index in range(6)]
     assert run.shifts["south"].clean["sample_id"].tolist() == [f"south/{index}.npy" for index in range(6)]
+
+
+def test_patients_of_the_validation_who_are_measured_are_told_of(tmp_path, caplog):
+    data = [{**film, "patient_id": f"P{index // 2}"} for index, film in enumerate(films())]
+    south = [{**film, "image": film["image"] + 0.02} for film in films()]
+    Measurement.of(
+        evaluator_of(Brightness(), Dataset(data[3:])),
+        [CleanSweep()],
+        tmp_path,
+        validation=DataLoader(Dataset(data[:3])),
+        shifts={"south": DataLoader(Dataset(south))},
+        sanity_samples=0,
+        progress=False,
+    ).run()
+    assert "1 of 2 patients of the validation are called as patients that are measured" in caplog.text
+    assert "of the shift" not in caplog.text
+
+
+def test_a_loader_of_other_data_may_have_more_batches_than_the_evaluators_own(recwarn):
+    evaluator = evaluator_of(Brightness(), Dataset(films()))
+    assert len(other_samples(evaluator, DataLoader(Dataset(films()), batch_size=1), progress=False)) == 9
+    assert evaluator.state.epoch_length == 3
+    assert not [one for one in recwarn if "own run tells" in str(one.message)]
 
 
 def test_samples_whose_entries_name_no_patient_are_their_own_and_a_warning_counts_them(caplog):

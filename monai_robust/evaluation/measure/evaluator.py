@@ -132,10 +132,14 @@ class EvaluatorSamples(Dataset[Any]):
         return found
 
     def put_below(self, name: str) -> None:
-        """Put a name and a slash before the ids of all samples that do not begin so."""
+        """Put a name and a slash before the ids of all samples that do not begin so, and of patients called by them."""
         for item in self.items:
-            if not item["sample_id"].startswith(f"{name}/"):
-                item["sample_id"] = f"{name}/{item['sample_id']}"
+            own = item["sample_id"]
+            if own.startswith(f"{name}/"):
+                continue
+            item["sample_id"] = f"{name}/{own}"
+            if item["patient_id"] == own:
+                item["patient_id"] = item["sample_id"]
 
     def _about(self, place: int, name: str) -> dict[str, Any]:
         try:
@@ -180,8 +184,9 @@ def other_samples(
         raise BadInputError(
             f"{what} is a {type(source).__name__}; give a DataLoader, or an evaluator with one, of other samples"
         )
-    other = copy.copy(evaluator)
+    other, other.state = copy.copy(evaluator), copy.copy(evaluator.state)
     other.data_loader = source
+    other.state.epoch_length = None  # it is that of the evaluator's own loader
     return EvaluatorSamples(other, groups=groups, elsewhere=True, progress=progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +38,8 @@ __all__ = [
     "texts",
 ]
 
+_LOG = logging.getLogger(__name__)
+
 Batch = Mapping[str, Any]
 
 
@@ -65,6 +68,7 @@ def check_apart(items: Sequence[Mapping[str, Any]], validation: Dataset[Any] | N
             f"{len(both)} of {len(own)} validation samples are among those that are measured, and thresholds must not "
             "be fitted on the samples that they are applied to; give other samples, or no validation"
         )
+    _tell_shared_patients(items_of(validation), items, "of the validation", "what is fitted on them flatters")
 
 
 def check_elsewhere(
@@ -84,6 +88,24 @@ def check_elsewhere(
                 f"{len(both)} of {len(own)} samples of the shift {name} are among those that {what}, and another site "
                 "has samples of its own; give other samples, or none"
             )
+    what = "the interval of the difference takes them for different people"
+    _tell_shared_patients(items_of(shift), items, f"of the shift {name}", what)
+
+
+def _tell_shared_patients(
+    others: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]], which: str, what: str
+) -> None:
+    """Warn of patients of other samples who are also measured, with what comes of it."""
+    own = _patients(others)
+    both = len(own & _patients(items))
+    if both:
+        _LOG.warning("%d of %d patients %s are called as patients that are measured; %s", both, len(own), which, what)
+
+
+def _patients(items: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The patients that samples name, other than by themselves."""
+    named = {(patient_name(one.get("patient_id")), str(one.get("sample_id"))) for one in items}
+    return {patient for patient, sample in named if patient not in ("", sample)}
 
 
 def _ids(items: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -341,7 +341,11 @@ def write_run_info(folder: str | Path, info: Mapping[str, Any]) -> Path:
 
 def _read_info(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise BadInputError(f"there is no {path}; is this the folder of an evaluation?")
+        if path.parent.is_file():
+            raise BadInputError(f"{path.parent} is a file; name the folder of an evaluation, such as {path.parents[1]}")
+        inside = sorted(str(one.parent) for one in path.parent.glob(f"*/{INFO}"))
+        found = f"; there are {', '.join(inside[:5])}" if inside else ""
+        raise BadInputError(f"there is no {path}; is this the folder of an evaluation?{found}")
     info = read_object(path, "record of an evaluation")
     missing = [key for key in REQUIRED if not info.get(key)]
     if missing:
