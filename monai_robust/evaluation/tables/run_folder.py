@@ -101,6 +101,12 @@ class Perturbation:
     norm: Line = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def rising(self) -> tuple[float, ...]:
+        """The severities from the smallest change to the largest: radii by their size, all others as they are listed
+        (contrast falls with its factor)."""
+        return tuple(sorted(self.severities)) if self.kind == "attack" else self.severities
+
     def differs_from(self, other: Perturbation) -> str:
         """The first thing in which two perturbations of one name differ, "" if they are the same."""
         for what in ("kind", "norm", "severities"):
