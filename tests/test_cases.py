@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +329,21 @@ def test_a_case_gives_way_where_the_table_says_so(page: Path, kept: Path) -> Non
         assert found[1]["place"] == (broken[0] if right and broken else None)
         distance = rows.loc[("nearest_l2", 1.0), "distance"]
         assert found[2]["radius"] == (pytest.approx(distance) if distance > 0 else None)
+
+
+def test_a_case_gives_way_at_the_smallest_radius_in_whatever_order_they_are_listed(
+    page: Path, kept: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(kept, tmp_path / "run"))
+    info = json.loads((folder / "run.json").read_text())
+    info["perturbations"][1]["severities"].reverse()
+    (folder / "run.json").write_text(json.dumps(info))
+    reversed_page = page_of(folder, tmp_path)
+    assert reversed_page is not None
+    expected, found = data_of(cases_path(page)), data_of(reversed_page)
+    assert any(case["runs"][0]["gives_way"][1]["place"] is not None for case in expected["cases"])
+    for one, other in zip(expected["cases"], found["cases"], strict=True):
+        assert one["runs"][0]["gives_way"] == other["runs"][0]["gives_way"]
 
 
 def test_the_page_takes_the_first_cases_that_fit(page: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 (so named by everybody)
 import torch
 from conftest import TinyNet
+from monai.data import CacheDataset, DataLoader
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, LoadImaged, ScaleIntensityRanged
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from test_measure import measurement
@@ -20,11 +23,11 @@ from test_measure import measurement
 from monai_robust.attacks import PGD
 from monai_robust.data import SimpleITKReader, classification_datalist
 from monai_robust.errors import BadInputError
-from monai_robust.evaluation import AttackSweep, CleanSweep
+from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
 from monai_robust.evaluation.export import export_cases
 from monai_robust.evaluation.export.dicom import Uids
 from monai_robust.evaluation.export.exporting import _write_dicom
-from monai_robust.evaluation.export.source import Source, in_file_units, source_files
+from monai_robust.evaluation.export.source import Source, in_file_units, named_file, source_files
 from monai_robust.evaluation.tables.cases import read_input, read_numbers
 
 NAMES = (
@@ -261,3 +264,33 @@ def test_preprocessing_that_cannot_be_undone_is_refused() -> None:
     window = (clean.clip(-80, 80) / 160).astype(np.float32)
     found = in_file_units(source, window, window + np.float32(0.01), "case 1")
     np.testing.assert_allclose(found, source.array + 1.6, atol=1e-3)
+
+
+def test_samples_of_an_evaluator_are_found_by_their_files(films: Path, tmp_path: Path) -> None:
+    load = Compose(
+        [
+            LoadImaged("image", reader=SimpleITKReader, image_only=True, ensure_channel_first=True),
+            ScaleIntensityRanged("image", -1000, 1000, 0, 1),
+        ]
+    )
+    items = [{"image": str(file), "label": i % 2} for i, file in enumerate(sorted((films / "test").rglob("*.dcm")))]
+    loader = DataLoader(CacheDataset(items, load, progress=False), batch_size=2)
+    torch.manual_seed(0)
+    evaluator = SupervisedEvaluator(torch.device("cpu"), loader, TinyNet(2))
+    sweeps = [CleanSweep(), AttackSweep(PGD(norm="l2", steps=2, bounds=(0, 1)), [RADIUS, 0.1], faithful=True)]
+    kept = {"cases": 2, "case_inputs": 2, "sanity_samples": 0, "progress": False}
+    run = Measurement.of(evaluator, sweeps, tmp_path / "run", **kept).run()
+    more: dict[str, Any] = {"format": "nifti", "allow_burned_in": True}
+    made = export_cases(run, [1, 2], tmp_path / "out", dataset_dir=films / "test", **more)
+    assert [one.change > 0 for one in made] == [True, True]
+    assert [one.path.name for one in made] == [f"case-{case}_pgd_l2_{RADIUS}.nii.gz" for case in (1, 2)]
+    with pytest.raises(BadInputError, match=r"case 1 is not called by a file below .*no data list can be made of it"):
+        export_cases(run, [1], tmp_path / "other", dataset_dir=tmp_path, **more)
+
+
+@pytest.mark.parametrize("sample_id", ["", "../a.nii", "/etc/hostname", "b.nii"])
+def test_a_name_that_leads_elsewhere_is_no_file_of_a_data_set(tmp_path: Path, sample_id: str) -> None:
+    (tmp_path / "a.nii").touch()
+    (tmp_path / "films").mkdir()
+    assert named_file(sample_id, tmp_path / "films") is None
+    assert named_file("a.nii", tmp_path) == tmp_path / "a.nii"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from monai.data import CacheDataset, DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from monai.inferers import SlidingWindowInferer
@@ -17,17 +18,18 @@ from monai.transforms import (
     AsDiscreted,
     Compose,
     Lambdad,
+    LoadImaged,
     NormalizeIntensityd,
     ScaleIntensityRanged,
 )
 from torch import nn
-from torch.utils.data import IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import IterableDataset, RandomSampler, Subset, SubsetRandomSampler, WeightedRandomSampler
 
 from monai_robust.attacks import PGD
 from monai_robust.engines import UnderAttack
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
-from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore, other_samples
 from monai_robust.evaluation.report.page import write_report
 from monai_robust.evaluation.tables.run_folder import read_run
 from monai_robust.tasks import Segmentation
@@ -297,14 +299,125 @@ def test_a_severity_that_is_no_number_is_refused():
         AttackSweep(PGD(), ["a"])
 
 
-def test_several_labels_without_a_loss_are_refused_with_what_would_do(tmp_path):
+def multi_label(first=(1.0, 0.0, 0.0)):
+    """An evaluator of three findings, some unknown, that are together or absent beyond the first film."""
+    labels = [first, [1.0, 1.0, 0.0], [0.0, 0.0, float("nan")], [-1.0, 1.0, 1.0]]
+    data = [{"image": torch.rand(1, 4, 4), "label": torch.tensor(label)} for label in labels]
+    return evaluator_of(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), Dataset(data))
+
+
+def test_labels_that_name_several_classes_or_none_are_those_of_independent_findings(tmp_path):
+    found = Measurement.of(multi_label(), [CleanSweep()], tmp_path, progress=False)
+    assert found.task.name == "multi_label"
+    assert found.classes == ["class 0", "class 1", "class 2"]
+
+
+def test_labels_of_another_number_than_outputs_are_refused_with_what_would_do(tmp_path):
     data = [{"image": torch.rand(1, 4, 4), "label": torch.tensor([1.0, 1.0, index % 2])} for index in range(4)]
-    evaluator = evaluator_of(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), Dataset(data))
-    with pytest.raises(BadInputError, match=r"several classes at once.*BCEWithLogitsLoss.*--config_file"):
+    evaluator = evaluator_of(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)), Dataset(data))
+    with pytest.raises(BadInputError, match=r"several classes at once.*BCEWithLogitsLoss.*--config_file.*multi_label"):
         Measurement.of(evaluator, [CleanSweep(), ATTACK], tmp_path, progress=False)
-    attacked = evaluator_of(evaluator.network, Dataset(data), iteration_update=UnderAttack(PGD(eps=0.5)))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    attacked = evaluator_of(network, Dataset(data), iteration_update=UnderAttack(PGD(eps=0.5)))
     with pytest.raises(BadInputError, match=r"not one-hot.*several labels.*--robust_eval#loss @loss"):
         attacked.run()
+
+
+def grouped_films(**more):
+    return [
+        {**film, "sex": "FM"[i % 2], **{key: made(i) for key, made in more.items()}} for i, film in enumerate(films())
+    ]
+
+
+@pytest.mark.parametrize("wrapped", [Dataset, lambda data: Subset(CacheDataset(data, progress=False), range(9))])
+def test_groups_are_what_the_entries_of_the_evaluators_list_say(tmp_path, wrapped):
+    site = [{**film, "image": film["image"] + 0.01} for film in films(3)]
+    found = Measurement.of(
+        evaluator_of(Brightness(), DataLoader(wrapped(grouped_films()))),
+        [CleanSweep()],
+        tmp_path,
+        groups=["sex"],
+        shifts={"south": DataLoader(Dataset(site))},
+        sanity_samples=0,
+        progress=False,
+    )
+    assert read_run(found.run()).clean["sex"].tolist() == list("FMFMFMFMF")
+
+
+def test_a_group_that_the_evaluators_list_does_not_have_is_refused_with_those_it_has(tmp_path):
+    evaluator = evaluator_of(Brightness(), Dataset(grouped_films()))
+    with pytest.raises(BadInputError, match=r"no 'sexe' to report within.*entries have image, label, sex"):
+        Measurement.of(evaluator, [CleanSweep()], tmp_path, groups=["sexe"], progress=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "made"),
+    [
+        ("patient_id", lambda index: np.int64(index // 2)),
+        ("PatientID", lambda index: f"P{index // 2}"),
+        ("subject", lambda index: torch.tensor(index // 2)),
+    ],
+)
+def test_patients_of_an_evaluators_data_are_known_however_the_key_is_spelt(key, made):
+    samples = EvaluatorSamples(evaluator_of(Brightness(), Dataset(grouped_films(**{key: made}))), progress=False)
+    assert len({item["patient_id"] for item in samples.items}) == 5
+
+
+def test_files_of_one_name_in_two_folders_are_samples_of_their_own(tmp_path):
+    loaders = {}
+    for place, part in enumerate(("test", "val", "south")):
+        (tmp_path / part).mkdir()
+        items = []
+        for index, film in enumerate(films(6)):
+            file = tmp_path / part / f"{index}.npy"
+            np.save(file, film["image"].numpy() + 0.01 * place)
+            items.append({"image": str(file), "label": film["label"]})
+        loaders[part] = DataLoader(Dataset(items, LoadImaged("image", image_only=True)), batch_size=2)
+    found = Measurement.of(
+        evaluator_of(Brightness(), loaders["test"]),
+        [CleanSweep()],
+        tmp_path / "run",
+        validation=loaders["val"],
+        shifts={"south": loaders["south"]},
+        sanity_samples=0,
+        progress=False,
+    )
+    run = read_run(found.run())
+    assert run.clean["sample_id"].tolist() == [f"{index}.npy" for index in range(6)]
+    assert run.validation is not None
+    assert run.validation.clean["sample_id"].tolist() == [f"validation/{index}.npy" for index in range(6)]
+    assert run.shifts["south"].clean["sample_id"].tolist() == [f"south/{index}.npy" for index in range(6)]
+
+
+def test_patients_of_the_validation_who_are_measured_are_told_of(tmp_path, caplog):
+    data = [{**film, "patient_id": f"P{index // 2}"} for index, film in enumerate(films())]
+    south = [{**film, "image": film["image"] + 0.02} for film in films()]
+    Measurement.of(
+        evaluator_of(Brightness(), Dataset(data[3:])),
+        [CleanSweep()],
+        tmp_path,
+        validation=DataLoader(Dataset(data[:3])),
+        shifts={"south": DataLoader(Dataset(south))},
+        sanity_samples=0,
+        progress=False,
+    ).run()
+    assert "1 of 2 patients of the validation are called as patients that are measured" in caplog.text
+    assert "of the shift" not in caplog.text
+
+
+def test_a_loader_of_other_data_may_have_more_batches_than_the_evaluators_own(recwarn):
+    evaluator = evaluator_of(Brightness(), Dataset(films()))
+    assert len(other_samples(evaluator, DataLoader(Dataset(films()), batch_size=1), progress=False)) == 9
+    assert evaluator.state.epoch_length == 3
+    assert not [one for one in recwarn if "own run tells" in str(one.message)]
+
+
+def test_samples_whose_entries_name_no_patient_are_their_own_and_a_warning_counts_them(caplog):
+    data = grouped_films(patient_id=lambda index: index // 2)
+    del data[4]["patient_id"]
+    samples = EvaluatorSamples(evaluator_of(Brightness(), Dataset(data)), progress=False)
+    assert len({item["patient_id"] for item in samples.items}) == 6
+    assert "1 of 9 samples of the evaluator's data name no patient" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -414,6 +414,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+def test_a_folder_of_runs_and_a_file_are_refused_with_the_folders_that_there_are(folder: Path) -> None:
+    with pytest.raises(BadInputError, match=rf"is this the folder of an evaluation\?; there are {folder}$"):
+        read_run(folder.parent)
+    with pytest.raises(BadInputError, match=rf"is a file; name the folder of an evaluation, such as {folder}$"):
+        read_run(folder / "run.json")
+
+
 def change_info(folder: Path, **changes: Any) -> Path:
     info = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(info | changes))

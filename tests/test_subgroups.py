@@ -44,6 +44,15 @@ def test_the_gap_is_best_less_worst_group_with_an_interval_by_patient(tmp_path: 
     assert (errors["gap_high"] >= errors["gap_low"]).all()
 
 
+def test_the_table_of_gaps_has_the_values_of_both_groups(tmp_path: Path) -> None:
+    write_report([write_run(tmp_path / "erm")], tmp_path / "report.html")
+    gaps = pd.read_csv(tmp_path / "report_tables" / "subgroup_gaps.csv")
+    table = pd.read_csv(tmp_path / "report_tables" / "table_gaps_source.csv")
+    for which in ("worst", "best"):
+        values = 100 * gaps[f"{which}_value"]
+        assert table[f"Accuracy in percent, {which} group"].tolist() == pytest.approx(values.tolist())
+
+
 def test_groups_that_are_too_small_are_named_and_not_rated(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "erm")
     for minimum, rated in ((12, True), (13, False)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.sections.comparisons import falls, radius_text
 from monai_robust.evaluation.statistics.bootstrap import bootstrap_intervals
 from monai_robust.evaluation.statistics.curves import auc_by_attack, breaking_radii, radius_at_half_score
-from monai_robust.evaluation.statistics.summary import mean_over_severities, over_replicates, summarise
+from monai_robust.evaluation.statistics.summary import mean_over_severities, over_replicates, summaries, summarise
 from monai_robust.evaluation.tables.run_folder import Run, read_run
 from monai_robust.evaluation.tasks.classification import ClassificationReport
 from monai_robust.evaluation.tasks.multi_label.report import AREA
@@ -279,3 +280,10 @@ def test_an_undertrained_erm_makes_a_pilot(runs: list[Run], summary: pd.DataFram
     for name, expected in (("erm", True), ("rtda", False)):
         weak = means.assign(accuracy=means["accuracy"].where(means["name"] != name, 0.7999))
         assert ("less than 80 %" in REPORT.pilot(runs, {"means_over_severities": weak})) == expected
+
+
+def test_a_summary_of_many_measures_warns_of_nothing(runs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        summary, averaged = summaries(runs[:1], lambda run, rows: {f"measure_{i}": 1.0 for i in range(150)})
+    assert len(averaged) < len(summary)

@@ -40,11 +40,11 @@ def evaluate(
     such as --radii or --smallest_radius; its docs list them. Any other supervised bundle is measured by its own
     evaluator; options are then --radii, --norm, --attack (pgd, strong or square), --attack_steps, --queries,
     --faithful, --corruptions, --channels, --task (classification, multi_label, segmentation or key_metric, the
-    evaluator's own after its postprocessing), of segmentation --surfaces, --surface_tolerance, --lesions and
-    --lesion_iou, --validation (the id of a data loader with other samples, which thresholds are fitted on),
-    --shift_dir (a folder or data list of another site, read by the same pipeline), --shift_name, --explain,
-    --sanity_samples, --cases, --case_inputs, --seed, --name, --config_file, and ids of its configuration, such as
-    --dataset_dir.
+    evaluator's own after its postprocessing), --groups (keys of the entries of its data list to report within, such as
+    sex), of segmentation --surfaces, --surface_tolerance, --lesions and --lesion_iou, --validation (the id of a data
+    loader with other samples, which thresholds are fitted on), --shift_dir (a folder or data list of another site, read
+    by the same pipeline), --shift_name, --explain, --sanity_samples, --cases, --case_inputs, --seed, --name,
+    --config_file, and ids of its configuration, such as --dataset_dir.
     So is a model, which is run in place of the bundle's network; one without gradient is attacked by Square.
     Beside the report stands cases.html, a page of pictures of --cases samples, where some were kept.
     With --tracking mlflow the summary is logged to MLFLOW_TRACKING_URI, or to mlruns.db beside the checkpoint.

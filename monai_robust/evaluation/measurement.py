@@ -36,7 +36,7 @@ from monai_robust.evaluation.measure.arguments import (
     require_clean,
 )
 from monai_robust.evaluation.measure.cases import CaseKeeper
-from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, other_samples
+from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, name_apart, other_samples
 from monai_robust.evaluation.measure.failures import Failures
 from monai_robust.evaluation.measure.file_units import in_input_units
 from monai_robust.evaluation.measure.gradient import refuse_without_gradient
@@ -196,6 +196,7 @@ class Measurement:
         task: str | Task | None = None,
         loss: Callable[..., Any] | None = None,
         classes: Sequence[str] | None = None,
+        groups: Sequence[str] = (),
         postprocessing: Any = None,
         validation: Any = None,
         shifts: Mapping[str, Any] | None = None,
@@ -214,9 +215,11 @@ class Measurement:
             perturbations: what is done to the inputs.
             output_dir: the folder.
             name: of the run in figures and tables.
-            task: ``"classification"``, ``"segmentation"``, ``"key_metric"``, or a task, in place of what outputs tell.
+            task: ``"classification"``, ``"multi_label"``, ``"segmentation"``, ``"key_metric"``, or a task, in place of
+                what outputs tell.
             loss: what attacks raise where there are no classes, such as the one that the network was trained with.
             classes: names of the classes, in the order of the outputs; numbers by default.
+            groups: keys of the entries of the loader's data list to report within, such as ``sex``.
             postprocessing: the evaluator's transforms of predictions, which may tell what outputs are.
             validation: other data, an evaluator or a loader, that operating points are fitted on.
             shifts: by a name such as ``site_b``, data of other sites, each an evaluator or a loader.
@@ -228,8 +231,14 @@ class Measurement:
             BadInputError: for an evaluator that cannot be measured so; the sentence says why.
         """
         evaluator = as_supervised(checked_evaluator(evaluator))
-        samples = EvaluatorSamples(evaluator, progress=progress)
+        samples = EvaluatorSamples(evaluator, groups=groups, progress=progress)
         own, told = evaluator_task(evaluator, samples, task=task, loss=loss, postprocessing=postprocessing)
+        fitted_on = None if validation is None else other_samples(evaluator, validation, progress=progress)
+        elsewhere = {
+            name: other_samples(evaluator, other, f"the shift {name}", groups=groups, progress=progress)
+            for name, other in (shifts or {}).items()
+        }
+        name_apart(samples, {**({} if fitted_on is None else {VALIDATION: fitted_on}), **elsewhere})
         return cls(
             cast(nn.Module, bare(evaluator.network)),
             samples,
@@ -238,11 +247,9 @@ class Measurement:
             output_dir=output_dir,
             name=name,
             classes=class_names(own, told, classes),
-            validation=None if validation is None else other_samples(evaluator, validation, progress=progress),
-            shifts={
-                name: other_samples(evaluator, other, f"the shift {name}", progress=progress)
-                for name, other in (shifts or {}).items()
-            },
+            groups=groups,
+            validation=fitted_on,
+            shifts=elsewhere,
             inferer=evaluator_inferer(evaluator),
             device=evaluator.state.device,
             progress=progress,

@@ -58,6 +58,7 @@ class ForeignEvaluation:
             the pipeline clips to, or each image's own range.
         channels: those of the input that are image, by index; all where empty.
         task: ``"classification"``, ``"multi_label"``, ``"segmentation"`` or ``"key_metric"``, in place of what is told.
+        groups: keys of the entries of the bundle's data list to report within, such as ``sex``.
         surfaces: of segmentation, measure how far surfaces lie apart.
         surface_tolerance: of the normalised surface distance, in mm, or in pixels where images tell no spacing.
         lesions: of segmentation, count connected areas and those that are found.
@@ -85,6 +86,7 @@ class ForeignEvaluation:
     corruptions: Sequence[str] = ()
     channels: Sequence[int] = ()
     task: str | None = None
+    groups: Sequence[str] = ()
     surfaces: bool = True
     surface_tolerance: float = 1.0
     lesions: bool = False
@@ -218,6 +220,7 @@ def measure_pipeline(
             loss=pipeline.loss(),
             postprocessing=pipeline.postprocessing(),
             classes=_classes(pipeline),
+            groups=list(settings.groups),
             checkpoint=file,
             record={"intensities": scaling.described(), "radii_given": [str(radius) for radius in settings.radii]},
             validation=pipeline.loader(settings.validation) if settings.validation else None,
@@ -273,8 +276,7 @@ def _named_by_site(measurement: Measurement) -> None:
             raise BadInputError(
                 f"{both} images of the shift {name} are those that are measured; give the data of another site"
             )
-        for item in shift.items:  # type: ignore[attr-defined]
-            item["sample_id"] = f"{name}/{item['sample_id']}"
+        shift.put_below(name)  # type: ignore[attr-defined]
 
 
 def _files(samples: Any) -> set[str]:

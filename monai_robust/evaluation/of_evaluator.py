@@ -48,7 +48,8 @@ def evaluator_task(
     """The task of an evaluator, and what the outputs of its network are.
 
     Classes that exclude each other, by image or by pixel, are classification and segmentation, several labels (B, C) of
-    0, 1 and -1 or NaN that a sigmoid each is trained for are multi-label classification. Everything else is
+    0, 1 and -1 or NaN that a sigmoid each is trained for, or some of which name several classes at once or none, are
+    multi-label classification. Everything else is
     measured by the evaluator's own key metric and attacked by a loss, which must then be given.
 
     Args:
@@ -68,12 +69,13 @@ def evaluator_task(
     inputs, targets = (sample[key][None].to(device) for key in ("image", "label"))
     with torch.no_grad(), untouched(bare(evaluator.network)) as network:
         outputs = evaluator_inferer(evaluator)(inputs, network)
-    told = outputs_of(outputs, targets, loss, postprocessing)
+    labels = _of_all(samples, targets)
+    told = outputs_of(outputs, labels, loss, postprocessing)
     if isinstance(task, Task):
         return task, told
     if task is not None:
         require_choice("task", task, list(EVALUATOR_TASKS))
-    name = task or _told_task(told, targets)
+    name = task or _told_task(told, labels)
     if name == "classification":
         return Classification(), told
     if name == "multi_label":
@@ -81,11 +83,12 @@ def evaluator_task(
     if name == "segmentation":
         return Segmentation(), told
     if loss is None:
-        several = " and its labels name several classes at once" if _several(targets) else ""
+        several = " and its labels name several classes at once" if _several(labels) else ""
         raise BadInputError(
             f"the evaluator's outputs are {told.described}{several}, and an evaluator has no loss that an attack could "
             "raise; give loss, the one that the network was trained with, such as torch.nn.BCEWithLogitsLoss() for "
-            "independent labels (of a bundle, name the files that train it by --config_file), or a task"
+            "independent labels (of a bundle, name the files that train it by --config_file), or a task, one of "
+            f"{', '.join(EVALUATOR_TASKS)}"
         )
     if evaluator.state.key_metric_name is None:
         return KeyMetric(loss), told
@@ -118,6 +121,14 @@ def _detection(evaluator: DetectorEngine, samples: EvaluatorSamples, task: str |
             "out"
         )
     return task or own, told
+
+
+def _of_all(samples: EvaluatorSamples, targets: Any) -> Any:
+    """Labels of all samples (N, C), where each has one for each class; else those of the first, as they are."""
+    rows = [item.get("labels") for item in samples.items]
+    if not all(isinstance(row, list) and len(row) == len(rows[0] or ()) for row in rows):
+        return targets
+    return torch.as_tensor(rows, dtype=plain(targets).dtype, device=plain(targets).device)
 
 
 def _several(targets: Any) -> bool:

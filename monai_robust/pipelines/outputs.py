@@ -197,6 +197,8 @@ def _told_by_labels(targets: Any, count: int) -> tuple[Kind, str] | None:
     labels = plain(targets)
     if not isinstance(labels, Tensor) or not labels.numel():
         return None
+    if _several_at_once(labels, count):
+        return "labels", "some labels name several classes at once, or none"
     whole = bool(whole_numbers(labels).all())
     if not whole:
         return "numbers", "the labels are no whole numbers"
@@ -204,3 +206,12 @@ def _told_by_labels(targets: Any, count: int) -> tuple[Kind, str] | None:
     if count > 1 and one_channel and float(labels.min()) >= 0 and float(labels.max()) < count:
         return "classes", "the labels are indices of classes"
     return None
+
+
+def _several_at_once(labels: Tensor, count: int) -> bool:
+    """Whether labels (B, C) are 0, 1 and -1 or NaN (unknown), one for each output, and not a single 1 in each row."""
+    if count < 2 or labels.ndim != 2 or labels.shape[1] != count:
+        return False
+    states = labels.nan_to_num(nan=-1.0) if labels.is_floating_point() else labels.long()
+    binary = bool(((states == 0) | (states == 1) | (states == -1)).all())
+    return binary and bool(((states == 1).sum(dim=1) != 1).any())

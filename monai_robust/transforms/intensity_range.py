@@ -77,5 +77,6 @@ def require_within(values: Tensor, bounds: Bounds, who: str) -> None:
     if low < bounds[0] - slack or high > bounds[1] + slack:
         raise BadSampleError(
             f"{who}: the image ranges from {low:g} to {high:g}, outside {bounds[0]:g} to {bounds[1]:g}; "
-            "scale it into that range first, or set the bounds that hold for it (where the transform has bounds)."
+            "scale it into that range first, or, where the transform has bounds, set those of all images, or "
+            "None where each has a range of its own, such as after z-scores."
         )

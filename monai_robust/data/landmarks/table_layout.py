@@ -87,7 +87,11 @@ def _read(path: Path) -> pd.DataFrame:
         raise BadInputError(f"{unnamed['written'].iloc[0]}: the row names no file")
     repeated = table[table["image"].duplicated()]
     if len(repeated):
-        raise BadInputError(f"{repeated['written'].iloc[0]}: {repeated['image'].iloc[0]} is listed a second time")
+        where, which = repeated[["written", "image"]].iloc[0]
+        raise BadInputError(
+            f"{where}: {which} is listed a second time; a picture has one row, so of several readers keep one, or the "
+            "means of their points"
+        )
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.export.dicom import Uids, check_burned_in, write_slice
-from monai_robust.evaluation.export.source import Source, in_file_units, source_files
+from monai_robust.evaluation.export.source import Source, in_file_units, named_file, source_files
 from monai_robust.evaluation.sections.parts import number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
 from monai_robust.evaluation.tables.cases import read_input, read_numbers
@@ -63,11 +63,12 @@ def export_cases(
         run: folder of a finished evaluation that has kept inputs (``case_inputs``).
         cases: numbers of the cases.
         output_dir: where to write.
-        dataset_dir: the data set that was measured, in which the sources are found.
+        dataset_dir: the data set that was measured, in which the sources are found: one that a data list here can be
+            made of, or, of an evaluator's samples, which are called by their files, the folder of all images.
         datalist: of the data set, where it needs one.
         format: ``"dicom"``, for which the sources must be DICOM, or ``"nifti"``.
         perturbation: by its name in the outcomes table; the first attack by default.
-        severity: its largest by default.
+        severity: its largest radius, or its last severity, by default.
         allow_burned_in: also export images of which nobody has said that no text is burned into them.
 
     Raises:
@@ -77,7 +78,7 @@ def export_cases(
     require_choice("format", format, ["dicom", "nifti"])
     read = read_run(run)
     one = _perturbation(read, perturbation)
-    chosen = one.severities[-1] if severity is None else float(severity)
+    chosen = one.rising[-1] if severity is None else float(severity)
     if chosen not in one.severities:
         known = ", ".join(map(number, one.severities))
         raise BadInputError(f"{one.name} was measured at the severities {known}, not {chosen:g}")
@@ -86,16 +87,11 @@ def export_cases(
     if unknown is not None or not cases:
         asked = "no case was named" if unknown is None else f"there is no case {unknown}"
         raise BadInputError(f"{asked} in {read.folder}; it has kept {len(samples)}, numbered from 1")
-    files = source_files(read.task, dataset_dir, datalist)
+    sources = _sources({case: samples[case] for case in cases}, read.task, dataset_dir, datalist)
     uids, written = Uids(), []
     for case in cases:
         name = f"case {case}"
-        path = files.get(samples[case])
-        if path is None:
-            raise BadInputError(
-                f"the sample of {name} is none of the data set {dataset_dir}; give the one that was measured"
-            )
-        source = Source.read(path, name)
+        source = Source.read(sources[case], name)
         check_burned_in(source.headers, name, allow_burned_in)
         if format == "dicom" and not source.headers:
             raise BadInputError(f"the source of {name} is no DICOM file, of which nothing is known; use --format nifti")
@@ -109,6 +105,33 @@ def export_cases(
             path, step = _write_dicom(target, source, image, case, description, uids)
         written.append(ExportedCase(case, path, float(np.abs(image - source.array).max()), step))
     return written
+
+
+def _sources(
+    samples: Mapping[int, str], task: str, dataset_dir: str | Path, datalist: str | Path | None
+) -> dict[int, Path]:
+    """The source of each case, by its name below the data set or else by the data set's list.
+
+    Raises:
+        BadInputError: for a case whose source is not found.
+    """
+    found = {} if datalist is not None else {case: named_file(one, dataset_dir) for case, one in samples.items()}
+    unnamed = [case for case in samples if found.get(case) is None]
+    if not unnamed:
+        return {case: path for case, path in found.items() if path is not None}
+    try:
+        listed = source_files(task, dataset_dir, datalist)
+    except BadInputError as error:
+        raise BadInputError(
+            f"the sample of case {unnamed[0]} is not called by a file below {dataset_dir}, which an evaluator's are if "
+            f"that is the folder of all of its images, and no data list can be made of it: {error}"
+        ) from error
+    lacking = next((case for case in unnamed if samples[case] not in listed), None)
+    if lacking is not None:
+        raise BadInputError(
+            f"the sample of case {lacking} is none of the data set {dataset_dir}; give the one that was measured"
+        )
+    return {case: found.get(case) or listed[one] for case, one in samples.items()}
 
 
 def _perturbation(run: Run, name: str | None) -> Perturbation:

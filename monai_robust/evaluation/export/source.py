@@ -12,18 +12,25 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from monai_robust.data import classification_datalist, detection_datalist, landmark_datalist, segmentation_datalist
+from monai_robust.data import (
+    classification_datalist,
+    detection_datalist,
+    findings_datalist,
+    landmark_datalist,
+    segmentation_datalist,
+)
 from monai_robust.data.reading import is_folder, read_file
 from monai_robust.data.reading.dicom_series import series_in_order
 from monai_robust.data.reading.files import first_bytes, format_of
 from monai_robust.errors import BadInputError
 
-__all__ = ["Source", "in_file_units", "source_files"]
+__all__ = ["Source", "in_file_units", "named_file", "source_files"]
 
 _DATALISTS = {
     "classification": classification_datalist,
     "detection": detection_datalist,
     "landmarks": landmark_datalist,
+    "multi_label": findings_datalist,
     "segmentation": segmentation_datalist,
 }
 _TOLERANCE = 1e-3  # of the range of an input, in which it may differ from a linear function of the file
@@ -64,6 +71,21 @@ class Source:
             if len(headers) != array.shape[2]:
                 raise BadInputError(f"the source of {case} is a DICOM file of several frames, which are not exported")
         return cls(array, _four_by_four(images, files), headers)
+
+
+def named_file(sample_id: str, dataset_dir: str | Path) -> Path | None:
+    """The file, or folder of a series, that a sample is called by: its path below the folder of all images, as samples
+    of an evaluator are; None for a sample with another name, or one that leads out of the folder.
+
+    Args:
+        sample_id: in the run's tables.
+        dataset_dir: the folder of all images.
+    """
+    name = Path(sample_id)
+    if not sample_id or name.is_absolute() or ".." in name.parts:
+        return None
+    path = Path(dataset_dir) / name
+    return path if path.exists() else None
 
 
 def source_files(task: str, dataset_dir: str | Path, datalist: str | Path | None = None) -> dict[str, Path]:

@@ -18,17 +18,18 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
-from monai_robust.data.lists.patients import patients_of
+from monai_robust.data.lists.patients import patients_of, with_patient_id
 from monai_robust.data.sample_ids import first_row, known_samples, listed_items
 from monai_robust.data.spacing import known_spacing
 from monai_robust.engines.common import MASK_KEY, Batch, with_metadata
 from monai_robust.engines.detectors import DetectorEngine, as_supervised
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.loader_samples import samples_of_loader, warn_of_short_epochs
+from monai_robust.evaluation.measure.samples import alone
 from monai_robust.tasks.detectors import true_boxes
 from monai_robust.tasks.tensors import map_tensors, plain, select_rows
 
-__all__ = ["EvaluatorSamples", "EvaluatorScore", "epoch_of", "image_key", "other_samples"]
+__all__ = ["EvaluatorSamples", "EvaluatorScore", "epoch_of", "image_key", "name_apart", "other_samples"]
 
 
 class EvaluatorSamples(Dataset[Any]):
@@ -37,18 +38,23 @@ class EvaluatorSamples(Dataset[Any]):
     Args:
         evaluator: a ``SupervisedEvaluator`` whose loader has a data set that can be indexed; of those that its sampler
             leaves out, as for a part held out, none is taken.
+        groups: keys of the entries of its data list to report within, such as ``sex``.
+        elsewhere: data of another site, whose entries need not have the groups.
         progress: show a bar while all samples are read once, to know their sizes and labels.
 
     Attributes:
         items: for each sample ``sample_id``, ``patient_id``, ``size``, what also tells it from samples of other data
-            (``full_id``) and, where images and labels tell them, the mm of a pixel (``spacing``), its class ``label``
-            and the ``foreground`` classes that it holds.
+            (``full_id``), what its entry says under ``groups`` and, where images and labels tell them, the mm of a
+            pixel (``spacing``), its class ``label`` and the ``foreground`` classes that it holds.
 
     Raises:
-        BadInputError: for data that can be read once only, and batches that are no images with labels.
+        BadInputError: for data that can be read once only, batches that are no images with labels, and groups that the
+            data list does not have.
     """
 
-    def __init__(self, evaluator: Any, *, progress: bool = True) -> None:
+    def __init__(
+        self, evaluator: Any, *, groups: Sequence[str] = (), elsewhere: bool = False, progress: bool = True
+    ) -> None:
         loader = evaluator.data_loader
         dataset = getattr(loader, "dataset", None)
         if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
@@ -66,13 +72,17 @@ class EvaluatorSamples(Dataset[Any]):
         self.most_boxes = 0
         known = known_samples(dataset)
         names = _one_each(known.ids)
-        patients = _patients(dataset, names)
+        entries = _entries(dataset)
+        patients = _patients(entries, names)
+        grouped = _grouped(entries, groups, len(names), elsewhere=elsewhere)
         places = tqdm(range(len(dataset)), desc="reading samples", unit="sample", disable=not progress)
+        self._named = ("sample_id", "patient_id", *grouped[0])
         self.items = [
             {
                 "sample_id": names[place],
                 "patient_id": patients[place],
                 "full_id": known.full[place],
+                **grouped[place],
                 **self._about(place, names[place]),
             }
             for place in places
@@ -83,7 +93,7 @@ class EvaluatorSamples(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        names = {key: self.items[place][key] for key in ("sample_id", "patient_id")}
+        names = {key: self.items[place][key] for key in self._named}
         return {**names, **self.sample(place)}
 
     def sample(self, place: int) -> dict[str, Any]:
@@ -121,6 +131,16 @@ class EvaluatorSamples(Dataset[Any]):
             found[MASK_KEY] = batch.mask[0].cpu()
         return found
 
+    def put_below(self, name: str) -> None:
+        """Put a name and a slash before the ids of all samples that do not begin so, and of patients called by them."""
+        for item in self.items:
+            own = item["sample_id"]
+            if own.startswith(f"{name}/"):
+                continue
+            item["sample_id"] = f"{name}/{own}"
+            if item["patient_id"] == own:
+                item["patient_id"] = item["sample_id"]
+
     def _about(self, place: int, name: str) -> dict[str, Any]:
         try:
             sample = self.sample(place)
@@ -143,27 +163,45 @@ class EvaluatorSamples(Dataset[Any]):
         return about
 
 
-def other_samples(evaluator: Any, source: Any, what: str = "validation", *, progress: bool = True) -> EvaluatorSamples:
+def other_samples(
+    evaluator: Any, source: Any, what: str = "validation", *, groups: Sequence[str] = (), progress: bool = True
+) -> EvaluatorSamples:
     """Other data, as an evaluator reads its own.
 
     Args:
         evaluator: whose ``prepare_batch`` is taken.
         source: a loader, or an evaluator, which reads them in its own way.
         what: they are, for messages.
+        groups: keys of the entries of its data list to report within, as far as it has them.
         progress: show a bar while all samples are read once.
 
     Raises:
         BadInputError: as :class:`EvaluatorSamples`, and for anything else than a loader or an evaluator.
     """
     if hasattr(source, "data_loader"):
-        return EvaluatorSamples(source, progress=progress)
+        return EvaluatorSamples(source, groups=groups, elsewhere=True, progress=progress)
     if not hasattr(source, "dataset"):
         raise BadInputError(
             f"{what} is a {type(source).__name__}; give a DataLoader, or an evaluator with one, of other samples"
         )
-    other = copy.copy(evaluator)
+    other, other.state = copy.copy(evaluator), copy.copy(evaluator.state)
     other.data_loader = source
-    return EvaluatorSamples(other, progress=progress)
+    other.state.epoch_length = None  # it is that of the evaluator's own loader
+    return EvaluatorSamples(other, groups=groups, elsewhere=True, progress=progress)
+
+
+def name_apart(samples: EvaluatorSamples, others: Mapping[str, EvaluatorSamples]) -> None:
+    """Put the name of other data before the ids of its samples, where files of two folders have one name below them.
+
+    Args:
+        samples: that are measured.
+        others: by their names, such as ``validation``, and in this order.
+    """
+    taken = {item["sample_id"] for item in samples.items}
+    for name, other in others.items():
+        if any(item["sample_id"] in taken for item in other.items):
+            other.put_below(name)
+        taken |= {item["sample_id"] for item in other.items}
 
 
 def image_key(evaluator: Any) -> str | None:
@@ -296,13 +334,41 @@ def _one_each(ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _patients(dataset: Any, names: Sequence[str]) -> list[str]:
-    """Whose each sample is: its own patient where the data set does not say it."""
-    items = listed_items(dataset) or []
-    if len(items) != len(dataset) or not all(isinstance(one, Mapping) and "patient_id" in one for one in items):
-        return list(names)
+def _entries(dataset: Any) -> Sequence[Mapping[str, Any]] | None:
+    """The entries of a data list, one for each sample; None where they are no dictionaries, or there is no list."""
+    listed = listed_items(dataset, named=False) or []
+    return listed if len(listed) == len(dataset) and all(isinstance(one, Mapping) for one in listed) else None
+
+
+def _patients(entries: Sequence[Mapping[str, Any]] | None, names: Sequence[str]) -> list[str]:
+    """Whose each sample is: its own patient where its entry does not say it."""
     places = [f"sample {place} (from 0)" for place in range(len(names))]
-    return patients_of([one["patient_id"] for one in items], names, "the evaluator's data", places)
+    told = [
+        one if "patient_id" in one else with_patient_id(one, f"{place} of the evaluator's data")
+        for one, place in zip(entries or (), places, strict=False)
+    ]
+    if not any("patient_id" in one for one in told):
+        return list(names)
+    return patients_of([alone(one.get("patient_id")) for one in told], names, "the evaluator's data", places)
+
+
+def _grouped(
+    entries: Sequence[Mapping[str, Any]] | None, groups: Sequence[str], count: int, *, elsewhere: bool
+) -> list[dict[str, Any]]:
+    """What the entry of each sample says under each of the groups; None where one has no such key.
+
+    Raises:
+        BadInputError: for a group that no entry has.
+    """
+    known = sorted({str(key) for entry in entries or () for key in entry})
+    missing = [group for group in groups if group not in known]
+    if missing and not elsewhere:
+        raise BadInputError(
+            f"the evaluator's data list has no {missing[0]!r} to report within (groups); "
+            + (f"its entries have {', '.join(known)}" if known else "its samples have no entries that are dictionaries")
+        )
+    there = [group for group in groups if group not in missing]
+    return [{group: (entries or ())[place].get(group) for group in there} for place in range(count)]
 
 
 def _label(targets: Any, dims: int, most_boxes: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,19 @@ from monai_robust.evaluation.measure.perturbations import EvaluatedBatch
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import plain
 
-__all__ = ["Batch", "Samples", "check_apart", "check_elsewhere", "group_name", "items_of", "patient_name", "texts"]
+__all__ = [
+    "Batch",
+    "Samples",
+    "alone",
+    "check_apart",
+    "check_elsewhere",
+    "group_name",
+    "items_of",
+    "patient_name",
+    "texts",
+]
+
+_LOG = logging.getLogger(__name__)
 
 Batch = Mapping[str, Any]
 
@@ -55,6 +68,7 @@ def check_apart(items: Sequence[Mapping[str, Any]], validation: Dataset[Any] | N
             f"{len(both)} of {len(own)} validation samples are among those that are measured, and thresholds must not "
             "be fitted on the samples that they are applied to; give other samples, or no validation"
         )
+    _tell_shared_patients(items_of(validation), items, "of the validation", "what is fitted on them flatters")
 
 
 def check_elsewhere(
@@ -74,6 +88,24 @@ def check_elsewhere(
                 f"{len(both)} of {len(own)} samples of the shift {name} are among those that {what}, and another site "
                 "has samples of its own; give other samples, or none"
             )
+    what = "the interval of the difference takes them for different people"
+    _tell_shared_patients(items_of(shift), items, f"of the shift {name}", what)
+
+
+def _tell_shared_patients(
+    others: Sequence[Mapping[str, Any]], items: Sequence[Mapping[str, Any]], which: str, what: str
+) -> None:
+    """Warn of patients of other samples who are also measured, with what comes of it."""
+    own = _patients(others)
+    both = len(own & _patients(items))
+    if both:
+        _LOG.warning("%d of %d patients %s are called as patients that are measured; %s", both, len(own), which, what)
+
+
+def _patients(items: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The patients that samples name, other than by themselves."""
+    named = {(patient_name(one.get("patient_id")), str(one.get("sample_id"))) for one in items}
+    return {patient for patient, sample in named if patient not in ("", sample)}
 
 
 def _ids(items: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -224,17 +256,17 @@ def _sample(dataset: Dataset[Any], place: int) -> Mapping[str, Any]:
 
 def patient_name(value: Any) -> str:
     """A patient as text; none for what stands for nobody, whose sample counts as a patient of its own."""
-    found = patient_text(_alone(value))
+    found = patient_text(alone(value))
     return str(value) if found is None else found
 
 
 def group_name(value: Any) -> str:
     """The value of a group as text; none for what is not known."""
-    value = _alone(value)
+    value = alone(value)
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
-def _alone(value: Any) -> Any:
+def alone(value: Any) -> Any:
     """A number or a text that stands in a tensor or an array by itself."""
     value = plain(value) if isinstance(value, Tensor) else value
     if isinstance(value, (Tensor, np.ndarray, np.generic)) and math.prod(value.shape) == 1:

@@ -187,7 +187,7 @@ class _Page:
             "shown": [
                 [
                     self._shown(known[(one.name, severity)], read.values[(sample, one.name, severity)])
-                    for severity in one.severities
+                    for severity in one.rising
                 ]
                 for one in self.runs[index].applied
             ],
@@ -266,7 +266,7 @@ class _Outcomes:
         limit = _limit(self.run, clean)
         if limit is None:
             return {"when": "unknown", "place": None, "radius": None}
-        for place, severity in enumerate(one.severities):
+        for place, severity in enumerate(one.rising):
             score = self.values[(sample, one.name, severity)][0]
             if score < limit if _higher_is_better(self.run) else score > limit:
                 return {"when": "", "place": place, "radius": severity}
@@ -365,7 +365,7 @@ def _perturbation(run: Run, one: Perturbation) -> dict[str, Any]:
         "label": "Clean" if one.kind == CLEAN else perturbation_label(one.name),
         "kind": one.kind,
         "unit": f"radius ({NORMS.get(one.norm, one.norm)})" if radius else "severity",
-        "severities": [number(severity) for severity in one.severities],
+        "severities": [number(severity) for severity in one.rising],
         "within": list(_within(run, one)),
     }
 
@@ -373,11 +373,11 @@ def _perturbation(run: Run, one: Perturbation) -> dict[str, Any]:
 def _within(run: Run, one: Perturbation) -> Iterator[dict[str, Any]]:
     """Limits by which cases can be chosen: the severities, of a search for the smallest radius those of an attack."""
     if one.kind != "nearest":
-        yield from ({"text": number(severity), "place": place} for place, severity in enumerate(one.severities))
+        yield from ({"text": number(severity), "place": place} for place, severity in enumerate(one.rising))
         return
     high = one.severities[0]
     attacks = [other for other in run.perturbations if other.kind == "attack" and other.norm == one.norm]
-    radii = [radius for radius in attacks[0].severities if radius < high] if attacks else []
+    radii = [radius for radius in attacks[0].rising if radius < high] if attacks else []
     yield from (
         {"text": number(radius), "radius": radius}
         for radius in ([*radii, high] if radii else [high * share for share in _QUARTERS])

@@ -16,6 +16,7 @@ __all__ = [
     "Picture",
     "ReportTable",
     "Section",
+    "apart",
     "fixed",
     "listed",
     "measured",
@@ -85,11 +86,13 @@ class ReportTable:
         return [(stub, [self._text(*cell) for cell in zip(values, digits, strict=True)]) for stub, values in self.rows]
 
     def frame(self) -> pd.DataFrame:
-        """The table as numbers, in the units of its headers, with the columns of spreads and intervals that exist."""
+        """The table as numbers, in the units of its headers, with the columns of spreads and intervals that exist; of
+        columns that have one header, such as that of a class called like a measure, later ones have a number behind."""
+        headers = apart([*self.stub, *self.headers])
         columns: dict[str, Sequence[object]] = {
-            name: [stub[place] for stub, _ in self.rows] for place, name in enumerate(self.stub)
+            name: [stub[place] for stub, _ in self.rows] for place, name in enumerate(headers[: len(self.stub)])
         }
-        for place, header in enumerate(self.headers):
+        for place, header in enumerate(headers[len(self.stub) :]):
             columns |= self._columns(header, [values[place] for _, values in self.rows])
         return pd.DataFrame(columns)
 
@@ -156,6 +159,19 @@ def told(row: Any, column: str, words: str, why: str) -> str:
         return f"“{row['name']}” {words.format(row[column])}"
     where = f" in at least one of its {row['n_runs']} runs" if row["n_runs"] > 1 else ""
     return f"of “{row['name']}” it is {UNDEFINED} ({why}{where})"
+
+
+def apart(names: Sequence[str]) -> list[str]:
+    """Names, those that stood there before with a number behind.
+
+    >>> apart(["Dice", "Mean", "Dice"])
+    ['Dice', 'Mean', 'Dice (2)']
+    """
+    found: list[str] = []
+    for name in names:
+        number = 1 + sum(one == name for one in names[: len(found)])
+        found.append(name if number == 1 else f"{name} ({number})")
+    return found
 
 
 def fixed(value: float, digits: int) -> str:

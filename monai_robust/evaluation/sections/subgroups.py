@@ -68,7 +68,7 @@ def _section(
         "groups looks worse than it is by chance alone, the more so the smaller they are. Of several severities the "
         "mean is told."
     )
-    headers = ["Worst group", style.title, "Best group", style.title, "Gap"]
+    headers = ["Worst group", f"{style.title}, worst group", "Best group", f"{style.title}, best group", "Gap"]
     table = ReportTable(
         f"table_gaps_{group}",
         f"Worst and best {group}",

@@ -177,7 +177,8 @@ def _averaged(summary: pd.DataFrame, ends: Sequence[tuple[int, Run, _Groups]]) -
     keys = ["run", *KEYS]
     numbers = summary.drop(columns=["severity", "radius_percent", *_intervals_in(summary)])
     means = numbers.groupby(keys, sort=False)
-    table = means_of_all(means).join(means.size().rename("severities")).reset_index()
+    table = means_of_all(means).join(means.size().rename("severities"))
+    table = table.copy().reset_index()  # a copy, since columns were put in one by one
     intervals = {(index, group, value): found for index, _, groups in ends for group, value, _, found in groups}
     columns = [
         _columns(intervals[run, group, value], name, None)

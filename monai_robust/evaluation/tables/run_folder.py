@@ -101,6 +101,12 @@ class Perturbation:
     norm: Line = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def rising(self) -> tuple[float, ...]:
+        """The severities from the smallest change to the largest: radii by their size, all others as they are listed
+        (contrast falls with its factor)."""
+        return tuple(sorted(self.severities)) if self.kind == "attack" else self.severities
+
     def differs_from(self, other: Perturbation) -> str:
         """The first thing in which two perturbations of one name differ, "" if they are the same."""
         for what in ("kind", "norm", "severities"):
@@ -341,7 +347,11 @@ def write_run_info(folder: str | Path, info: Mapping[str, Any]) -> Path:
 
 def _read_info(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise BadInputError(f"there is no {path}; is this the folder of an evaluation?")
+        if path.parent.is_file():
+            raise BadInputError(f"{path.parent} is a file; name the folder of an evaluation, such as {path.parents[1]}")
+        inside = sorted(str(one.parent) for one in path.parent.glob(f"*/{INFO}"))
+        found = f"; there are {', '.join(inside[:5])}" if inside else ""
+        raise BadInputError(f"there is no {path}; is this the folder of an evaluation?{found}")
     info = read_object(path, "record of an evaluation")
     missing = [key for key in REQUIRED if not info.get(key)]
     if missing:
