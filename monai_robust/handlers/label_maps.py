@@ -72,7 +72,7 @@ class LabelMaps:
                 self._write_dicom(Path(str(image.meta["filename_or_obj"])), labels, self.folder / f"{case}_seg.dcm")
 
     def _write_dicom(self, source: Path, labels: Tensor, path: Path) -> None:
-        if source.is_file() and source.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")):
+        if source.is_file():
             raise BadInputError(f"--dicom_seg needs a DICOM series, and {source} is none; leave it out")
         self.written.append(write_dicom_seg(labels, source, self.classes, path))
 
