@@ -194,6 +194,22 @@ def test_a_fixed_name_holds_the_best_and_a_final_file_without_a_name_takes_the_p
     assert names(tmp_path) == ["best.pt", "checkpoint_final_iteration=8.pt"]
 
 
+@pytest.mark.parametrize("nothing", [float("nan"), torch.tensor(float("nan")), torch.zeros(2)])
+def test_an_epoch_without_a_key_metric_is_not_the_best_one(tmp_path, nothing):
+    best = {"save_key_metric": True, "key_metric_name": "dice", "key_metric_filename": "best.pt"}
+    for folder, sign in (("score", 1), ("error", -1)):
+        engine, _ = trainer(tmp_path / folder, key_metric_negative_sign=sign < 0, **best)
+
+        @engine.on(Events.EPOCH_STARTED)
+        def measure(engine: Any = engine, sign: int = sign) -> None:
+            engine.state.metrics["dice"] = {2: 2.0 + sign, 3: 2.0}.get(engine.state.epoch, nothing)
+
+        engine.run(range(BATCHES), max_epochs=1)
+        assert "best.pt" not in names(tmp_path / folder)
+        engine.run(range(BATCHES), max_epochs=4)
+        assert torch.load(tmp_path / folder / "best.pt", weights_only=True)["network"]["weight"] == 2 * BATCHES
+
+
 def test_final_files_and_those_of_the_best_metric_hold_no_sample_ids(tmp_path):
     engine, _ = trainer(tmp_path, named=True, save_key_metric=True, key_metric_name="dice")
     engine.state.metrics["dice"] = 0.5

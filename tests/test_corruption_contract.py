@@ -75,6 +75,8 @@ def test_a_corruption_keeps_range_shape_type_and_metadata(name: str) -> None:
         for dtype in (torch.float16, torch.float64):
             again = corruption(name, level=3)(picture(*shape).to(dtype), seeded(0))
             assert again.dtype == dtype
+        of_array = corruption(name, level=3)(picture(*shape).numpy(), seeded(0))
+        assert torch.equal(torch.as_tensor(of_array), corruption(name, level=3)(picture(*shape), seeded(0)))
 
 
 def swept(name: str, image: torch.Tensor, films: list[str]) -> torch.Tensor:
@@ -144,7 +146,9 @@ def test_a_sample_is_corrupted_alike_in_any_batch(name: str) -> None:
 @TABLE
 def test_a_flat_and_a_tiny_image_are_corrupted_or_refused_in_a_sentence(name: str) -> None:
     channels = 3 if CORRUPTIONS[name].colour else 1
-    for image in (torch.zeros(channels, 16, 16), torch.ones(channels, 16, 16), torch.rand(channels, 5, 4)):
+    sizes = ((5, 4), (1, 9), (1, 1))
+    tiny = [torch.rand(channels, *size) for size in sizes]
+    for image in (torch.zeros(channels, 16, 16), torch.ones(channels, 16, 16), *tiny):
         for level in (1, 5):
             assert corruption(name, level=level)(image, seeded(0)).isfinite().all()
 

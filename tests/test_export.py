@@ -212,6 +212,36 @@ def test_slices_of_a_series_stay_together(tmp_path: Path) -> None:
     assert len({one.SOPInstanceUID for one in headers}) == 3
 
 
+def test_a_source_without_preamble_is_read_as_the_reader_reads_it(tmp_path: Path) -> None:
+    write_film(tmp_path / "film.dcm", 1)
+    whole = Source.read(tmp_path / "film.dcm", "case 1")
+    (tmp_path / "bare.dcm").write_bytes((tmp_path / "film.dcm").read_bytes()[132:])
+    bare = Source.read(tmp_path / "bare.dcm", "case 1")
+    np.testing.assert_array_equal(bare.array, whole.array)
+    assert bare.headers[0].PixelSpacing == whole.headers[0].PixelSpacing
+
+
+def test_sources_whose_geometry_could_not_be_kept_are_refused(run: Path, films: Path, tmp_path: Path) -> None:
+    path = source_of(run, films, 1)
+    before = path.read_bytes()
+    changes = {
+        "does not say which kind of DICOM image": lambda header: header.pop("SOPClassUID"),
+        "is an enhanced DICOM image": lambda header: setattr(header, "SharedFunctionalGroupsSequence", [Dataset()]),
+    }
+    try:
+        for words, change in changes.items():
+            header = pydicom.dcmread(path)
+            change(header)
+            header.save_as(path)
+            with pytest.raises(BadInputError, match=f"case 1 {words}.*--format nifti"):
+                export_cases(run, [1], tmp_path / "out", dataset_dir=films)
+            assert not (tmp_path / "out").exists()
+            assert export_cases(run, [1], tmp_path / "nifti", dataset_dir=films, format="nifti")
+            path.write_bytes(before)
+    finally:
+        path.write_bytes(before)
+
+
 @pytest.mark.parametrize(
     ("burned", "words"), [("YES", "says that text is burned"), (None, "does not say whether text")]
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -298,3 +299,22 @@ def test_the_best_weights_are_restored_and_patience_ends_a_training(patience, en
     assert (again.best, again.epoch, again.waited) == (0.9, 2, best.waited)
     with pytest.raises(BadInputError, match="patience is 0"):
         BestWeights(network, evaluator, 0)
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+@pytest.mark.parametrize(("values", "kept", "ends"), [((math.nan, 0.9, 0.9, math.nan), 2, 4), ((math.nan,) * 4, 2, 2)])
+def test_a_validation_by_nan_is_not_the_best_one(higher_is_better, values, kept, ends):
+    network = nn.Linear(1, 1)
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    evaluator.state.key_metric_name = "auroc"
+    best = BestWeights(network, evaluator, patience=2, higher_is_better=higher_is_better)
+    best.attach(trainer)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def validate(engine):
+        nn.init.constant_(network.weight, engine.state.epoch)
+        evaluator.state.metrics["auroc"] = values[engine.state.epoch - 1]
+        evaluator.fire_event(Events.COMPLETED)
+
+    trainer.run([0], max_epochs=4)
+    assert (float(network.weight), trainer.state.epoch) == (kept, ends)

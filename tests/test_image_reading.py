@@ -241,6 +241,25 @@ def test_numbers_of_floating_and_32_bit_tiff_are_kept(tmp_path: Path) -> None:
     assert np.isnan(load(picture(tmp_path / "n.tif", values))[0]).sum() == 1
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float64"])
+def test_a_nifti_file_of_another_byte_order_becomes_a_tensor_of_its_own_type(tmp_path: Path, dtype: str) -> None:
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.dtype(dtype).newbyteorder(">"))
+    nib.save(nib.Nifti1Image(VOLUME.astype(dtype), AFFINE, header), tmp_path / "a.nii")
+    assert (tmp_path / "a.nii").read_bytes()[:4] == (348).to_bytes(4, "big")
+    image = LoadImaged("image", reader=SimpleITKReader(), dtype=None)({"image": tmp_path / "a.nii"})["image"]
+    assert str(image.dtype) == f"torch.{dtype}"
+    np.testing.assert_array_equal(image.numpy(), VOLUME)
+
+
+def test_signed_bytes_of_a_tiff_keep_their_sign(tmp_path: Path) -> None:
+    whole = np.arange(-100, 100, dtype=np.int8).reshape(10, 20)
+    sitk.WriteImage(sitk.GetImageFromArray(whole), str(tmp_path / "s.tif"))
+    np.testing.assert_array_equal(load(tmp_path / "s.tif")[0], whole.T)
+    for name, pixels, tags in (("w.tif", GREY, {262: 0}), ("rgb.tif", np.stack([GREY] * 3, axis=-1), {})):
+        refused(picture(tmp_path / name, pixels, tiffinfo={339: 2, **tags}), "this kind of TIFF is not supported")
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
 def test_palettes_become_the_colours_they_stand_for(tmp_path: Path, suffix: str) -> None:
     indexed = Image.fromarray(COLOR).quantize(60)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, EnsureTyped, LoadImaged, Resized
 from PIL import Image
@@ -15,7 +15,7 @@ from torch import nn
 
 from monai_robust.data import SimpleITKReader, padded_batch
 from monai_robust.errors import BadInputError, BadSampleError
-from monai_robust.handlers import DetectionsJSON, LandmarksCSV, PredictionsCSV
+from monai_robust.handlers import DetectionsJSON, LabelMaps, LandmarksCSV, PredictionsCSV
 from monai_robust.transforms import OriginalSized
 
 RECTANGLE = (30, 4, 37, 9)  # xmin, ymin, xmax, ymax in the file: top right
@@ -56,11 +56,11 @@ class Bright:
         return torch.stack([(image[0] > 0.25).nonzero().float().mean(dim=0, keepdim=True) for image in outputs])
 
 
-def evaluate(samples, *handlers, transform=None, batch_size=2):
+def evaluate(samples, *handlers, transform=None, batch_size=2, network=None):
     SupervisedEvaluator(
         device="cpu",
         val_data_loader=DataLoader(Dataset(samples, transform), batch_size=batch_size),
-        network=nn.Identity(),
+        network=network or nn.Identity(),
         val_handlers=list(handlers),
         decollate=False,
     ).run()
@@ -294,3 +294,60 @@ def test_a_run_that_fails_leaves_the_file_of_the_last_one_alone(tmp_path):
     assert [entry["file"] for entry in entries(tmp_path)] == ["a", "b", "c"]
     evaluate(samples("g"), handler)
     assert [entry["file"] for entry in entries(tmp_path)] == ["g"]
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_an_image_that_the_network_answers_by_nothing_is_listed_as_skipped_and_called_nothing(tmp_path, odd):
+    given = samples("a", "b", "c")
+    given[1]["image"][0, 3, 3] = odd
+    flat = nn.Sequential(nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten())
+    handlers = {
+        "predictions": PredictionsCSV(tmp_path / "p" / "predictions.csv", ["sick", "healthy"]),
+        "detections": DetectionsJSON(tmp_path / "d", ["cell"], Bright(), pictures=False),
+        "landmarks": LandmarksCSV(tmp_path / "l", ["sella"], Bright(), pictures=False),
+    }
+    evaluate(given, handlers["predictions"], network=flat)
+    evaluate(given, handlers["detections"], handlers["landmarks"])
+    assert [entry["file"] for entry in entries(tmp_path / "d")] == ["a", "c"]
+    for name in ("p/predictions.csv", "l/landmarks.csv"):
+        assert pd.read_csv(tmp_path / name)["file"].tolist() == ["a", "c"]
+    for folder in "pdl":
+        (skipped,) = pd.read_csv(tmp_path / folder / "skipped.csv").to_dict("records")
+        assert skipped == {"sample_id": "b", "file": "b", "reason": "the network's answer is not finite"}
+
+
+def test_a_network_that_answers_no_image_is_refused_and_leaves_the_last_file(tmp_path):
+    handler = PredictionsCSV(tmp_path / "predictions.csv", ["a", "b"])
+    evaluate(samples("a"), handler, network=nn.Sequential(nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten()))
+    before = handler.path.read_bytes()
+    with pytest.raises(BadInputError, match="not finite for any of 2 images; its weights are damaged"):
+        evaluate(
+            [{**one, "image": one["image"] * torch.nan} for one in samples("a", "b")],
+            handler,
+            network=nn.Sequential(nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten()),
+        )
+    assert handler.path.read_bytes() == before
+
+
+def test_what_an_earlier_run_skipped_is_not_said_of_the_next(tmp_path):
+    flat = nn.Sequential(nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten())
+    for skipped, listed in ((SKIPPED, True), ((), False)):
+        evaluate(
+            samples("a"),
+            PredictionsCSV(tmp_path / "predictions.csv", ["a", "b"], skipped=skipped),
+            network=flat,
+        )
+        assert (tmp_path / "skipped.csv").exists() == listed
+
+
+def test_a_volume_that_the_network_answers_by_nan_has_no_label_map(tmp_path):
+    volumes = [
+        {"image": MetaTensor(torch.rand(2, 4, 5, 3), affine=torch.eye(4)), "case_id": name} for name in ("a", "b")
+    ]
+    volumes[0]["image"][0, 1, 1, 1] = torch.nan
+    maps = LabelMaps(tmp_path, ["organ"])
+    evaluate(volumes, maps, batch_size=1)
+    assert [path.name for path in maps.written] == ["b_seg.nii.gz"]
+    assert pd.read_csv(tmp_path / "skipped.csv")["sample_id"].tolist() == ["a"]
+    with pytest.raises(BadInputError, match="not finite for any of 1 images"):
+        evaluate(volumes[:1], LabelMaps(tmp_path, ["organ"]), batch_size=1)

@@ -62,3 +62,26 @@ def test_a_header_that_would_be_misread_is_refused(line: str, damaged: str, mess
     with pytest.raises(BadSampleError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
+def test_a_line_that_makes_intensities_of_stored_values_is_applied(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name)
+    stored, content = load(path), path.read_bytes()
+
+    def with_line(slope: str, offset: str) -> None:
+        fields = f"ElementToIntensityFunctionSlope = {slope}\nElementToIntensityFunctionOffset = {offset}\n"
+        path.write_bytes(content.replace(b"ElementType", fields.encode() + b"ElementType"))
+
+    with_line("2", "-1000")
+    np.testing.assert_array_equal(load(path), 2.0 * stored - 1000)
+    with_line("1", "0")
+    assert load(path).dtype == np.int16
+    for slope, offset, message in (
+        ("0", "0", "Slope is 0"),
+        ("1,5", "0", "functionslope is '1,5'"),
+        ("1", "nan", "functionoffset is"),
+    ):
+        with_line(slope, offset)
+        with pytest.raises(BadSampleError, match=message):
+            load(path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,28 @@ def test_the_best_step_is_that_of_the_attack_that_hurts_most() -> None:
     table = pd.DataFrame(rows, columns=["step", "perturbation", "auc_robust"])
     assert best_step(table.assign(higher_is_better=True)) == 2.0
     assert best_step(table.assign(higher_is_better=False)) == 2.0  # the largest error is 0.8, not 0.9
+
+
+def test_a_step_without_a_number_under_an_attack_is_not_the_best(bundle: Bundle, tmp_path: Path) -> None:
+    rows = [(1.0, "pgd", 0.5), (1.0, "ifgsm", 0.9), (2.0, "pgd", math.nan), (2.0, "ifgsm", 0.95)]
+    table = pd.DataFrame(rows, columns=["step", "perturbation", "auc_robust"])
+    for higher in (True, False):
+        assert best_step(table.assign(higher_is_better=higher)) == 1.0
+        assert best_step(table[table["perturbation"] == "pgd"].assign(higher_is_better=higher)) == 1.0
+    with pytest.raises(BadInputError, match="no step can be chosen"):
+        best_step(table[table["step"] == 2].assign(higher_is_better=True))
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [([1, math.nan], "name positive numbers"), ([math.inf], "name positive numbers"), ([1, 1 + 1e-8], "to six digits")],
+)
+def test_steps_that_no_folder_can_be_made_for_are_refused(
+    bundle: Bundle, tmp_path: Path, steps: list[float], told: str
+) -> None:
+    with pytest.raises(BadInputError, match=told):
+        search_step(HIPPOCAMPUS, steps, tmp_path, {})
+    assert not bundle.done
 
 
 def test_a_stopped_search_goes_on_where_it_stopped(bundle: Bundle, tmp_path: Path) -> None:

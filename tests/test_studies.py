@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -668,6 +669,7 @@ def test_a_claim_may_compare_two_columns_of_one_arm(tmp_path):
         ({"erm": 70.0, "rtda": 60.0}, "the smallest of them, ERM (10 parameters), is also the most robust (PGD)"),
         ({"erm": 50.0, "rtda": 60.0}, "RTDA has 60: the smallest is not the most robust"),
         ({"erm": 50.0}, ""),
+        ({"erm": math.nan, "rtda": 60.0}, ""),
     ],
 )
 def test_the_smallest_adequate_network_is_the_most_robust_one_or_is_not(tmp_path, attacked, sentence):

@@ -53,6 +53,18 @@ NETWORKS = {"left": Linear(0, 1), "right": Linear(6, 7), "both": Linear(0, 1, 6,
 ATTACK = PGD(norm="l2", eps=2.0, steps=5, random_start=False, bounds=None)
 
 
+def test_a_network_that_answers_by_nan_has_no_score() -> None:
+    class Brittle(Linear):
+        """No number for what another network's attack makes."""
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return super().forward(inputs) + (torch.nan if bool((inputs.flatten(1).std(dim=1) > 0).any()) else 0.0)
+
+    loader = DataLoader(Dataset(samples()), batch_size=4)
+    with pytest.raises(BadInputError, match="“brittle” answers 4 of a batch of 4 images by NaN"):
+        transfer_matrix({"left": Linear(0, 1), "brittle": Brittle(0, 1)}, loader, ATTACK, Classification())
+
+
 def test_an_attack_moves_what_its_network_sees_and_no_more() -> None:
     loader = DataLoader(Dataset(samples()), batch_size=4)
     found = transfer_matrix(NETWORKS, loader, ATTACK, Classification())

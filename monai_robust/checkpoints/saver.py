@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,12 @@ class TrainingSaver(CheckpointSaver):
         self.logger.info(f"Train completed, saved final checkpoint: {self._save_final(engine)}")
 
     def metrics_completed(self, engine: Engine) -> None:
-        """Save where the key metric is among the best."""
+        """Save where the key metric is among the best; what is no number is none of them."""
         assert self.best is not None  # attached with it
+        if math.isnan(self._score(engine)):  # ignite would keep it for ever: nothing is above NaN
+            name = self.key_metric_name or engine.state.key_metric_name  # type: ignore[attr-defined]
+            self.logger.warning(f"the key metric {name} is no single number, so that no best one is saved")
+            return
         self.best.to_save = self._without_ids(engine)
         self.best(engine)
 
@@ -222,10 +227,7 @@ class TrainingSaver(CheckpointSaver):
         if name is None:
             raise BadInputError("save_key_metric needs a key metric; give the engine one, or key_metric_name")
         value = engine.state.metrics[name]
-        if not is_scalar(value):
-            self.logger.warning(f"the key metric {name} is no single number, so that no best one is saved")
-            return -1
-        return self.key_metric_sign * value
+        return self.key_metric_sign * float(value) if is_scalar(value) else math.nan
 
 
 class _State:

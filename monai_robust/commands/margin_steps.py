@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,10 @@ def search_step(
             in ``output_dir``, or a training or measurement that failed.
     """
     steps = sorted({float(step) for step in steps})
-    if not steps or steps[0] <= 0:
+    if not steps or not all(math.isfinite(step) and step > 0 for step in steps):
         raise BadInputError(f"the steps to try are {steps}; name positive numbers, such as 0.5,1,2")
+    if len({f"{step:g}" for step in steps}) < len(steps):
+        raise BadInputError(f"two of the steps to try, {steps}, are alike to six digits, and so are their folders")
     folder = Path(output_dir)
     training, measurement = _settings(bundle, settings, check_presets(presets))
     _claim(folder, bundle, settings, presets)
@@ -79,10 +82,16 @@ def best_step(table: pd.DataFrame) -> float:
     """The step with the largest AUC_robust (of errors the smallest) under the attack that hurts it most.
 
     Args:
-        table: from :func:`search_step`.
+        table: from :func:`search_step`. A step without a number under one of the attacks is not chosen.
+
+    Raises:
+        BadInputError: no step has a number under every attack.
     """
     sign = 1.0 if table["higher_is_better"].all() else -1.0
     worst = (sign * table["auc_robust"]).groupby(table["step"]).min()
+    worst[table["auc_robust"].isna().groupby(table["step"]).any()] = -np.inf  # which the minimum leaves out
+    if not np.isfinite(worst).any():
+        raise BadInputError("no step can be chosen: AUC_robust is not defined for any of them under every attack")
     return float(worst.index.to_numpy()[int(np.argmax(worst.to_numpy()))])
 
 

@@ -17,7 +17,7 @@ from monai_robust.evaluation.measure.perturbations import AttackSweep, Evaluated
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.tables.transfer_file import Transfer
 from monai_robust.tasks import Task
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import holds_nan, plain
 
 __all__ = ["transfer_matrix", "transfer_of_measurements"]
 
@@ -52,7 +52,7 @@ def transfer_matrix(
         progress: show a bar.
 
     Raises:
-        BadInputError: for fewer than two networks, or no sample.
+        BadInputError: for fewer than two networks, no sample, or a network that answers by NaN.
     """
     own = attack.eps if radius is None else radius
     if not isinstance(own, (int, float)):
@@ -131,12 +131,12 @@ def _measured(
     count, task = 0, None
     for own in tqdm(batches, desc="transfer", unit="batch", disable=not progress):
         count, task = count + len(own[0].inputs), own[0].task
-        for target, scores in zip(own, clean, strict=True):
-            scores.append(_scores(target, target.inputs))
+        for name, target, scores in zip(names, own, clean, strict=True):
+            scores.append(_scores(name, target, target.inputs))
         for source, row in zip(own, attacked, strict=True):
             adversarial = sweep.apply(sweep.severities[0], source)
-            for target, scores in zip(own, row, strict=True):
-                scores.append(_scores(target, adversarial))
+            for name, target, scores in zip(names, own, row, strict=True):
+                scores.append(_scores(name, target, adversarial))
     if task is None:
         raise BadInputError("transfer: there is no sample")
     return Transfer(
@@ -152,8 +152,13 @@ def _measured(
 
 
 @torch.no_grad()
-def _scores(batch: EvaluatedBatch, inputs: Tensor) -> Tensor:
-    return batch.task.score(batch.task.forward(batch.network, inputs, batch.targets), batch.targets).double().cpu()
+def _scores(name: str, batch: EvaluatedBatch, inputs: Tensor) -> Tensor:
+    """Of one network; NaN among its outputs is refused, which an argmax would take for a class."""
+    outputs = batch.task.forward(batch.network, inputs, batch.targets)
+    odd = int(holds_nan(outputs, len(inputs)).sum())
+    if odd:
+        raise BadInputError(f"“{name}” answers {odd} of a batch of {len(inputs)} images by NaN, which has no score")
+    return batch.task.score(outputs, batch.targets).double().cpu()
 
 
 def _mean(scores: Sequence[Tensor]) -> float | None:

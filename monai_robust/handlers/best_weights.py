@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,8 @@ class BestWeights:
     Sources: model-complexity, "Training procedure" (the checkpoint with the highest validation accuracy is kept);
     oncology-stability, Table S3 (patience, in epochs; as in Keras, whose callback restores the best weights).
 
-    Attach it among the trainer's handlers before what saves the final weights. Its state belongs into checkpoints.
+    A validation whose metric is NaN is never the best one; where all are, the last weights stay. Attach it among the
+    trainer's handlers before what saves the final weights. Its state belongs into checkpoints.
 
     Args:
         network: that is trained.
@@ -58,17 +60,16 @@ class BestWeights:
 
     def _validated(self, evaluator: Engine, trainer: Engine) -> None:
         value = float(evaluator.state.metrics[self.evaluator.state.key_metric_name])
-        better = self.best is None or (value > self.best if self.higher_is_better else value < self.best)
-        if better:
+        known = not math.isnan(value)  # no weights are better than others by a measure that does not exist
+        if known and (self.best is None or (value > self.best if self.higher_is_better else value < self.best)):
             self.best, self.epoch, self.waited = value, trainer.state.epoch, 0
             module: Any = bare(self.network)
             self.weights = {name: one.detach().cpu().clone() for name, one in module.state_dict().items()}
             return
         self.waited += 1
         if self.patience is not None and self.waited >= self.patience:
-            _LOG.info(
-                "no better validation than %.4g of epoch %d in %d more; ended", self.best, self.epoch, self.waited
-            )
+            best = "any with a number" if self.best is None else f"{self.best:.4g} of epoch {self.epoch}"
+            _LOG.info("no better validation than %s in %d more; ended", best, self.waited)
             trainer.terminate()
 
     def _restore(self, engine: Engine) -> None:

@@ -70,9 +70,13 @@ class DetectionsJSON(PerImage):
         batch, output = engine.state.batch, engine.state.output
         images = plain(output["image"])
         inputs, originals = image_sizes(images, batch)
-        detected = self.task.detect(output["pred"], tuple(images.shape[2:]))
+        places, outputs = self.answered(engine, output["pred"])
+        if not len(places):
+            return
+        detected = self.task.detect(outputs, tuple(images.shape[2:]))
+        names = [batch[self.key][place] for place in places.tolist()]
         for name, image, found, size, original in zip(
-            batch[self.key], images, detected, inputs, originals, strict=True
+            names, images[places], detected, inputs[places], originals[places], strict=True
         ):
             boxes, labels, scores = self._kept(found, size)
             scale = (original / size).repeat(2)

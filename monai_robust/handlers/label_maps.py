@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 from monai.data import decollate_batch
 from torch import Tensor
 
 from monai_robust.data import VolumeGrid, label_map_on, write_dicom_seg, write_label_map
-from monai_robust.data.files.csv_cells import csv_text
-from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
+from monai_robust.handlers.per_image import NOT_FINITE, require_answers, write_skipped
 from monai_robust.networks import apply_postprocessing, choose_postprocessing, write_postprocessing
 from monai_robust.tasks import Segmentation
-from monai_robust.tasks.tensors import plain
+from monai_robust.tasks.tensors import holds_nan, plain
 
 __all__ = ["ChoosePostprocessing", "LabelMaps"]
 
 
 class LabelMaps:
     """Write the label map of every volume, with the geometry of the file it came from.
+
+    A volume that the network answers by NaN has none and is listed as skipped; where all are so, the run is refused.
 
     Args:
         output_dir: gets ``<case_id>_seg.nii.gz`` for each volume, and ``<case_id>_seg.dcm`` with ``dicom_seg``.
@@ -51,6 +51,7 @@ class LabelMaps:
         self.postprocessing = dict(postprocessing or {})
         self.dicom_seg = dicom_seg
         self.skipped = skipped
+        self.unanswered: list[dict[str, str]] = []
         self.written: list[Path] = []
 
     def attach(self, engine: Engine) -> None:
@@ -61,8 +62,11 @@ class LabelMaps:
     def write(self, engine: Any) -> None:
         """Write the label maps of the current batch."""
         batch, scores = engine.state.batch, plain(engine.state.output["pred"])
-        images = decollate_batch(batch["image"])
-        for image, score, case in zip(images, scores, batch["case_id"], strict=True):
+        images, odd = decollate_batch(batch["image"]), holds_nan(scores, len(scores)).tolist()
+        for image, score, case, is_odd in zip(images, scores, batch["case_id"], odd, strict=True):
+            if is_odd:  # an argmax would call it background
+                self.unanswered.append({"sample_id": str(case), "file": str(case), "reason": NOT_FINITE})
+                continue
             grid = VolumeGrid.of_file(image)
             labels = torch.as_tensor(label_map_on(grid, score.cpu(), image.affine.cpu()))
             labels = apply_postprocessing(labels, self.postprocessing)
@@ -72,16 +76,14 @@ class LabelMaps:
                 self._write_dicom(Path(str(image.meta["filename_or_obj"])), labels, self.folder / f"{case}_seg.dcm")
 
     def _write_dicom(self, source: Path, labels: Tensor, path: Path) -> None:
-        if source.is_file() and source.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")):
+        if source.is_file():
             raise BadInputError(f"--dicom_seg needs a DICOM series, and {source} is none; leave it out")
         self.written.append(write_dicom_seg(labels, source, self.classes, path))
 
     def tell(self, engine: Engine) -> None:
         """Say what was written and what could not be."""
-        if self.skipped:  # whose names can be those of patients
-            listed = self.folder / "skipped.csv"
-            write_whole(listed, csv_text(pd.DataFrame(self.skipped)).encode())
-            print(f"{len(self.skipped)} files could not be used: {listed}")
+        require_answers(len(self.written), len(self.unanswered))
+        write_skipped(self.folder, [*self.skipped, *self.unanswered])
         print(f"{len(self.written)} label maps in {self.folder}")
 
 

@@ -67,12 +67,18 @@ class LandmarksCSV(PerImage):
         batch, output = engine.state.batch, engine.state.output
         images = plain(output["image"])
         inputs, originals = image_sizes(images, batch)
-        points = plain(self.task.points(output["pred"])).double().cpu()
+        answered, outputs = self.answered(engine, output["pred"])
+        if not len(answered):
+            return
+        points = plain(self.task.points(outputs)).double().cpu()
         if points.shape[1] != len(self.names):
             raise BadInputError(
                 f"the network finds {points.shape[1]} landmarks, but {len(self.names)} have names; name each of them"
             )
-        for name, image, found, size, original in zip(batch[self.key], images, points, inputs, originals, strict=True):
+        names = [batch[self.key][place] for place in answered.tolist()]
+        for name, image, found, size, original in zip(
+            names, images[answered], points, inputs[answered], originals[answered], strict=True
+        ):
             places = ((found + 0.5) * (original / size) - 0.5).tolist()
             row: dict[str, Any] = {"file": str(name)}
             for landmark, place in zip(self.names, places, strict=True):

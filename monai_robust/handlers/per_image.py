@@ -16,17 +16,26 @@ from torch import Tensor
 from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
+from monai_robust.tasks.tensors import holds_nan, map_tensors, select_rows
 
-__all__ = ["PerImage", "image_sizes"]
+__all__ = ["NOT_FINITE", "PerImage", "image_sizes", "require_answers", "write_skipped"]
+
+NOT_FINITE = "the network's answer is not finite"
+"""Why an image is listed among the skipped ones that the network answers by NaN, which an argmax takes for a class."""
 
 
 class PerImage(ABC):
     """Collect a row for every image of an evaluation and write one file when it has ended.
 
+    An image for which the network's answer is not finite has no row and is listed as skipped.
+
     Args:
         path: the file; it is written whole or not at all.
         key: what the batch calls its samples.
         skipped: samples that could not be used, with ``file`` and ``reason``; written to ``skipped.csv`` beside it.
+
+    Raises:
+        BadInputError: at the end, where no image at all has an answer.
     """
 
     things: ClassVar[str]
@@ -36,6 +45,7 @@ class PerImage(ABC):
         self.path = Path(path)
         self.key = key
         self.skipped = list(skipped)
+        self.unanswered: list[dict[str, str]] = []
         self.rows: list[dict[str, Any]] = []
         self._drawn: set[str] = set()
 
@@ -46,7 +56,25 @@ class PerImage(ABC):
 
     def start(self, engine: Engine) -> None:
         self.rows = []
+        self.unanswered = []
         self._drawn = set()
+
+    def answered(self, engine: Any, outputs: Any) -> tuple[Tensor, Any]:
+        """Of the current batch the samples whose outputs are finite; the others are skipped.
+
+        Args:
+            engine: of the batch.
+            outputs: what must be finite, a tensor (B, ...), or tensors in dictionaries and lists.
+
+        Returns:
+            Their places, (R,), and their outputs.
+        """
+        names = engine.state.batch[self.key]
+        odd = holds_nan(map_tensors(lambda one: one * 0, outputs), len(names)).cpu()  # infinity times 0 is NaN
+        for place in odd.nonzero().flatten().tolist():
+            self.unanswered.append({"sample_id": str(names[place]), "file": str(names[place]), "reason": NOT_FINITE})
+        places = (~odd).nonzero().flatten()
+        return places, select_rows(outputs, places) if bool(odd.any()) else outputs
 
     @abstractmethod
     def collect(self, engine: Engine) -> None:
@@ -57,11 +85,9 @@ class PerImage(ABC):
         """The file's text, made from the rows."""
 
     def write(self, engine: Engine) -> None:
+        require_answers(len(self.rows), len(self.unanswered))
         write_whole(self.path, self.content().encode())
-        if self.skipped:
-            listed = self.path.with_name("skipped.csv")
-            write_whole(listed, csv_text(pd.DataFrame(self.skipped)).encode())
-            print(f"{len(self.skipped)} files could not be used: {listed}")
+        write_skipped(self.path.parent, [*self.skipped, *self.unanswered])
         print(f"{len(self.rows)} {self.things} in {self.path}")
 
     def picture_path(self, name: str) -> Path:
@@ -81,6 +107,33 @@ class PerImage(ABC):
         free = next(one for one in names if one.casefold() not in self._drawn)
         self._drawn.add(free.casefold())
         return self.path.parent / "pictures" / f"{free}.png"
+
+
+def write_skipped(folder: Path, skipped: Sequence[Mapping[str, str]]) -> None:
+    """List in ``skipped.csv`` of a folder what could not be used, and say so; a list of an earlier run goes."""
+    listed = folder / "skipped.csv"
+    if not skipped:
+        listed.unlink(missing_ok=True)
+        return
+    write_whole(listed, csv_text(pd.DataFrame(skipped)).encode())
+    print(f"{len(skipped)} files could not be used: {listed}")
+
+
+def require_answers(answered: int, unanswered: int) -> None:
+    """Refuse a network that answers no image at all.
+
+    Args:
+        answered: number of images with an answer.
+        unanswered: number of those without.
+
+    Raises:
+        BadInputError: where there are only such.
+    """
+    if unanswered and not answered:
+        raise BadInputError(
+            f"{NOT_FINITE} for any of {unanswered} images; its weights are damaged, or its inputs are not scaled as in "
+            "its training"
+        )
 
 
 def image_sizes(images: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

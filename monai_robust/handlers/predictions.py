@@ -46,7 +46,9 @@ class PredictionsCSV(PerImage):
             probabilities = MultiLabel().logits(outputs).float().sigmoid().cpu()
         else:
             probabilities = Classification().logits(outputs).float().softmax(dim=1).cpu()
-        for name, row in zip(engine.state.batch[self.key], probabilities.tolist(), strict=True):
+        places, probabilities = self.answered(engine, probabilities)
+        names = [engine.state.batch[self.key][place] for place in places.tolist()]
+        for name, row in zip(names, probabilities.tolist(), strict=True):
             columns = {f"probability_{label}": value for label, value in zip(self.classes, row, strict=True)}
             prediction = self.classes[max(range(len(row)), key=row.__getitem__)]
             said = {} if self.independent else {"prediction": prediction}

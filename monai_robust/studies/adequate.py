@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,8 @@ def adequate_sentence(study: Study, dataset: DataSet, cells: Mapping[str, Cells]
         return float(np.mean(list(table.of(label, arm).values())))
 
     labels = [rule[name] for name in ("clean", "attacked", "size")]
-    run = [arm for arm in rule["arms"] if arm in dataset.arms and all(table.of(label, arm) for label in labels)]
+    arms = [arm for arm in rule["arms"] if arm in dataset.arms and all(table.of(label, arm) for label in labels)]
+    run = [arm for arm in arms if all(math.isfinite(mean(label, arm)) for label in labels)]
     if len(run) < 2:
         return ""
     clean, attacked, size = labels

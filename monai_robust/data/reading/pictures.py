@@ -39,6 +39,7 @@ _WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _PHOTOMETRIC, _STRIP_OFFSETS = 256, 257, 258,
 _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _SAMPLE_FORMAT = 322, 323, 324, 325, 339
 _WHITE_IS_ZERO = 0
+_SIGNED = 2  # of sample formats
 _BYTES = {"1": 1, "L": 1, "P": 1, "LA": 2, "La": 2, "PA": 2, "I": 4, "F": 4, "RGB": 3, "YCbCr": 3, "LAB": 3}
 _AS_IT_IS = {"L", "LA", "RGB", "RGBA", "I", "F"}
 _CONVERTED = {
@@ -136,6 +137,8 @@ def _page(path: Path, kind: str, picture: Any, page: int, deep: bool) -> NDArray
 
 def _pixels(path: Path, picture: Image.Image, tags: dict[int, Any]) -> NDArray[Any]:
     mode = picture.mode
+    if mode == "L" and _SIGNED in np.atleast_1d(tags.get(_SAMPLE_FORMAT, 1)):  # which Pillow takes for unsigned
+        return np.asarray(picture).view(np.int8)
     if mode == "P":
         return np.asarray(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
     if mode.startswith("I;16"):

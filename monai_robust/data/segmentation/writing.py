@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -16,10 +17,13 @@ from monai.transforms import SpatialResample
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_robust.data.files.whole import write_whole
 from monai_robust.data.segmentation.orientation import turn_to
-from monai_robust.errors import BadInputError, writing
+from monai_robust.errors import BadInputError
 
 __all__ = ["VolumeGrid", "label_map_on", "write_label_map"]
+
+_FAST = 1  # label maps are packed to a hundredth at any level
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,9 @@ def write_label_map(
     volume.set_sform(grid.affine, code="scanner")
     # A quaternion cannot tell of shear: then the sform alone holds.
     volume.set_qform(grid.affine, code="scanner" if _is_rotation(grid.affine) else "unknown")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with writing(target):
-        nib.save(volume, target)
-    return target
+    content = volume.to_bytes()
+    packed = target.name.lower().endswith(".gz")
+    return write_whole(target, gzip.compress(content, compresslevel=_FAST, mtime=0) if packed else content)
 
 
 def checked_label_map(labels: NDArray[np.integer[Any]] | Tensor, shape: Sequence[int]) -> NDArray[np.integer[Any]]:

@@ -22,7 +22,7 @@ from pydicom.valuerep import format_number_as_ds
 from monai_robust.data.files.whole import writing_whole
 from monai_robust.errors import BadInputError
 
-__all__ = ["Uids", "check_burned_in", "write_slice"]
+__all__ = ["Uids", "check_burned_in", "check_kind", "write_slice"]
 
 # Numbers that place an image or say how it was taken; a text cannot hide in them.
 _NUMBERS = (
@@ -51,6 +51,7 @@ _EMPTY = (
     "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
     "Manufacturer", "PositionReferenceIndicator",
 )  # fmt: skip
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _BITS = 16
 
 
@@ -82,6 +83,25 @@ def check_burned_in(headers: Sequence[Dataset], case: str, allowed: bool) -> Non
     raise BadInputError(
         f"the source of {case} {why}, which may name the patient; look at it, and give --allow_burned_in if it does not"
     )
+
+
+def check_kind(headers: Sequence[Dataset], case: str) -> None:
+    """Refuse a source of which no DICOM image with the same geometry can be made.
+
+    Raises:
+        BadInputError: it is no DICOM, does not say which kind of image it is, or tells its place in functional groups.
+    """
+    if not headers:
+        raise BadInputError(f"the source of {case} is no DICOM file, of which nothing is known; use --format nifti")
+    if not all(header.get("SOPClassUID") for header in headers):
+        raise BadInputError(
+            f"the source of {case} does not say which kind of DICOM image it is (SOPClassUID); use --format nifti"
+        )
+    if any(name in header for header in headers for name in _GROUPS):
+        raise BadInputError(
+            f"the source of {case} is an enhanced DICOM image, which tells its place in functional groups; these are "
+            "not exported: use --format nifti"
+        )
 
 
 def write_slice(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError, require_choice
-from monai_robust.evaluation.export.dicom import Uids, check_burned_in, write_slice
+from monai_robust.evaluation.export.dicom import Uids, check_burned_in, check_kind, write_slice
 from monai_robust.evaluation.export.source import Source, in_file_units, named_file, source_files
 from monai_robust.evaluation.sections.parts import number
 from monai_robust.evaluation.sections.perturbations import NORMS, perturbation_label
@@ -93,8 +93,8 @@ def export_cases(
         name = f"case {case}"
         source = Source.read(sources[case], name)
         check_burned_in(source.headers, name, allow_burned_in)
-        if format == "dicom" and not source.headers:
-            raise BadInputError(f"the source of {name} is no DICOM file, of which nothing is known; use --format nifti")
+        if format == "dicom":
+            check_kind(source.headers, name)
         clean, perturbed = (read_input(read.folder, case, *key) for key in ((CLEAN, 0.0), (one.name, chosen)))
         image = in_file_units(source, clean, perturbed, name)
         target = Path(output_dir) / re.sub(r"[^\w.-]+", "_", f"case-{case}_{one.name}_{chosen:g}")

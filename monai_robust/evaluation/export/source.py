@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from monai_robust.data import (
@@ -19,7 +18,8 @@ from monai_robust.data import (
     landmark_datalist,
     segmentation_datalist,
 )
-from monai_robust.data.reading import is_folder, read_file
+from monai_robust.data.reading import is_folder, read_file, size_limit
+from monai_robust.data.reading.dicom_header import parse_dicom
 from monai_robust.data.reading.dicom_series import series_in_order
 from monai_robust.data.reading.files import first_bytes, format_of
 from monai_robust.errors import BadInputError
@@ -63,11 +63,14 @@ class Source:
             raise BadInputError(
                 f"the source of {case} is in colour or has several channels; only grey images are exported"
             )
-        kinds = {format_of(file, first_bytes(file)).rstrip("?") for file in files}
+        kinds = [format_of(file, first_bytes(file)) for file in files]
         array = np.concatenate([_three_axes(image.array) for image in images], axis=2)
         headers: tuple[Dataset, ...] = ()
-        if kinds == {"DICOM"}:
-            headers = tuple(dcmread(file, stop_before_pixels=True) for file in files)
+        if all(kind.startswith("DICOM") for kind in kinds):
+            headers = tuple(
+                parse_dicom(file, size_limit(), pixels=False, preamble=kind == "DICOM")
+                for file, kind in zip(files, kinds, strict=True)
+            )
             if len(headers) != array.shape[2]:
                 raise BadInputError(f"the source of {case} is a DICOM file of several frames, which are not exported")
         return cls(array, _four_by_four(images, files), headers)

@@ -6,11 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
+from monai.config.type_definitions import NdarrayOrTensor
 from torch import Generator, Tensor
 
 from monai_robust.errors import BadInputError, BadSampleError
 from monai_robust.transforms.arguments import checked_number
-from monai_robust.transforms.intensity_range import like, plain, require_within
+from monai_robust.transforms.intensity_range import as_image, like, plain, require_within
 
 __all__ = ["LEVELS", "Corruption", "CorruptionKind"]
 
@@ -74,17 +75,18 @@ class Corruption(ABC):
         self.severity = checked_number(severity, what, self.lowest, self.highest)
         self.seed = seed
 
-    def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
+    def __call__(self, image: NdarrayOrTensor, generator: Generator | None = None) -> Tensor:
         """The corrupted image, clipped to [0, 1].
 
         Args:
-            image: (C, *spatial), in [0, 1].
+            image: (C, *spatial), in [0, 1]; an array becomes a tensor.
             generator: where the noise comes from; None draws the same noise, that of the seed, at each call.
 
         Raises:
             BadSampleError: for an image outside [0, 1] (named with its range), with values that are not finite, or
                 with other channels or dimensions than the corruption is made for.
         """
+        image = as_image(image)
         values = plain(image, f"corruption {self.name}")
         require_within(values, (0.0, 1.0), f"corruption {self.name}")
         self.check_shape(tuple(values.shape))

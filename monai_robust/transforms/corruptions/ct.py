@@ -52,7 +52,8 @@ class CtDoseNoise(_Ct):
         radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
         amplitude = (radius * torch.exp(-((radius / 0.35) ** 2))).sqrt().to(planes)
         coloured = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=(height, width))
-        coloured = coloured / coloured.std(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
+        spread = coloured.std(dim=(-2, -1), keepdim=True).nan_to_num()  # a single pixel has none
+        coloured = coloured / spread.clamp_min(1e-12)
         around = filtered(planes, gaussian_kernel(0.12 * min(height, width)).to(planes.dtype)).clamp_min(0)
         absorbed = around / around.amax(dim=(-2, -1), keepdim=True).clamp_min(1e-6)
         return coloured * (0.3 + 0.7 * absorbed)

@@ -233,9 +233,10 @@ class DarkCorners(_Object):
         rows, columns = pixel_grid((height, width)).to(values)
         distance = torch.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
         half = math.hypot(height - 1, width - 1) / 2
-        soft = 0.02 * half
-        seen = ((1 - self.severity) * half - distance) / soft
-        return values * torch.sigmoid(seen) if self.severity else values
+        if not self.severity or not half:  # a single pixel has no corners
+            return values
+        seen = ((1 - self.severity) * half - distance) / (0.02 * half)
+        return values * torch.sigmoid(seen)
 
 
 def _canvas(height: int, width: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:

@@ -18,7 +18,12 @@ import numpy as np
 from monai_robust.data.reading.files import check_decoded_size, check_regular, unreadable
 from monai_robust.data.reading.image import FileHeader, LoadedImage, is_invertible, lps_affine
 from monai_robust.data.reading.volumes.lengths import in_millimetres, millimetres_of, warn_of_missing_spacing
-from monai_robust.data.reading.volumes.meta_header import SPACINGS, check_as_read, check_meta_header
+from monai_robust.data.reading.volumes.meta_header import (
+    SPACINGS,
+    check_as_read,
+    check_meta_header,
+    intensities_of_meta,
+)
 from monai_robust.data.reading.volumes.nrrd_header import millimetres_of_nrrd, warn_of_axes_without_length
 
 if TYPE_CHECKING:
@@ -44,7 +49,7 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
     """
     import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
 
-    reader, factor = _checked(path, kind, limit)
+    reader, factor, (slope, offset) = _checked(path, kind, limit)
     try:
         image = reader.Execute()
     except RuntimeError as error:
@@ -54,6 +59,8 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
     array = np.moveaxis(array.T, 0, -1) if channels else array.T
     if array.dtype.kind == "c":
         raise unreadable(path, "it holds complex numbers, which are not supported; store magnitude or parts")
+    if (slope, offset) != (1.0, 0.0):
+        array = array * slope + offset
     affine = in_millimetres(_affine(image), factor)
     if not is_invertible(affine):
         raise unreadable(path, "its affine is not finite or cannot be inverted")
@@ -63,13 +70,14 @@ def read_itk_volume(path: Path, kind: str, limit: int) -> LoadedImage:
 
 def itk_header(path: Path, kind: str, limit: int) -> FileHeader:
     """Size and spacing of a MetaImage or NRRD file."""
-    reader, factor = _checked(path, kind, limit)
+    reader, factor, _ = _checked(path, kind, limit)
     spacing = [float(length) * factor for length in reader.GetSpacing()]
     return FileHeader(tuple(int(size) for size in reader.GetSize()), (spacing[0], spacing[1]))
 
 
-def _checked(path: Path, kind: str, limit: int) -> tuple[sitk.ImageFileReader, float]:
-    """A reader of a file that can be trusted, and how many millimetres its lengths are."""
+def _checked(path: Path, kind: str, limit: int) -> tuple[sitk.ImageFileReader, float, tuple[float, float]]:
+    """A reader of a file that can be trusted, how many millimetres its lengths are, and what makes intensities of its
+    values, a slope and an offset."""
     import SimpleITK as sitk  # noqa: N813  (the name its own documentation uses); here, since it is large
 
     fields, end = _fields(path, kind)
@@ -90,9 +98,10 @@ def _checked(path: Path, kind: str, limit: int) -> tuple[sitk.ImageFileReader, f
     size = [int(one) for one in reader.GetSize()]
     voxel = _voxel_bytes(path, kind, fields)
     decoded = prod(size) * voxel * reader.GetNumberOfComponents()
-    check_decoded_size(path, decoded, limit)
+    intensities = intensities_of_meta(path, fields) if kind == "MetaImage" else (1.0, 0.0)
+    check_decoded_size(path, decoded if intensities == (1.0, 0.0) else decoded // voxel * 8, limit)
     _check_length(path, kind, fields, end, decoded)
-    return reader, _millimetres(path, kind, fields)
+    return reader, _millimetres(path, kind, fields), intensities
 
 
 def _millimetres(path: Path, kind: str, fields: dict[str, str]) -> float:

@@ -19,7 +19,7 @@ from monai_robust.data.reading.files import unreadable
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
 
-__all__ = ["SPACINGS", "check_as_read", "check_meta_header"]
+__all__ = ["SPACINGS", "check_as_read", "check_meta_header", "intensities_of_meta"]
 
 _MOST_AXES = 10  # of MetaIO
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.| \[\]()-]*")  # ITK writes dim[0] of NIfTI and 0010|0020 of DICOM
@@ -76,6 +76,18 @@ def check_as_read(path: Path, fields: Mapping[str, str], reader: sitk.ImageFileR
     for name, found in (("dimsize", reader.GetSize()), (spacing, reader.GetSpacing())):
         if name is not None and not np.allclose(found, [float(one) for one in fields[name].split()], rtol=1e-6):
             raise unreadable(path, f"its header is damaged: {name} {fields[name][:80]!r} was read as {found}")
+
+
+def intensities_of_meta(path: Path, fields: Mapping[str, str]) -> tuple[float, float]:
+    """Slope and offset that make intensities of stored values, which ITK reads and does not apply; 1 and 0 by default.
+
+    Raises:
+        BadSampleError: they are no numbers, or the slope is 0.
+    """
+    slope, offset = (_numbers(path, fields, f"elementtointensityfunction{name}", 1) for name in ("slope", "offset"))
+    if slope == [0.0]:
+        raise unreadable(path, "its ElementToIntensityFunctionSlope is 0, which makes all voxels alike")
+    return 1.0 if slope is None else slope[0], 0.0 if offset is None else offset[0]
 
 
 def _axes(path: Path, fields: Mapping[str, str]) -> int:

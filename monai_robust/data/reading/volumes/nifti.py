@@ -154,6 +154,8 @@ def _image(path: Path, values: Any, affine: NDArray[np.float64]) -> LoadedImage:
     if color:
         names = values.dtype.names
         values = np.stack([values[name] for name in names], axis=-1)
+    if not values.dtype.isnative:  # which torch does not take
+        values = values.astype(values.dtype.newbyteorder("="))
     rank = values.ndim - color
     if rank == 5 and values.shape[3] == 1:  # how NIfTI stores vectors
         values, rank = np.squeeze(values, 3), 4
