@@ -15,7 +15,7 @@ from monai_robust.engines.common import autocast
 from monai_robust.engines.detectors import DetectorEngine
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.evaluation.measure.evaluator import EvaluatorSamples, EvaluatorScore
-from monai_robust.pipelines import Outputs, detector_outputs, outputs_of
+from monai_robust.pipelines import Outputs, detector_outputs, outputs_of, several_at_once
 from monai_robust.tasks import Classification, KeyMetric, MultiLabel, Segmentation, Task
 from monai_robust.tasks.tensors import plain, whole_numbers
 
@@ -83,7 +83,7 @@ def evaluator_task(
     if name == "segmentation":
         return Segmentation(), told
     if loss is None:
-        several = " and its labels name several classes at once" if _several(labels) else ""
+        several = " and its labels name several classes at once" if several_at_once(labels) else ""
         raise BadInputError(
             f"the evaluator's outputs are {told.described}{several}, and an evaluator has no loss that an attack could "
             "raise; give loss, the one that the network was trained with, such as torch.nn.BCEWithLogitsLoss() for "
@@ -129,13 +129,6 @@ def _of_all(samples: EvaluatorSamples, targets: Any) -> Any:
     if not all(isinstance(row, list) and len(row) == len(rows[0] or ()) for row in rows):
         return targets
     return torch.as_tensor(rows, dtype=plain(targets).dtype, device=plain(targets).device)
-
-
-def _several(targets: Any) -> bool:
-    """Whether labels (B, C) are zeros and ones, in some row not a single one."""
-    labels = plain(targets)
-    binary = isinstance(labels, Tensor) and labels.ndim == 2 and bool(((labels == 0) | (labels == 1)).all())
-    return binary and labels.shape[1] > 1 and bool((labels.sum(dim=1) != 1).any())
 
 
 def _told_task(told: Outputs, targets: Tensor) -> str:

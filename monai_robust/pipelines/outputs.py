@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from monai_robust.tasks.agreement import agreement_of
 from monai_robust.tasks.tensors import plain, whole_numbers
 
-__all__ = ["Outputs", "detector_outputs", "flat_transforms", "outputs_of"]
+__all__ = ["Outputs", "detector_outputs", "flat_transforms", "outputs_of", "several_at_once"]
 
 Kind = Literal["classes", "labels", "logit", "regions", "numbers", "boxes", "dictionary", "unknown"]
 
@@ -197,7 +197,7 @@ def _told_by_labels(targets: Any, count: int) -> tuple[Kind, str] | None:
     labels = plain(targets)
     if not isinstance(labels, Tensor) or not labels.numel():
         return None
-    if _several_at_once(labels, count):
+    if several_at_once(labels, count):
         return "labels", "some labels name several classes at once, or none"
     whole = bool(whole_numbers(labels).all())
     if not whole:
@@ -208,9 +208,17 @@ def _told_by_labels(targets: Any, count: int) -> tuple[Kind, str] | None:
     return None
 
 
-def _several_at_once(labels: Tensor, count: int) -> bool:
-    """Whether labels (B, C) are 0, 1 and -1 or NaN (unknown), one for each output, and not a single 1 in each row."""
-    if count < 2 or labels.ndim != 2 or labels.shape[1] != count:
+def several_at_once(targets: Any, count: int | None = None) -> bool:
+    """Whether labels (B, C) are 0, 1 and -1 or NaN (unknown), and not a single 1 in each row.
+
+    Args:
+        targets: of a batch.
+        count: of outputs, each of which has a label; of as many as there are labels by default.
+    """
+    labels = plain(targets)
+    if not isinstance(labels, Tensor) or labels.ndim != 2 or labels.shape[1] != (count or labels.shape[1]):
+        return False
+    if labels.shape[1] < 2:
         return False
     states = labels.nan_to_num(nan=-1.0) if labels.is_floating_point() else labels.long()
     binary = bool(((states == 0) | (states == 1) | (states == -1)).all())
