@@ -31,7 +31,7 @@ from monai_robust.errors import BadInputError, NotFiniteError, naming
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
 from monai_robust.evaluation.sanity.check import read_sanity
 from monai_robust.tasks import Classification, MultiLabel, Segmentation
-from monai_robust.tasks.tensors import holds_nan
+from monai_robust.tasks.tensors import holds_nan, map_tensors
 
 EPS, SIZE = 0.3, 6
 
@@ -168,6 +168,9 @@ def test_nan_is_a_success_by_no_criterion():
 )
 def test_nan_is_found_wherever_outputs_hold_it(outputs, found):
     assert holds_nan(outputs, 2).tolist() == found
+    infinite = map_tensors(lambda values: values.nan_to_num(nan=-math.inf), outputs)
+    assert not holds_nan(infinite, 2).any()
+    assert holds_nan(infinite, 2, infinite=True).tolist() == found
 
 
 def test_padding_and_windows_have_no_say_and_their_own_samples():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from monai_robust.data import VolumeGrid, label_map_on, write_dicom_seg, write_label_map
 from monai_robust.errors import BadInputError
-from monai_robust.handlers.per_image import NOT_FINITE, require_answers, write_skipped
+from monai_robust.handlers.per_image import require_answers, unanswered_row, write_skipped
 from monai_robust.networks import apply_postprocessing, choose_postprocessing, write_postprocessing
 from monai_robust.tasks import Segmentation
 from monai_robust.tasks.tensors import holds_nan, plain
@@ -65,7 +65,7 @@ class LabelMaps:
         images, odd = decollate_batch(batch["image"]), holds_nan(scores, len(scores)).tolist()
         for image, score, case, is_odd in zip(images, scores, batch["case_id"], odd, strict=True):
             if is_odd:  # an argmax would call it background
-                self.unanswered.append({"sample_id": str(case), "file": str(case), "reason": NOT_FINITE})
+                self.unanswered.append(unanswered_row(case))
                 continue
             grid = VolumeGrid.of_file(image)
             labels = torch.as_tensor(label_map_on(grid, score.cpu(), image.affine.cpu()))

@@ -16,12 +16,11 @@ from torch import Tensor
 from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
-from monai_robust.tasks.tensors import holds_nan, map_tensors, select_rows
+from monai_robust.tasks.tensors import holds_nan, select_rows
 
-__all__ = ["NOT_FINITE", "PerImage", "image_sizes", "require_answers", "write_skipped"]
+__all__ = ["PerImage", "image_sizes", "require_answers", "unanswered_row", "write_skipped"]
 
-NOT_FINITE = "the network's answer is not finite"
-"""Why an image is listed among the skipped ones that the network answers by NaN, which an argmax takes for a class."""
+_NOT_FINITE = "the network's answer is not finite"
 
 
 class PerImage(ABC):
@@ -70,9 +69,8 @@ class PerImage(ABC):
             Their places, (R,), and their outputs.
         """
         names = engine.state.batch[self.key]
-        odd = holds_nan(map_tensors(lambda one: one * 0, outputs), len(names)).cpu()  # infinity times 0 is NaN
-        for place in odd.nonzero().flatten().tolist():
-            self.unanswered.append({"sample_id": str(names[place]), "file": str(names[place]), "reason": NOT_FINITE})
+        odd = holds_nan(outputs, len(names), infinite=True).cpu()
+        self.unanswered += [unanswered_row(names[place]) for place in odd.nonzero().flatten().tolist()]
         places = (~odd).nonzero().flatten()
         return places, select_rows(outputs, places) if bool(odd.any()) else outputs
 
@@ -109,6 +107,11 @@ class PerImage(ABC):
         return self.path.parent / "pictures" / f"{free}.png"
 
 
+def unanswered_row(name: Any) -> dict[str, str]:
+    """Of ``skipped.csv``: an image for which the network's answer is not finite, which an argmax takes for a class."""
+    return {"sample_id": str(name), "file": str(name), "reason": _NOT_FINITE}
+
+
 def write_skipped(folder: Path, skipped: Sequence[Mapping[str, str]]) -> None:
     """List in ``skipped.csv`` of a folder what could not be used, and say so; a list of an earlier run goes."""
     listed = folder / "skipped.csv"
@@ -131,8 +134,8 @@ def require_answers(answered: int, unanswered: int) -> None:
     """
     if unanswered and not answered:
         raise BadInputError(
-            f"{NOT_FINITE} for any of {unanswered} images; its weights are damaged, or its inputs are not scaled as in "
-            "its training"
+            f"{_NOT_FINITE} for any of {unanswered} images; its weights are damaged, or its inputs are not scaled as "
+            "in its training"
         )
 
 

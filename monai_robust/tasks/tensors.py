@@ -79,24 +79,28 @@ def _like_mapping(value: Any, items: dict[Any, Any]) -> Any:
     return changed
 
 
-def holds_nan(outputs: Any, size: int) -> Tensor:
+def holds_nan(outputs: Any, size: int, infinite: bool = False) -> Tensor:
     """Which of ``size`` samples have NaN in a network's outputs, (size,) bool.
 
     Tensors are (size, ...), also those in dicts, lists and tuples; what belongs to no sample in particular counts for
-    all of them. Infinite values are no NaN: a network may rule a class out by minus infinity.
+    all of them. Infinite values are no NaN, as a network may rule a class out by minus infinity, unless ``infinite``
+    counts them too.
     """
     if isinstance(outputs, Tensor):
-        missing = plain(outputs).detach().isnan()
+        values = plain(outputs).detach()
+        missing = ~values.isfinite() if infinite else values.isnan()
         if missing.ndim and len(missing) == size:
             return missing.flatten(1).any(dim=1) if missing.ndim > 1 else missing
         return missing.any().expand(size)
     if isinstance(outputs, (list, tuple)) and len(outputs) == size and all(isinstance(one, Mapping) for one in outputs):
-        each = [_any([holds_nan(value, 1) for value in one.values()], 1) for one in outputs]  # such as detections
+        each = [
+            _any([holds_nan(value, 1, infinite) for value in one.values()], 1) for one in outputs
+        ]  # such as detections
         return torch.cat(each) if each else torch.zeros(size, dtype=torch.bool)
     parts: Any = (
         outputs.values() if isinstance(outputs, Mapping) else outputs if isinstance(outputs, (list, tuple)) else ()
     )
-    return _any([holds_nan(part, size) for part in parts], size)
+    return _any([holds_nan(part, size, infinite) for part in parts], size)
 
 
 def _any(flags: list[Tensor], size: int) -> Tensor:
