@@ -118,6 +118,6 @@ def test_pictures_of_another_size_hold_cells_in_proportion(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"images": 7}, {"size": (40, 96)}, {"seed": -1}])
 def test_settings_that_cannot_work_are_refused(tmp_path, wrong):
-    with pytest.raises(BadInputError, match="can be"):
+    with pytest.raises(BadInputError, match=r"whole numbers? of at least"):
         phantom_blood_smears(tmp_path / "set", **wrong)
     assert not (tmp_path / "set").exists()

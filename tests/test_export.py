@@ -22,6 +22,7 @@ from test_measure import measurement
 
 from monai_robust.attacks import PGD
 from monai_robust.data import SimpleITKReader, classification_datalist
+from monai_robust.data.reading import file_header
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation import AttackSweep, CleanSweep, Measurement
 from monai_robust.evaluation.export import export_cases
@@ -202,7 +203,12 @@ def test_slices_of_a_series_stay_together(tmp_path: Path) -> None:
         header.ImagePositionPatient = [0, 0.8 * 2.5 * place, 0.6 * 2.5 * place]
         header.save_as(tmp_path / "series" / f"{place}.dcm")
     source = Source.read(tmp_path / "series", "case 1")
+    (tmp_path / "out").mkdir()
+    for left in ("0003.dcm", "0004.dcm", "notes.txt"):  # of an earlier export of a longer series, and the reader's own
+        (tmp_path / "out" / left).write_bytes(b"earlier")
     path, _ = _write_dicom(tmp_path / "out", source, source.array + 10, 1, "Moved", Uids())
+    assert sorted(one.name for one in path.iterdir()) == ["0001.dcm", "0002.dcm", "0003.dcm", "notes.txt"]
+    (path / "notes.txt").unlink()
     made = Source.read(path, "case 1")
     np.testing.assert_allclose(made.array, source.array + 10, atol=0.05)
     np.testing.assert_allclose(made.affine, source.affine, atol=1e-4)
@@ -210,6 +216,23 @@ def test_slices_of_a_series_stay_together(tmp_path: Path) -> None:
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         assert len({one[name].value for one in headers}) == 1
     assert len({one.SOPInstanceUID for one in headers}) == 3
+
+
+def test_the_size_of_pixels_that_only_regions_of_ultrasound_tell_is_kept(tmp_path: Path) -> None:
+    write_film(tmp_path / "film.dcm", 0)
+    header = pydicom.dcmread(tmp_path / "film.dcm")
+    del header.PixelSpacing
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = pydicom.uid.UltrasoundImageStorage
+    region = Dataset()
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX, region.PhysicalDeltaY = 0.02, 0.03
+    region.RegionSpatialFormat, region.TransducerData = 1, "SMITHERS"
+    header.SequenceOfUltrasoundRegions = DicomSequence([region])
+    header.save_as(tmp_path / "film.dcm")
+    source = Source.read(tmp_path / "film.dcm", "case 1")
+    path, _ = _write_dicom(tmp_path / "out", source, source.array, 1, "As it was", Uids())
+    assert file_header(path).spacing == pytest.approx((0.2, 0.3))
+    assert b"SMITHERS" not in path.read_bytes()
 
 
 def test_a_source_without_preamble_is_read_as_the_reader_reads_it(tmp_path: Path) -> None:

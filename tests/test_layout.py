@@ -22,6 +22,7 @@ BUNDLES = REPOSITORY / "bundles"
 # A module may import only from floors below its own, and from its own room. The longest name that fits decides.
 FLOORS = [
     {"errors", "paths"},
+    {"scalars"},
     {"attacks.threat"},
     {"data.files"},
     {"losses", "metrics", "transforms", "networks", "inferers", "data", "configuration"},

@@ -285,6 +285,15 @@ def test_what_outputs_mean_must_be_known_or_said(tmp_path):
     assert given.task.name == "segmentation"
 
 
+@pytest.mark.parametrize(
+    ("loss", "what"), [("ce", "'ce'"), (0.5, r"0\.5"), (torch.nn.BCEWithLogitsLoss, "the class BCEWithLogitsLoss")]
+)
+def test_what_is_no_loss_is_refused_with_what_would_do(tmp_path, loss, what):
+    evaluator = evaluator_of(Brightness(), Dataset(films()))
+    with pytest.raises(BadInputError, match=rf"the loss is {what}; .*BCEWithLogitsLoss\(\)"):
+        Measurement.of(evaluator, [CleanSweep()], tmp_path, loss=loss, progress=False)
+
+
 def test_postprocessing_that_needs_the_file_leaves_the_loss_as_score_and_says_so(tmp_path, caplog):
     metric = {"dice": MeanDice(output_transform=from_engine(["pred", "label"]))}
     inverting = Compose([Lambdad("image", lambda image: image), DICE])

@@ -229,8 +229,8 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patients": 11}, "patients is 11; it can be 12 or more"),
-        ({"size": 16}, "size is 16 pixels"),
+        ({"patients": 11}, "patients is 11; it must be a whole number of at least 12"),
+        ({"size": 16}, "size, in pixels, is 16"),
         ({"seed": -1}, "seed is -1"),
         ({"contrast": 0.0}, "contrast is 0.0; it can be between 0 and 1"),
         ({"contrast": float("nan")}, "contrast is nan"),

@@ -222,7 +222,7 @@ def test_a_folder_with_content_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="cases is 11; it can be 12 or more"):
+    with pytest.raises(BadInputError, match="cases is 11; it must be a whole number of at least 12"):
         write_hippocampus_phantoms(tmp_path / "a", cases=11)
     with pytest.raises(BadInputError, match="seed is -1"):
         write_hippocampus_phantoms(tmp_path / "a", seed=-1)

@@ -7,6 +7,7 @@ import logging
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -174,13 +175,18 @@ def test_the_file_that_was_to_be_written_is_named_and_no_device_is_replaced(tmp_
             write_whole(path, b"1")
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may become larger than 200 bytes, which the system refuses as it refuses to write to a full disk."""
+    """No file may become larger than 200 bytes, which the system refuses as it refuses to write to a full disk.
+
+    Within a test: the log of the tests may be a file, too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +271,7 @@ def test_no_run_of_a_bundle_writes_where_a_file_stands(
 
 
 def test_a_full_disk_ends_each_command_in_one_line_that_names_the_file(
-    films: Path, trained: Path, place: Path, small_disk, monkeypatch: pytest.MonkeyPatch, capsys
+    films: Path, trained: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     (place / "out").mkdir()
     for name, words in commands("out/new", films, trained).items():
@@ -273,7 +279,7 @@ def test_a_full_disk_ends_each_command_in_one_line_that_names_the_file(
             continue  # what they start first writes less
         monkeypatch.setattr(sys, "argv", ["monai-robust", *map(str, words)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
+        with pytest.raises(SystemExit) as stop, small_disk():
             main()
         last = capsys.readouterr().err.splitlines()[-1]
         assert stop.value.code == 2, name

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.scalars import is_above_zero, is_number
 from monai_robust.tasks import Classification, Segmentation, Task, base_task
 from monai_robust.tasks.classification import class_indices
 from monai_robust.tasks.tensors import holds_nan
@@ -117,7 +116,7 @@ class ScoreBeyond(Criterion):
 
     def __post_init__(self) -> None:
         require_choice("reference", self.reference, REFERENCES)
-        if isinstance(self.level, bool) or not isinstance(self.level, Real) or not math.isfinite(self.level):
+        if not is_number(self.level):
             raise BadInputError(f"the criterion's level is {self.level!r}; it must be a finite number")
 
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:
@@ -144,7 +143,7 @@ class DiceBelow(ScoreBeyond):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.level <= 1:
+        if not is_above_zero(self.level) or self.level > 1:
             raise BadInputError(f"the Dice level is {self.level!r}; it must be above 0 and at most 1")
 
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_number
 
 __all__ = ["RED_EPS", "RadiusSchedule", "checked_schedule", "phases"]
 
@@ -29,10 +29,10 @@ def checked_schedule(schedule: RadiusSchedule | None) -> tuple[tuple[float, floa
         pairs = tuple((radius, share) for radius, share in schedule)
     except (TypeError, ValueError) as error:
         raise _refused(schedule) from error
-    if not pairs or not all(isinstance(number, Real) for pair in pairs for number in pair):
+    if not pairs or not all(is_number(number) for pair in pairs for number in pair):
         raise _refused(schedule)
     radii, shares = zip(*((float(radius), float(share)) for radius, share in pairs), strict=True)
-    falling = list(radii) == sorted(set(radii), reverse=True) and radii[-1] == 1 and math.isfinite(radii[0])
+    falling = list(radii) == sorted(set(radii), reverse=True) and radii[-1] == 1
     if not falling or not min(shares) > 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
         raise _refused(schedule)
     return tuple(zip(radii, shares, strict=True))

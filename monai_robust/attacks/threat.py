@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_number
 
 __all__ = ["L2", "Bounds", "BoundsSpec", "Linf", "Norm", "as_norm", "as_radius", "expand", "uniform"]
 
@@ -146,7 +146,7 @@ def as_radius(eps: float | Tensor, batch_size: int, device: torch.device | str) 
     Raises:
         BadInputError: for a radius that is not a positive finite number, or a tensor of another length.
     """
-    if isinstance(eps, bool) or not isinstance(eps, (Real, Tensor)) or getattr(eps, "dtype", None) is torch.bool:
+    if not is_number(eps) and (not isinstance(eps, Tensor) or eps.dtype is torch.bool):
         raise BadInputError(f"the attack's radius eps is {eps!r}; it must be a positive number or a (B,) tensor")
     if isinstance(eps, Tensor):
         radius = eps.detach().to(device=device, dtype=torch.float32)
@@ -183,7 +183,7 @@ class Bounds:
                 raise BadInputError(f"bounds is {bounds!r}; it must be (low, high), 'per_image' or None")
         elif bounds is not None:
             pair = tuple(bounds) if isinstance(bounds, Iterable) else (bounds,)
-            numbers = len(pair) == 2 and all(isinstance(end, Real) and math.isfinite(end) for end in pair)
+            numbers = len(pair) == 2 and all(map(is_number, pair))
             if not numbers or not pair[0] < pair[1]:
                 raise BadInputError(f"bounds is {bounds!r}; it must be (low, high) with low < high, or None")
             bounds = (float(pair[0]), float(pair[1]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from monai_robust.attacks.attack import Attack
 from monai_robust.attacks.common.arguments import checked_attack, checked_inputs
 from monai_robust.errors import BadInputError, naming, require_choice
+from monai_robust.scalars import is_number, is_whole
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import as_tensors, map_tensors, plain, select_rows
 
@@ -51,7 +51,7 @@ class WindowAttack:
             raise BadInputError(
                 f"the attack is a {kind}; an attack by windows takes one of monai_robust, such as PGD()"
             )
-        if not _is_share(overlap):
+        if not is_number(overlap, 0) or overlap >= 1:
             raise BadInputError(f"overlap is {overlap!r}; it must be a number of at least 0 and less than 1")
         require_choice("mode", mode, ["gaussian", "constant"])
         self.attack = attack
@@ -139,14 +139,10 @@ class WindowAttack:
 def _sizes(roi_size: Any) -> int | tuple[int, ...]:
     """The size of a window along all axes or along each, whole numbers."""
     each = tuple(roi_size) if isinstance(roi_size, Sequence) and not isinstance(roi_size, str) else (roi_size,)
-    if not each or any(isinstance(one, bool) or not isinstance(one, Integral) for one in each):
+    if not each or not all(map(is_whole, each)):
         raise BadInputError(f"roi_size is {roi_size!r}; it must be a whole number, or one for each axis of the images")
     sizes = tuple(map(int, each))
     return sizes if isinstance(roi_size, Sequence) else sizes[0]
-
-
-def _is_share(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) < 1
 
 
 def _require_places(labels: Tensor, whole: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from monai_robust.errors import BadInputError, BadSampleError, user_error
+from monai_robust.scalars import checked_whole
 
 __all__ = ["CheckedDataset"]
 
@@ -69,8 +70,7 @@ class CheckedDataset(Dataset[dict[str, Any]]):
     ) -> None:
         if on_bad_sample not in ("fail", "skip"):
             raise BadInputError(f"on_bad_sample is {on_bad_sample!r}; it can be 'fail' or 'skip'")
-        if num_workers < 0:
-            raise BadInputError(f"num_workers is {num_workers}; it can be 0 or more")
+        checked_whole("num_workers", num_workers, 0)
         self.name = name
         self.bounds = bounds
         self.transform = _composed(transform)

@@ -21,6 +21,7 @@ from monai_robust.data.contents import check_contents, contents_of
 from monai_robust.data.sample_ids import batch_ids, dataset_ids, hashed_id, names_now
 from monai_robust.errors import BadInputError
 from monai_robust.networks.one_network import OneNetwork
+from monai_robust.scalars import is_above_zero
 from monai_robust.tasks.tensors import plain
 
 __all__ = ["KeptStarts"]
@@ -63,7 +64,7 @@ class KeptStarts:
     """
 
     def __init__(self, *, limit_gib: float = 8.0, key: str = "sample_id", hash_ids: bool = False) -> None:
-        if isinstance(limit_gib, bool) or not isinstance(limit_gib, (int, float)) or not limit_gib > 0:
+        if not is_above_zero(limit_gib):
             raise BadInputError(f"kept starts may take {limit_gib!r} GiB; give a positive number")
         self.limit_gib = float(limit_gib)
         self.key = key

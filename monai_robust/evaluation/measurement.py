@@ -29,7 +29,6 @@ from monai_robust.evaluation.afterwards import Afterwards
 from monai_robust.evaluation.explanation import Explanation, check_explanation
 from monai_robust.evaluation.measure.arguments import (
     checked_classes,
-    checked_count,
     checked_evaluator,
     checked_folder,
     checked_perturbations,
@@ -58,6 +57,7 @@ from monai_robust.evaluation.tables.schema import outcome_columns
 from monai_robust.evaluation.tables.writer import OutcomesWriter
 from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks.fast_form import forms_kept
+from monai_robust.scalars import checked_whole
 from monai_robust.tasks import Inferred, Task
 from monai_robust.tasks.base import checked_task
 from monai_robust.tasks.probabilities import PROBABILITIES, OutputWatch
@@ -166,8 +166,8 @@ class Measurement:
         self.groups = list(groups)
         self.checkpoint = checkpoint
         self.record = dict(record or {})
-        self.batch_size = checked_count("batch_size", batch_size, 1)
-        self.num_workers = checked_count("num_workers", num_workers, 0)
+        self.batch_size = checked_whole("batch_size", batch_size, 1)
+        self.num_workers = checked_whole("num_workers", num_workers, 0)
         self.validation = validation
         self.shifts = dict(shifts or {})
         check_shift_names(self.shifts, [sweep.name for sweep in self.perturbations])
@@ -177,7 +177,7 @@ class Measurement:
         self.inferer = inferer
         self.training_tables = [Path(table) for table in training_tables]
         self.explanation = explanation
-        self.sanity_samples = checked_count("sanity_samples", sanity_samples, 0, "; 0 for no sanity checks")
+        self.sanity_samples = checked_whole("sanity_samples", sanity_samples, 0, "; 0 for no sanity checks")
         self.cases = check_count(cases)
         self.case_inputs = check_count(case_inputs, "case_inputs")
         self.seed = seed

@@ -60,8 +60,14 @@ def evaluator_task(
         postprocessing: the evaluator's transforms of predictions, which may tell the same.
 
     Raises:
-        BadInputError: where nothing tells what the outputs are, or there is no loss for them.
+        BadInputError: for a loss that is none, and where nothing tells what the outputs are, or there is no loss for
+            them.
     """
+    if isinstance(loss, type) or not (loss is None or callable(loss)):
+        what = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
+        raise BadInputError(
+            f"the loss is {what}; give one that is called with outputs and labels, such as torch.nn.BCEWithLogitsLoss()"
+        )
     if isinstance(evaluator, DetectorEngine):
         return _detection(evaluator, samples, task)
     sample = samples.sample(0)

@@ -16,6 +16,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.evaluation.measure.perturbations import AttackSweep, EvaluatedBatch
 from monai_robust.evaluation.measurement import Measurement
 from monai_robust.evaluation.tables.transfer_file import Transfer
+from monai_robust.scalars import is_above_zero
 from monai_robust.tasks import Task
 from monai_robust.tasks.tensors import holds_nan, plain
 
@@ -55,7 +56,7 @@ def transfer_matrix(
         BadInputError: for fewer than two networks, no sample, or a network that answers by NaN.
     """
     own = attack.eps if radius is None else radius
-    if not isinstance(own, (int, float)):
+    if not is_above_zero(own):
         raise BadInputError(f"transfer is at one radius, and the attack's is {own!r}; give radius")
     sweep = AttackSweep(attack, [float(own)], faithful=True)
 

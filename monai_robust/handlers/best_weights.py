@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from monai_robust.attacks.common.guard import bare
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["BestWeights"]
 
@@ -40,7 +41,7 @@ class BestWeights:
     def __init__(
         self, network: nn.Module, evaluator: Any, patience: int | None = None, *, higher_is_better: bool = True
     ) -> None:
-        if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
+        if patience is not None and not is_whole(patience, 1):
             raise BadInputError(f"patience is {patience!r}; it can be a number of validations from 1 on, or null")
         self.network = network
         self.evaluator = evaluator

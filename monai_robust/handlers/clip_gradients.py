@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from monai.engines import IterationEvents
 from torch import nn
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_above_zero
 
 __all__ = ["ClipGradients"]
 
@@ -23,7 +25,7 @@ class ClipGradients:
     """
 
     def __init__(self, max_norm: float = 12.0) -> None:
-        if not max_norm > 0:
+        if not is_above_zero(max_norm) and max_norm != math.inf:
             raise BadInputError(f"max_norm is {max_norm!r}; it must be positive")
         self.max_norm = float(max_norm)
 

@@ -15,6 +15,7 @@ from monai.data.utils import set_rnd
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["EpochSeed"]
 
@@ -44,9 +45,9 @@ class EpochSeed:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        if not is_whole(seed, 0):
             raise BadInputError(f"the seed of the epochs is {seed!r}; it can be a whole number from 0")
-        self.seed = seed
+        self.seed = int(seed)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +11,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["MirrorInferer"]
 
@@ -34,10 +35,11 @@ class MirrorInferer(Inferer):
 
     def __init__(self, inferer: Inferer | None = None, axes: Sequence[int] = (0, 1)) -> None:
         super().__init__()
-        if len(set(axes)) < len(axes) or any(axis < 0 for axis in axes):
-            raise BadInputError(f"axes to mirror are {list(axes)}; they are 0 or more, once each")
+        listed = list(axes) if isinstance(axes, Iterable) else [axes]
+        if len(set(listed)) < len(listed) or not all(is_whole(axis, 0) for axis in listed):
+            raise BadInputError(f"axes to mirror are {listed}; they are whole numbers of 0 or more, once each")
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.axes = tuple(axes)
+        self.axes = tuple(listed)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Outputs (B, ..., *spatial) for inputs (B, C, *spatial).

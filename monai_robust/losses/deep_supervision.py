@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["DeepSupervised", "deep_supervision_weights"]
 
@@ -24,7 +25,7 @@ def deep_supervision_weights(heads: int) -> tuple[float, ...]:
         >>> deep_supervision_weights(1), deep_supervision_weights(3)
         ((1.0,), (0.6666666666666666, 0.3333333333333333, 0.0))
     """
-    if heads < 1:
+    if not is_whole(heads, 1):
         raise BadInputError(f"deep supervision needs one output or more, got {heads}")
     halves = [0.5**head for head in range(heads)]
     if heads > 1:

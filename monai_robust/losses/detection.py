@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.losses.anchor_matching import AnchorMatching, Levels, MatchedAnchors
 from monai_robust.losses.detection_targets import DetectionTargets, detection_targets
+from monai_robust.scalars import is_number
 
 __all__ = ["DetectionLoss"]
 
@@ -80,10 +80,10 @@ class DetectionLoss(nn.Module):
     ) -> None:
         super().__init__()
         require_choice("the classification loss", classification, ("focal", "bce"))
-        if alpha is not None and not 0 <= alpha <= 1:
+        if alpha is not None and not is_number(alpha, 0, 1):
             raise BadInputError(f"the focal loss has alpha {alpha}; it must be from 0 to 1, or None")
         for name, value in {"gamma": gamma, "beta": beta, **(weights or {})}.items():
-            if not 0 <= value < math.inf:
+            if not is_number(value, 0):
                 raise BadInputError(f"the detection loss has {name} {value}; it must be 0 or above")
         for name in weights or {}:
             require_choice("a name among the loss weights", name, (CLASSIFICATION, BOX_REGRESSION))

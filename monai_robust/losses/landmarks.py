@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.scalars import is_above_zero, is_number
 
 __all__ = ["LandmarkLoss", "LandmarkMaps", "landmark_maps"]
 
@@ -136,9 +137,11 @@ class LandmarkLoss(nn.Module):
         super().__init__()
         _require_radius(radius)
         require_choice("the heatmap loss", heatmap, ("dice", "bce"))
+        if weights is not None and not isinstance(weights, Mapping):
+            raise BadInputError(f"the loss weights are {weights!r}; give the weight of each term by its name")
         for name, weight in (weights or {}).items():
             require_choice("a name among the loss weights", name, ("heatmap", *(f"offset_{axis}" for axis in AXES)))
-            if not 0 <= weight < math.inf:
+            if not is_number(weight, 0):
                 raise BadInputError(f"the weight of the loss term {name!r} is {weight}; it must be 0 or above")
         self.radius = float(radius)
         self.heatmap = heatmap
@@ -227,5 +230,5 @@ def _window(radius: float, dims: int, device: torch.device) -> Tensor:
 
 
 def _require_radius(radius: float) -> None:
-    if not 0 < radius < math.inf:
+    if not is_above_zero(radius):
         raise BadInputError(f"the radius of the landmarks' discs is {radius}; it must be above 0 pixels")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.margins.crossing import along_path, along_segment, bisected
 from monai_robust.margins.radii import AttackTrace, Terms
+from monai_robust.scalars import is_above_zero, is_number
 
 __all__ = ["Changed", "MarginRule", "positive_number"]
 
@@ -149,16 +149,14 @@ def positive_number(name: str, value: Any) -> float:
     Raises:
         BadInputError: names the argument of the margins.
     """
-    number = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < value < float("inf")
-    if not number:
+    if not is_above_zero(value):
         raise BadInputError(f"the margins' {name} is {value!r}; it must be a positive number")
     return float(value)
 
 
 def _at_least_0(name: str, value: Any, kind: type[int] | type[float]) -> Any:
     """``value`` as a whole number, or as a number, of at least 0."""
-    number = not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) < math.inf
-    if not number or kind(value) != value:
+    if not is_number(value, 0) or kind(value) != value:
         what = "a whole number" if kind is int else "a number"
         raise BadInputError(f"the margins' {name} is {value!r}; it must be {what} of at least 0")
     return kind(value)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from monai_robust.data.files.side_files import numbers, read_table
 from monai_robust.data.sample_ids import batch_ids, names_now
 from monai_robust.errors import BadInputError
 from monai_robust.margins.radii import SampleRadii
+from monai_robust.scalars import is_above_zero
 
 __all__ = ["RecordedMargins", "WarmupRadius"]
 
@@ -36,7 +35,7 @@ class WarmupRadius(SampleRadii):
 
     def __init__(self, eps: float, epochs: float) -> None:
         super().__init__()
-        if not _positive(eps) or not _positive(epochs):
+        if not is_above_zero(eps) or not is_above_zero(epochs):
             raise BadInputError(f"the warm-up is to {eps!r} over {epochs!r} epochs; both must be positive numbers")
         self.eps, self.epochs = float(eps), float(epochs)
 
@@ -119,10 +118,6 @@ class RecordedMargins(SampleRadii):
 
     def ids(self, batch: Any, size: int) -> list[str]:
         return batch_ids(batch, self.key, size, self._folder)
-
-
-def _positive(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf
 
 
 def _recorded(path: Path) -> pd.DataFrame:

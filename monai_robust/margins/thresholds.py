@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -20,6 +18,7 @@ from monai_robust.data.files.schemas import fields_of
 from monai_robust.data.files.side_files import read_json, regular_file
 from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_number
 from monai_robust.tasks import Task
 from monai_robust.tasks.base import checked_task
 from monai_robust.tasks.tensors import plain
@@ -173,9 +172,9 @@ def fit_thresholds(
             that are not finite, or a threshold that no clean sample meets.
     """
     task = checked_task(task)
-    if not _is_number(k):
+    if not is_number(k):
         raise BadInputError(f"k is {k!r}; it must be a number of standard deviations, such as 2")
-    if not _is_number(quantile) or not 0 < quantile < 1:
+    if not is_number(quantile) or not 0 < quantile < 1:
         raise BadInputError(f"the quantile is {quantile!r}; it must be a number between 0 and 1")
     if like is not None and not isinstance(like, Mapping):
         raise BadInputError(f"`like` is {like!r}; it must be terms and what they are fitted on, {{term: other}}")
@@ -271,12 +270,8 @@ def _require_terms(argument: str, names: Iterable[str], terms: Mapping[str, Any]
         )
 
 
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-
-
 def _number(name: Any, value: Any) -> float:
-    if not _is_number(value):
+    if not is_number(value):
         raise BadInputError(f"the threshold of {name!r} is {value!r:.80}; it must be a number")
     return float(value)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.metrics.inputs import OfAllSamples, as_labels, as_probabilities, checked_choice
+from monai_robust.scalars import is_whole
 
 __all__ = [
     "ExpectedCalibrationError",
@@ -203,7 +204,7 @@ class ExpectedCalibrationError(OfAllSamples):
 def _check_settings(bins: int, binning: str, kind: str) -> None:
     checked_choice("binning", binning, BINNINGS)
     checked_choice("kind of calibration", kind, KINDS)
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+    if not is_whole(bins, 1):
         raise BadInputError(f"bins must be a whole number of at least 1, got {bins!r}.")
 
 

@@ -18,6 +18,7 @@ from monai.data.box_utils import box_iou
 from numpy.typing import ArrayLike, NDArray
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_above_zero
 
 __all__ = [
     "ImageMatches",
@@ -70,8 +71,8 @@ def match_detections(
         >>> match_detections([[0, 0, 4, 4], [0, 0, 4, 3]], [1, 1], [0.6, 0.9], [[0, 0, 4, 4]], [1]).tolist()
         [0.0, 0.75]
     """
-    if not 0 < iou <= 1:
-        raise BadInputError(f"match_detections: iou must be above 0 and at most 1, got {iou}")
+    if not is_above_zero(iou) or iou > 1:
+        raise BadInputError(f"match_detections: iou must be above 0 and at most 1, got {iou!r}")
     given, true = _checked_image(
         {"boxes": boxes, "labels": labels, "scores": scores}, {"boxes": true_boxes, "labels": true_labels}
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.metrics.detection import ImageMatches, match_images
+from monai_robust.scalars import is_above_zero
 
 __all__ = [
     "FROC_RATES",
@@ -139,7 +140,9 @@ class FreeResponse(CumulativeIterationMetric):
 
     def __init__(self, rates: Sequence[float] = FROC_RATES) -> None:
         super().__init__()
-        self.rates = tuple(rates)
+        self.rates = tuple(rates) if isinstance(rates, Iterable) else (rates,)
+        if not self.rates or not all(map(is_above_zero, self.rates)):
+            raise BadInputError(f"FreeResponse: rates is {rates!r}; it takes numbers of false positives above 0.")
 
     def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Tensor:
         """Keep a batch of images; returns its rows, (N, 2), see :meth:`_compute_tensor`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.metrics.findings import OfFindings
 from monai_robust.metrics.inputs import as_findings, as_scores, checked_choice
 from monai_robust.metrics.ranking import Ranking, ranking
+from monai_robust.scalars import is_above_zero, is_number
 
 __all__ = [
     "AtThreshold",
@@ -71,7 +72,7 @@ def fitted_threshold(
 def threshold_of(ranked: Ranking, rule: str = "youden", level: float = 0.95) -> float:
     """:func:`fitted_threshold` of samples that are ranked already."""
     checked_choice("rule of an operating point", rule, RULES)
-    if not 0 < level <= 1:
+    if not is_above_zero(level) or level > 1:
         raise BadInputError(f"the sensitivity of an operating point is {level}; it must be above 0 and at most 1.")
     if not ranked.cases or not ranked.controls:
         return math.nan
@@ -123,7 +124,7 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
         >>> [round(value, 3) for value in predictive_values(0.9, 0.9, 0.05)]
         [0.321, 0.994]
     """
-    if not 0 <= prevalence <= 1:
+    if not is_number(prevalence, 0, 1):
         raise BadInputError(f"the prevalence is {prevalence}; it must be a share from 0 to 1.")
     right, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
     false, clear = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
@@ -156,6 +157,8 @@ class AtThreshold(OfFindings):
 
     def __init__(self, thresholds: float | Sequence[float], average: str = "macro", activation: str = "none") -> None:
         super().__init__(average, activation)
+        if not all(map(is_number, thresholds if isinstance(thresholds, Iterable) else [thresholds])):
+            raise BadInputError(f"the thresholds are {thresholds!r}; give one number, or one for each class.")
         self.thresholds = thresholds
 
     def _measure(self, scores: NDArray[np.float64], labels: NDArray[np.int8]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.metrics.inputs import MeanOfSamples
+from monai_robust.scalars import is_above_zero
 
 __all__ = ["RankCorrelation", "TopOverlap", "rank_correlation", "top_overlap"]
 
@@ -62,8 +63,7 @@ def top_overlap(first: Tensor, second: Tensor, share: float = _TOP) -> Tensor:
         >>> top_overlap(torch.tensor([[1.0, 2.0, 9.0, 8.0]]), torch.tensor([[3.0, 0.0, 9.0, 1.0]]), share=0.5).tolist()
         [0.5]
     """
-    if not 0 < share <= 1:
-        raise BadInputError(f"saliency: share is {share!r}; it must be above 0 and at most 1")
+    _require_share(share)
     found = []
     for one, other in zip(*_flat(first, second), strict=True):
         count = max(1, round(share * len(one)))
@@ -91,6 +91,7 @@ class TopOverlap(MeanOfSamples):
 
     def __init__(self, share: float = _TOP) -> None:
         super().__init__()
+        _require_share(share)
         self.share = share
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
@@ -114,3 +115,8 @@ def _flat(first: Tensor, second: Tensor) -> tuple[NDArray[np.float64], NDArray[n
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         raise BadInputError("saliency: a map holds a value that is not finite")
     return one, other
+
+
+def _require_share(share: float) -> None:
+    if not is_above_zero(share) or share > 1:
+        raise BadInputError(f"saliency: share is {share!r}; it must be above 0 and at most 1")

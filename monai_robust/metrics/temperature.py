@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.metrics.inputs import as_findings, as_labels, as_probabilities, as_scores
+from monai_robust.scalars import is_above_zero
 
 __all__ = ["TEMPERATURES", "fitted_temperature", "tempered"]
 
@@ -36,7 +37,7 @@ def tempered(probabilities: Tensor | ArrayLike, temperature: float, independent:
         >>> tempered([[0.9, 0.1]], 2.0).round(2).tolist()
         [[0.75, 0.25]]
     """
-    if not temperature > 0:
+    if not is_above_zero(temperature):
         raise BadInputError(f"a temperature of {temperature} makes no sense; it must be above 0.")
     logits = _logits(probabilities, independent) / temperature
     return expit(logits) if independent else np.exp(log_softmax(logits, axis=1))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 from monai.networks.nets.resnet import ResNetFeatures
 from torch import Tensor, nn
 
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.scalars import checked_whole, is_whole
 
 __all__ = ["BACKBONES", "ResNetPyramid"]
 
@@ -53,8 +54,10 @@ class ResNetPyramid(nn.Module):
         super().__init__()
         require_choice("the detector's backbone", backbone, BACKBONES)
         require_choice("spatial_dims", spatial_dims, (2, 3))
-        layers = tuple(returned_layers)
-        if not layers or list(layers) != sorted(set(layers) & {1, 2, 3, 4}):
+        for name, value in (("in_channels", in_channels), ("features", features)):
+            checked_whole(f"the detector's {name}", value, 1)
+        layers = tuple(returned_layers) if isinstance(returned_layers, Iterable) else (returned_layers,)
+        if not layers or not all(map(is_whole, layers)) or list(layers) != sorted(set(layers) & {1, 2, 3, 4}):
             raise BadInputError(f"returned_layers are {list(layers)}; they must be ascending numbers from 1 to 4")
         body = ResNetFeatures(backbone, pretrained=False, spatial_dims=spatial_dims, in_channels=in_channels)
         self.stem = nn.Sequential(body.conv1, body.bn1, body.act, body.maxpool)

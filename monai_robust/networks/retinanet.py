@@ -8,6 +8,7 @@ from monai.apps.detection.networks.retinanet_network import RetinaNet
 
 from monai_robust.errors import BadInputError
 from monai_robust.networks.pyramid import ResNetPyramid
+from monai_robust.scalars import is_whole
 
 __all__ = ["retinanet"]
 
@@ -47,7 +48,7 @@ def retinanet(
         BadInputError: for arguments that cannot work.
     """
     for name, value in (("classes", classes), ("anchors", anchors)):
-        if value < 1:
+        if not is_whole(value, 1):
             raise BadInputError(f"the detector's number of {name} is {value}; it must be 1 or more")
     if features < GROUPS or features % GROUPS:
         raise BadInputError(f"the detector's features are {features}; they must be a multiple of {GROUPS}")

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, require_choice
+from monai_robust.scalars import checked_whole, is_whole
 
 __all__ = ["CBRLargeT", "SmallResNet"]
 
@@ -28,6 +29,9 @@ class CBRLargeT(nn.Module):
 
     def __init__(self, classes: int = 2, in_channels: int = 1, *, features: int = 32, spatial_dims: int = 2) -> None:
         super().__init__()
+        require_choice("CBRLargeT: spatial_dims", spatial_dims, (2, 3))
+        for name, value in (("classes", classes), ("in_channels", in_channels), ("features", features)):
+            checked_whole(f"CBRLargeT: {name}", value, 1)
         pool = nn.MaxPool2d if spatial_dims == 2 else nn.MaxPool3d
         layers: list[nn.Module] = []
         channels = in_channels
@@ -64,7 +68,9 @@ class SmallResNet(nn.Module):
 
     def __init__(self, depth: int = 20, classes: int = 2, in_channels: int = 1, *, features: int = 16) -> None:
         super().__init__()
-        if depth < 8 or (depth - 2) % 6:
+        for name, value in (("classes", classes), ("in_channels", in_channels), ("features", features)):
+            checked_whole(f"SmallResNet: {name}", value, 1)
+        if not is_whole(depth, 8) or (depth - 2) % 6:
             raise BadInputError(f"there is no residual network of {depth} layers; the depth is 8, 14, 20, 26, 32, ...")
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, features, 3, padding=1, bias=False), nn.BatchNorm2d(features), nn.ReLU(inplace=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from monai_robust.data.files.weights import read_checkpoint
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import checked_whole, is_number, is_whole
 
 __all__ = ["VGG16"]
 
@@ -43,9 +44,13 @@ class VGG16(nn.Module):
         pretrained: str | Path | None = None,
     ) -> None:
         super().__init__()
-        side = image_size // 2 ** len(_STAGES)
-        if side < 1:
+        for name, value in (("classes", classes), ("in_channels", in_channels)):
+            checked_whole(f"VGG16: {name}", value, 1)
+        if not is_number(dropout, 0, 1):
+            raise BadInputError(f"VGG16: dropout is {dropout!r}; it must be a share from 0 to 1")
+        if not is_whole(image_size, 2 ** len(_STAGES)):
             raise BadInputError(f"VGG16 halves an image five times, so that {image_size} pixels are too few; use 32")
+        side = image_size // 2 ** len(_STAGES)
         layers: list[nn.Module] = []
         channels = in_channels
         for width, convolutions in _STAGES:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from monai_robust.data.segmentation.orientation import check_orientation
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.planning.fingerprint import Intensities
+from monai_robust.scalars import is_above_zero, is_number, is_whole
 
 __all__ = ["Plan"]
 
@@ -91,11 +92,11 @@ class Plan:
     def _check_sampling(self) -> None:
         check_orientation(self.orientation)
         require_choice("slice_axis", self.slice_axis, (0, 1, 2))
-        if len(self.spacing) != 2 or not all(0 < value < math.inf for value in self.spacing):
+        if len(self.spacing) != 2 or not all(map(is_above_zero, self.spacing)):
             raise BadInputError(f"spacing is {_shown(self.spacing)}; it needs two positive numbers, mm")
-        if len(self.patch) != 2 or not all(value > 0 for value in self.patch):
+        if len(self.patch) != 2 or not all(is_whole(value, 1) for value in self.patch):
             raise BadInputError(f"patch is {_shown(self.patch)}; it needs two positive whole numbers, pixels")
-        if self.batch_size < 1:
+        if not is_whole(self.batch_size, 1):
             raise BadInputError(f"batch_size is {self.batch_size}; it can be 1 or more")
 
     def _check_network(self) -> None:
@@ -167,9 +168,11 @@ class Plan:
         return f"{len(self.modality)} ({', '.join(self.modality)})"
 
     def _check_augmentation(self) -> None:
-        if not 0 <= self.rotation <= 180:
-            raise BadInputError(f"rotation is {self.rotation:g}; it is an angle from 0 to 180 degrees")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= 1 <= self.scale[1] < math.inf:
+        if not is_number(self.rotation, 0, 180):
+            raise BadInputError(f"rotation is {self.rotation}; it is an angle from 0 to 180 degrees")
+        if len(self.scale) != 2 or not (
+            is_above_zero(self.scale[0]) and self.scale[0] <= 1 and is_number(self.scale[1], 1)
+        ):
             raise BadInputError(
                 f"scale is {_shown(self.scale)}; it needs a factor from above 0 to 1, and one of 1 or more"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.planning.fingerprint import Intensities
 from monai_robust.planning.plan import Plan
+from monai_robust.scalars import is_number, is_whole
 
 __all__ = ["read_plan", "write_plan"]
 
@@ -104,18 +104,15 @@ def _plan(values: Mapping[Any, Any]) -> Plan:
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST:
+    if not is_whole(value) or abs(value) > _LARGEST:
         raise BadInputError(f"{name} has {_shown(value)}; it takes whole numbers up to {_LARGEST}")
     return value
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
+    if not is_number(value):
         raise BadInputError(f"{name} has {_shown(value)}; it takes numbers")
-    try:
-        return float(value)
-    except OverflowError:
-        raise BadInputError(f"{name} has {_shown(value)}; it takes numbers") from None
+    return float(value)
 
 
 def _shown(value: Any) -> str:

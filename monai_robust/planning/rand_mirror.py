@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 from monai_robust.transforms.arguments import checked_number
 
 __all__ = ["RandMirrord"]
@@ -35,9 +36,10 @@ class RandMirrord(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob=checked_number(prob, "RandMirrord: prob", 0, 1))
-        if not set(axes) <= {0, 1}:
-            raise BadInputError(f"RandMirrord: axes are {list(axes)}; a slice has 0 and 1")
-        self.axes = tuple(axes)
+        listed = list(axes) if isinstance(axes, Iterable) else [axes]
+        if not all(is_whole(axis, 0) and axis <= 1 for axis in listed):
+            raise BadInputError(f"RandMirrord: axes are {listed}; a slice has 0 and 1")
+        self.axes = tuple(listed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)

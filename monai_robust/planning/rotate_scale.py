@@ -13,9 +13,10 @@ from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_above_zero, is_number
 from monai_robust.transforms.arguments import checked_number
 
-__all__ = ["RandRotateScaled"]
+__all__ = ["RandRotateScaled", "are_factors"]
 
 _Draw = tuple[float, float]
 
@@ -53,7 +54,7 @@ class RandRotateScaled(RandomizableTransform, MapTransform):
         self.rotation = checked_number(rotation, "RandRotateScaled: rotation", 0, 180)
         self.rotation_prob = checked_number(rotation_prob, "RandRotateScaled: rotation_prob", 0, 1)
         self.scale_prob = checked_number(scale_prob, "RandRotateScaled: scale_prob", 0, 1)
-        if not 0 < scale[0] <= 1 <= scale[1] < math.inf:
+        if not are_factors(scale):
             raise BadInputError(f"RandRotateScaled: scale is {scale}; it is a factor up to 1, and one of 1 or more")
         self.scale = scale
 
@@ -98,3 +99,9 @@ def _resampled(values: Tensor, grid: Tensor) -> Tensor:
         values[None].to(grid.dtype), grid, mode="bilinear" if smooth else "nearest", align_corners=False
     )
     return moved[0].to(values.dtype)
+
+
+def are_factors(scale: Any) -> bool:
+    """Whether it is a smallest factor, above 0 and up to 1, and a largest, of 1 or more."""
+    pair = tuple(scale) if isinstance(scale, (list, tuple)) else ()
+    return len(pair) == 2 and is_above_zero(pair[0]) and pair[0] <= 1 and is_number(pair[1], 1)

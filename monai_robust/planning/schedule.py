@@ -7,6 +7,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import PolynomialLR
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_above_zero, is_whole
 
 __all__ = ["planned_optimizer", "poly_schedule"]
 
@@ -23,7 +24,7 @@ def planned_optimizer(network: nn.Module, learning_rate: float = 1e-2) -> SGD:
     Raises:
         BadInputError: for a learning rate that is not above 0.
     """
-    if not learning_rate > 0:
+    if not is_above_zero(learning_rate):
         raise BadInputError(f"learning_rate is {learning_rate}; it must be above 0")
     return SGD(network.parameters(), lr=learning_rate, momentum=0.99, nesterov=True, weight_decay=3e-5)
 
@@ -41,6 +42,6 @@ def poly_schedule(optimizer: Optimizer, epochs: int, power: float = 0.9) -> Poly
     Raises:
         BadInputError: for no epoch.
     """
-    if epochs < 1:
+    if not is_whole(epochs, 1):
         raise BadInputError(f"a schedule of {epochs} epochs is none; take 1 or more")
     return PolynomialLR(optimizer, total_iters=epochs, power=power)

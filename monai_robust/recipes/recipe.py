@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.losses import JensenShannonLoss, jensen_shannon, kullback_leibler
+from monai_robust.scalars import is_number
 from monai_robust.tasks import Task
 
 __all__ = ["LAMBDA", "Recipe"]
@@ -83,8 +84,7 @@ class Recipe:
             raise BadInputError(f"the recipe {self.name!r} weighs the agreement of no views; name them in `consistent`")
         given = {} if self.weight is None else {LAMBDA: self.weight}
         for view, weight in {**self.supervised, **given}.items():
-            number = isinstance(weight, (int, float)) and not isinstance(weight, bool) and 0 <= weight < float("inf")
-            if not number and weight != LAMBDA:
+            if not is_number(weight, 0) and weight != LAMBDA:
                 raise BadInputError(
                     f"the recipe {self.name!r} has the weight {weight!r} for {view!r}; "
                     "it must be a number of at least 0"

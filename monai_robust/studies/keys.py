@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.scalars import is_number
 
 __all__ = [
     "FIGURES", "MEASURES", "NUMBERS", "check_adequate", "check_claim", "check_standard", "check_table", "label_of",
@@ -225,7 +226,7 @@ def _check_line(
 
 
 def _require_number(where: str, what: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise BadInputError(f"{where}: {what} is {value!r}; it takes a number")
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.tensors import label_tensor, plain
 
@@ -107,7 +108,7 @@ class Classification(Task):
         logits = self.logits(outputs)
         if goal == "least_likely":
             return logits.argmin(dim=1)
-        if isinstance(goal, bool) or not isinstance(goal, int) or not 0 <= goal < logits.shape[1]:
+        if not is_whole(goal, 0) or goal >= logits.shape[1]:
             raise BadInputError(
                 f"the attack's goal is {goal!r}; for {logits.shape[1]} classes it must be 'untargeted', "
                 f"'least_likely' or a class from 0 to {logits.shape[1] - 1}"

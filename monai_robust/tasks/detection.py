@@ -13,6 +13,7 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.losses.detection import DetectionLoss
 from monai_robust.losses.detection_targets import DetectionTargets
+from monai_robust.scalars import is_above_zero, is_number, is_whole
 from monai_robust.tasks.base import Goal
 from monai_robust.tasks.boxes import BoxTask
 from monai_robust.tasks.detection_goals import aimed_boxes
@@ -55,12 +56,12 @@ class Detection(BoxTask):
     ) -> None:
         if not isinstance(loss, DetectionLoss):
             raise BadInputError(f"the loss of detection is a {type(loss).__name__}; it must be a DetectionLoss")
-        if not 0 <= keep_threshold <= score_threshold <= 1:
+        if not is_number(keep_threshold, 0, 1) or not is_number(score_threshold, keep_threshold, 1):
             raise BadInputError(
                 f"keep_threshold is {keep_threshold} and score_threshold {score_threshold}; both must be from 0 to 1, "
                 "and the first one not above the second"
             )
-        if not 0 < nms_threshold <= 1 or max_detections < 1:
+        if not is_above_zero(nms_threshold) or nms_threshold > 1 or not is_whole(max_detections, 1):
             raise BadInputError(
                 f"nms_threshold is {nms_threshold} and max_detections {max_detections}; they must be above 0, and an "
                 "overlap is at most 1"

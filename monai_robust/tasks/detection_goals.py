@@ -12,6 +12,7 @@ from monai_robust.errors import BadInputError
 from monai_robust.losses.anchor_matching import MatchedAnchors
 from monai_robust.losses.detection import DetectionLoss
 from monai_robust.losses.detection_targets import padded_boxes
+from monai_robust.scalars import is_whole
 from monai_robust.tasks.base import Goal
 
 __all__ = ["aimed_boxes"]
@@ -32,7 +33,7 @@ def aimed_boxes(loss: DetectionLoss, outputs: Any, targets: Any, goal: Goal) -> 
         if classes == 1:
             raise BadInputError(f"the attack's goal is {goal!r}, but the network has only one class; use 'vanishing'")
         boxes, labels = ready.boxes, _other_classes(logits, matched, ready.labels, likely=goal == "mislabelling")
-    elif isinstance(goal, int) and not isinstance(goal, bool) and 0 <= goal < classes:
+    elif is_whole(goal, 0) and goal < classes:
         boxes, labels = ready.boxes, [torch.full_like(own, goal) for own in ready.labels]
     else:
         raise BadInputError(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_robust.errors import BadInputError
 from monai_robust.metrics import sample_dice
+from monai_robust.scalars import is_whole
 from monai_robust.tasks.base import Goal, Task
 from monai_robust.tasks.loss import LossTask
 from monai_robust.tasks.tensors import label_tensor, plain
@@ -163,7 +164,7 @@ class Segmentation(Task):
         logits = self.logits(outputs, targets)
         if goal == "least_likely":
             return logits.argmin(dim=1, keepdim=True)
-        if isinstance(goal, bool) or not isinstance(goal, int) or not 0 <= goal < logits.shape[1]:
+        if not is_whole(goal, 0) or goal >= logits.shape[1]:
             raise BadInputError(
                 f"the attack's goal is {goal!r}; for {logits.shape[1]} classes it must be 'untargeted', "
                 f"'least_likely' or a class from 0 to {logits.shape[1] - 1}"

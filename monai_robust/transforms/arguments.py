@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_number
 
 __all__ = ["checked_number"]
 
@@ -17,8 +17,7 @@ def checked_number(value: Any, what: str, lowest: float, highest: float = math.i
     Raises:
         BadInputError: if it is no finite number from ``lowest`` to ``highest``; it begins with ``what``.
     """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not lowest <= value <= highest or math.isinf(value):
+    if not is_number(value, lowest, highest):
         allowed = f"of at least {lowest:g}" if math.isinf(highest) else f"from {lowest:g} to {highest:g}"
         raise BadInputError(f"{what} must be a number {allowed}, got {value!r}.")
     return float(value)

@@ -14,6 +14,7 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.scalars import is_above_zero, is_whole
 from monai_robust.transforms.arguments import checked_number
 from monai_robust.transforms.intensity_range import Bounds, as_image, checked_bounds, like, plain, require_within
 from monai_robust.transforms.operations import OPERATION_SETS, SEVERITIES, AugMixOperation
@@ -173,13 +174,13 @@ class AugMixd(RandomizableTransform, MapTransform):
 
 
 def _checked_chains(width: int, depth: int, alpha: float) -> tuple[int, int, float]:
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+    if not is_whole(width, 1):
         raise BadInputError(f"AugMix: width must be a whole number of chains, at least 1, got {width!r}.")
-    if isinstance(depth, bool) or not isinstance(depth, int) or (depth < 1 and depth != -1):
+    if not is_whole(depth, 1) and depth != -1:
         raise BadInputError(f"AugMix: depth must be at least 1, or -1 to draw 1 to 3, got {depth!r}.")
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < float("inf"):
+    if not is_above_zero(alpha):
         raise BadInputError(f"AugMix: alpha must be a positive number, got {alpha!r}.")
-    return width, depth, float(alpha)
+    return int(width), int(depth), float(alpha)
 
 
 def _operations(given: Operations, severity: float) -> list[Callable[[Any], Any]]:

@@ -13,6 +13,7 @@ from monai.utils import TraceKeys, TransformBackends
 from torch import Tensor
 
 from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.scalars import is_whole
 from monai_robust.transforms.arguments import checked_number
 
 __all__ = ["BoxesToLabeld", "ResizeBoxd"]
@@ -99,7 +100,7 @@ class BoxesToLabeld(MapTransform):
         min_share: float = 0.25,
     ) -> None:
         super().__init__((box_key, class_key))
-        if not isinstance(max_boxes, int) or max_boxes < 1:
+        if not is_whole(max_boxes, 1):
             raise BadInputError(f"BoxesToLabeld: max_boxes is {max_boxes!r}; it can be a whole number from 1 on")
         self.max_boxes = max_boxes
         self.box_key, self.class_key, self.label_key, self.image_key = box_key, class_key, label_key, image_key

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_robust.errors import BadInputError, BadSamplesError
+from monai_robust.scalars import is_above_zero, is_whole
 from monai_robust.tasks.base import Goal
 
 __all__ = ["GOALS", "checked_attack", "checked_goal", "checked_inputs", "one_of", "positive"]
@@ -59,8 +58,7 @@ def positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
     Raises:
         BadInputError: for anything else.
     """
-    number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-    if not number or value <= 0 or kind(value) != value:
+    if not is_above_zero(value) or kind(value) != value:
         what = "a whole number of at least 1" if kind is int else "a positive number"
         raise BadInputError(f"the attack's {name} is {value!r}; it must be {what}")
     return kind(value)
@@ -83,7 +81,7 @@ def checked_goal(goal: Goal) -> Goal:
     Raises:
         BadInputError: for anything else.
     """
-    if isinstance(goal, Integral) and not isinstance(goal, bool) and int(goal) >= 0:
+    if is_whole(goal, 0):
         return int(goal)
     if goal not in GOALS:
         named = ", ".join(map(repr, GOALS))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["bounding_box", "checked_channels", "checked_mask", "within_channels"]
 
@@ -38,10 +39,9 @@ def checked_channels(channels: Any) -> tuple[int, ...]:
         BadInputError: for anything else.
     """
     listed = list(channels) if isinstance(channels, Iterable) and not isinstance(channels, str) else [channels]
-    whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in listed)
-    if not listed or not whole or len(set(listed)) != len(listed):
+    if not listed or not all(is_whole(one, 0) for one in listed) or len(set(listed)) != len(listed):
         raise BadInputError(f"channels is {channels!r}; it must list indices of channels, such as [0], each once")
-    return tuple(listed)
+    return tuple(map(int, listed))
 
 
 def within_channels(channels: tuple[int, ...], inputs: Tensor, inside: Tensor | None) -> Tensor:

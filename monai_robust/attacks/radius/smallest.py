@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -25,6 +23,7 @@ from monai_robust.attacks.steps import PGD
 from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, require_choice
+from monai_robust.scalars import is_number
 from monai_robust.tasks import Classification, Task
 from monai_robust.tasks.tensors import outside_inference
 
@@ -217,8 +216,7 @@ def checked_tolerance(tolerance: float, largest: Tensor) -> float:
         BadInputError: for anything else.
     """
     least = 1e-6 * float(largest.max()) if len(largest) else 0.0
-    number = isinstance(tolerance, Real) and not isinstance(tolerance, bool) and math.isfinite(tolerance)
-    if not number or tolerance < least:
+    if not is_number(tolerance, least):
         raise BadInputError(
             f"tolerance is {tolerance!r}; it must be a number of at least {least:g}, a millionth of high"
         )

@@ -10,6 +10,7 @@ from numpy.random import default_rng
 
 from monai_robust.data.classification.datalist import ClassificationDatalist
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["read_classes", "with_classes", "with_test_images"]
 
@@ -72,7 +73,7 @@ def with_test_images(found: ClassificationDatalist, per_class: int, seed: int) -
     Raises:
         BadInputError: for a number below 1.
     """
-    if per_class < 1:
+    if not is_whole(per_class, 1):
         raise BadInputError(f"--test_per_class is {per_class}; it can be 1 or more")
     rng, kept = default_rng(seed), set()
     for label in range(len(found.classes)):

@@ -27,6 +27,7 @@ from monai_robust.data.lists.listed import data_list_file
 from monai_robust.data.lists.same_files import refuse_same_files
 from monai_robust.data.lists.turned import warn_of_turned
 from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.scalars import is_above_zero
 
 __all__ = ["LandmarkDatalist", "landmark_datalist"]
 
@@ -183,8 +184,8 @@ def _checked_swaps(swaps: Any, names: Sequence[str]) -> tuple[tuple[str, str], .
 
 def _spacing(spacing: float | Sequence[float] | None, usual: float) -> tuple[float, float]:
     given: Any = usual if spacing is None else spacing
-    both = [given, given] if isinstance(given, (int, float)) else list(given)
-    if len(both) != 2 or not all(isinstance(value, (int, float)) and 0 < value < float("inf") for value in both):
+    both = list(given) if isinstance(given, (list, tuple)) else [given, given]
+    if len(both) != 2 or not all(map(is_above_zero, both)):
         raise BadInputError(
             f"spacing is {spacing!r}; it can be a number of mm per pixel above 0, or one for x and y each"
         )

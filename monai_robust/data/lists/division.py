@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from monai_robust.data.lists.splits import (
     limited,
 )
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["Division", "data_set_folder", "group_columns", "items_of", "parts_of", "require_parts"]
 
@@ -60,12 +60,11 @@ class Division:
         check_fractions(self.validation_fraction, self.test_fraction)
         for name, least in (("seed", 0), ("fold", 0), ("folds", 2), ("limit", 1)):
             value = getattr(self, name)
-            whole = isinstance(value, Integral) and not isinstance(value, bool)
-            if not (whole and value >= least) and not (value is None and name in ("fold", "limit")):
+            if not is_whole(value, least) and not (value is None and name in ("fold", "limit")):
                 raise BadInputError(f"{name} is {value!r}; it can be a whole number from {least} on")
         if self.counts is not None:
             numbers = list(self.counts) if isinstance(self.counts, (list, tuple)) else []
-            if len(numbers) != 3 or not all(type(one) is int and one > 0 for one in numbers):
+            if len(numbers) != 3 or not all(is_whole(one, 1) for one in numbers):
                 raise BadInputError(
                     f"split_counts is {self.counts!r}; it takes the numbers of samples to train, to validate and to "
                     "test on, such as [208, 17, 35]"

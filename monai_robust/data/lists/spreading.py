@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_whole
 
 __all__ = ["spread"]
 
@@ -24,10 +25,12 @@ def spread(items: Sequence[Mapping[str, Any]], limit: int | None) -> list[Mappin
         >>> spread([{"patient_id": name} for name in "aabbccdd"], 5)
         [{'patient_id': 'a'}, {'patient_id': 'a'}, {'patient_id': 'c'}, {'patient_id': 'c'}]
     """
-    if limit is None or limit >= len(items):
+    if limit is None:
         return list(items)
-    if limit < 0:
-        raise BadInputError(f"a limit of {limit} items makes no sense; give 0 for none, or more")
+    if not is_whole(limit, 0):
+        raise BadInputError(f"a limit of {limit!r} items makes no sense; give 0 for none, or more")
+    if limit >= len(items):
+        return list(items)
     patients: dict[str, int] = {}
     for item in items:
         patients[str(item["patient_id"])] = patients.get(str(item["patient_id"]), 0) + 1

@@ -17,9 +17,10 @@ from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from monai_robust.data.lists.splits import SPLITS
+from monai_robust.data.phantoms.arguments import checked_sides
 from monai_robust.data.phantoms.blood_cells import BloodCell, draw_cells
 from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
-from monai_robust.errors import BadInputError
+from monai_robust.scalars import checked_whole
 
 __all__ = ["phantom_blood_smears", "write_blood_smear_phantoms"]
 
@@ -36,12 +37,8 @@ class _Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.images < _FEWEST_IMAGES:
-            raise BadInputError(f"images is {self.images}; it can be {_FEWEST_IMAGES} or more")
-        if min(self.width, self.height) < _SMALLEST_SIDE:
-            raise BadInputError(f"size is ({self.width}, {self.height}) pixels; each can be {_SMALLEST_SIDE} or more")
-        if self.seed < 0:
-            raise BadInputError(f"seed is {self.seed}; it can be 0 or more")
+        checked_whole("images", self.images, _FEWEST_IMAGES)
+        checked_whole("seed", self.seed, 0)
 
     def stored(self) -> dict[str, Any]:
         return {"phantom": "blood smears", "version": 1, **asdict(self)}
@@ -80,7 +77,7 @@ def write_blood_smear_phantoms(
     Raises:
         BadInputError: an argument cannot work, or the folder has content.
     """
-    settings = _Settings(images, *size, seed)
+    settings = _Settings(images, *checked_sides(size, _SMALLEST_SIDE), seed)
     return write_whole(folder, settings.stored(), lambda target: _write(target, settings, progress))
 
 
@@ -104,7 +101,7 @@ def phantom_blood_smears(
     Raises:
         BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
     """
-    settings = _Settings(images, *size, seed)
+    settings = _Settings(images, *checked_sides(size, _SMALLEST_SIDE), seed)
     write = partial(write_blood_smear_phantoms, images=images, size=size, seed=seed, progress=progress)
     return written_once(folder, "smears", lambda target: _is_complete(target, settings), write)
 

@@ -16,10 +16,11 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from monai_robust.data.phantoms.arguments import checked_sides
 from monai_robust.data.phantoms.secondary_capture import write_secondary_capture
 from monai_robust.data.phantoms.skull import LANDMARKS, Head, Stance, lateral_head
 from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
-from monai_robust.errors import BadInputError
+from monai_robust.scalars import checked_whole
 
 __all__ = ["phantom_cephalograms", "write_cephalogram_phantoms"]
 
@@ -83,7 +84,7 @@ def write_cephalogram_phantoms(
     Raises:
         BadInputError: an argument cannot work, or the folder has content.
     """
-    settings = _Settings(patients, (int(size[0]), int(size[1])), seed)
+    settings = _Settings(patients, checked_sides(size, _SMALLEST_SIZE), seed)
     return write_whole(folder, settings.stored(), lambda target: _write(target, settings, progress))
 
 
@@ -107,7 +108,7 @@ def phantom_cephalograms(
     Raises:
         BadInputError: the folder holds something else, or phantoms with other settings; nothing is changed then.
     """
-    settings = _Settings(patients, (int(size[0]), int(size[1])), seed)
+    settings = _Settings(patients, checked_sides(size, _SMALLEST_SIZE), seed)
     write = partial(write_cephalogram_phantoms, patients=patients, size=size, seed=seed, progress=progress)
     return written_once(folder, "cephalograms", lambda target: _is_complete(target, settings), write)
 
@@ -119,12 +120,8 @@ class _Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.patients < _FEWEST_PATIENTS:
-            raise BadInputError(f"patients is {self.patients}; it can be {_FEWEST_PATIENTS} or more")
-        if min(self.size) < _SMALLEST_SIZE:
-            raise BadInputError(f"size is {self.size} pixels; each can be {_SMALLEST_SIZE} or more")
-        if self.seed < 0:
-            raise BadInputError(f"seed is {self.seed}; it can be 0 or more")
+        checked_whole("patients", self.patients, _FEWEST_PATIENTS)
+        checked_whole("seed", self.seed, 0)
 
     def stored(self) -> dict[str, Any]:
         return {"phantom": "cephalograms", "version": 1, **asdict(self), "size": list(self.size)}

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from monai_robust.data.phantoms.hippocampus import Hippocampus, Pose, temporal_lobe
 from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
-from monai_robust.errors import BadInputError
+from monai_robust.scalars import checked_whole
 
 __all__ = ["phantom_hippocampi", "write_hippocampus_phantoms"]
 
@@ -36,10 +36,8 @@ class _Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.cases < _FEWEST_CASES:
-            raise BadInputError(f"cases is {self.cases}; it can be {_FEWEST_CASES} or more")
-        if self.seed < 0:
-            raise BadInputError(f"seed is {self.seed}; it can be 0 or more")
+        checked_whole("cases", self.cases, _FEWEST_CASES)
+        checked_whole("seed", self.seed, 0)
 
     def stored(self) -> dict[str, Any]:
         return {"phantom": "hippocampi", "version": 1, **asdict(self)}

@@ -20,6 +20,7 @@ from monai_robust.data.phantoms.secondary_capture import write_secondary_capture
 from monai_robust.data.phantoms.thorax import FINDINGS, Anatomy, Opacity, Positioning, thorax
 from monai_robust.data.phantoms.whole_folder import is_written, write_whole, written_once
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import checked_whole, is_above_zero
 
 __all__ = ["phantom_radiographs", "write_radiograph_phantoms"]
 
@@ -163,13 +164,10 @@ class _Settings:
     several: bool = False
 
     def __post_init__(self) -> None:
-        if self.patients < _FEWEST_PATIENTS:
-            raise BadInputError(f"patients is {self.patients}; it can be {_FEWEST_PATIENTS} or more")
-        if self.size < _SMALLEST_SIZE:
-            raise BadInputError(f"size is {self.size} pixels; it can be {_SMALLEST_SIZE} or more")
-        if self.seed < 0:
-            raise BadInputError(f"seed is {self.seed}; it can be 0 or more")
-        if not 0 < self.contrast < 1:
+        checked_whole("patients", self.patients, _FEWEST_PATIENTS)
+        checked_whole("size, in pixels,", self.size, _SMALLEST_SIZE)
+        checked_whole("seed", self.seed, 0)
+        if not is_above_zero(self.contrast) or self.contrast >= 1:
             raise BadInputError(f"contrast is {self.contrast}; it can be between 0 and 1")
 
     def stored(self) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def write_whole(folder: str | os.PathLike[str], settings: dict[str, Any], write:
         with writing(target):
             partial.mkdir(parents=True)
             write(partial)
-            (partial / _SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            (partial / _SETTINGS_FILE).write_text(
+                json.dumps(settings, indent=2, default=float) + "\n", encoding="utf-8"
+            )
             if target.exists():
                 target.rmdir()
             partial.rename(target)

@@ -11,6 +11,7 @@ from numpy.random import default_rng
 from torch.utils.data import Sampler
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import checked_whole, is_number, is_whole
 
 __all__ = ["ForegroundBatchSampler", "same_size_batches"]
 
@@ -57,16 +58,15 @@ class ForegroundBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if min(batch_size, batches, world_size) < 1:
+        if not all(is_whole(one, 1) for one in (batch_size, batches, world_size)):
             raise BadInputError(
                 f"batch_size is {batch_size}, batches {batches}, world_size {world_size}; each must be 1 or more"
             )
-        if not 0 <= foreground <= 1:
+        if not is_number(foreground, 0, 1):
             raise BadInputError(f"foreground is {foreground}; it can be from 0 to 1")
-        if not 0 <= rank < world_size:
+        if not is_whole(rank, 0) or rank >= world_size:
             raise BadInputError(f"rank is {rank}; it can be 0 to world_size - 1, which is {world_size - 1}")
-        if seed < 0:
-            raise BadInputError(f"seed is {seed}; it can be 0 or more")
+        checked_whole("seed", seed, 0)
         if not items:
             raise BadInputError("there are no slices to draw batches from")
         self.batch_size = batch_size
@@ -139,8 +139,7 @@ def same_size_batches(items: Sequence[Mapping[str, Any]], batch_size: int) -> li
     Raises:
         BadInputError: for a batch size below 1.
     """
-    if batch_size < 1:
-        raise BadInputError(f"batch_size is {batch_size}; it must be 1 or more")
+    checked_whole("batch_size", batch_size, 1)
     batches: list[list[int]] = []
     for index, item in enumerate(items):
         if not batches or len(batches[-1]) == batch_size or _size(items[batches[-1][0]]) != _size(item):

@@ -21,6 +21,7 @@ from monai_robust.evaluation.explanation.saliency import ClassLogits, saliency_m
 from monai_robust.evaluation.measure.perturbations import AttackSweep, EvaluatedBatch, Sweep
 from monai_robust.evaluation.tables.explanation_file import EXPLANATION, Embedding, Explained, write_explanation
 from monai_robust.metrics.saliency import rank_correlation, top_overlap
+from monai_robust.scalars import checked_whole
 from monai_robust.tasks import MultiLabel, Segmentation, Task, base_task
 from monai_robust.tasks.classification import class_indices
 
@@ -56,8 +57,8 @@ class Explanation:
     def __post_init__(self) -> None:
         """Refuse numbers that are none."""
         for name, value, least in (("samples", self.samples, 1), ("embedded", self.embedded, 0)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise BadInputError(f"explanation: {name} is {value!r}; it must be a whole number of at least {least}")
+            if value is not None:
+                checked_whole(f"explanation: {name}", value, least)
 
     @property
     def places(self) -> int:

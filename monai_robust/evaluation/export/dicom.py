@@ -30,6 +30,12 @@ _NUMBERS = (
     "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "KVP", "EchoTime",
     "RepetitionTime", "InversionTime", "FlipAngle", "MagneticFieldStrength", "EchoTrainLength",
 )  # fmt: skip
+# The same of the regions of an ultrasound picture, which may be all that tells the size of its pixels.
+_NUMBERS_OF_REGIONS = (
+    "RegionSpatialFormat", "RegionDataType", "RegionFlags", "RegionLocationMinX0", "RegionLocationMinY0",
+    "RegionLocationMaxX1", "RegionLocationMaxY1", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection",
+    "PhysicalDeltaX", "PhysicalDeltaY", "ReferencePixelX0", "ReferencePixelY0",
+)  # fmt: skip
 # Codes with the values that the standard defines for them; another value is left out.
 _CODES = {
     "Modality": r"CR|CT|DX|MG|MR|OPT|OT|PT|RF|US|XA|XC",
@@ -130,15 +136,10 @@ def write_slice(
     Returns:
         What one stored level stands for, in units of the file.
     """
-    made = Dataset()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote what is no number, which can be a name
-        for name in _NUMBERS:
-            try:
-                if name in header and header[name].value not in (None, "", []):
-                    setattr(made, name, header[name].value)
-            except (ValueError, TypeError, OverflowError):  # no number, and so perhaps a name: left out
-                continue
+    made = _numbers_of(header, _NUMBERS)
+    regions = header.get("SequenceOfUltrasoundRegions") or []
+    if regions:
+        made.SequenceOfUltrasoundRegions = [_numbers_of(region, _NUMBERS_OF_REGIONS) for region in regions]
     for name, values in _CODES.items():
         listed = header.get(name, "")
         texts = [str(one) for one in listed] if not isinstance(listed, str) else [listed]
@@ -179,6 +180,20 @@ def write_slice(
     with writing_whole(path) as file:
         made.save_as(file, enforce_file_format=True)
     return step
+
+
+def _numbers_of(header: Dataset, names: Sequence[str]) -> Dataset:
+    """A data set with those of some attributes that hold numbers."""
+    made = Dataset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote what is no number, which can be a name
+        for name in names:
+            try:
+                if name in header and header[name].value not in (None, "", []):
+                    setattr(made, name, header[name].value)
+            except (ValueError, TypeError, OverflowError):  # no number, and so perhaps a name: left out
+                continue
+    return made
 
 
 def _pixels(made: Dataset, rows: NDArray[np.float64], levels: tuple[float, float]) -> float:

@@ -159,12 +159,16 @@ def _write_dicom(
 ) -> tuple[Path, float]:
     levels = float(image.min()), float(image.max())
     single = len(source.headers) == 1
-    step = 0.0
+    step, files = 0.0, set()
     for place, header in enumerate(source.headers):
         file = target.with_name(f"{target.name}.dcm") if single else target / f"{place + 1:04d}.dcm"
         step = write_slice(
             file, header, image[:, :, place], levels, case=case, number=place + 1, description=description, uids=uids
         )
+        files.add(file)
+    for left in target.glob("[0-9][0-9][0-9][0-9].dcm"):  # of an earlier export, whose series had more slices
+        if left not in files:
+            left.unlink()
     return (target.with_name(f"{target.name}.dcm") if single else target), step
 
 

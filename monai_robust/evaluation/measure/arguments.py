@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from monai_robust.evaluation.measure.perturbations import CleanSweep, Sweep
 
 __all__ = [
     "checked_classes",
-    "checked_count",
     "checked_evaluator",
     "checked_folder",
     "checked_perturbations",
@@ -35,17 +33,6 @@ def checked_evaluator(evaluator: Any) -> Any:
             "network and a data set, Measurement(network, dataset, ...)"
         )
     return evaluator
-
-
-def checked_count(name: str, value: Any, least: int, meaning: str = "") -> int:
-    """``value`` as a whole number of at least ``least``; ``meaning`` ends the message.
-
-    Raises:
-        BadInputError: for anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise BadInputError(f"{name} is {value!r}; it must be a whole number of at least {least}{meaning}")
-    return int(value)
 
 
 def checked_perturbations(perturbations: Sequence[Sweep]) -> list[Sweep]:

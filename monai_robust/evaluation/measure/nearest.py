@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from monai_robust.attacks.table import follows_gradients
 from monai_robust.attacks.threat import as_radius
 from monai_robust.errors import BadInputError, naming, require_choice
 from monai_robust.evaluation.measure.perturbations import EvaluatedBatch, Sweep, seeded
+from monai_robust.scalars import is_above_zero
 from monai_robust.tasks import Classification, Segmentation, Task, base_task
 
 __all__ = ["NearestSweep", "asks_no_label", "radii_found"]
@@ -65,8 +65,7 @@ class NearestSweep(Sweep):
         method: Literal["minimum_norm", "bisection"] = "minimum_norm",
         name: str | None = None,
     ) -> None:
-        usable = isinstance(high, Real) and not isinstance(high, bool) and 0 < high < math.inf
-        if not usable:
+        if not is_above_zero(high):
             raise BadInputError(f"the largest radius high is {high!r}; it must be a positive finite number")
         high = float(high)
         require_choice("method", method, METHODS)

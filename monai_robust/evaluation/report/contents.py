@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from monai_robust.evaluation.tables.run_folder import INFO, Run, read_run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.registry import Choosing, TaskReport, report_of
 from monai_robust.evaluation.tasks.unlabelled import UnlabelledReport
+from monai_robust.scalars import is_above_zero, is_number, is_whole
 
 __all__ = ["Contents", "flat", "plain_text"]
 
@@ -101,12 +101,12 @@ class Contents:
             BadInputError: if a folder is no finished evaluation, the runs cannot be compared, or none of them is the
                 baseline.
         """
-        if noninferiority_margin is not None and not 0 < noninferiority_margin < math.inf:
+        if noninferiority_margin is not None and not is_above_zero(noninferiority_margin):
             raise BadInputError(
-                f"the non-inferiority margin is {noninferiority_margin:g}; it must be above 0, in units of the score"
+                f"the non-inferiority margin is {noninferiority_margin!r}; it must be above 0, in units of the score"
             )
-        if minimum_group < 1:
-            raise BadInputError(f"the smallest group to be rated has {minimum_group} patients; it must be 1 or more")
+        if not is_whole(minimum_group, 1):
+            raise BadInputError(f"the smallest group to be rated has {minimum_group!r} patients; it must be 1 or more")
         runs = [read_run(folder) for folder in folders]
         check_comparable(runs)
         task_report = _choosing(_task_report(runs[0]), prevalence, patient_rule)
@@ -254,8 +254,8 @@ def _choosing(task_report: TaskReport, prevalence: float | None, patient_rule: s
         return task_report
     if not isinstance(task_report, Choosing):
         raise BadInputError("--prevalence and --patient_rule are of reports on classification; leave them out")
-    if prevalence is not None and not 0 <= prevalence <= 1:
-        raise BadInputError(f"--prevalence is {prevalence}; it must be a share from 0 to 1, such as 0.05")
+    if prevalence is not None and not is_number(prevalence, 0, 1):
+        raise BadInputError(f"--prevalence is {prevalence!r}; it must be a share from 0 to 1, such as 0.05")
     return task_report.choosing(prevalence, patient_rule or "mean")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from monai_robust.data.intensity import UNITS
 from monai_robust.evaluation.sections.parts import listed, number
 from monai_robust.evaluation.tables.run_folder import Run
+from monai_robust.scalars import is_above_zero
 
 __all__ = ["axis_unit", "in_both_units", "of_the_file", "unit_of"]
 
@@ -31,7 +31,7 @@ def of_the_file(runs: Sequence[Run]) -> tuple[float, str] | None:
     if len(found) != 1:
         return None
     factor, name = found.pop()
-    return (float(factor), name) if isinstance(factor, (int, float)) and 0 < factor < math.inf else None
+    return (float(factor), name) if is_above_zero(factor) else None
 
 
 def in_both_units(runs: Sequence[Run], attack: str) -> str:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from monai_robust.errors import BadInputError
 from monai_robust.evaluation.tables.parts import Parts
 from monai_robust.evaluation.tables.stored import parquet_path, read_parquet, read_schema, write_parquet
+from monai_robust.scalars import is_whole
 
 __all__ = [
     "CASES",
@@ -74,9 +75,9 @@ def check_count(count: Any, name: str = "cases") -> int:
     Raises:
         BadInputError: for anything but a whole number from 0 to 200.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_CASES:
+    if not is_whole(count, 0) or count > MOST_CASES:
         raise BadInputError(f"{name} is {count!r}; it must be a whole number from 0 (none are kept) to {MOST_CASES}")
-    return count
+    return int(count)
 
 
 def case_numbers(items: Iterable[Mapping[str, Any]], count: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from monai_robust.errors import BadInputError
 from monai_robust.metrics.inputs import as_plain
 from monai_robust.metrics.segmentation.pixel_counts import label_maps
+from monai_robust.scalars import is_number
 
 __all__ = ["LesionCounts", "LesionSensitivity", "lesion_counts"]
 
@@ -64,8 +65,7 @@ def lesion_counts(found: Tensor, truth: Tensor, classes: int, *, iou: float = 0.
             f"lesions: prediction and truth must both be (B, *spatial), got {tuple(found.shape)} and "
             f"{tuple(truth.shape)}"
         )
-    if not 0 <= iou <= 1:
-        raise BadInputError(f"lesions: iou is {iou!r}; it must be from 0 (one shared pixel) to 1")
+    _require_overlap(iou)
     ours, theirs = found.detach().cpu().numpy(), truth.detach().cpu().numpy()
     counts = torch.zeros(4, len(ours), classes, dtype=torch.int64)
     for sample in range(len(ours)):
@@ -86,6 +86,7 @@ class LesionSensitivity(CumulativeIterationMetric):
 
     def __init__(self, iou: float = 0.0) -> None:
         super().__init__()
+        _require_overlap(iou)
         self.iou = iou
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
@@ -129,3 +130,8 @@ def _met(shared: NDArray[Any], own: NDArray[Any], others: NDArray[Any], iou: flo
     union = own + ((shared > 0) * others).sum(axis=1) - common
     met: NDArray[np.bool_] = (common > 0) & (common >= iou * union)
     return met
+
+
+def _require_overlap(iou: float) -> None:
+    if not is_number(iou, 0, 1):
+        raise BadInputError(f"lesions: iou is {iou!r}; it must be from 0 (one shared pixel) to 1")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
+from monai_robust.scalars import is_number
 
 __all__ = ["SurfaceMeasures", "surface_measures"]
 
@@ -73,7 +74,7 @@ def surface_measures(
             f"surfaces: prediction and truth must both be (B, *spatial), got {tuple(found.shape)} and "
             f"{tuple(truth.shape)}"
         )
-    if not tolerance >= 0:
+    if not is_number(tolerance, 0):
         raise BadInputError(f"surfaces: the tolerance is {tolerance!r}; it must be a distance of 0 or more")
     sizes = _spacings(spacing, len(found), found.ndim - 1)
     ours, theirs = found.detach().cpu().numpy(), truth.detach().cpu().numpy()

@@ -10,8 +10,9 @@ from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from torch import Tensor
 
 from monai_robust.data.padding import padded_batch
-from monai_robust.errors import BadInputError
+from monai_robust.errors import BadInputError, require_choice
 from monai_robust.losses.detection_targets import DetectionTargets
+from monai_robust.scalars import is_number
 from monai_robust.tasks.base import Goal
 from monai_robust.tasks.boxes import BoxTask
 from monai_robust.tasks.detectors.network import asking
@@ -44,6 +45,10 @@ class DetectorTask(BoxTask):
         score_threshold: float = 0.3,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        if dims is not None:
+            require_choice("dims", dims, (2, 3))
+        if not is_number(score_threshold, 0, 1):
+            raise BadInputError(f"score_threshold is {score_threshold!r}; it must be from 0 to 1")
         self._dims = dims
         self.keys = Keys(*keys)
         self.score_threshold = score_threshold

@@ -10,6 +10,7 @@ from monai.config.type_definitions import NdarrayOrTensor
 from torch import Generator, Tensor
 
 from monai_robust.errors import BadInputError, BadSampleError
+from monai_robust.scalars import checked_whole
 from monai_robust.transforms.arguments import checked_number
 from monai_robust.transforms.intensity_range import as_image, like, plain, require_within
 
@@ -73,7 +74,7 @@ class Corruption(ABC):
     def __init__(self, severity: float, seed: int = 0) -> None:
         what = f"corruption {self.name}: severity ({self.meaning})"
         self.severity = checked_number(severity, what, self.lowest, self.highest)
-        self.seed = seed
+        self.seed = checked_whole(f"corruption {self.name}: seed", seed, 0)
 
     def __call__(self, image: NdarrayOrTensor, generator: Generator | None = None) -> Tensor:
         """The corrupted image, clipped to [0, 1].

@@ -24,6 +24,7 @@ from monai_robust.evaluation.tables.run_folder import INFO, OUTCOMES, Run
 from monai_robust.evaluation.tables.schema import CLEAN
 from monai_robust.evaluation.tasks.segmentation.outcomes import COUNTS, LESIONS, SURFACES
 from monai_robust.metrics import intersection_over_union, relative_volume_difference
+from monai_robust.scalars import is_number
 
 __all__ = ["GLOSSARY", "area_drawable", "area_sections", "area_statistics", "check_areas"]
 
@@ -237,7 +238,7 @@ def _unit(runs: Sequence[Run]) -> tuple[str, float]:
     for run in runs:
         settings: Mapping[str, Any] = run.info.get("settings") or {}
         unit, tolerance = settings.get("distance_unit", "pixels"), settings.get("surface_tolerance", 1.0)
-        if unit not in ("mm", "pixels") or not isinstance(tolerance, (int, float)) or not tolerance >= 0:
+        if unit not in ("mm", "pixels") or not is_number(tolerance, 0):
             raise BadInputError(f"{run.folder / INFO}: distance_unit must be mm or pixels, surface_tolerance a number")
         known[unit, float(tolerance)] = run
     if len(known) > 1:
