@@ -36,7 +36,7 @@ class MirrorInferer(Inferer):
     def __init__(self, inferer: Inferer | None = None, axes: Sequence[int] = (0, 1)) -> None:
         super().__init__()
         listed = list(axes) if isinstance(axes, Iterable) else [axes]
-        if len(set(listed)) < len(listed) or not all(is_whole(axis, 0) for axis in listed):
+        if not all(is_whole(axis, 0) for axis in listed) or len(set(listed)) < len(listed):
             raise BadInputError(f"axes to mirror are {listed}; they are whole numbers of 0 or more, once each")
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.axes = tuple(listed)

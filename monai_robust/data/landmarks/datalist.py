@@ -184,7 +184,7 @@ def _checked_swaps(swaps: Any, names: Sequence[str]) -> tuple[tuple[str, str], .
 
 def _spacing(spacing: float | Sequence[float] | None, usual: float) -> tuple[float, float]:
     given: Any = usual if spacing is None else spacing
-    both = list(given) if isinstance(given, (list, tuple)) else [given, given]
+    both = list(given) if isinstance(given, Iterable) else [given, given]
     if len(both) != 2 or not all(map(is_above_zero, both)):
         raise BadInputError(
             f"spacing is {spacing!r}; it can be a number of mm per pixel above 0, or one for x and y each"
