@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -349,3 +350,23 @@ def test_a_bundle_of_others_is_measured_with_what_its_line_asks_for() -> None:
     outcomes = outcomes_of(Segmentation(), asked.measures("segmentation"))
     assert outcomes.settings() == {"surface_tolerance": 2.5, "distance_unit": "pixels", "lesion_iou": 0.0}
     assert ForeignEvaluation().measures("classification") == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"surface_tolerance": -1.0}, "surface_tolerance is -1.0; it must be a distance of 0 or more"),
+        ({"surface_tolerance": math.nan}, "surface_tolerance is nan"),
+        ({"lesion_iou": 1.5}, "lesion_iou is 1.5; it must be from 0"),
+        ({"explain": -1}, "explain is -1; it must be a whole number of at least 0"),
+        ({"sanity_samples": 0.5}, "sanity_samples is 0.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"attack_steps": 0}, "attack_steps is 0; it must be a whole number of at least 1"),
+        ({"queries": 0}, "queries is 0"),
+        ({"radii": 0.5}, "radii is 0.5; it takes a list of radii"),
+        ({"radii": "0.5"}, "radii is '0.5'"),
+    ],
+)
+def test_what_a_bundle_of_others_cannot_be_measured_with_is_refused_before(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        ForeignEvaluation(**asked)

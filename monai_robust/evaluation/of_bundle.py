@@ -23,6 +23,7 @@ from monai_robust.evaluation.tables.cases import check_count
 from monai_robust.evaluation.tasks.registry import outcomes_of
 from monai_robust.networks import stored_model
 from monai_robust.pipelines import Pipeline, proposed_radii
+from monai_robust.scalars import checked_whole, is_number
 from monai_robust.transforms.corruptions import corruption_names
 
 __all__ = ["ForeignEvaluation", "measure_pipeline", "run_name"]
@@ -111,6 +112,16 @@ class ForeignEvaluation:
         check_count(self.case_inputs, "case_inputs")
         require_choice("attack", self.attack or "pgd", ["pgd", "strong", "square"])
         require_choice("norm", self.norm, ["l2", "linf"])
+        for name, least in (("explain", 0), ("sanity_samples", 0), ("seed", 0), ("attack_steps", 1), ("queries", 1)):
+            value = getattr(self, name)
+            if value is not None:
+                checked_whole(name, value, least)
+        if not is_number(self.surface_tolerance, 0):
+            raise BadInputError(f"surface_tolerance is {self.surface_tolerance!r}; it must be a distance of 0 or more")
+        if not is_number(self.lesion_iou, 0, 1):
+            raise BadInputError(f"lesion_iou is {self.lesion_iou!r}; it must be from 0 (one shared pixel) to 1")
+        if isinstance(self.radii, str) or not isinstance(self.radii, Sequence):
+            raise BadInputError(f"radii is {self.radii!r}; it takes a list of radii, such as [0.5, 1]")
         corruption_names(self.corruptions)
         if self.task is not None:
             require_choice("task", self.task, list(EVALUATOR_TASKS))
@@ -149,11 +160,11 @@ class ForeignEvaluation:
         threat: dict[str, Any] = {"norm": self.norm, "bounds": bounds, "channels": self.channels or None}
         if self.attack == "strong":
             require_choice("task of a strong attack", task, ["classification", "multi_label", "segmentation"])
-            attack: Any = strong_attack(task, steps=self.attack_steps, queries=self.queries or None, **threat)
+            attack: Any = strong_attack(task, steps=self.attack_steps, queries=self.queries, **threat)
         elif self.attack == "square":
-            attack = Square(queries=self.queries or 1000, **threat)
+            attack = Square(queries=1000 if self.queries is None else self.queries, **threat)
         else:
-            attack = PGD(steps=self.attack_steps or 20, **threat)
+            attack = PGD(steps=20 if self.attack_steps is None else self.attack_steps, **threat)
         noises = corruptions(self.corruptions, task=task, bounds=bounds, channels=threat["channels"])
         attacks = [
             AttackSweep(attack, [f"{one}{unit}" for one in own], faithful=self.faithful) for unit, own in radii.items()
