@@ -15,7 +15,7 @@ from torch import nn
 
 from monai_robust.data import SimpleITKReader, padded_batch
 from monai_robust.errors import BadInputError, BadSampleError
-from monai_robust.handlers import DetectionsJSON, LabelMaps, LandmarksCSV, PredictionsCSV
+from monai_robust.handlers import ChoosePostprocessing, DetectionsJSON, LabelMaps, LandmarksCSV, PredictionsCSV
 from monai_robust.transforms import OriginalSized
 
 RECTANGLE = (30, 4, 37, 9)  # xmin, ymin, xmax, ymax in the file: top right
@@ -56,13 +56,13 @@ class Bright:
         return torch.stack([(image[0] > 0.25).nonzero().float().mean(dim=0, keepdim=True) for image in outputs])
 
 
-def evaluate(samples, *handlers, transform=None, batch_size=2, network=None):
+def evaluate(samples, *handlers, transform=None, batch_size=2, network=None, decollate=False):
     SupervisedEvaluator(
         device="cpu",
         val_data_loader=DataLoader(Dataset(samples, transform), batch_size=batch_size),
         network=network or nn.Identity(),
         val_handlers=list(handlers),
-        decollate=False,
+        decollate=decollate,
     ).run()
 
 
@@ -284,6 +284,22 @@ def test_what_was_skipped_is_listed_beside_every_kind_of_output(tmp_path):
         evaluate(images, handler)
         assert pd.read_csv(tmp_path / name / "skipped.csv").to_dict("records") == SKIPPED
         assert len(list((tmp_path / name).iterdir())) == 2  # no draft is left
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda folder: DetectionsJSON(folder, ["cell"], Fixed(), pictures=False),
+        lambda folder: LandmarksCSV(folder, ["tip"], Fixed(points=[[1, 1]]), pictures=False),
+        lambda folder: PredictionsCSV(folder / "p.csv", ["a", "b"]),
+        lambda folder: LabelMaps(folder, ["organ"]),
+        lambda folder: ChoosePostprocessing(folder / "p.json", ["organ"]),
+    ],
+)
+def test_an_evaluator_that_takes_batches_apart_is_refused_with_what_would_do(tmp_path, made):
+    with pytest.raises(BadInputError, match="give it decollate=False"):
+        evaluate(samples("a", "b"), made(tmp_path), decollate=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_fails_leaves_the_file_of_the_last_one_alone(tmp_path):

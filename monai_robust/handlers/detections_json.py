@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from monai_robust.errors import BadInputError
-from monai_robust.handlers.per_image import PerImage, image_sizes
+from monai_robust.handlers.per_image import PerImage, image_sizes, whole_batch
 from monai_robust.handlers.pictures import draw_boxes
 from monai_robust.tasks.tensors import plain
 from monai_robust.transforms.arguments import checked_number
@@ -67,7 +67,7 @@ class DetectionsJSON(PerImage):
         self.pictures = pictures
 
     def collect(self, engine: Any) -> None:
-        batch, output = engine.state.batch, engine.state.output
+        batch, output = whole_batch(engine)
         images = plain(output["image"])
         inputs, originals = image_sizes(images, batch)
         places, outputs = self.answered(engine, output["pred"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from monai_robust.data import VolumeGrid, label_map_on, write_dicom_seg, write_label_map
 from monai_robust.errors import BadInputError
-from monai_robust.handlers.per_image import require_answers, unanswered_row, write_skipped
+from monai_robust.handlers.per_image import require_answers, unanswered_row, whole_batch, write_skipped
 from monai_robust.networks import apply_postprocessing, choose_postprocessing, write_postprocessing
 from monai_robust.tasks import Segmentation
 from monai_robust.tasks.tensors import holds_nan, plain
@@ -61,7 +61,8 @@ class LabelMaps:
 
     def write(self, engine: Any) -> None:
         """Write the label maps of the current batch."""
-        batch, scores = engine.state.batch, plain(engine.state.output["pred"])
+        batch, output = whole_batch(engine)
+        scores = plain(output["pred"])
         images, odd = decollate_batch(batch["image"]), holds_nan(scores, len(scores)).tolist()
         for image, score, case, is_odd in zip(images, scores, batch["case_id"], odd, strict=True):
             if is_odd:  # an argmax would call it background
@@ -107,7 +108,7 @@ class ChoosePostprocessing:
 
     def collect(self, engine: Any) -> None:
         """Keep the label maps of the current batch."""
-        batch, output = engine.state.batch, engine.state.output
+        batch, output = whole_batch(engine)
         predicted, truth = Segmentation().label_maps(output["pred"], output["label"])
         for index, case in enumerate(batch["case_id"]):
             pair = (predicted[index].byte().cpu(), truth[index].byte().cpu())

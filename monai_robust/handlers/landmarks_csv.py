@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monai_robust.data.files.csv_cells import csv_text
 from monai_robust.errors import BadInputError
-from monai_robust.handlers.per_image import PerImage, image_sizes
+from monai_robust.handlers.per_image import PerImage, image_sizes, whole_batch
 from monai_robust.handlers.pictures import draw_points
 from monai_robust.tasks.tensors import plain
 
@@ -64,7 +64,7 @@ class LandmarksCSV(PerImage):
             raise BadInputError(f"several landmarks are named {', '.join(twice)}; give each a name of its own")
 
     def collect(self, engine: Any) -> None:
-        batch, output = engine.state.batch, engine.state.output
+        batch, output = whole_batch(engine)
         images = plain(output["image"])
         inputs, originals = image_sizes(images, batch)
         answered, outputs = self.answered(engine, output["pred"])

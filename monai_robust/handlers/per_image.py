@@ -18,7 +18,7 @@ from monai_robust.data.files.whole import write_whole
 from monai_robust.errors import BadInputError
 from monai_robust.tasks.tensors import holds_nan, select_rows
 
-__all__ = ["PerImage", "image_sizes", "require_answers", "unanswered_row", "write_skipped"]
+__all__ = ["PerImage", "image_sizes", "require_answers", "unanswered_row", "whole_batch", "write_skipped"]
 
 _NOT_FINITE = "the network's answer is not finite"
 
@@ -68,7 +68,7 @@ class PerImage(ABC):
         Returns:
             Their places, (R,), and their outputs.
         """
-        names = engine.state.batch[self.key]
+        names = whole_batch(engine)[0][self.key]
         odd = holds_nan(outputs, len(names), infinite=True).cpu()
         self.unanswered += [unanswered_row(names[place]) for place in odd.nonzero().flatten().tolist()]
         places = (~odd).nonzero().flatten()
@@ -105,6 +105,21 @@ class PerImage(ABC):
         free = next(one for one in names if one.casefold() not in self._drawn)
         self._drawn.add(free.casefold())
         return self.path.parent / "pictures" / f"{free}.png"
+
+
+def whole_batch(engine: Any) -> tuple[Any, Any]:
+    """The current batch of an evaluator and what it found in it.
+
+    Raises:
+        BadInputError: for an evaluator that takes batches apart, as MONAI's do by default.
+    """
+    batch, output = engine.state.batch, engine.state.output
+    if not isinstance(batch, Mapping) or not isinstance(output, Mapping):
+        raise BadInputError(
+            "the evaluator takes its batches apart before handlers see them, and files are written from whole ones; "
+            "give it decollate=False"
+        )
+    return batch, output
 
 
 def unanswered_row(name: Any) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from monai_robust.data.files.csv_cells import csv_text
-from monai_robust.handlers.per_image import PerImage
+from monai_robust.handlers.per_image import PerImage, whole_batch
 from monai_robust.tasks import Classification, MultiLabel
 
 __all__ = ["PredictionsCSV"]
@@ -41,13 +41,14 @@ class PredictionsCSV(PerImage):
         self.independent = independent
 
     def collect(self, engine: Any) -> None:
-        outputs = engine.state.output["pred"]
+        batch, output = whole_batch(engine)
+        outputs = output["pred"]
         if self.independent:
             probabilities = MultiLabel().logits(outputs).float().sigmoid().cpu()
         else:
             probabilities = Classification().logits(outputs).float().softmax(dim=1).cpu()
         places, probabilities = self.answered(engine, probabilities)
-        names = [engine.state.batch[self.key][place] for place in places.tolist()]
+        names = [batch[self.key][place] for place in places.tolist()]
         for name, row in zip(names, probabilities.tolist(), strict=True):
             columns = {f"probability_{label}": value for label, value in zip(self.classes, row, strict=True)}
             prediction = self.classes[max(range(len(row)), key=row.__getitem__)]
