@@ -21,9 +21,9 @@ def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> T
         return False
 
 
-def is_above_zero(value: Any) -> TypeGuard[float]:
-    """Whether it is a finite number above 0."""
-    return is_number(value) and value > 0
+def is_above_zero(value: Any, most: float = math.inf) -> TypeGuard[float]:
+    """Whether it is a finite number above 0 and up to ``most``."""
+    return is_number(value, 0, most) and value > 0
 
 
 def is_whole(value: Any, least: float = -math.inf) -> TypeGuard[int]:

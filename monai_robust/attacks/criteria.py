@@ -143,7 +143,7 @@ class DiceBelow(ScoreBeyond):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not is_above_zero(self.level) or self.level > 1:
+        if not is_above_zero(self.level, 1):
             raise BadInputError(f"the Dice level is {self.level!r}; it must be above 0 and at most 1")
 
     def __call__(self, task: Task, outputs: Any, targets: Any, clean_outputs: Any) -> Tensor:

@@ -71,7 +71,7 @@ def match_detections(
         >>> match_detections([[0, 0, 4, 4], [0, 0, 4, 3]], [1, 1], [0.6, 0.9], [[0, 0, 4, 4]], [1]).tolist()
         [0.0, 0.75]
     """
-    if not is_above_zero(iou) or iou > 1:
+    if not is_above_zero(iou, 1):
         raise BadInputError(f"match_detections: iou must be above 0 and at most 1, got {iou!r}")
     given, true = _checked_image(
         {"boxes": boxes, "labels": labels, "scores": scores}, {"boxes": true_boxes, "labels": true_labels}

@@ -72,7 +72,7 @@ def fitted_threshold(
 def threshold_of(ranked: Ranking, rule: str = "youden", level: float = 0.95) -> float:
     """:func:`fitted_threshold` of samples that are ranked already."""
     checked_choice("rule of an operating point", rule, RULES)
-    if not is_above_zero(level) or level > 1:
+    if not is_above_zero(level, 1):
         raise BadInputError(f"the sensitivity of an operating point is {level}; it must be above 0 and at most 1.")
     if not ranked.cases or not ranked.controls:
         return math.nan

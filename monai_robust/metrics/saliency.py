@@ -118,5 +118,5 @@ def _flat(first: Tensor, second: Tensor) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def _require_share(share: float) -> None:
-    if not is_above_zero(share) or share > 1:
+    if not is_above_zero(share, 1):
         raise BadInputError(f"saliency: share is {share!r}; it must be above 0 and at most 1")

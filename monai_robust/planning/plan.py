@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from monai_robust.data.segmentation.orientation import check_orientation
 from monai_robust.errors import BadInputError, require_choice
 from monai_robust.planning.fingerprint import Intensities
+from monai_robust.planning.rotate_scale import are_factors
 from monai_robust.scalars import is_above_zero, is_number, is_whole
 
 __all__ = ["Plan"]
@@ -170,9 +171,7 @@ class Plan:
     def _check_augmentation(self) -> None:
         if not is_number(self.rotation, 0, 180):
             raise BadInputError(f"rotation is {self.rotation}; it is an angle from 0 to 180 degrees")
-        if len(self.scale) != 2 or not (
-            is_above_zero(self.scale[0]) and self.scale[0] <= 1 and is_number(self.scale[1], 1)
-        ):
+        if not are_factors(self.scale):
             raise BadInputError(
                 f"scale is {_shown(self.scale)}; it needs a factor from above 0 to 1, and one of 1 or more"
             )

@@ -104,4 +104,4 @@ def _resampled(values: Tensor, grid: Tensor) -> Tensor:
 def are_factors(scale: Any) -> bool:
     """Whether it is a smallest factor, above 0 and up to 1, and a largest, of 1 or more."""
     pair = tuple(scale) if isinstance(scale, Iterable) else ()
-    return len(pair) == 2 and is_above_zero(pair[0]) and pair[0] <= 1 and is_number(pair[1], 1)
+    return len(pair) == 2 and is_above_zero(pair[0], 1) and is_number(pair[1], 1)

@@ -61,7 +61,7 @@ class Detection(BoxTask):
                 f"keep_threshold is {keep_threshold} and score_threshold {score_threshold}; both must be from 0 to 1, "
                 "and the first one not above the second"
             )
-        if not is_above_zero(nms_threshold) or nms_threshold > 1 or not is_whole(max_detections, 1):
+        if not is_above_zero(nms_threshold, 1) or not is_whole(max_detections, 1):
             raise BadInputError(
                 f"nms_threshold is {nms_threshold} and max_detections {max_detections}; they must be above 0, and an "
                 "overlap is at most 1"
